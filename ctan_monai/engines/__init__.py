@@ -1,0 +1,1 @@
+"""MONAI trainers and evaluators assembled: batches, inference, handlers, checkpoints, run folders."""

@@ -1,0 +1,1 @@
+"""One loss per kind of task, and the weightings that join them."""

@@ -1,0 +1,1 @@
+"""Encoder, attention, decoders, and one architecture per file; every network returns `dict[str, Tensor]`."""
