@@ -95,10 +95,11 @@ class Case:
             )
         for name, array in arrays.items():
             allowed = "b" if name in self.masks else _NUMBER_KINDS
-            if not isinstance(array, np.ndarray) or array.dtype.kind not in allowed:
+            if not isinstance(array, np.ndarray) or array.dtype.kind not in allowed or array.dtype.itemsize > 8:
                 found = getattr(array, "dtype", type(array).__name__)
                 raise self._refuse(
-                    f"{name} is {found}.", "Masks are numpy arrays of bool, volumes of integers or real numbers."
+                    f"{name} is {found}.",
+                    "Masks are numpy arrays of bool, volumes of integers or real numbers of at most 8 bytes.",
                 )
         shapes = {name: array.shape for name, array in arrays.items()}
         if len(set(shapes.values())) != 1 or not 1 <= len(self.shape) <= 3 or 0 in self.shape:
