@@ -1,0 +1,124 @@
+"""OpenKBP's sparse CSV files: ``,data`` and then one line ``index,value`` per voxel, the index in C order.
+
+A file of a structure has an empty value on each line. Reading is strict, because a file that was cut short or
+garbled would otherwise look like a smaller structure or a lower dose.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ctan_monai.errors import DataError
+
+SHAPE = (128, 128, 128)
+SIZE = 128**3
+_DOWNLOAD = "Download or export this file again."
+
+Entries = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
+
+
+def read_entries(path: str | Path, size: int = SIZE) -> Entries:
+    """Read the index and the value of each line.
+
+    Args:
+        path: a file such as ``ct.csv``.
+        size: voxels of the volume.
+
+    Returns:
+        Indices (N,), each once and within the volume, and finite values (N,).
+
+    Raises:
+        DataError: the file is missing, cut short or garbled, an index is outside or repeated, a value is NaN or
+            infinite.
+    """
+    index, values = _parse(Path(path), size)
+    if not np.isfinite(values).all():
+        at = int(np.flatnonzero(~np.isfinite(values))[0])
+        raise _refuse(path, f"line {at + 2} has the value {values[at]}, expected a finite number.")
+    return index, values
+
+
+def read_index(path: str | Path, size: int = SIZE) -> npt.NDArray[np.int64]:
+    """Read the voxels of a structure: lines ``index,``, or ``index,1`` as other programs write them.
+
+    Raises:
+        DataError: as for ``read_entries``; or a value is neither empty nor 1.
+    """
+    index, values = _parse(Path(path), size)
+    if not (np.isnan(values) | (values == 1)).all():
+        at = int(np.flatnonzero(~(np.isnan(values) | (values == 1)))[0])
+        raise _refuse(path, f"line {at + 2} has the value {values[at]:g}, a structure's file has none.")
+    return index
+
+
+def read_spacing(path: str | Path) -> tuple[float, float, float]:
+    """Read ``voxel_dimensions.csv``.
+
+    Returns:
+        (dx, dy, dz) in mm.
+
+    Raises:
+        DataError: the file is missing, or is not three positive numbers.
+    """
+    lines = _content(Path(path)).decode(errors="replace").split()
+    try:
+        spacing_mm = [float(line) for line in lines]
+    except ValueError:
+        spacing_mm = []
+    if len(spacing_mm) != 3 or not all(math.isfinite(mm) and mm > 0 for mm in spacing_mm):
+        raise _refuse(path, f"it holds {' '.join(lines)[:100]!r}, expected three positive numbers in mm.")
+    return spacing_mm[0], spacing_mm[1], spacing_mm[2]
+
+
+def _refuse(path: str | Path, reason: str) -> DataError:
+    return DataError(path, Path(path).parent.name, reason, _DOWNLOAD)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _refuse(path, f"it cannot be read ({error.strerror}).") from error
+
+
+def _parse(path: Path, size: int) -> Entries:
+    content = _content(path)
+    header, _, body = content.partition(b"\n")
+    if header.strip() != b",data":
+        raise _refuse(path, f"it starts with {header[:40]!r}, expected ',data'.")
+    if body and not body.endswith(b"\n"):
+        raise _refuse(path, "it ends within a line, so it was cut short.")
+    if body.count(b",") != body.count(b"\n"):
+        raise _refuse(path, "some line is not 'index,value'.")
+    if not body:
+        return np.empty(0, np.int64), np.empty(0, np.float64)
+    index, values = _parse_body(path, body)
+    if index.min() < 0 or index.max() >= size:
+        raise _refuse(path, f"indices run from {index.min()} to {index.max()}, expected 0 to {size - 1}.")
+    ordered = index if (np.diff(index) > 0).all() else np.sort(index)
+    repeated = ordered[1:][np.diff(ordered) == 0]
+    if repeated.size:
+        raise _refuse(path, f"the index {repeated[0]} occurs more than once.")
+    return index, values
+
+
+def _parse_body(path: Path, body: bytes) -> Entries:
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(
+            io.BytesIO(body),
+            header=None,
+            names=["index", "data"],
+            index_col=False,
+            dtype={"index": np.int64, "data": np.float64},
+            float_precision="round_trip",
+        )
+    except (ValueError, OverflowError) as error:  # pandas' parser errors are ValueErrors
+        raise _refuse(path, f"it is not a table of 'index,value' ({str(error).strip()}).") from error
+    return table["index"].to_numpy(), table["data"].to_numpy()
