@@ -156,17 +156,15 @@ class CaseCache:
         count = min(_processors() if workers is None else workers, len(sources))
         with contextlib.ExitStack() as stack:
             results: Iterator[Path | DataError] = map(self._try, sources)
-            if count > 1 and self._missing(sources):
+            missing = sum(not self.path_of(source).exists() for source in sources)
+            if count > 1 and missing > 1:  # otherwise it does not pay to start processes
                 results = stack.enter_context(ProcessPoolExecutor(count)).map(self._try, sources)
+            quiet = not (progress and missing)
             try:
-                yield from tqdm(results, total=len(sources), desc="preparing cases", unit="case", disable=not progress)
+                yield from tqdm(results, total=len(sources), desc="preparing cases", unit="case", disable=quiet)
             except BrokenProcessPool as error:
                 reason = f"one of {count} processes that read cases was killed, perhaps for want of memory."
                 raise DataError(self.cache_dir, None, reason, "Prepare again with fewer workers.") from error
-
-    def _missing(self, sources: Sequence[Path]) -> bool:
-        """Return whether it pays to start processes."""
-        return sum(not self.path_of(source).exists() for source in sources) > 1
 
     def _try(self, source: Path) -> Path | DataError:
         try:
