@@ -1,0 +1,29 @@
+"""Settings as people type them."""
+
+from __future__ import annotations
+
+from ctan_monai.errors import ConfigError
+
+_WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+def as_bool(value: bool | int | str, setting: str) -> bool:
+    """Read a switch.
+
+    On the command line of `monai.bundle` ``--amp False`` arrives as a boolean and ``--amp false`` as the string
+    'false', which Python takes for true.
+
+    Args:
+        value: a boolean, 0 or 1, or one of true, false, yes, no, on, off in any case.
+        setting: name of the switch, for the error.
+
+    Raises:
+        ConfigError: it is none of these.
+
+    >>> as_bool("false", "amp"), as_bool("True", "amp"), as_bool(True, "amp")
+    (False, True, True)
+    """
+    word = str(value).strip().lower()
+    if word not in _WORDS:
+        raise ConfigError(setting, f"{value!r} is neither true nor false.", "Write true or false.")
+    return _WORDS[word]
