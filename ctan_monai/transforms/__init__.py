@@ -1,1 +1,22 @@
 """MONAI transforms from a cached case to a sample, and from logits back to answers."""
+
+from ctan_monai.transforms.activate import activate
+from ctan_monai.transforms.affine import RandAffineLabelsd, spatial_modes
+from ctan_monai.transforms.labels import read_label
+from ctan_monai.transforms.load import LoadCased
+from ctan_monai.transforms.mirror import RandMirrorLabelsd, mirror_sample
+from ctan_monai.transforms.postprocess import postprocess_for
+from ctan_monai.transforms.window import RandWindowChannelsd, WindowChannelsd
+
+__all__ = [
+    "LoadCased",
+    "RandAffineLabelsd",
+    "RandMirrorLabelsd",
+    "RandWindowChannelsd",
+    "WindowChannelsd",
+    "activate",
+    "mirror_sample",
+    "postprocess_for",
+    "read_label",
+    "spatial_modes",
+]

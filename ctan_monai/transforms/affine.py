@@ -1,0 +1,83 @@
+"""MONAI's random affine transform, told which entries of a sample to move and how to interpolate each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.transforms import RandAffined
+
+from ctan_monai.errors import ConfigError
+from ctan_monai.tasks import Segmentation, Task, check_tasks, region_key
+
+
+def spatial_modes(tasks: Iterable[Task]) -> dict[str, str]:
+    """Name the entries of a sample that lie on the image's grid, and how each is interpolated.
+
+    Returns:
+        'bilinear' for the image and voxel-level values, 'nearest' for masks and regions; MONAI calls trilinear
+        'bilinear' too. Regions are named whether or not a sample has them.
+    """
+    modes = {"image": "bilinear"}
+    for task in check_tasks(tasks):
+        if task.pixel_level:
+            modes[task.name] = "nearest" if isinstance(task, Segmentation) else "bilinear"
+            modes[region_key(task)] = "nearest"
+    return modes
+
+
+class RandAffineLabelsd(RandAffined):  # type: ignore[misc]  # MONAI has no type hints that mypy could follow
+    """Now and then turn, scale and shift a sample a little, image and labels alike.
+
+    MONAI's ``RandAffined`` with the keys and interpolation modes of the tasks. What moves in from outside is 0, so
+    scale the image first such that 0 is air. A sample keeps its layout: masks uint8, labels plain tensors. A dose
+    is moved, its values stay. The affine of the image follows.
+
+    Args:
+        tasks: tasks of the sample.
+        spatial_dims: 2 or 3; in 3D the turn is about the last axis, so within axial slices.
+        rotate_degrees: largest angle in either sense.
+        zoom: largest change of size, as a share; each axis has its own.
+        shift_voxels: largest shift along each axis.
+        prob: how often to do anything.
+
+    Raises:
+        ConfigError: a number of dimensions other than 2 or 3.
+    """
+
+    def __init__(
+        self,
+        tasks: Iterable[Task],
+        spatial_dims: int = 2,
+        rotate_degrees: float = 10.0,
+        zoom: float = 0.1,
+        shift_voxels: float = 6.0,
+        prob: float = 0.5,
+    ) -> None:
+        if spatial_dims not in (2, 3):
+            raise ConfigError("RandAffineLabelsd.spatial_dims", f"found {spatial_dims!r}.", "Use 2 or 3.")
+        self.modes = spatial_modes(tasks)
+        angle = math.radians(rotate_degrees)
+        super().__init__(
+            keys=list(self.modes),
+            mode=list(self.modes.values()),
+            padding_mode="zeros",
+            rotate_range=angle if spatial_dims == 2 else (0.0, 0.0, angle),
+            scale_range=(zoom,) * spatial_dims,
+            translate_range=(shift_voxels,) * spatial_dims,
+            prob=prob,
+            allow_missing_keys=True,
+        )
+
+    def __call__(self, sample: Mapping[str, Any], lazy: bool | None = None) -> dict[str, Any]:
+        """Return the sample, or a moved copy of it."""
+        moved = dict(super().__call__(sample, lazy=lazy))
+        for key in self.modes.keys() & sample.keys():
+            if isinstance(moved[key], MetaTensor):
+                moved[key].applied_operations = []  # nobody inverts this, and collating it costs time
+            if not isinstance(sample[key], MetaTensor):
+                moved[key] = torch.as_tensor(moved[key].as_tensor(), dtype=sample[key].dtype)
+        return moved

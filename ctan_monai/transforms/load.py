@@ -1,0 +1,101 @@
+"""The first transform of every pipeline: an item of a datalist becomes a sample of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Transform
+
+from ctan_monai.data.cache import read_case_file, read_slice
+from ctan_monai.data.cases import Case
+from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.tasks import Task, check_tasks, present_key, region_key
+from ctan_monai.transforms.labels import read_label
+
+
+class LoadCased(Transform):  # type: ignore[misc]  # MONAI has no type hints that mypy could follow
+    """Read a cached case, or one slice of it, and lay it out as a sample.
+
+    The sample is a flat dictionary without a batch dimension:
+
+    * ``image``: (C, *S) float32 MetaTensor, unscaled (CT in HU, contours 0/1), with the affine (RAS mm) and, as its
+      only other meta data, the case's id and the space. A channel is a volume or a mask of the case; a mask that the
+      case does not have is a channel of zeros, so a misspelt channel has to be found by the check of the data.
+    * per task the label and ``<task>_present``, and ``<task>_region`` for a voxel-level regression whose case marks
+      the voxels that count. An unknown label is zeros and not present. Masks are uint8, (L, *S); voxel-level values
+      float32 in the task's unit, (1, *S); image-level values float32 (1,); classes an int64 index if exclusive,
+      float32 0/1 (K,) otherwise.
+    * ``case``: the id, and ``file``: where it was read from.
+
+    A slice is a 2D sample, (H, W); its affine is still (4, 4): it maps (i, j, 0) to the place of that slice. A label
+    is present in a slice if the case has it, whether or not the slice crosses it.
+
+    Where the masks of an exclusive Segmentation overlap, the later label of the task wins, as if the labels were
+    painted in their order; list small structures after the large ones that surround them.
+
+    Args:
+        tasks: tasks whose labels are wanted.
+        image_channels: names of volumes or masks that form the image, in this order.
+
+    Raises:
+        ConfigError: no channel is named, or one is named twice.
+        DataError: (when called) the case has none of the channels, or a label that its task cannot have.
+    """
+
+    def __init__(self, tasks: Iterable[Task], image_channels: Sequence[str] = ("ct",)) -> None:
+        self.tasks = check_tasks(tasks)
+        self.image_channels = check_channels(image_channels)
+
+    def __call__(self, item: Mapping[str, Any]) -> dict[str, Any]:
+        """Read the item's file and return the sample."""
+        file = Path(item["file"])
+        case = read_slice(file, int(item["slice"])) if "slice" in item else read_case_file(file)
+        return self.sample(case, file)
+
+    def sample(self, case: Case, file: Path) -> dict[str, Any]:
+        """Lay out a case that has been read already."""
+        sample: dict[str, Any] = {"image": _image(case, file, self.image_channels)}
+        for task in self.tasks:
+            sample[task.name], sample[present_key(task)] = read_label(task, case, file)
+            if region_key(task) in case.masks and task.pixel_level:
+                region = case.masks[region_key(task)].astype(np.uint8)
+                sample[region_key(task)] = torch.from_numpy(region)[None]  # (1, *S)
+        return {**sample, "case": case.case, "file": str(file)}
+
+
+def check_channels(image_channels: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the image's channels as a tuple.
+
+    Raises:
+        ConfigError: there is none, or one occurs twice, or a string was given instead of a list.
+    """
+    channels = () if isinstance(image_channels, str) else tuple(image_channels)
+    if not channels or len(set(channels)) != len(channels):
+        raise ConfigError(
+            "image_channels",
+            f"found {image_channels!r}, expected a list of names of volumes or masks, each once.",
+            "Write for example image_channels: [ct].",
+        )
+    return channels
+
+
+def _image(case: Case, file: Path, channels: Sequence[str]) -> MetaTensor:
+    known: dict[str, Any] = {**case.volumes, **case.masks}
+    if not known.keys() & set(channels):
+        raise DataError(
+            file,
+            case.case,
+            f"none of the image's channels {list(channels)} is in the case, which has {list(known)}.",
+            "Correct image_channels, or prepare the data again.",
+        )
+    image = np.zeros((len(channels), *case.shape), np.float32)  # (C, *S)
+    for position, name in enumerate(channels):
+        if name in known:
+            image[position] = known[name]
+    affine_ras = torch.tensor(case.affine_ras, dtype=torch.float64)  # (4, 4)
+    return MetaTensor(torch.from_numpy(image), affine=affine_ras, meta={"case": case.case, "space": "RAS"})
