@@ -1,0 +1,116 @@
+"""What every metric shares: one record per case, so that a case which is seen twice counts once."""
+
+from __future__ import annotations
+
+import math
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NAN = float("nan")
+Record = dict[str, float]  # what was measured on one case; nan where the answer is unknown
+
+
+def known_mean(values: Iterable[float]) -> float:
+    """Average what is known.
+
+    The sum is exact (`math.fsum`), so the mean does not depend on the order of the cases nor on how processes
+    shared them.
+
+    Args:
+        values: one per case; nan = unknown, left out.
+
+    Returns:
+        The mean, nan if nothing is known.
+    """
+    known = [float(value) for value in values if not math.isnan(value)]
+    return math.fsum(known) / len(known) if known else NAN
+
+
+def natural_order(case: str) -> list[tuple[int, str]]:
+    """Sort key that puts pt_2 before pt_10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", case)]
+
+
+class CaseMetric(ABC):
+    """Measure case by case, then average over cases.
+
+    Subclasses say what is measured on one case (`measure`) and how the records make figures (`compute`). Records
+    are plain numbers, so they travel between processes and into tables as they are.
+    """
+
+    def __init__(self) -> None:
+        self._records: dict[str, Record] = {}
+
+    @abstractmethod
+    def measure(
+        self, case: str, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], spacing_mm: Sequence[float]
+    ) -> Record:
+        """Measure one case; the keys are the same for every case, nan where the answer is unknown."""
+
+    @abstractmethod
+    def compute(self) -> dict[str, float]:
+        """Return the figures over all cases; nan = nothing known."""
+
+    def selection(self) -> float | None:
+        """Return the contribution to the score that selects the best model (higher is better), None without one."""
+        return None
+
+    def update(
+        self, case: str, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], spacing_mm: Sequence[float]
+    ) -> None:
+        """Measure one case, unless it has been measured already (the first time wins).
+
+        Args:
+            case: its id.
+            prediction: per task the post-processed answer, without a batch axis: (L, *S) bool masks, (1, *S) or (1,)
+                in the task's unit, (K,) probabilities.
+            target: the flat dictionary of labels, presence and regions, without a batch axis.
+            spacing_mm: size of a voxel along each spatial axis, mm.
+
+        Raises:
+            DataError: prediction and label do not fit together, or the prediction is not finite.
+        """
+        if case not in self._records:
+            self._records[case] = self.measure(case, prediction, target, spacing_mm)
+
+    @property
+    def records(self) -> list[Record]:
+        """What was measured, one record per case in the natural order of their ids."""
+        return [self._records[case] for case in sorted(self._records, key=natural_order)]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row per case, its id under ``case``, in the natural order of the ids."""
+        return [{"case": case, **self._records[case]} for case in sorted(self._records, key=natural_order)]
+
+    def values(self, key: str) -> list[float]:
+        """Return what was measured under a key, one value per case."""
+        return [record[key] for record in self.records]
+
+    def mean(self, key: str) -> float:
+        """Average what was measured under a key over the cases in which it is known."""
+        return known_mean(self.values(key))
+
+    def reset(self) -> None:
+        """Forget every case."""
+        self._records = {}
+
+    def state(self) -> dict[str, Record]:
+        """Return what another process needs to merge: the records by case."""
+        return dict(self._records)
+
+    def merge(self, states: Iterable[Mapping[str, Record]]) -> None:
+        """Take in the states of all processes, in the order of their ranks, this one's among them or not.
+
+        A case that several processes saw (a distributed sampler pads) counts once, the lowest rank's record wins:
+        every process that merges the same states gets the same figures.
+        """
+        merged: dict[str, Record] = {}
+        for state in (*states, self._records):
+            for case, record in state.items():
+                merged.setdefault(case, record)
+        self._records = merged

@@ -1,0 +1,147 @@
+"""Accuracy, balanced accuracy and AUROC of answers about a whole image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from monai.metrics import compute_roc_auc
+from numpy.typing import NDArray
+from torch import Tensor, as_tensor
+
+from ctan_monai.metrics.base import NAN, CaseMetric, Record, known_mean
+from ctan_monai.metrics.checks import check_finite
+from ctan_monai.tasks import Classification, present_key
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+def auroc(score: Floats, positive: Bools) -> float:
+    """Area under the ROC curve: the chance that a positive case scores above a negative one, a tie counting half.
+
+    Args:
+        score: (N,) higher = more likely positive.
+        positive: (N,) the truth.
+
+    Returns:
+        The area, nan where only one class occurs (MONAI warns then).
+    """
+    if positive.all() or not positive.any():
+        return NAN
+    return float(compute_roc_auc(as_tensor(score), as_tensor(positive.astype(np.float64))))
+
+
+def recall(chosen: Bools, positive: Bools) -> float:
+    """Return the share of the positive cases that was chosen, nan without a positive case."""
+    return float(chosen[positive].mean()) if positive.any() else NAN
+
+
+class _Answers(CaseMetric):
+    """Keep the probabilities and the label of every case; what is unknown is nan and left out."""
+
+    def __init__(self, task: Classification, labels: Sequence[str]) -> None:
+        super().__init__()
+        self.task = task
+        self._prob_keys = [f"{task.name}_prob_{name}" for name in task.classes]
+        self._label_keys = [f"{task.name}_{label}" for label in labels]
+
+    def measure(
+        self, case: str, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], spacing_mm: Sequence[float]
+    ) -> Record:
+        """Note probabilities and label of one case.
+
+        Raises:
+            DataError: a probability is not finite.
+        """
+        probs = prediction[self.task.name]  # (K,)
+        check_finite(f"prediction of {self.task.name}", case, probs)
+        known = bool(target[present_key(self.task)])
+        labels = target[self.task.name].reshape(-1).tolist()  # 1 class index, or K of 0/1
+        return {
+            **dict(zip(self._prob_keys, probs.tolist(), strict=True)),
+            **{key: float(label) if known else NAN for key, label in zip(self._label_keys, labels, strict=True)},
+        }
+
+    def _known(self) -> tuple[Floats, Floats]:
+        """Return probabilities (N, K) and labels (N, 1 or K) of the cases whose label is known."""
+        known = [record for record in self.records if not math.isnan(record[self._label_keys[0]])]
+        probs = np.array([[record[key] for key in self._prob_keys] for record in known], dtype=np.float64)
+        labels = np.array([[record[key] for key in self._label_keys] for record in known], dtype=np.float64)
+        return probs.reshape(-1, len(self._prob_keys)), labels.reshape(-1, len(self._label_keys))
+
+
+class ExclusiveAnswers(_Answers):
+    """One class of several holds: the most probable one is the answer.
+
+    For a task named ``lesion``: ``lesion_accuracy`` (share of cases answered correctly), ``lesion_balanced_accuracy``
+    (mean recall of the classes that occur), ``lesion_auroc`` (one class against the rest, mean over the classes that
+    occur). The paper's accuracy on HAM10000 lies below the majority class and is probably a balanced one: both are
+    reported (SPEC A17).
+
+    Args:
+        task: the classification that is measured.
+    """
+
+    def __init__(self, task: Classification) -> None:
+        super().__init__(task, ["label"])
+
+    def compute(self) -> dict[str, float]:
+        """Return accuracy, balanced accuracy and AUROC; nan = nothing known, or a single class for the AUROC."""
+        probs, labels = self._known()  # (N, K), (N, 1)
+        truth, answer = labels[:, 0].astype(np.int64), probs.argmax(axis=1)
+        classes = range(len(self.task.classes))
+        return {
+            f"{self.task.name}_accuracy": known_mean((answer == truth).astype(np.float64)),
+            f"{self.task.name}_balanced_accuracy": known_mean(recall(answer == k, truth == k) for k in classes),
+            f"{self.task.name}_auroc": known_mean(auroc(probs[:, k], truth == k) for k in classes),
+        }
+
+    def selection(self) -> float | None:
+        """Return the balanced accuracy."""
+        balanced = self.compute()[f"{self.task.name}_balanced_accuracy"]
+        return None if math.isnan(balanced) else balanced
+
+
+class FindingAnswers(_Answers):
+    """Each class holds or not, with a probability of its own; 0.5 or more is a yes.
+
+    Per class, then averaged over the classes for which it is known: ``<task>_auroc``, ``_accuracy``,
+    ``_balanced_accuracy`` (of sensitivity and specificity), ``_sensitivity``, ``_specificity``. The AUROC uses the
+    probabilities; computed from yes and no, as some papers do, it would equal the balanced accuracy (SPEC 3.3).
+    With several classes ``<task>_auroc_<class>`` too.
+
+    Args:
+        task: the classification that is measured.
+    """
+
+    def __init__(self, task: Classification) -> None:
+        super().__init__(task, [f"label_{name}" for name in task.classes])
+
+    def _figures(self, probs: Floats, truth: Bools) -> dict[str, float]:
+        """Return the figures of one class from its probabilities (N,) and its truth (N,)."""
+        yes = probs >= 0.5
+        sensitivity, specificity = recall(yes, truth), recall(~yes, ~truth)
+        return {
+            "auroc": auroc(probs, truth),
+            "accuracy": known_mean((yes == truth).astype(np.float64)),
+            "balanced_accuracy": (sensitivity + specificity) / 2,
+            "sensitivity": sensitivity,
+            "specificity": specificity,
+        }
+
+    def compute(self) -> dict[str, float]:
+        """Return the figures; nan = nothing known, or a single class where both are needed."""
+        probs, labels = self._known()  # (N, K) each
+        per_class = [self._figures(probs[:, k], labels[:, k] > 0.5) for k in range(len(self.task.classes))]
+        figures = {f"{self.task.name}_{name}": known_mean(one[name] for one in per_class) for name in per_class[0]}
+        if len(per_class) > 1:
+            pairs = zip(self.task.classes, per_class, strict=True)
+            figures |= {f"{self.task.name}_auroc_{name}": one["auroc"] for name, one in pairs}
+        return figures
+
+    def selection(self) -> float | None:
+        """Return the AUROC."""
+        area = self.compute()[f"{self.task.name}_auroc"]
+        return None if math.isnan(area) else area

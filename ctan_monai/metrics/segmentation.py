@@ -1,0 +1,68 @@
+"""Dice per label, on whole volumes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from monai.metrics import compute_dice
+from torch import Tensor
+
+from ctan_monai.metrics.base import NAN, CaseMetric, Record, known_mean
+from ctan_monai.metrics.checks import check_same_shape
+from ctan_monai.tasks import Segmentation, present_key
+
+
+class SegmentationDice(CaseMetric):
+    """Dice of each label, as a fraction in [0, 1], per case (a patient's volume, never a slice).
+
+    * A label that is unknown for a case (not contoured) is nan there and counts nowhere.
+    * A label that is known to be absent, its reference empty, counts: 1 if the prediction is empty too, 0 if
+      anything is predicted. (`monai.metrics.DiceMetric` skips such cases by default, so that false positives on an
+      absent structure would cost nothing.)
+
+    Figures, for a task named ``oar``:
+
+    * ``oar_dice_<label>``: mean over the cases in which the label is known.
+    * ``oar_dice``: mean over cases of the case's mean over its known labels. Each patient weighs the same, however
+      many of their structures are contoured.
+    * ``oar_dice_complete``: the same over the cases in which every label is known (SPEC A18).
+
+    Args:
+        task: the segmentation that is measured.
+    """
+
+    def __init__(self, task: Segmentation) -> None:
+        super().__init__()
+        self.task = task
+        self._key = f"{task.name}_dice"
+        self._label_keys = [f"{self._key}_{label}" for label in task.labels]
+
+    def measure(
+        self, case: str, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], spacing_mm: Sequence[float]
+    ) -> Record:
+        """Compute the Dice of every known label of one case.
+
+        Raises:
+            DataError: prediction and label differ in shape.
+        """
+        predicted, label = prediction[self.task.name] > 0, target[self.task.name] > 0  # (L, *S) bool
+        check_same_shape(self.task.name, case, predicted, label)
+        present = target[present_key(self.task)].tolist()  # (L,)
+        dice = compute_dice(predicted[None], label[None], include_background=True, ignore_empty=False)[0].tolist()
+        found = [value if known else NAN for value, known in zip(dice, present, strict=True)]
+        return {self._key: known_mean(found), **dict(zip(self._label_keys, found, strict=True))}
+
+    def compute(self) -> dict[str, float]:
+        """Return the mean Dice, that over complete cases, and that of each label."""
+        complete = [r[self._key] for r in self.records if not any(math.isnan(r[key]) for key in self._label_keys)]
+        return {
+            self._key: self.mean(self._key),
+            f"{self._key}_complete": known_mean(complete),
+            **{key: self.mean(key) for key in self._label_keys},
+        }
+
+    def selection(self) -> float | None:
+        """Return the mean Dice."""
+        dice = self.mean(self._key)
+        return None if math.isnan(dice) else dice
