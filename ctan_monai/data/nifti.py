@@ -1,0 +1,105 @@
+"""Read a CT from a NIfTI file for inference, and write results as NIfTI."""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ctan_monai.data.atomic import replacing
+from ctan_monai.data.cases import Case, check_case_id
+from ctan_monai.errors import DataError
+
+_logger = logging.getLogger(__name__)
+
+NIFTI_SUFFIXES = (".nii.gz", ".nii")
+_VOXELS_MAX = 2**30  # 512 x 512 x 4096; more is a damaged header, and would ask for gigabytes
+_HU = np.iinfo(np.int16)
+_CONVERT = "Convert the CT again, for example with dcm2niix."
+
+
+def read_nifti_case(path: str | Path) -> Case:
+    """Read a CT.
+
+    Args:
+        path: a ``.nii`` or ``.nii.gz`` file of three axes, in HU; its name is the case's id.
+
+    Returns:
+        A case with the volume ct (*S), int16 HU, rounded where the file holds fractions.
+
+    Raises:
+        DataError: the file is missing, damaged, not three-dimensional or too large, or a value is NaN, infinite or
+            beyond int16.
+    """
+    path = Path(path)
+    case = check_case_id(_stem(path))
+    stored, affine_ras = _load(path, case)
+    if stored.dtype.kind not in "iuf":
+        raise DataError(path, case, f"it holds {stored.dtype}, expected numbers in HU.", _CONVERT)
+    if not np.isfinite(stored).all():
+        count = int((~np.isfinite(stored)).sum())
+        raise DataError(path, case, f"{count} of {stored.size} voxels are NaN or infinite.", _CONVERT)
+    low, high = float(stored.min()), float(stored.max())
+    if low < _HU.min or high > _HU.max:
+        found = f"its values run from {low:g} to {high:g}, HU fit into {_HU.min} to {_HU.max}."
+        raise DataError(path, case, found, _CONVERT)
+    if low >= 0:
+        _logger.warning("%s: no value lies below 0 HU (%g to %g); is this a CT in HU?", path, low, high)
+    ct_hu = stored if stored.dtype.kind in "iu" else np.rint(stored)
+    return Case(case, {"ct": np.ascontiguousarray(ct_hu, dtype=np.int16)}, {}, affine_ras)
+
+
+def write_nifti(array: npt.NDArray[Any], affine_ras: npt.NDArray[np.float64], path: str | Path) -> None:
+    """Write an array; a reader never meets half a file.
+
+    Args:
+        array: (*S), two or three axes; its type is kept, bool becomes uint8 (NIfTI has no bool).
+        affine_ras: (4, 4) voxel index -> mm.
+        path: ends with .nii or .nii.gz.
+
+    Raises:
+        DataError: the ending is another, or the file cannot be written.
+    """
+    import nibabel as nib
+
+    path = Path(path)
+    if not path.name.endswith(NIFTI_SUFFIXES):
+        raise DataError(path, None, f"the name does not end with one of {NIFTI_SUFFIXES}.", "Name a NIfTI file.")
+    values = array.astype(np.uint8) if array.dtype == np.bool_ else array
+    image = nib.Nifti1Image(values, affine_ras, dtype=values.dtype)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(affine_ras, code="scanner")
+    image.set_qform(affine_ras, code="scanner")
+    with replacing(path) as temporary:
+        nib.save(image, temporary)
+
+
+def _stem(path: Path) -> str:
+    for suffix in NIFTI_SUFFIXES:
+        if path.name.endswith(suffix):
+            return path.name.removesuffix(suffix)
+    raise DataError(path, None, f"the name does not end with one of {NIFTI_SUFFIXES}.", "Give a NIfTI file.")
+
+
+def _load(path: Path, case: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
+    """Return the values, scaled as the header says, and the affine."""
+    import nibabel as nib
+    from nibabel.filebasedimages import ImageFileError
+
+    try:
+        image = nib.load(path)
+        if len(image.shape) != 3 or not 0 < np.prod(image.shape, dtype=np.float64) <= _VOXELS_MAX:
+            found = f"its shape is {image.shape}, expected three axes and at most {_VOXELS_MAX} voxels."
+            raise DataError(path, case, found, "Give one CT volume.")
+        units = image.header.get_xyzt_units()[0]
+        if units not in ("mm", "unknown"):
+            raise DataError(path, case, f"its unit of length is {units}, expected mm.", _CONVERT)
+        if not (image.header["sform_code"] or image.header["qform_code"]):
+            _logger.warning("%s does not say how the patient lies; left and right may be exchanged", path)
+        return np.asanyarray(image.dataobj), image.affine
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, ImageFileError) as error:
+        raise DataError(path, case, f"it cannot be read as NIfTI ({error}).", _CONVERT) from error
