@@ -65,7 +65,7 @@ def openkbp_datalist(
     sample = dataset_dir is None or str(dataset_dir) == ""
     if sample:
         root = Path(sample_dir)
-        available = {split: sorted((root / split).glob(f"*{CASE_SUFFIX}")) for split in SPLITS}
+        available = {split: sorted((root / split).glob(f"[!.]*{CASE_SUFFIX}")) for split in SPLITS}
     else:
         root = Path(str(dataset_dir))
         available = find_patients(root)
