@@ -1,0 +1,107 @@
+"""ImageNet weights for the encoder, from torchvision's official files."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from torch import Tensor
+
+from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.networks.encoder import ResNetEncoder, torchvision_name
+
+_LOGGER = logging.getLogger(__name__)
+_SERVER = "https://download.pytorch.org/models/"
+# torchvision's IMAGENET1K_V1 files; the eight digits are the beginning of the file's SHA-256
+OFFICIAL_FILES = {
+    "resnet18": "resnet18-f37072fd.pth",
+    "resnet34": "resnet34-b627a593.pth",
+    "resnet50": "resnet50-0676ba61.pth",
+    "resnet101": "resnet101-63fe2227.pth",
+}
+_HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.pth$")
+
+
+def load_imagenet_weights(encoder: ResNetEncoder, source: str, first_layer: str = "sum") -> None:
+    """Put torchvision's weights into an encoder.
+
+    Args:
+        encoder: a 2D encoder, changed in place.
+        source: 'imagenet' for the official file (downloaded once into torch.hub's folder), an URL, or a local file.
+            Where the name ends in '-<hash>.pth', as the official ones do, the content's SHA-256 must begin with it.
+        first_layer: for images that do not have three channels, how the RGB kernels of the first layer are used:
+            'sum' (each of n channels gets the sum over RGB divided by n: equal to replicating a single channel, and
+            3 times cheaper) or 'random' (they are not).
+
+    Raises:
+        ConfigError: the encoder is 3D, or an option is unknown.
+        DataError: the file is missing, offline, damaged, or holds another network.
+
+    Source: CTAN section 2.1 ("pre-trained with ImageNet"), SPEC 1.1.
+    """
+    if encoder.spatial_dims != 2:
+        raise ConfigError("pretrained", "ImageNet weights exist for 2D encoders only.", "Use pretrained: null.")
+    if first_layer not in ("sum", "random"):
+        raise ConfigError("first_layer", f"{first_layer!r} is unknown.", "Use 'sum' or 'random'.")
+    weights = _read_weights(_SERVER + OFFICIAL_FILES[encoder.name] if source == "imagenet" else source)
+    own = encoder.state_dict()
+    loaded = _translate(encoder, own, weights, source)
+    key = "stem.0.weight"
+    if key in loaded and loaded[key].shape[1] != own[key].shape[1]:
+        channels = own[key].shape[1]
+        summed = loaded[key].sum(1, keepdim=True) / channels  # (64, 1, 7, 7)
+        loaded[key] = summed.repeat(1, channels, 1, 1) if first_layer == "sum" else own[key]
+    encoder.load_state_dict({**own, **loaded}, strict=True)
+    _LOGGER.info("ImageNet weights: %d of %d tensors from %s", len(loaded), len(own), source)
+
+
+def _translate(
+    encoder: ResNetEncoder, own: dict[str, Tensor], weights: dict[str, Tensor], source: str
+) -> dict[str, Tensor]:
+    """Rename the file's tensors to the encoder's keys; every tensor must be there and fit, the stem's apart."""
+    loaded = {}
+    for key, tensor in own.items():
+        found = weights.get(torchvision_name(key))
+        fits = found is not None and (found.shape == tensor.shape or key == "stem.0.weight")
+        if found is not None and key == "stem.0.weight" and found.shape[2:] != tensor.shape[2:]:
+            _LOGGER.info("the stem %s of this encoder is not that of %s: it keeps its random weights", key, source)
+        elif found is not None and fits:
+            loaded[key] = found
+        else:
+            shape = None if found is None else tuple(found.shape)
+            raise DataError(
+                source,
+                None,
+                f"{torchvision_name(key)} is {shape}, expected {tuple(tensor.shape)}.",
+                f"Give the weights of torchvision's {encoder.name} or pretrained: null.",
+            )
+    return loaded
+
+
+def _read_weights(source: str) -> dict[str, Tensor]:
+    remedy = "Check the connection, give a local file by its path, or use pretrained: null."
+    if "://" in source:
+        try:
+            weights: dict[str, Tensor] = torch.hub.load_state_dict_from_url(
+                source, map_location="cpu", check_hash=True, weights_only=True
+            )
+        except (URLError, OSError, RuntimeError) as error:
+            raise DataError(source, None, f"cannot be loaded ({error}).", remedy) from error
+        return weights
+    path = Path(source)
+    if not path.is_file():
+        raise DataError(path, None, "there is no such file.", remedy)
+    expected = _HASH_IN_NAME.search(path.name)
+    if expected and not hashlib.sha256(path.read_bytes()).hexdigest().startswith(expected[1]):
+        raise DataError(
+            path, None, f"the content does not have the SHA-256 {expected[1]}... of its name.", "Load it again."
+        )
+    try:
+        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises whatever the damaged bytes make of it
+        raise DataError(path, None, f"is no readable PyTorch file ({error}).", remedy) from error
+    return state

@@ -1,0 +1,30 @@
+"""Tasks, architectures and formula-made inputs that the tests of networks share."""
+
+import math
+
+import torch
+from torch import nn
+
+from ctan_monai.tasks import Classification, Regression, Segmentation
+
+OAR = Segmentation("oar", ["Brainstem", "SpinalCord", "Parotid_L"], overlapping=True)
+DOSE = Regression("dose", "Gy", 70.0)
+GRADE = Classification("grade", ["low", "middle", "high"])
+TASKS = (OAR, DOSE, GRADE)
+METHODS = ("ctan", "mtan", "hps", "stl")
+
+
+def fill_deterministically(network: nn.Module) -> None:
+    """Set every parameter to values that depend on its place only, not on a random generator."""
+    with torch.no_grad():
+        for index, parameter in enumerate(network.parameters()):
+            steps = torch.arange(parameter.numel(), dtype=torch.float64)
+            fan = max(parameter[0].numel(), 1) if parameter.dim() > 1 else 1
+            values = torch.sin(steps * 1.7 + index) * math.sqrt(2.0 / fan) if fan > 1 else 1 + 0.1 * torch.sin(steps)
+            parameter.copy_(values.reshape(parameter.shape))
+
+
+def wave(*shape: int) -> torch.Tensor:
+    """Make an image from a formula: smooth, and different in each place."""
+    steps = torch.arange(math.prod(shape), dtype=torch.float64)
+    return (torch.sin(steps * 0.013) + 0.3 * torch.cos(steps * 0.11)).reshape(shape).float()

@@ -1,0 +1,158 @@
+"""A whole training run that is small enough to be repeated, killed and compared to the bit."""
+
+import torch
+from monai.data import DataLoader
+from monai.handlers import LrScheduleHandler, ValidationHandler
+from monai.transforms import Compose, RandGaussianNoised
+from torch import nn
+
+from ctan_monai.data.dataset import SeededDataset
+from ctan_monai.engines.best import BestModel
+from ctan_monai.engines.checkpoint import Checkpoint
+from ctan_monai.engines.early_stopping import EarlyStopping, StopTraining
+from ctan_monai.engines.evaluator import MultiTaskEvaluator
+from ctan_monai.engines.history import History
+from ctan_monai.engines.metrics_handler import MultiTaskMetrics
+from ctan_monai.engines.seeding import ReseedEachEpoch
+from ctan_monai.engines.trainer import MultiTaskTrainer
+from ctan_monai.engines.weighting_handler import WeightingHandler
+from ctan_monai.losses import MultiTaskLoss, create_weighting
+from ctan_monai.networks.base import MultiTaskNetwork
+from ctan_monai.tasks import Regression, Segmentation
+
+TASKS = (Segmentation("oar", ["Rectum", "Bladder"], overlapping=True), Regression("dose", "Gy", 80.0))
+
+
+class TinyNetwork(MultiTaskNetwork):
+    """Everything that makes resuming hard: batch statistics, dropout, shared and own parameters."""
+
+    method = "tiny"
+
+    def __init__(self, tasks=TASKS, width=4):
+        super().__init__(tuple(tasks), spatial_dims=2)
+        self.body = nn.Sequential(nn.Conv2d(1, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.Dropout(0.3))
+        self.decoders = nn.ModuleDict({task.name: nn.Conv2d(width, task.channels, 1) for task in tasks})
+        self.settings = {"encoder": f"width{width}", "network_options": {}}
+
+    def forward(self, image):
+        shared = self.body(image)
+        return {name: decoder(shared) for name, decoder in self.decoders.items()}
+
+
+class TinySeparate(MultiTaskNetwork):
+    """Two networks that share nothing, each with batch statistics."""
+
+    method = "tiny_stl"
+    independent_tasks = True
+    task_containers = ("branches",)
+
+    def __init__(self, tasks=TASKS):
+        super().__init__(tuple(tasks), spatial_dims=2)
+        self.branches = nn.ModuleDict(
+            {task.name: nn.Sequential(nn.Conv2d(1, task.channels, 1), nn.BatchNorm2d(task.channels)) for task in tasks}
+        )
+        self.settings = {"encoder": "none", "network_options": {}}
+
+    def forward(self, image):
+        return {name: branch(image) for name, branch in self.branches.items()}
+
+
+def items(count, first=0):
+    """Make samples (1, 8, 8) from a formula, with the second organ unknown in one of them."""
+    grid = torch.arange(64, dtype=torch.float32).reshape(1, 8, 8)
+    made = []
+    for index in range(first, first + count):
+        image = torch.sin(grid * (0.1 + 0.03 * index))
+        made.append(
+            {
+                "case": f"pt_{index}",
+                "image": image,
+                "oar": torch.cat([image > 0.5, image < -0.5]).float(),
+                "oar_present": torch.tensor([True, index != 2]),
+                "dose": 40.0 + 40.0 * image,
+                "dose_present": torch.tensor(True),
+            }
+        )
+    return made
+
+
+class Run:
+    """One process's worth of training: every component that a bundle has, as a config would make them."""
+
+    def __init__(
+        self, folder, epochs=4, resume=False, network=None, workers=0, schedule="onecycle", train_handlers=(), patience=9
+    ):
+        torch.manual_seed(7)
+        self.network = network or TinyNetwork()
+        self.data = items(6)
+        noise = Compose([RandGaussianNoised("image", prob=1.0, std=0.1)])
+        loader = DataLoader(
+            SeededDataset(self.data, noise, seed=3), batch_size=2, shuffle=True, num_workers=workers, drop_last=True
+        )
+        weighting = create_weighting("equal" if self.network.independent_tasks else "dwa", self.network.tasks)
+        self.loss = MultiTaskLoss(self.network.tasks, weighting)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=1e-2, weight_decay=1e-5)
+        self.scheduler = {
+            "onecycle": lambda: torch.optim.lr_scheduler.OneCycleLR(self.optimizer, 0.05, total_steps=epochs + 1),
+            "step": lambda: torch.optim.lr_scheduler.StepLR(self.optimizer, step_size=1, gamma=0.5),
+        }[schedule]()
+        self.early_stopping = EarlyStopping(self.network, patience=patience)
+        self.best = BestModel(self.network, folder, stopped=self.early_stopping)
+        self.evaluator = MultiTaskEvaluator(
+            "cpu",
+            DataLoader(items(2, first=6), batch_size=1),
+            self.network,
+            val_handlers=[MultiTaskMetrics(self.network.tasks), self.early_stopping, self.best],
+        )
+        self.history = History(folder, self.evaluator, self.best)
+        self.trainer = MultiTaskTrainer(
+            "cpu",
+            epochs,
+            loader,
+            self.network,
+            self.optimizer,
+            self.loss,
+            train_handlers=[
+                *train_handlers,
+                ReseedEachEpoch(seed=11),
+                self.history,
+                LrScheduleHandler(self.scheduler, print_lr=False),
+                ValidationHandler(1, self.evaluator),
+                WeightingHandler(self.loss),
+                StopTraining(self.early_stopping),
+            ],
+        )
+        states = {
+            "scheduler": self.scheduler,
+            "best": self.best,
+            "history": self.history,
+            "early_stopping": self.early_stopping,
+        }
+        self.checkpoint = Checkpoint(folder, self.trainer, states, resume=resume, data=self.data)
+
+    def go(self):
+        self.trainer.run()
+        return self
+
+
+def same(a, b, where=""):
+    """Name the first entry in which two nested states are not the same to the bit, None if there is none."""
+    if isinstance(a, torch.Tensor):
+        equal = isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+        return None if equal else where
+    if isinstance(a, dict):
+        if not isinstance(b, dict) or list(a) != list(b):
+            return where
+        return next((found for key in a if (found := same(a[key], b[key], f"{where}.{key}"))), None)
+    if isinstance(a, (list, tuple)):
+        if type(a) is not type(b) or len(a) != len(b):
+            return where
+        return next((found for i, (x, y) in enumerate(zip(a, b, strict=True)) if (found := same(x, y, f"{where}[{i}]"))), None)
+    return None if a == b or (a != a and b != b) else where
+
+
+def without_seconds(state):
+    """Leave out how long each epoch took, which no two runs share."""
+    for epoch in state["states"]["history"]["epochs"]:
+        epoch.pop("seconds")
+    return state
