@@ -1,0 +1,93 @@
+"""The attention products that CTAN's bottleneck can use; each maps two embeddings to one of the same shape.
+
+All are computed in 32 bits: the products of the paper grow with the third power of the embedding, and overflow
+half precision at sizes that occur (SPEC A9).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class AttentionProduct(nn.Module):
+    """Base of the products: 32-bit arithmetic, and the scale of SPEC A9.
+
+    Args:
+        scale: 'n_sqrt_d' divides the inner product by N and the result by sqrt(d), 'n_d' by N and d, 'none' not at all.
+    """
+
+    scales = ("n_sqrt_d", "n_d", "none")
+
+    def __init__(self, scale: str = "n_sqrt_d") -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, query: Tensor, others: Tensor) -> Tensor:
+        """Return (B, d, N) from E_t^T and E_t'^T, both (B, d, N); under autocast in 32 bits."""
+        if torch.jit.is_scripting():
+            return self.product(query.float(), others.float()).to(query.dtype)
+        with torch.autocast(device_type=query.device.type, enabled=False):
+            attended = self.product(query.float(), others.float())
+        if torch.is_autocast_enabled(query.device.type):
+            return attended
+        return attended.to(query.dtype)
+
+    def product(self, query: Tensor, others: Tensor) -> Tensor:
+        """Return (B, d, N) from two (B, d, N) in 32 bits."""
+        raise TypeError("AttentionProduct is a base class; use one of PRODUCTS.")
+
+    def factors(self, width: int, positions: int) -> tuple[float, float]:
+        """Return what the inner product and the result are multiplied by."""
+        if self.scale == "none":
+            return 1.0, 1.0
+        return 1.0 / positions, 1.0 / math.sqrt(width) if self.scale == "n_sqrt_d" else 1.0 / width
+
+
+class ChannelProduct(AttentionProduct):
+    """E_t (E_t'^T E_t) with E of shape N x d: channels attend to channels, linear in N. Source: CTAN eq. 2; A8."""
+
+    def product(self, query: Tensor, others: Tensor) -> Tensor:
+        """See the base class."""
+        inner_factor, outer_factor = self.factors(query.shape[1], query.shape[2])
+        inner = torch.matmul(query, others.transpose(1, 2)) * inner_factor  # (E_t'^T E_t)^T: (B, d, d)
+        return torch.matmul(inner, query) * outer_factor  # (B, d, N)
+
+
+class SpatialProduct(AttentionProduct):
+    """E_t (E_t'^T E_t) with E of shape d x N: positions attend to positions. Source: CTAN eq. 2, A8's option."""
+
+    def product(self, query: Tensor, others: Tensor) -> Tensor:
+        """See the base class."""
+        inner_factor, outer_factor = self.factors(query.shape[1], query.shape[2])
+        inner = torch.matmul(others.transpose(1, 2), query) * inner_factor  # (B, N, N)
+        return torch.matmul(query, inner) * outer_factor  # (B, d, N)
+
+
+class SoftmaxProduct(AttentionProduct):
+    """softmax(E_t' E_t^T / sqrt(d)) E_t, textbook cross attention. Source: Vaswani et al. 2017 eq. 1; A8."""
+
+    def product(self, query: Tensor, others: Tensor) -> Tensor:
+        """See the base class."""
+        inner = torch.matmul(others.transpose(1, 2), query) / math.sqrt(query.shape[1])  # (B, N of E_t', N of E_t)
+        return torch.matmul(query, inner.softmax(-1).transpose(1, 2))  # (B, d, N)
+
+
+class XcaProduct(AttentionProduct):
+    """E_t softmax(E_t^T E_t') with channels of unit length. Source: El-Nouby et al. 2021 (XCiT); A8."""
+
+    def product(self, query: Tensor, others: Tensor) -> Tensor:
+        """See the base class."""
+        inner = torch.matmul(F.normalize(query, dim=2), F.normalize(others, dim=2).transpose(1, 2))  # (B, d, d)
+        return torch.matmul(inner.softmax(-1).transpose(1, 2), query)  # (B, d, N)
+
+
+PRODUCTS: dict[str, type[AttentionProduct]] = {
+    "channel": ChannelProduct,
+    "spatial": SpatialProduct,
+    "softmax": SoftmaxProduct,
+    "xca": XcaProduct,
+}

@@ -1,0 +1,141 @@
+"""CTAE and CTAB against the paper's equations, written out by hand."""
+
+import math
+
+import pytest
+import torch
+from network_cases import DOSE, OAR, TASKS, wave
+
+from ctan_monai.errors import ConfigError
+from ctan_monai.networks import create_network
+from ctan_monai.networks.attention import CrossTaskAttentionBottleneck, CrossTaskAttentionEncoder, MaskRoute
+from ctan_monai.networks.products import PRODUCTS
+
+
+def test_two_tasks_exchange_their_masks():
+    first, second = torch.rand(2, 1, 4, 3, 3)
+    routed = MaskRoute()([first, second])
+    assert torch.equal(routed[0], second)
+    assert torch.equal(routed[1], first)
+
+
+def test_three_tasks_get_the_mean_the_product_or_the_next_of_the_others():
+    a, b, c = torch.rand(3, 1, 4, 3, 3)
+    assert torch.allclose(MaskRoute()([a, b, c])[1], (a + c) / 2)
+    assert torch.allclose(MaskRoute(others="product")([a, b, c])[1], a * c)
+    assert torch.equal(MaskRoute(others="cyclic")([a, b, c])[1], c)
+    assert torch.equal(MaskRoute(cross=False)([a, b, c])[1], b)
+
+
+def test_a_stage_follows_equation_1():
+    torch.manual_seed(0)
+    stage = CrossTaskAttentionEncoder(["a", "b"], 2, 8, None).eval()
+    u, p, previous = torch.randn(1, 8, 5, 4), torch.randn(1, 8, 5, 4), [torch.randn(1, 8, 5, 4) for _ in range(2)]
+    masks = [stage.masks[name](torch.cat([u, before], 1)) for name, before in zip("ab", previous, strict=True)]
+    attended = stage(u, p, previous)
+    assert torch.allclose(attended[0], masks[1] * p)
+    assert torch.allclose(attended[1], masks[0] * p)
+    assert masks[0].min() > 0
+    assert masks[0].max() < 1
+
+
+@pytest.mark.parametrize("pool", ["bottleneck", "conv3x3"])
+@pytest.mark.parametrize("fusion", ["mul", "concat"])
+@pytest.mark.parametrize("share_pool", [True, False])
+def test_every_option_keeps_the_sizes_of_the_encoder(pool, fusion, share_pool):
+    options = {"pool": pool, "fusion": fusion, "share_pool": share_pool}
+    network = create_network("ctan", (OAR, DOSE), "resnet18", network_options={"ctan": options}).eval()
+    with torch.no_grad():
+        features = network.encoder(wave(1, 1, 77, 50))
+        attended = network.attention(features)
+    assert [tuple(value.shape) for value in attended] == [tuple(features.p[3].shape)] * 2
+
+
+def test_shared_and_separate_pools_agree_when_their_weights_do():
+    shared = CrossTaskAttentionEncoder(["a", "b"], 2, 8, 16, share_pool=True).eval()
+    separate = CrossTaskAttentionEncoder(["a", "b"], 2, 8, 16, share_pool=False).eval()
+    separate.masks.load_state_dict(shared.masks.state_dict())
+    for pool in separate.pool:
+        pool.load_state_dict(shared.pool[0].state_dict())
+    u, p, previous = torch.randn(2, 8, 6, 6), torch.randn(2, 8, 6, 6), list(torch.randn(2, 2, 8, 6, 6))
+    for one, other in zip(shared(u, p, previous), separate(u, p, previous), strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", ["n_sqrt_d", "n_d", "none"])
+def test_the_channel_product_is_equation_2_with_positions_as_rows(scale):
+    query, others = torch.randn(2, 1, 6, 10, dtype=torch.float64).float()
+    e_t, e_other = query[0].T.double(), others[0].T.double()  # N x d
+    factor = {"n_sqrt_d": 1 / (10 * math.sqrt(6)), "n_d": 1 / 60, "none": 1.0}[scale]
+    expected = (e_t @ (e_other.T @ e_t) * factor).T
+    assert torch.allclose(PRODUCTS["channel"](scale)(query, others)[0].double(), expected, atol=1e-5)
+
+
+def test_the_other_products_follow_their_formulas():
+    query, others = torch.randn(2, 1, 6, 10)
+    e_t, e_other = query[0].T, others[0].T  # N x d
+    spatial = query[0] @ (others[0].T @ query[0]) / (10 * math.sqrt(6))
+    softmax = (torch.softmax(e_other @ e_t.T / math.sqrt(6), -1) @ e_t).T
+    unit = [value / value.norm(dim=0, keepdim=True) for value in (e_t, e_other)]
+    xca = (e_t @ torch.softmax(unit[0].T @ unit[1], -1)).T
+    for name, expected in (("spatial", spatial), ("softmax", softmax), ("xca", xca)):
+        assert torch.allclose(PRODUCTS[name]()(query, others)[0], expected, atol=1e-5), name
+
+
+def test_with_three_tasks_the_bottleneck_averages_the_pairwise_products():
+    torch.manual_seed(0)
+    block = CrossTaskAttentionBottleneck(["a", "b", "c"], 2, 8, width=6).eval()
+    features = list(torch.randn(3, 2, 8, 3, 4))
+    embedded = [block.embed[name](value).flatten(2) for name, value in zip("abc", features, strict=True)]
+    expected = (block.product(embedded[0], embedded[1]) + block.product(embedded[0], embedded[2])) / 2
+    assert torch.allclose(block(features)[0].flatten(2), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_default_product_is_finite_in_half_precision_at_four_million(dtype):
+    torch.manual_seed(0)
+    block = CrossTaskAttentionBottleneck(["a", "b"], 2, 16, width=512).train()
+    features = [torch.randn(1, 16, 64, 128, dtype=dtype) for _ in range(2)]  # N * d = 8192 * 512 = 4.2e6
+    with torch.autocast("cpu", dtype=dtype):
+        attended = block(features)
+    assert all(value.isfinite().all() for value in attended)
+    assert 0.1 < attended[0].float().mean() < 10  # of the order of 1, as SPEC A9 measured
+
+
+def test_without_the_scale_half_precision_overflows_at_sizes_that_occur():
+    query = torch.rand(1, 2048, 1024)
+    assert not PRODUCTS["channel"]("none")(query, query).half().isfinite().all()
+    assert PRODUCTS["channel"]("n_sqrt_d")(query, query).half().isfinite().all()
+
+
+def test_mtan_is_ctan_without_crossing_and_without_the_bottleneck():
+    torch.manual_seed(0)
+    mtan = create_network("mtan", TASKS, "resnet50", encoder_options={"split": "one"}).eval()
+    plain = create_network(
+        "ctan",
+        TASKS,
+        "resnet50",
+        encoder_options={"split": "one"},
+        network_options={"ctan": {"cross": False, "bottleneck": False}},
+    ).eval()
+    plain.load_state_dict(mtan.state_dict(), strict=True)
+    image = wave(1, 1, 64, 64)
+    with torch.no_grad():
+        for name, value in mtan(image).items():
+            assert torch.allclose(value, plain(image)[name], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fusion": "sum"}, "'sum' is unknown.*'mul', 'concat'"),
+        ({"pool": "max"}, "'max' is unknown"),
+        ({"attention": "dot"}, "'dot' is unknown.*'channel'"),
+        ({"scale": "d"}, "'d' is unknown"),
+        ({"others": "max"}, "'max' is unknown"),
+        ({"heads": 8}, r"\['heads'\] is unknown.*'attention'"),
+    ],
+)
+def test_an_unknown_option_is_named_with_the_known_ones(options, message):
+    with pytest.raises(ConfigError, match=message):
+        create_network("ctan", TASKS, "resnet18", network_options={"ctan": options})
