@@ -1,0 +1,100 @@
+"""What every multi-task network has in common."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor, nn
+
+from ctan_monai.networks.decoders import DecoderPlan
+from ctan_monai.networks.encoder import Features, ResNetEncoder
+from ctan_monai.tasks import Task
+
+
+class MultiTaskNetwork(nn.Module):
+    """Base of all architectures: called with an image (B, C, *S), returns ``dict[task name, logits]``.
+
+    Attributes:
+        method: the name under which the architecture is registered.
+        independent_tasks: the tasks share no parameter, so that weighting, clipping and stopping act on each alone.
+        task_containers: names of the modules that hold one entry for each task.
+        tasks: the tasks, in order.
+        spatial_dims: 2 or 3.
+        settings: how `create_network` built it.
+    """
+
+    method: ClassVar[str] = ""
+    independent_tasks: bool = False
+    task_containers: ClassVar[tuple[str, ...]] = ("decoders",)
+
+    if TYPE_CHECKING:  # TorchScript would read these annotations
+        decoders: nn.ModuleDict
+
+    def __init__(self, tasks: tuple[Task, ...], spatial_dims: int) -> None:
+        super().__init__()
+        self.tasks, self.spatial_dims = tasks, spatial_dims
+        self.settings: Mapping[str, Any] = {}
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Return the logits of every task."""
+        raise TypeError(f"{type(self).__name__} is a base class; use create_network.")
+
+    def decode(self, queries: list[Tensor], features: Features, image: Tensor) -> dict[str, Tensor]:
+        """Return every task's logits from its deepest features; for subclasses with ``decoders``.
+
+        Args:
+            queries: T tensors (B, query_channels, *S_4), in task order.
+            features: the encoder's.
+            image: (B, C, *S).
+        """
+        logits: dict[str, Tensor] = {}
+        for index, (name, decoder) in enumerate(self.decoders.items()):
+            logits[name] = decoder(queries[index], features, image)
+        return logits
+
+    def belongs_to(self, key: str, task: str) -> bool:
+        """Tell whether a parameter or buffer serves one task only.
+
+        Args:
+            key: its name in ``state_dict``.
+            task: name of the task.
+        """
+        parts = key.split(".")
+        return any(a in self.task_containers and b == task for a, b in itertools.pairwise(parts))
+
+    def task_parameters(self, task: str) -> Iterator[nn.Parameter]:
+        """Iterate over the parameters that only one task uses."""
+        return (value for key, value in self.named_parameters() if self.belongs_to(key, task))
+
+    def shared_parameters(self) -> Iterator[nn.Parameter]:
+        """Iterate over the parameters that more than one task uses."""
+        names = [task.name for task in self.tasks]
+        return (
+            value for key, value in self.named_parameters() if not any(self.belongs_to(key, name) for name in names)
+        )
+
+
+def describe_network(network: MultiTaskNetwork) -> dict[str, Any]:
+    """Return what must agree between a checkpoint and the network that loads it, as plain values."""
+    return {
+        "method": network.method,
+        "spatial_dims": network.spatial_dims,
+        "tasks": [{"kind": type(task).__name__, **asdict(task)} for task in network.tasks],
+        **network.settings,
+    }
+
+
+def plan_decoders(encoder: ResNetEncoder, query_channels: int, options: dict[str, Any]) -> DecoderPlan:
+    """Describe an encoder to its decoders.
+
+    Args:
+        encoder: the encoder.
+        query_channels: channels of the deepest features that the decoders start from.
+        options: `DecoderPlan`'s options.
+    """
+    return DecoderPlan(
+        encoder.spatial_dims, tuple(encoder.channels), tuple(encoder.shallow_channels), query_channels, **options
+    )

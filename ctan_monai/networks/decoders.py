@@ -1,0 +1,201 @@
+"""Decoders: from the deepest features and the encoder's skip connections to one task's answer.
+
+`decoder_for` chooses by the kind of task; all decoders are called alike, so that networks treat tasks alike.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import singledispatch
+
+import torch
+from monai.networks.layers.factories import Conv, Pool
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ctan_monai.errors import ConfigError
+from ctan_monai.networks.blocks import INTERPOLATION, UpBlock, conv_norm_relu
+from ctan_monai.networks.encoder import Features
+from ctan_monai.tasks import Classification, Regression, Segmentation, Task
+
+PIXEL_WIDTHS = (512, 256, 128, 64)  # deepest first; SPEC 1.4, A12
+FULL_RESOLUTION_WIDTHS = (32, 16)  # SPEC A12b
+IMAGE_WIDTHS = (64, 128, 256, 256)  # SPEC 1.4, A13
+LABEL_PRIOR = 0.01  # share of voxels that a new segmentation head expects in its labels (Lin et al. 2017, section 4.1)
+
+
+@dataclass(frozen=True)
+class DecoderPlan:
+    """What decoders must know about the encoder, and how they are built; the same for every method.
+
+    Args:
+        spatial_dims: 2 or 3.
+        channels: C_1 .. C_4 of the encoder's stages.
+        shallow_channels: channels of the features finer than stage 1, coarse to fine.
+        query_channels: channels of the deepest features that a decoder starts from.
+        full_resolution: end at the image's size instead of interpolating the logits (pixel level; SPEC A12b).
+        skips: 'u' or 'p', which part of each stage is joined (SPEC A12).
+        deepest_skip: whether stage 4 is joined too (SPEC 1.4).
+        image_level: 'pyramid' or 'bottleneck' (SPEC A13).
+
+    Raises:
+        ConfigError: an option is unknown.
+    """
+
+    spatial_dims: int
+    channels: tuple[int, ...]
+    shallow_channels: tuple[int, ...]
+    query_channels: int
+    full_resolution: bool = False
+    skips: str = "u"
+    deepest_skip: bool = True
+    image_level: str = "pyramid"
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        for setting, value, allowed in (
+            ("skips", self.skips, ("u", "p")),
+            ("image_level", self.image_level, ("pyramid", "bottleneck")),
+        ):
+            if value not in allowed:
+                raise ConfigError(setting, f"{value!r} is unknown.", f"Use one of {allowed}.")
+
+
+class PixelDecoder(nn.Module):
+    """Decode one answer per voxel, U-Net like.
+
+    Args:
+        plan: sizes and options.
+        out_channels: channels of the answer.
+
+    Source: CTAN section 2.1 ("three up-sampling blocks ... followed by 1x1 conv"). Decides: A12, A12b.
+    """
+
+    def __init__(self, plan: DecoderPlan, out_channels: int) -> None:
+        super().__init__()
+        self.skips, self.deepest_skip = plan.skips, plan.deepest_skip
+        self.mode = INTERPOLATION[plan.spatial_dims]
+        deepest = plan.query_channels + (plan.channels[-1] if plan.deepest_skip else 0)
+        self.join = conv_norm_relu(plan.spatial_dims, deepest, PIXEL_WIDTHS[0], 1)
+        width, blocks = PIXEL_WIDTHS[0], []
+        for skip, out in zip(reversed(plan.channels[:-1]), PIXEL_WIDTHS[1:], strict=True):
+            blocks.append(UpBlock(plan.spatial_dims, width, skip, out))
+            width = out
+        fine = []
+        shallow = plan.shallow_channels if plan.full_resolution else ()
+        for skip, out in zip(shallow, FULL_RESOLUTION_WIDTHS[-len(shallow) :] if shallow else (), strict=True):
+            fine.append(UpBlock(plan.spatial_dims, width, skip, out))
+            width = out
+        self.up, self.fine = nn.ModuleList(blocks), nn.ModuleList(fine)
+        self.head = Conv[Conv.CONV, plan.spatial_dims](width, out_channels, kernel_size=1)
+
+    def forward(self, query: Tensor, features: Features, image: Tensor) -> Tensor:
+        """Return logits (B, out_channels, *S).
+
+        Args:
+            query: (B, query_channels, *S_4), the deepest features of the task.
+            features: the encoder's.
+            image: (B, C, *S), which gives the size.
+        """
+        skips = features.u if self.skips == "u" else features.p
+        x = self.join(torch.cat([query, skips[3]], dim=1) if self.deepest_skip else query)  # (B, 512, *S_4)
+        for index, block in enumerate(self.up):
+            x = block(x, skips[2 - index])  # (B, 256 | 128 | 64, *S_(3-index))
+        for index, block in enumerate(self.fine):
+            x = block(x, features.shallow[index])  # (B, 32 | 16, *S/2 | *S)
+        logits: Tensor = self.head(x)
+        if logits.shape[2:] != image.shape[2:]:
+            logits = F.interpolate(logits, size=image.shape[2:], mode=self.mode, align_corners=False)
+        return logits
+
+
+class ImageDecoder(nn.Module):
+    """Decode one answer per image: four strided convolutions that join the four skips, then a linear layer.
+
+    Args:
+        plan: sizes and options; 'pyramid' walks from U^1 down to the bottleneck, 'bottleneck' starts there and
+            joins the skips pooled to its size.
+        out_channels: channels of the answer.
+
+    Source: CTAN section 2.1 ("skip connections and four down-sampling layers, GAP, FC"). Decides: A13.
+    """
+
+    def __init__(self, plan: DecoderPlan, out_channels: int) -> None:
+        super().__init__()
+        self.skips, self.pyramid = plan.skips, plan.image_level == "pyramid"
+        first, second, third, fourth = plan.channels
+        if self.pyramid:
+            start, joined = first, [second, third, fourth + plan.query_channels]
+        else:
+            start, joined = plan.query_channels + fourth, [third, second, first]
+        incoming = [start] + [width + skip for width, skip in zip(IMAGE_WIDTHS[:-1], joined, strict=True)]
+        self.down = nn.ModuleList(
+            [
+                conv_norm_relu(plan.spatial_dims, channels, width, 3, stride=2)
+                for channels, width in zip(incoming, IMAGE_WIDTHS, strict=True)
+            ]
+        )
+        self.average = Pool[Pool.ADAPTIVEAVG, plan.spatial_dims](1)
+        self.head = nn.Linear(IMAGE_WIDTHS[-1], out_channels)
+
+    def forward(self, query: Tensor, features: Features, image: Tensor) -> Tensor:
+        """Return logits (B, out_channels); arguments as for `PixelDecoder`."""
+        skips = features.u if self.skips == "u" else features.p
+        x = skips[0] if self.pyramid else query  # (B, C_1, *S_1) or (B, query_channels, *S_4)
+        for level, down in enumerate(self.down):
+            if self.pyramid:
+                if level > 0:
+                    x = torch.cat([x, skips[level]], dim=1)
+                if level == 3:
+                    x = torch.cat([x, query], dim=1)
+            else:
+                x = torch.cat([x, _pooled(skips[3 - level], x)], dim=1)
+            x = down(x)  # (B, 64 | 128 | 256 | 256, half the size)
+        logits: Tensor = self.head(self.average(x).flatten(1))
+        return logits
+
+
+def _pooled(skip: Tensor, like: Tensor) -> Tensor:
+    """Average a skip connection to the spatial size of ``like``."""
+    if skip.dim() == 4:
+        return F.adaptive_avg_pool2d(skip, (like.shape[2], like.shape[3]))
+    return F.adaptive_avg_pool3d(skip, (like.shape[2], like.shape[3], like.shape[4]))
+
+
+@singledispatch
+def decoder_for(task: Task, plan: DecoderPlan) -> nn.Module:
+    """Build the decoder for one task.
+
+    Args:
+        task: the task.
+        plan: sizes and options.
+
+    Returns:
+        A module called as ``decoder(query, features, image)`` that returns the task's logits.
+
+    Raises:
+        ConfigError: no decoder is known for this kind of task.
+    """
+    raise ConfigError("tasks", f"there is no decoder for {type(task).__name__}.", "Register one with decoder_for.")
+
+
+@decoder_for.register
+def _(task: Segmentation, plan: DecoderPlan) -> nn.Module:
+    decoder = PixelDecoder(plan, task.channels)
+    with torch.no_grad():  # labels are rare: start from that prior, not from one half
+        label_logit = math.log(LABEL_PRIOR / (1 - LABEL_PRIOR))
+        decoder.head.bias.fill_(label_logit)
+        if not task.overlapping:
+            decoder.head.bias[0] = math.log(len(task.labels))  # softmax: the background has 1 - LABEL_PRIOR
+    return decoder
+
+
+@decoder_for.register
+def _(task: Regression, plan: DecoderPlan) -> nn.Module:
+    return PixelDecoder(plan, 1) if task.pixel_level else ImageDecoder(plan, 1)
+
+
+@decoder_for.register
+def _(task: Classification, plan: DecoderPlan) -> nn.Module:
+    return ImageDecoder(plan, task.channels)

@@ -1,0 +1,56 @@
+"""Decoders: sizes, options and the head's first guess."""
+
+import pytest
+import torch
+from network_cases import DOSE, GRADE, wave
+
+from ctan_monai.errors import ConfigError
+from ctan_monai.networks import create_network
+from ctan_monai.tasks import Regression, Segmentation
+
+
+def answer(task, **options):
+    network = create_network("hps", (task,), "resnet18", decoder_options=options).eval()
+    with torch.no_grad():
+        return network(wave(1, 1, 64, 64))[task.name]
+
+
+def test_a_new_head_expects_few_voxels_in_its_labels():
+    two = ["a", "b"]
+    independent = create_network("hps", (Segmentation("s", two, overlapping=True),), "resnet18").decoders["s"].head.bias
+    exclusive = create_network("hps", (Segmentation("s", two),), "resnet18").decoders["s"].head.bias
+    assert torch.sigmoid(independent).tolist() == pytest.approx([0.01, 0.01])
+    assert torch.softmax(exclusive, 0).tolist() == pytest.approx([0.99, 0.005, 0.005], abs=1e-3)
+
+
+def test_the_pyramid_halves_four_times_and_uses_all_skips():
+    decoder = create_network("hps", (GRADE,), "resnet50").decoders["grade"]
+    assert [block[0].in_channels for block in decoder.down] == [256, 64 + 512, 128 + 1024, 256 + 2048 + 2048]
+
+
+def test_the_bottleneck_variant_starts_from_the_deepest_features():
+    decoder = create_network("hps", (GRADE,), "resnet50", decoder_options={"image_level": "bottleneck"})
+    widths = [block[0].in_channels for block in decoder.decoders["grade"].down]
+    assert widths == [2048 + 2048, 64 + 1024, 128 + 512, 256 + 256]
+    assert answer(GRADE, image_level="bottleneck").shape == (1, 3)
+
+
+def test_one_value_per_image_can_be_regressed():
+    assert answer(Regression("age", "years", 100.0, level="image")).shape == (1, 1)
+
+
+@pytest.mark.parametrize("options", [{"skips": "p"}, {"deepest_skip": False}])
+def test_the_options_of_the_skips_change_the_answer_and_not_its_shape(options):
+    torch.manual_seed(0)
+    plain = answer(DOSE)
+    torch.manual_seed(0)
+    varied = answer(DOSE, **options)
+    assert varied.shape == plain.shape
+    assert not torch.allclose(varied, plain)
+
+
+def test_unknown_options_are_refused():
+    with pytest.raises(ConfigError, match=r"skips: 'x' is unknown"):
+        answer(DOSE, skips="x")
+    with pytest.raises(ConfigError, match=r"\['width'\] is unknown"):
+        answer(DOSE, width=3)
