@@ -1,0 +1,63 @@
+"""The command line's entrance: subcommands are added here, errors become one line."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from ctan_monai import __version__
+from ctan_monai.apps import score
+from ctan_monai.errors import CtanError
+
+EXIT_REFUSED = 2  # something that the user gave cannot be used, as for a wrong option
+
+
+class OneLineErrors(TyperGroup):
+    """Show the errors that this package raises on purpose as one red line instead of a traceback."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # typer's context is click's
+        """Run the subcommand."""
+        try:
+            return super().invoke(ctx)
+        except CtanError as error:
+            from rich.console import Console
+            from rich.text import Text
+
+            Console(stderr=True).print(Text(f"Error: {error}", style="red"), soft_wrap=True)
+            raise typer.Exit(EXIT_REFUSED) from error
+
+
+app = typer.Typer(
+    name="ctan-monai",
+    cls=OneLineErrors,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(score.app, name="score")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ctan-monai {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """Multi-task learning for medical images on MONAI.
+
+    Training, evaluation and inference are run with python -m monai.bundle run.
+    """
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="ctan-monai")
