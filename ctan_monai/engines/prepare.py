@@ -1,0 +1,104 @@
+"""From a collated batch to what the network and the loss take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.engines import PrepareBatch
+from torch import Tensor
+
+from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.tasks import Classification, Segmentation, Task, check_tasks, present_key, region_key
+
+
+class PrepareMultiTaskBatch(PrepareBatch):  # type: ignore[misc]  # monai has no types
+    """Move a batch to the device and check that every task's label fits the image.
+
+    Returns (image, targets): the image (B, C, *S) as it came, with its metadata, and a flat dictionary of plain
+    tensors with, for a task named ``dose``, ``dose``, ``dose_present`` and, if the batch has it, ``dose_region``.
+    A batch without ``dose_present`` says that every label is known.
+
+    Args:
+        tasks: the tasks that the targets are for.
+        extra: other entries of the batch that belong to the targets, for example masks that a metric needs.
+        require_labels: False for inference, where a task without a label is left out of the targets.
+    """
+
+    def __init__(self, tasks: Iterable[Task], extra: Sequence[str] = (), require_labels: bool = True) -> None:
+        self.tasks, self.extra, self.require_labels = check_tasks(tasks), tuple(extra), require_labels
+
+    def __call__(
+        self,
+        batchdata: Mapping[str, Any],
+        device: str | torch.device | None = None,
+        non_blocking: bool = False,
+        **to_options: Any,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Prepare a batch.
+
+        Raises:
+            ConfigError: an entry is missing.
+            DataError: a label's shape does not fit the image and the task.
+        """
+        image = _entry(batchdata, "image", "the image")
+        targets = {key: _entry(batchdata, key, "asked for by extra") for key in self.extra}
+        for task in self.tasks:
+            if self.require_labels or task.name in batchdata:
+                targets.update(_task_targets(task, batchdata, image))
+        targets = {
+            key: _plain(value).to(device=device, non_blocking=non_blocking, **to_options)
+            for key, value in targets.items()
+        }
+        return image.to(device=device, non_blocking=non_blocking, **to_options), targets
+
+
+def _entry(batch: Mapping[str, Any], key: str, meaning: str) -> Tensor:
+    if not isinstance(batch.get(key), Tensor):
+        found = f"a {type(batch[key]).__name__}" if key in batch else "nothing"
+        raise ConfigError(
+            f"batch[{key!r}]",
+            f"found {found}, expected a tensor ({meaning}). The batch has {sorted(batch)}.",
+            "Let the dataset's transforms produce it: give LoadCased the same tasks as the engine.",
+        )
+    value: Tensor = batch[key]
+    return value
+
+
+def _plain(value: Tensor) -> Tensor:
+    return value.as_tensor() if isinstance(value, MetaTensor) else value
+
+
+def _task_targets(task: Task, batch: Mapping[str, Any], image: Tensor) -> dict[str, Tensor]:
+    label = _entry(batch, task.name, f"label of task {task.name}")
+    _check_shape(task.name, label, label_shape(task, image), batch)
+    targets = {task.name: label}
+    known_shape = label.shape[:2] if isinstance(task, Segmentation) else label.shape[:1]  # (B, L) or (B,)
+    known = batch.get(present_key(task), torch.ones(known_shape, dtype=torch.bool))
+    _check_shape(present_key(task), known, known_shape, batch)
+    targets[present_key(task)] = known.bool()
+    if region_key(task) in batch:
+        targets[region_key(task)] = _entry(batch, region_key(task), f"region of task {task.name}")
+        _check_shape(region_key(task), targets[region_key(task)], (image.shape[0], 1, *image.shape[2:]), batch)
+    return targets
+
+
+def label_shape(task: Task, image: Tensor) -> tuple[int, ...]:
+    """Return the shape that the label of a task must have beside an image (B, C, *S)."""
+    if isinstance(task, Classification):
+        return (image.shape[0],) if task.exclusive else (image.shape[0], len(task.classes))
+    channels = len(task.labels) if isinstance(task, Segmentation) else 1
+    return (image.shape[0], channels, *image.shape[2:]) if task.pixel_level else (image.shape[0], channels)
+
+
+def _check_shape(key: str, value: Tensor, expected: Sequence[int], batch: Mapping[str, Any]) -> None:
+    if tuple(value.shape) != tuple(expected):
+        raise DataError(
+            f"batch[{key!r}]",
+            ", ".join(map(str, batch.get("case", ()))) or None,
+            f"found shape {tuple(value.shape)}, expected {tuple(expected)} beside an image of "
+            f"{tuple(batch['image'].shape)}.",
+            "Prepare the data again with the tasks of this config, or correct the tasks.",
+        )
