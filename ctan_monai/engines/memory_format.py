@@ -1,0 +1,24 @@
+"""Channels-last weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ctan_monai.engines.unwrap import unwrap
+
+_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+def to_channels_last(network: nn.Module) -> None:
+    """Lay out the weights of convolutions channels-last, in place.
+
+    A convolution computes channels-last if its weight or its input is, so the images need no conversion: after the
+    first convolution all features are.
+
+    Args:
+        network: 2D or 3D, may be wrapped or compiled.
+    """
+    for parameter in unwrap(network).parameters():
+        if parameter.ndim in _FORMATS:
+            parameter.data = parameter.data.contiguous(memory_format=_FORMATS[parameter.ndim])
