@@ -1,1 +1,39 @@
 """MONAI trainers and evaluators assembled: batches, inference, handlers, checkpoints, run folders."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+# public name -> module; imported when first used, so that configs name everything as ctan_monai.engines.<name>
+# while a program that needs one part does not import the others
+_PUBLIC = {
+    "EarlyStopping": "early_stopping",
+    "LossLogger": "loss_logging",
+    "MetricsLogger": "metrics_logging",
+    "MultiTaskEvaluator": "evaluator",
+    "MultiTaskInferer": "inferer",
+    "MultiTaskMetrics": "metrics_handler",
+    "MultiTaskTrainer": "trainer",
+    "NonFiniteError": "finite",
+    "PrepareMultiTaskBatch": "prepare",
+    "ProgressBar": "progress",
+    "StopTraining": "early_stopping",
+    "WeightingHandler": "weighting_handler",
+    "WriteCaseMetrics": "case_table",
+    "as_bool": "options",
+    "trainable_parameters": "parameters",
+}
+
+__all__ = list(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_PUBLIC)
