@@ -1,0 +1,66 @@
+"""Which arrays a final answer consists of, and what their files are called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ctan_monai.errors import ConfigError
+from ctan_monai.tasks import Regression, Segmentation, Task
+
+_DOSE_UNIT = "Gy"
+
+
+def is_dose(task: Task) -> bool:
+    """Tell whether a task predicts an absorbed dose: a voxel-level Regression in Gy."""
+    return isinstance(task, Regression) and task.pixel_level and task.unit == _DOSE_UNIT
+
+
+def file_names(tasks: Sequence[Task], volumes: Sequence[str] = ()) -> dict[tuple[str, str], str]:
+    """Choose the name of every NIfTI file of a case, by task and label.
+
+    Characters that cannot stand in a file name become ``_``. A label map and a regression have the task's name,
+    volumes that are copied belong to the task ``""``.
+
+    Raises:
+        ConfigError: two would have the same name (on a file system that does not tell A from a).
+    """
+    wanted = [("", volume) for volume in volumes]
+    for task in tasks:
+        if isinstance(task, Segmentation):
+            wanted += [(task.name, label) for label in task.labels]
+        if task.pixel_level and not (isinstance(task, Segmentation) and task.overlapping):
+            wanted.append((task.name, task.name))
+    names = {key: re.sub(r"[^A-Za-z0-9_-]+", "_", key[1]) + ".nii.gz" for key in wanted}
+    lower = [name.lower() for name in names.values()]
+    twice = sorted({name for name in lower if lower.count(name) > 1})
+    if twice or len(names) != len(wanted):
+        raise ConfigError(
+            "tasks", f"two labels, tasks or volumes would be written as {twice or wanted}.", "Rename one of them."
+        )
+    return names
+
+
+def arrays_of(task: Task, final: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    """Name the arrays (*S) of one case's final answer.
+
+    Args:
+        task: a voxel-level task.
+        final: (L, *S) masks, or (1, *S) values.
+
+    Returns:
+        Per label a mask, uint8, and for exclusive labels the label map under the task's name; or the values, float32,
+        under the task's name.
+    """
+    if not isinstance(task, Segmentation):
+        return {task.name: final[0].astype(np.float32)}
+    arrays = {label: mask.astype(np.uint8) for label, mask in zip(task.labels, final, strict=True)}
+    if not task.overlapping:
+        label_map = np.zeros(final.shape[1:], np.uint8 if len(task.labels) < 256 else np.uint16)
+        for number, mask in enumerate(final, start=1):
+            label_map[mask.astype(bool)] = number
+        arrays[task.name] = label_map
+    return arrays

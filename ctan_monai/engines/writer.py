@@ -1,0 +1,203 @@
+"""Write what a network predicts: NIfTI for viewers, the challenge's CSV for OpenKBP, a table for image-level tasks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from ignite.engine import Engine, Events
+from monai.data import MetaTensor
+from torch import Tensor
+
+from ctan_monai.data.cache import read_case_file
+from ctan_monai.data.cases import check_case_id
+from ctan_monai.data.nifti import write_nifti
+from ctan_monai.data.openkbp_write import write_sparse
+from ctan_monai.engines.answers import answer_of, write_answers
+from ctan_monai.engines.options import as_bool
+from ctan_monai.engines.prediction_files import arrays_of, file_names, is_dose
+from ctan_monai.engines.predictions_index import INDEX_FILE, PredictedCase, from_json, to_json, write_index
+from ctan_monai.engines.processes import rank
+from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.metrics.base import natural_order
+from ctan_monai.tasks import Task, check_tasks, region_key
+from ctan_monai.transforms.postprocess import postprocess_for
+
+logger = logging.getLogger(__name__)
+_FORMATS = ("nifti", "openkbp")
+
+
+class WritePredictions:
+    """Evaluator's handler: write the final answers for every case that passes.
+
+    In ``output_dir``:
+
+    * ``<case>/<label>.nii.gz`` uint8 0/1 per label of a Segmentation; for exclusive labels ``<case>/<task>.nii.gz``
+      too, the label map (0 background, then 1, 2, ... in the task's order);
+    * ``<case>/<task>.nii.gz`` float32 in the task's unit for a voxel-level Regression;
+    * ``<case>/<volume>.nii.gz`` for volumes of the case that viewers want beside these (``volumes``);
+    * ``openkbp/<case>.csv`` the dose in the challenge's sparse format (formats: openkbp);
+    * ``predictions.csv`` for tasks with one answer per image;
+    * ``cases.json`` (`predictions_index`), which the pictures are made from. It is removed first and written last:
+      where it is, the folder is complete.
+
+    NIfTI files have the affine of the sample's image. A file is whole or not there. A case that passes twice (a
+    distributed sampler pads) is written once. Under several processes each writes its cases, rank 0 the tables.
+
+    Args:
+        tasks: tasks whose predictions to write.
+        output_dir: folder for all of it; made if it is missing.
+        formats: 'nifti', 'openkbp' or both. 'openkbp' needs exactly one voxel-level Regression in Gy.
+        mask_dose: set a dose (voxel-level, in Gy) to 0 outside ``<task>_region`` where the sample has it, as the
+            challenge's scores expect of OpenKBP's possible_dose_mask.
+        volumes: names of volumes to copy from the case's own file, for example [ct].
+
+    Raises:
+        ConfigError: an unknown format, no task that it can hold, or two outputs with one file name.
+        DataError: (when called) a case's id cannot be a folder, a prediction is not finite, the image has no affine, or
+            a file cannot be written.
+    """
+
+    def __init__(
+        self,
+        tasks: Iterable[Task],
+        output_dir: str | Path,
+        formats: Sequence[str] = ("nifti",),
+        mask_dose: bool | str = True,
+        volumes: Sequence[str] = (),
+    ) -> None:
+        self.tasks = check_tasks(tasks)
+        self.output_dir, self.mask_dose, self.volumes = (
+            Path(str(output_dir)),
+            as_bool(mask_dose, "mask_dose"),
+            tuple(volumes),
+        )
+        self.formats = tuple(formats)
+        self._names = file_names(self.tasks, self.volumes)
+        self._final = {task.name: postprocess_for(task) for task in self.tasks}
+        self._cases: dict[str, PredictedCase] = {}
+        doses = [task.name for task in self.tasks if is_dose(task)]
+        if not self.formats or set(self.formats) - set(_FORMATS) or ("openkbp" in self.formats and len(doses) != 1):
+            raise ConfigError(
+                "WritePredictions.formats",
+                f"found {list(self.formats)} with the dose tasks {doses}, expected some of {list(_FORMATS)}, and for "
+                "openkbp exactly one voxel-level Regression in Gy.",
+                "Correct the formats or the tasks.",
+            )
+
+    def attach(self, engine: Engine) -> None:
+        """Register with an evaluator."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self.start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.finish)
+
+    def start(self, engine: Engine) -> None:
+        """Forget earlier cases."""
+        self._cases = {}
+        if rank() == 0:
+            (self.output_dir / INDEX_FILE).unlink(missing_ok=True)
+
+    def __call__(self, engine: Engine) -> None:
+        """Write the cases of one batch."""
+        batch, outputs = engine.state.batch, engine.state.output["pred"]
+        final = {task.name: self._final[task.name](_finite(outputs[task.name], task, batch)) for task in self.tasks}
+        for task in self.tasks:
+            if is_dose(task) and self._masks(task, batch):
+                region = _plain(batch[region_key(task)]).to(final[task.name].device)
+                final[task.name] = final[task.name] * region.bool()  # (B, 1, *S)
+        for position, case in enumerate(batch["case"]):
+            if case in self._cases:
+                logger.debug("%s was predicted twice; the first time counts.", case)
+                continue
+            answers = {name: answer[position].cpu() for name, answer in final.items()}
+            self._cases[case] = self._write_case(check_case_id(case), answers, batch, position)
+
+    def finish(self, engine: Engine) -> None:
+        """Write the tables, of all processes together."""
+        entries = _from_all_processes([to_json(case, self.output_dir) for case in self._cases.values()])
+        if rank() != 0:
+            return
+        found = {entry["case"]: from_json(entry, self.output_dir) for entry in entries}
+        found = {case: found[case] for case in sorted(found, key=natural_order)}
+        if any(not task.pixel_level for task in self.tasks):
+            write_answers(self.output_dir / "predictions.csv", self.tasks, found.values())
+        write_index(self.output_dir, self.tasks, found.values())
+        logger.info("Predictions of %d cases are in %s.", len(found), self.output_dir)
+
+    def _masks(self, task: Task, batch: Mapping[str, Any]) -> bool:
+        return self.mask_dose and region_key(task) in batch
+
+    def _write_case(
+        self, case: str, final: Mapping[str, Tensor], batch: Mapping[str, Any], position: int
+    ) -> PredictedCase:
+        source = Path(batch["file"][position]) if "file" in batch else None
+        affine_ras = _affine_ras(batch["image"], position, case)
+        files: dict[str, dict[str, Path]] = {}
+        for task in self.tasks:
+            if task.pixel_level:
+                arrays = arrays_of(task, final[task.name].numpy())
+                files[task.name] = self._write_arrays(case, task.name, arrays, affine_ras)
+            if "openkbp" in self.formats and is_dose(task):
+                write_sparse(final[task.name][0].numpy(), self.output_dir / "openkbp" / f"{case}.csv")
+        self._copy_volumes(case, source)
+        answers = {task.name: answer_of(task, final[task.name]) for task in self.tasks if not task.pixel_level}
+        masked = tuple(task.name for task in self.tasks if is_dose(task) and self._masks(task, batch))
+        return PredictedCase(case, source, files if "nifti" in self.formats else {}, answers, masked)
+
+    def _write_arrays(
+        self, case: str, task: str, arrays: Mapping[str, np.ndarray[Any, Any]], affine_ras: np.ndarray[Any, Any]
+    ) -> dict[str, Path]:
+        files = {name: self.output_dir / case / self._names[task, name] for name in arrays}
+        if "nifti" in self.formats:
+            for name, array in arrays.items():
+                write_nifti(array, affine_ras, files[name])
+        return files
+
+    def _copy_volumes(self, case: str, source: Path | None) -> None:
+        if not self.volumes or "nifti" not in self.formats:
+            return
+        if source is None:
+            raise DataError(case, case, "the sample does not say which file it came from.", "Load it with LoadCased.")
+        origin = read_case_file(source)
+        for name in self.volumes:
+            if name not in origin.volumes:
+                found = f"there is no volume {name!r}, it has {list(origin.volumes)}."
+                raise DataError(source, case, found, "Correct the volumes of WritePredictions.")
+            write_nifti(origin.volumes[name], origin.affine_ras, self.output_dir / case / self._names["", name])
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.as_tensor().detach() if isinstance(tensor, MetaTensor) else tensor.detach()
+
+
+def _finite(logits: Tensor, task: Task, batch: Mapping[str, Any]) -> Tensor:
+    """Return logits as a plain tensor if all of them are numbers; a mask made of NaN would just look empty."""
+    plain = _plain(logits)
+    if not bool(torch.isfinite(plain).all()):
+        cases = ", ".join(map(str, batch["case"]))
+        raise DataError(
+            f"prediction of {task.name}", cases, "it is NaN or infinite.", "Check the image, or use amp: false."
+        )
+    return plain
+
+
+def _affine_ras(image: Tensor, position: int, case: str) -> np.ndarray[Any, Any]:
+    """Return the affine (4, 4) of one image of a batch."""
+    affine = getattr(image, "affine", None)
+    if affine is None:
+        raise DataError(case, case, "the image has lost its affine.", "Keep it a MetaTensor in the transforms.")
+    matrix = torch.as_tensor(affine, dtype=torch.float64).cpu().numpy()
+    return np.asarray(matrix[position] if matrix.ndim == 3 else matrix)
+
+
+def _from_all_processes(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    if not (dist.is_available() and dist.is_initialized()):
+        return entries
+    everyone: list[list[dict[str, Any]]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(everyone, entries)
+    return [entry for part in everyone for entry in part]
