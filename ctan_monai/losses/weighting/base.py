@@ -1,0 +1,57 @@
+"""What every weighting has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ctan_monai.tasks import Task, check_tasks
+
+
+class Weighting(nn.Module):
+    """Joins the tasks' losses into one: the sum of lambda times loss over the tasks that were observed.
+
+    A weighting says `weigh`, and `observe` and `end_epoch` if it learns from losses. The losses it gets are means
+    over the global batch, the same on every process (`MultiTaskLoss`), so it needs no communication of its own.
+    A task that is not observed in a step adds a 0 with a graph; no weighting sees it.
+
+    Args:
+        tasks: the tasks.
+    """
+
+    def __init__(self, tasks: Iterable[Task]) -> None:
+        super().__init__()
+        self.names = tuple(task.name for task in check_tasks(tasks))
+
+    def forward(self, losses: Mapping[str, Tensor], observed: Mapping[str, bool]) -> Tensor:
+        """Join the losses of one step.
+
+        Args:
+            losses: for each task its unweighted loss, a scalar.
+            observed: for each task whether any label was known.
+
+        Returns:
+            A scalar.
+        """
+        if self.training and torch.is_grad_enabled():  # a validation loss is no part of the history
+            self.observe({name: losses[name].detach() for name in self.names if observed[name]})
+        terms = [
+            self.weigh(name, losses[name]) if observed[name] else losses[name] * 0.0 for name in self.names
+        ]  # T scalars
+        return torch.stack(terms).sum()
+
+    def weigh(self, name: str, loss: Tensor) -> Tensor:
+        """Return what the loss of an observed task adds to the total."""
+        return loss * self.weights()[name]
+
+    def observe(self, losses: Mapping[str, Tensor]) -> None:
+        """Take note of one training step's unweighted, detached losses of the observed tasks."""
+
+    def weights(self) -> dict[str, float]:
+        """Return the current lambda of each task."""
+        return dict.fromkeys(self.names, 1.0)
+
+    def end_epoch(self) -> None:
+        """Finish a training epoch; called once after each, on every process."""

@@ -1,0 +1,46 @@
+"""Weightings by name."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from ctan_monai.losses.options import build, check_choice
+from ctan_monai.losses.weighting.base import Weighting
+from ctan_monai.losses.weighting.dwa import DynamicWeightAverage
+from ctan_monai.losses.weighting.equal import EqualWeighting
+from ctan_monai.losses.weighting.static import StaticWeighting
+from ctan_monai.losses.weighting.uncertainty import UncertaintyWeighting
+from ctan_monai.tasks import Task
+
+_LOGGER = logging.getLogger(__name__)
+
+WEIGHTINGS: dict[str, type[Weighting]] = {
+    "equal": EqualWeighting,
+    "static": StaticWeighting,
+    "dwa": DynamicWeightAverage,
+    "uncertainty": UncertaintyWeighting,
+}
+
+
+def create_weighting(name: str, tasks: Iterable[Task], independent: bool = False, **options: Any) -> Weighting:
+    """Build a weighting.
+
+    Args:
+        name: 'equal', 'static', 'dwa' or 'uncertainty'.
+        tasks: the tasks.
+        independent: the tasks share no parameters (STL): the weighting is equal, whatever the name, and the log
+            says so.
+        options: keyword arguments of the weighting.
+
+    Raises:
+        ConfigError: the name or an option does not exist, or an option is out of range.
+    """
+    check_choice("weighting", name, tuple(WEIGHTINGS))
+    tasks = tuple(tasks)
+    weighting = build(WEIGHTINGS[name], f"weighting: {name}", tasks, options=options)
+    if independent and name != "equal":
+        _LOGGER.info("The tasks are learned independently: equal weighting takes the place of %r.", name)
+        return EqualWeighting(tasks)
+    return weighting
