@@ -1,0 +1,123 @@
+"""Cross-entropy for answers about the whole image: one class of several, or a yes or no for each."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ctan_monai.errors import ConfigError
+from ctan_monai.losses.base import TaskLoss, focal_factor
+from ctan_monai.losses.options import Weights, check_number, weight_per_entry
+from ctan_monai.losses.segmentation import binary_cross_entropy
+from ctan_monai.tasks import Classification
+
+
+class ExclusiveClassLoss(TaskLoss):
+    """Softmax cross-entropy of classes that exclude each other.
+
+    One unit is one case, or the weight of its class: the mean is divided by the sum of weights, as in
+    `torch.nn.CrossEntropyLoss(weight)`, here also over processes.
+
+    Args:
+        task: the classification task.
+        class_weight: one positive number per class, or by name; 1 counts cases equally.
+        label_smoothing: share of the truth that is spread over all classes, in [0, 1).
+        focal_gamma: exponent of the focal factor; 0 is the plain cross-entropy.
+
+    Raises:
+        ConfigError: an option is out of range.
+
+    Source: CTAN, Losses (HAM10000).
+
+    >>> loss = ExclusiveClassLoss(Classification("diagnosis", ["nv", "mel"]))
+    >>> total, count = loss(torch.zeros(2, 2), torch.tensor([0, 1]), torch.tensor([True, True]))
+    >>> round((total / count).item(), 4)  # log 2
+    0.6931
+    """
+
+    class_weight: Tensor
+
+    def __init__(
+        self,
+        task: Classification,
+        *,
+        class_weight: Weights = 1.0,
+        label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
+    ) -> None:
+        super().__init__(task)
+        where = f"losses: {task.name}"
+        weight = weight_per_entry(f"{where}.class_weight", class_weight, task.classes)
+        self.register_buffer("class_weight", weight, persistent=False)
+        self.label_smoothing = check_number(f"{where}.label_smoothing", label_smoothing)
+        if self.label_smoothing >= 1:
+            raise ConfigError(f"{where}.label_smoothing", f"found {label_smoothing}.", "Give a number below 1.")
+        self.focal_gamma = check_number(f"{where}.focal_gamma", focal_gamma)
+
+    def compute(self, logits: Tensor, label: Tensor, present: Tensor, region: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Add up over the known cases; the unit is one case times the weight of its class.
+
+        Args:
+            logits: (B, K).
+            label: (B,) class indices.
+            present: (B,).
+            region: not used.
+        """
+        cases, classes = logits.shape[0], len(self.class_weight)
+        self.check_shapes(
+            logits=(logits.shape, (cases, classes)), label=(label.shape, (cases,)), present=(present.shape, (cases,))
+        )
+        index = torch.where(present, label.long(), 0)  # (B,)
+        weight = self.class_weight.to(logits)  # (K,)
+        loss = F.cross_entropy(logits, index, weight, reduction="none", label_smoothing=self.label_smoothing)  # (B,)
+        loss = loss * focal_factor(F.cross_entropy(logits, index, reduction="none"), self.focal_gamma)
+        return torch.where(present, loss, 0).sum(), torch.where(present, weight[index], 0).sum()
+
+
+class BinaryClassLoss(TaskLoss):
+    """Binary cross-entropy of each class on its own: a finding that is there or not, or several labels at once.
+
+    One unit is one case, with the mean over its classes.
+
+    Args:
+        task: the classification task.
+        positive_weight: factor of the positives: one number, one per class, or by name.
+        focal_gamma: exponent of the focal factor; 0 is the plain cross-entropy.
+
+    Raises:
+        ConfigError: an option is out of range.
+
+    Source: CTAN, Losses (STOIC: binary cross-entropy after the sigmoid, which the text gives).
+
+    >>> loss = BinaryClassLoss(Classification("severe", ["severe"]), positive_weight=3.0)
+    >>> total, count = loss(torch.zeros(2, 1), torch.tensor([[1.0], [0.0]]), torch.tensor([True, False]))
+    >>> round(total.item(), 4), count.item()  # 3 log 2; the second case is unknown
+    (2.0794, 1.0)
+    """
+
+    positive_weight: Tensor
+
+    def __init__(self, task: Classification, *, positive_weight: Weights = 1.0, focal_gamma: float = 0.0) -> None:
+        super().__init__(task)
+        where = f"losses: {task.name}"
+        weight = weight_per_entry(f"{where}.positive_weight", positive_weight, task.classes)
+        self.register_buffer("positive_weight", weight, persistent=False)
+        self.focal_gamma = check_number(f"{where}.focal_gamma", focal_gamma)
+
+    def compute(self, logits: Tensor, label: Tensor, present: Tensor, region: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Add up over the known cases; the unit is one case.
+
+        Args:
+            logits: (B, K).
+            label: (B, K) of 0 and 1.
+            present: (B,).
+            region: not used.
+        """
+        expected = (logits.shape[0], len(self.positive_weight))
+        self.check_shapes(
+            logits=(logits.shape, expected), label=(label.shape, expected), present=(present.shape, expected[:1])
+        )
+        loss = binary_cross_entropy(logits, label.to(logits), self.positive_weight, self.focal_gamma)  # (B, K)
+        loss = torch.where(present, loss.mean(1), 0)  # (B,)
+        return loss.sum(), present.sum().to(loss)
