@@ -32,7 +32,8 @@ class ComboLoss(TaskLoss):
             where Dice per slice rewards the empty answer.
         positive_weight: factor of the labels' voxels in the cross-entropy: one number, one per label, or by name.
             Small organs need it: in short runs on OpenKBP three or all of four organs stayed empty with plain
-            BCE + Dice, and none with 20. The mean over voxels is not divided by the weights (as with PyTorch's `pos_weight`).
+            BCE + Dice, and none with 20. The mean over voxels is not divided by the weights (as with PyTorch's
+            `pos_weight`).
         focal_gamma: exponent of the focal factor in the cross-entropy; 0 is the plain one.
 
     Raises:
