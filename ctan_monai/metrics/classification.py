@@ -26,7 +26,7 @@ def auroc(score: Floats, positive: Bools) -> float:
         positive: (N,) the truth.
 
     Returns:
-        The area, nan where only one class occurs (MONAI warns then).
+        The area, nan where only one class occurs.
     """
     if positive.all() or not positive.any():
         return NAN

@@ -66,7 +66,8 @@ def test_unknown_labels_are_left_out_but_their_rows_are_kept():
     assert math.isnan(last["severe_label_severe"])
 
 
-def test_one_class_only_gives_nan_and_no_selection_instead_of_a_crash():
+@pytest.mark.filterwarnings("error")
+def test_one_class_only_gives_nan_and_no_selection_instead_of_a_crash_or_a_warning():
     metric = fed(FindingAnswers(SEVERE), [[0.9], [0.2]], [[1.0], [1.0]])
     figures = metric.compute()
     assert math.isnan(figures["severe_auroc"])
