@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import TracebackType
 
 
 class CtanError(Exception):
@@ -63,3 +65,29 @@ class CheckpointError(CtanError):
     def __reduce__(self) -> tuple[type[CheckpointError], tuple[str, str, str]]:
         """Survive pickling, so that an error in a loader's worker process arrives whole."""
         return type(self), (str(self.path), self.reason, self.remedy)
+
+
+def find_ctan_error(error: BaseException | None) -> CtanError | None:
+    """Return the error of this package that caused another, however deeply a framework has wrapped it."""
+    while error is not None and not isinstance(error, CtanError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def report_plainly() -> None:
+    """Let an uncaught error of this package end the program with its one message instead of a traceback.
+
+    The first component of every bundle's ``initialize``: MONAI's command line would print some thirty lines of its
+    own calls around "no patient was found". Any other error keeps its traceback, and so does a program that is
+    being debugged with ``python -X dev``. The exit code stays 1.
+    """
+    previous = sys.excepthook
+
+    def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        found = find_ctan_error(error)
+        if found is None or sys.flags.dev_mode:
+            previous(kind, error, trace)
+        else:
+            sys.stderr.write(f"{type(found).__name__}: {found}\n")
+
+    sys.excepthook = report
