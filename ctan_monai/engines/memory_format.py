@@ -13,8 +13,8 @@ _FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 def to_channels_last(network: nn.Module) -> None:
     """Lay out the weights of convolutions channels-last, in place.
 
-    A convolution computes channels-last if its weight or its input is, so the images need no conversion: after the
-    first convolution all features are.
+    A convolution computes channels-last if its weight or its input is, so the images need no conversion: converting
+    them as well made a ResNet-50's step no faster (bf16, 1 channel, 128 px, CPU).
 
     Args:
         network: 2D or 3D, may be wrapped or compiled.
