@@ -10,6 +10,8 @@ import torch
 from monai.data import Dataset
 from monai.transforms import Randomizable
 
+from ctan_monai.errors import CtanError
+
 
 class SeededDataset(Dataset):  # type: ignore[misc]  # MONAI is not typed for mypy
     """MONAI's map-style ``Dataset``, with random transforms that are seeded anew for every sample.
@@ -23,6 +25,9 @@ class SeededDataset(Dataset):  # type: ignore[misc]  # MONAI is not typed for my
         data: items of a datalist.
         transform: called with an item.
         seed: of the run.
+
+    Raises:
+        CtanError: (when indexed) what a transform raised, as it raised it.
     """
 
     def __init__(
@@ -43,8 +48,14 @@ class SeededDataset(Dataset):  # type: ignore[misc]  # MONAI is not typed for my
         self._epoch[0] = int(epoch)
 
     def _transform(self, index: int) -> Any:
-        index = index % len(self.data)
+        index = range(len(self.data))[index]  # -1 is the last sample, and seeds as it does
         if isinstance(self.transform, Randomizable):
             words = np.random.SeedSequence((self.seed % 2**64, self.epoch, index)).generate_state(4)
             self.transform.set_random_state(state=np.random.RandomState(words))
-        return super()._transform(index)
+        try:
+            return super()._transform(index)
+        except RuntimeError as error:
+            # MONAI hides what went wrong behind "applying transform ...".
+            if isinstance(error.__cause__, CtanError):
+                raise error.__cause__ from None
+            raise
