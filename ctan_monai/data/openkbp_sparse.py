@@ -117,7 +117,6 @@ def _parse_body(path: Path, body: bytes) -> Entries:
             names=["index", "data"],
             index_col=False,
             dtype={"index": np.int64, "data": np.float64},
-            float_precision="round_trip",
         )
     except (ValueError, OverflowError) as error:  # pandas' parser errors are ValueErrors
         raise _refuse(path, f"it is not a table of 'index,value' ({str(error).strip()}).") from error
