@@ -123,8 +123,6 @@ def unpack(prefix: bytes, body: bytes | memoryview) -> Header:
     Raises:
         DamagedError: the digest does not match.
     """
-    if len(body) != body_bytes(prefix):
-        raise DamagedError("it ends within its header")
     if digest(prefix[: _FIELDS.size], body) != prefix[_FIELDS.size : PREFIX_BYTES]:
         raise DamagedError("its header does not match its digest")
     fields = json.loads(bytes(body))

@@ -112,7 +112,9 @@ def _as_thousandths(crop: Array) -> Array | None:
 
 def _from_thousandths(whole: Array) -> Array:
     # Both operands are exact in float32, so the quotient is the float32 nearest to the decimal number.
-    return np.divide(whole.astype(np.float32), np.float32(DECIMALS_SCALE))
+    values = whole.astype(np.float32)
+    values /= np.float32(DECIMALS_SCALE)
+    return values
 
 
 def volume_layer(name: str, volume: Array) -> tuple[Layer, Array]:
