@@ -43,15 +43,15 @@ class TaskLoss(nn.Module, ABC):
         Raises:
             ConfigError: shapes do not fit the task.
         """
-        logits, label, present = (entry.as_subclass(Tensor) for entry in (logits, label, present))
-        region = None if region is None else region.as_subclass(Tensor)
-        with torch.autocast(logits.device.type, enabled=False):
-            precise = logits if logits.dtype == torch.float64 else logits.float()
-            return self.compute(precise, label, present.bool(), region)
+        precise = logits.as_subclass(Tensor)  # not MetaTensor
+        precise = precise if logits.dtype == torch.float64 else precise.float()
+        label, present = (entry.as_subclass(Tensor).to(logits.device) for entry in (label, present))
+        region = None if region is None else region.as_subclass(Tensor).to(logits.device)
+        return self.compute(precise, label, present.bool(), region)
 
     @abstractmethod
     def compute(self, logits: Tensor, label: Tensor, present: Tensor, region: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Compute what `forward` returns, from plain tensors and without autocast."""
+        """Compute what `forward` returns, from plain tensors, with operations that autocast leaves in float32."""
 
     def check_shapes(self, **shapes: tuple[Sequence[int], Sequence[int]]) -> None:
         """Compare shapes (found, expected).

@@ -57,13 +57,14 @@ def test_region_is_ignored_where_all_voxels_count():
     assert with_region == loss_for(DOSE)(output, label, KNOWN)
 
 
-def test_what_is_outside_the_region_may_be_nan():
+@pytest.mark.parametrize("error", ["mae", "mse", "huber"])
+def test_what_is_outside_the_region_may_be_nan(error):
     output, label = batch()
     output.requires_grad_()
     region = torch.ones(2, 1, 4, 5, dtype=torch.bool)
     region[:, :, 0] = False
     label[:, :, 0] = torch.nan
-    total, count = loss_for(DOSE_IN_REGION)(output, label, KNOWN, region)
+    total, count = loss_for(DOSE_IN_REGION, error=error)(output, label, KNOWN, region)
     (total / count).backward()
     assert torch.isfinite(total)
     assert torch.isfinite(output.grad).all()
