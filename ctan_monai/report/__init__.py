@@ -1,1 +1,19 @@
 """Pictures and pages made from the files of a run."""
+
+from ctan_monai.report.case_pictures import CasePictures, draw_cases
+from ctan_monai.report.curves import curves_figure
+from ctan_monai.report.dvh_plot import dvh_figure
+from ctan_monai.report.overlay import overlay_figure
+from ctan_monai.report.run_report import report_predictions, report_run
+from ctan_monai.report.view import CaseView
+
+__all__ = [
+    "CasePictures",
+    "CaseView",
+    "curves_figure",
+    "draw_cases",
+    "dvh_figure",
+    "overlay_figure",
+    "report_predictions",
+    "report_run",
+]

@@ -1,0 +1,85 @@
+"""Pictures of predicted cases, made from the files that `WritePredictions` left."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ctan_monai.engines.predictions_index import read_index
+from ctan_monai.engines.processes import rank
+from ctan_monai.errors import DataError
+from ctan_monai.report.canvas import save_figure
+from ctan_monai.report.case_view import load_view
+from ctan_monai.report.dvh_plot import dvh_figure
+from ctan_monai.report.overlay import CT_WINDOW_HU, overlay_figure
+from ctan_monai.report.planes import PlaneRule
+from ctan_monai.report.view import CaseView
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CasePictures:
+    """Pictures of one case.
+
+    Args:
+        case: id.
+        caption: figures of the case.
+        files: the pictures.
+    """
+
+    case: str
+    caption: str
+    files: tuple[Path, ...]
+
+
+def draw_cases(
+    predictions_dir: str | Path,
+    max_cases: int | None = 8,
+    targets: Sequence[str] = (),
+    structures: Sequence[str] | None = None,
+    planes: PlaneRule = "dose",
+    image: str = "ct",
+    window: Sequence[float] = CT_WINDOW_HU,
+) -> list[CasePictures]:
+    """Draw ``<predictions_dir>/<case>/overlay.png``, and ``dvh.png`` where there is a dose and a structure.
+
+    A case that cannot be drawn is named in the log and left out: a picture is no reason for a finished training to
+    fail. Under several processes only the first draws.
+
+    Args:
+        predictions_dir: the folder of `WritePredictions`.
+        max_cases: draw the first so many, None for all.
+        targets: structures that are drawn in white, such as PTVs.
+        structures: reference structures to show, None for all that a case has.
+        planes: where to cut (`planes.choose_point`).
+        image: volume to show.
+        window: grey values that are black and white.
+
+    Raises:
+        DataError: there are no predictions.
+        ConfigError: the planes are no rule, or lie outside.
+    """
+    if rank() != 0:
+        return []
+    folder = Path(str(predictions_dir))
+    index = read_index(folder)
+    drawn = []
+    for predicted in index.cases[:max_cases]:
+        try:
+            view, caption = load_view(predicted, index.tasks, image, targets, structures)
+            drawn.append(_draw(folder, view, caption, planes, (float(window[0]), float(window[1]))))
+        except DataError as error:
+            logger.warning("No picture of %s: %s", predicted.case, error)
+    logger.info("Pictures of %d of %d cases are in %s.", len(drawn), len(index.cases), folder)
+    return drawn
+
+
+def _draw(folder: Path, view: CaseView, caption: str, planes: PlaneRule, window: tuple[float, float]) -> CasePictures:
+    files = [save_figure(overlay_figure(view, planes, window, caption), folder / view.case / "overlay.png")]
+    has_dose = view.dose_reference is not None or view.dose_predicted is not None
+    if has_dose and any(mask.any() for mask in (*view.reference.values(), *view.predicted.values())):
+        files.append(save_figure(dvh_figure(view, caption), folder / view.case / "dvh.png"))
+    return CasePictures(view.case, caption, tuple(files))

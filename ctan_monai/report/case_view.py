@@ -1,0 +1,127 @@
+"""From the files of a prediction, and those of its case, to what pictures show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ctan_monai.data.cache import read_case_file
+from ctan_monai.data.cases import Case
+from ctan_monai.engines.prediction_files import is_dose
+from ctan_monai.engines.predictions_index import PredictedCase
+from ctan_monai.errors import DataError
+from ctan_monai.metrics.for_task import metrics_for
+from ctan_monai.report.view import CaseView
+from ctan_monai.tasks import Regression, Segmentation, Task, present_key, region_key
+from ctan_monai.transforms.labels import read_label
+
+Array = NDArray[Any]
+_REGION_ENDING = "_region"
+
+
+def load_view(
+    predicted: PredictedCase,
+    tasks: Sequence[Task],
+    image: str = "ct",
+    targets: Sequence[str] = (),
+    structures: Sequence[str] | None = None,
+) -> tuple[CaseView, str]:
+    """Read a predicted case, its source, and how far they agree.
+
+    Args:
+        predicted: entry of the index.
+        tasks: the index's tasks.
+        image: name of the volume to show.
+        targets: names of structures that are drawn in white.
+        structures: names of reference structures to show, None for all that the case has.
+
+    Returns:
+        What to draw, and a line of figures (`metrics_for`) to write beside it.
+
+    Raises:
+        DataError: a file is missing or damaged, lies on another grid, or the case has no such volume.
+    """
+    if predicted.source is None:
+        raise DataError("cases.json", predicted.case, "the source of the case is not known.", "Predict again.")
+    case = read_case_file(predicted.source)
+    if image not in case.volumes:
+        found = f"it has no volume {image!r}, only {list(case.volumes)}."
+        raise DataError(predicted.source, case.case, found, "Name the volume that pictures show.")
+    arrays = {
+        task: {name: _read_nifti(path, case) for name, path in files.items()} for task, files in predicted.files.items()
+    }
+    masks = {name: mask for name, mask in case.masks.items() if not name.endswith(_REGION_ENDING)}
+    doses = [task for task in tasks if is_dose(task) and task.name in arrays]
+    dose = doses[0] if doses else None
+    view = CaseView(
+        case.case,
+        case.volumes[image],
+        case.affine_ras,
+        {name: mask for name, mask in masks.items() if structures is None or name in (*structures, *targets)},
+        {
+            label: arrays[task.name][label] > 0
+            for task in tasks
+            if isinstance(task, Segmentation) and task.name in arrays
+            for label in task.labels
+        },
+        case.volumes.get(dose.name) if dose else None,
+        arrays[dose.name][dose.name] if dose else None,
+        getattr(dose, "unit", "Gy"),
+        tuple(targets),
+    )
+    return view, _figures(case, predicted, tasks, arrays)
+
+
+def _read_nifti(path: Path, case: Case) -> Array:
+    import nibabel as nib
+    from nibabel.filebasedimages import ImageFileError
+
+    try:
+        loaded = nib.load(path)
+        array: Array = np.asarray(loaded.dataobj)
+    except (OSError, EOFError, ValueError, ImageFileError) as error:
+        raise DataError(path, case.case, f"it cannot be read as NIfTI ({error}).", "Predict again.") from error
+    if array.shape != case.shape or not np.allclose(loaded.affine, case.affine_ras, atol=1e-3):
+        raise DataError(path, case.case, "it lies on another grid than its case.", "Predict again from this case.")
+    return array
+
+
+def _figures(
+    case: Case, predicted: PredictedCase, tasks: Sequence[Task], arrays: Mapping[str, Mapping[str, Array]]
+) -> str:
+    """Say in a line how far the prediction agrees with what is known."""
+    parts = []
+    for task in tasks:
+        if task.name in arrays:
+            parts += _agreement(task, case, arrays[task.name])
+        for name, value in predicted.answers.get(task.name, {}).items():
+            parts.append(f"{task.name}: {name} {value:.3g}")
+    return "; ".join(parts)
+
+
+def _agreement(task: Task, case: Case, arrays: Mapping[str, Array]) -> list[str]:
+    label, present = read_label(task, case, Path(case.case))
+    names = task.labels if isinstance(task, Segmentation) else [task.name]
+    prediction = torch.from_numpy(np.stack([arrays[name] for name in names]))  # (L, *S) or (1, *S)
+    if isinstance(task, Segmentation):
+        prediction = prediction > 0
+    target = {task.name: label, present_key(task): present}
+    if region_key(task) in case.masks:
+        target[region_key(task)] = torch.from_numpy(case.masks[region_key(task)])[None]
+    row: dict[str, Any] = {}
+    for metric in metrics_for(task):
+        metric.update(case.case, {task.name: prediction}, target, case.spacing_mm)
+        row.update(metric.rows()[0])
+    if not isinstance(task, Regression):
+        dice = row[f"{task.name}_dice"]
+        return [] if math.isnan(dice) else [f"{task.name}: mean Dice {dice:.3g}"]
+    places = {"mae_volume": "over the whole volume", "mae_region": f"inside {region_key(task)}"}
+    errors = [(row.get(f"{task.name}_{name}", math.nan), place) for name, place in places.items()]
+    known = [f"{error:.3g} {task.unit} {place}" for error, place in errors if not math.isnan(error)]
+    return [f"{task.name}: mean absolute error {', '.join(known)}"] if known else []

@@ -1,0 +1,107 @@
+"""Dose-volume histograms of the reference and the prediction, structure by structure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctan_monai.errors import DataError
+from ctan_monai.metrics.dvh import DvhCurve, doses_inside, dvh_curve
+from ctan_monai.report.canvas import new_figure
+from ctan_monai.report.palette import GRID, ON_WHITE, TARGETS_ON_WHITE, TEXT, colours_of
+from ctan_monai.report.panels import DASHED
+from ctan_monai.report.view import CaseView
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Array = NDArray[Any]
+_STEPS = 500
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The two curves of one structure, and its mean doses; None where the dose or the structure is unknown."""
+
+    name: str
+    reference: DvhCurve | None
+    predicted: DvhCurve | None
+    mean_reference: float | None
+    mean_predicted: float | None
+
+
+def dvh_curves(view: CaseView) -> list[Curves]:
+    """Compute the cumulative DVHs of a case, on one dose axis.
+
+    The predicted dose is read inside the reference contour, so that the two curves of a structure differ by dose
+    alone; inside the predicted contour where there is no reference. Structures without a voxel are left out.
+    """
+    voxel_mm3 = float(abs(np.linalg.det(view.affine_ras[:3, :3])))
+    doses = [dose for dose in (view.dose_reference, view.dose_predicted) if dose is not None]
+    top = max((float(dose.max()) for dose in doses), default=0.0)
+    bins = np.linspace(0, 1.03 * max(top, 1e-6), _STEPS).tolist()
+    found = []
+    for name in [*view.names, *(target for target in view.targets if target in view.reference)]:
+        mask = view.reference.get(name, view.predicted.get(name))
+        if mask is None or not mask.any():
+            continue
+        both = [
+            None if dose is None else (dvh_curve(dose, mask, voxel_mm3, bins), float(doses_inside(dose, mask).mean()))
+            for dose in (view.dose_reference if name in view.reference else None, view.dose_predicted)
+        ]
+        (reference, mean_reference), (predicted, mean_predicted) = (pair or (None, None) for pair in both)
+        found.append(Curves(name, reference, predicted, mean_reference, mean_predicted))
+    return found
+
+
+def dvh_figure(view: CaseView, subtitle: str = "") -> Figure:
+    """Draw the DVHs of a case: reference solid, prediction dashed, targets in black and grey.
+
+    Raises:
+        DataError: the case has no dose, or no structure.
+    """
+    from matplotlib.lines import Line2D
+
+    curves = dvh_curves(view)
+    if not curves or (view.dose_reference is None and view.dose_predicted is None):
+        raise DataError("picture", view.case, "it has no dose or no structure.", "There is no DVH to draw.")
+    colours = _colours(view)
+    figure = new_figure(10.5, 5.8)
+    panel = figure.subplots()
+    handles = []
+    for curve in curves:
+        colour = colours[curve.name]
+        for dvh, style in ((curve.reference, "-"), (curve.predicted, DASHED)):
+            if dvh is not None:
+                panel.plot(dvh.dose_gy, dvh.volume_percent, color=colour, linestyle=style, linewidth=1.8)
+        label = f"{curve.name}   {_number(curve.mean_reference)} / {_number(curve.mean_predicted)}"
+        handles.append(Line2D([], [], color=colour, linewidth=3, label=label))
+    panel.set_xlim(left=0)
+    panel.set_ylim(0, 101)
+    panel.set_xlabel(f"Dose / {view.dose_unit}", fontsize=11, color=TEXT)
+    panel.set_ylabel("Volume that receives at least this dose / %", fontsize=11, color=TEXT)
+    panel.grid(color=GRID, linewidth=0.8)
+    panel.spines[["top", "right"]].set_visible(False)
+    styles = []
+    if view.dose_reference is not None:
+        styles.append(Line2D([], [], color=TEXT, linestyle="-", label="reference"))
+    if view.dose_predicted is not None:
+        styles.append(Line2D([], [], color=TEXT, linestyle=DASHED, label="prediction"))
+    panel.add_artist(panel.legend(handles=styles, loc="lower left", fontsize=10, framealpha=0.9))
+    title = f"mean dose / {view.dose_unit}\nreference / prediction"
+    figure.legend(handles=handles, loc="outside right upper", fontsize=10, frameon=False, title=title)
+    panel.set_title("\n".join([view.case, *([subtitle] if subtitle else [])]), loc="left", fontsize=12, color=TEXT)
+    return figure
+
+
+def _colours(view: CaseView) -> dict[str, str]:
+    organs = {name: ON_WHITE.get(colour, colour) for name, colour in colours_of(view.names).items()}
+    shades = {name: TARGETS_ON_WHITE[at % len(TARGETS_ON_WHITE)] for at, name in enumerate(reversed(view.targets))}
+    return {**organs, **shades}
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"

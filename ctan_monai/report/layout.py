@@ -1,0 +1,73 @@
+"""Where the panels of an overlay stand: square panels in rows, with room for title, colour bars and legend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctan_monai.report.planes import Plane
+
+Box = tuple[float, float, float, float]  # left, right, bottom, top in mm; bottom is the larger number
+_SIDE, _GAP = 3.5, 0.06  # inches: three rows of three make about 1,430 x 1,500 pixels
+_HEAD, _FOOT, _LEFT, _RIGHT = 1.12, 0.75, 0.42, 0.95
+_MARGIN_MM, _SMALLEST_MM = 10.0, 60.0
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Places of panels and colour bars.
+
+    Args:
+        rows: number of rows.
+        columns: number of panels in a row.
+    """
+
+    rows: int
+    columns: int
+
+    @property
+    def size_inches(self) -> tuple[float, float]:
+        """Width and height of the figure."""
+        width = _LEFT + self.columns * (_SIDE + _GAP) - _GAP + _RIGHT
+        return width, _HEAD + self.rows * (_SIDE + _GAP) - _GAP + _FOOT
+
+    def panel(self, row: int, column: int) -> tuple[float, float, float, float]:
+        """Return left, bottom, width and height of a panel as shares of the figure."""
+        width, height = self.size_inches
+        return (_LEFT + column * (_SIDE + _GAP)) / width, self._bottom(row) / height, _SIDE / width, _SIDE / height
+
+    def bar(self, row: int) -> tuple[float, float, float, float]:
+        """Return the place of a row's colour bar."""
+        width, height = self.size_inches
+        bottom = self._bottom(row) + 0.06 * _SIDE
+        return 1 - (_RIGHT - 0.12) / width, bottom / height, 0.16 / width, 0.88 * _SIDE / height
+
+    def from_top(self, inches: float) -> float:
+        """Return a height as a share of the figure."""
+        return 1 - inches / self.size_inches[1]
+
+    def _bottom(self, row: int) -> float:
+        return _FOOT + (self.rows - 1 - row) * (_SIDE + _GAP)
+
+
+def frame(plane: Plane, bright: NDArray[Any]) -> Box:
+    """Frame what is bright in a plane by a square, with a margin.
+
+    Args:
+        plane: plane of the turned volume.
+        bright: (*S) mask over the turned volume of what is worth showing; all of the plane if nothing is.
+    """
+    seen = plane.cut(bright)  # (rows, columns)
+    if not seen.any():
+        seen = np.ones_like(seen)
+    spans = [_span(np.nonzero(seen.any(axis=axis))[0], step) for axis, step in enumerate(plane.spacing_mm)]
+    half = max(_SMALLEST_MM, *(last - first for first, last in spans)) / 2 + _MARGIN_MM
+    (x_mm, y_mm) = (sum(span) / 2 for span in spans)
+    return x_mm - half, x_mm + half, y_mm + half, y_mm - half
+
+
+def _span(places: NDArray[Any], step_mm: float) -> tuple[float, float]:
+    return float(places[0] * step_mm), float((places[-1] + 1) * step_mm)

@@ -1,0 +1,188 @@
+"""CT with contours and dose on three planes: the reference, the prediction, and what lies between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctan_monai.report.canvas import new_figure
+from ctan_monai.report.layout import Box, Layout, frame
+from ctan_monai.report.palette import TARGET, TEXT, UNDER_COLOURS, colours_of
+from ctan_monai.report.panels import DASHED, SOLID, draw_contours, draw_dose, draw_error, draw_grey
+from ctan_monai.report.planes import Plane, PlaneRule, choose_point, planes_through, turn
+from ctan_monai.report.view import CaseView
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Array = NDArray[Any]
+CT_WINDOW_HU = (-160.0, 240.0)  # the usual soft tissue window: level 40, width 400
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the picture: a title, colours over the grey values, and two sets of contours."""
+
+    title: str
+    dose: Array | None
+    error: Array | None
+    solid: Mapping[str, Array]
+    dashed: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Top of the dose scale and half-width of the error scale, the same in all panels."""
+
+    highest: float
+    widest: float
+
+
+def overlay_figure(
+    view: CaseView, planes: PlaneRule = "dose", window: tuple[float, float] = CT_WINDOW_HU, subtitle: str = ""
+) -> Figure:
+    """Draw a case on its axial, coronal and sagittal plane, in radiological convention.
+
+    A row for the reference, one for the prediction, one for the difference; without a reference only the second.
+    Reference contours are solid, predicted ones dashed, targets white. Doses under 10 % of the highest are not
+    coloured.
+
+    Args:
+        view: the case.
+        planes: where to cut (`planes.choose_point`).
+        window: grey values that are black and white.
+        subtitle: a line under the title, for figures.
+
+    Raises:
+        ConfigError: the planes are no rule, or lie outside.
+        DataError: the case has not three axes.
+    """
+    point, reason = choose_point(planes, view.image.shape, _first_dose(view), _first_masks(view))
+    cuts = planes_through(point, view.image.shape, view.affine_ras)
+    turned = _turned(view)
+    rows = rows_of(turned)
+    scales = _scales(rows)
+    boxes = [frame(plane, turned.image > window[0]) for plane in cuts]
+    layout = Layout(len(rows), len(cuts))
+    figure = new_figure(*layout.size_inches, arrange=False)
+    for number, row in enumerate(rows):
+        _draw_row(figure, layout, number, row, list(zip(cuts, boxes, strict=True)), turned, window, scales)
+    figure.text(0.02, layout.from_top(0.14), view.case, fontsize=15, fontweight="bold", color=TEXT, va="top")
+    lines = [*([subtitle] if subtitle else []), f"Planes {reason}: voxel {point}."]
+    figure.text(0.02, layout.from_top(0.42), "\n".join(lines), fontsize=10, color=TEXT, va="top", linespacing=1.4)
+    _legend(figure, turned)
+    return figure
+
+
+def rows_of(view: CaseView) -> list[Row]:
+    """Choose the rows: what is not known is not drawn."""
+    targets = {name: mask for name, mask in view.reference.items() if name in view.targets}
+    prediction = Row("Prediction", view.dose_predicted, None, targets, view.predicted)
+    if not view.reference and view.dose_reference is None:
+        return [prediction]
+    error = None
+    if view.dose_reference is not None and view.dose_predicted is not None:
+        error = view.dose_predicted.astype(np.float32) - view.dose_reference
+    reference = Row("Reference", view.dose_reference, None, view.reference, {})
+    title = "Prediction - reference" if error is not None else "Both"
+    return [reference, prediction, Row(title, None, error, view.reference, view.predicted)]
+
+
+def _draw_row(
+    figure: Figure,
+    layout: Layout,
+    number: int,
+    row: Row,
+    cuts: Sequence[tuple[Plane, Box]],
+    view: CaseView,
+    window: tuple[float, float],
+    scales: Scales,
+) -> None:
+    colours = {**colours_of(view.names), **dict.fromkeys(view.targets, TARGET)}
+    shown = None
+    for column, (plane, box) in enumerate(cuts):
+        panel = figure.add_axes(layout.panel(number, column))
+        draw_grey(panel, plane, box, view.image, window, dim=row.dose is not None or row.error is not None)
+        if row.dose is not None:
+            shown = draw_dose(panel, plane, row.dose, scales.highest)
+        if row.error is not None:
+            shown = draw_error(panel, plane, row.error, scales.widest)
+        draw_contours(panel, plane, row.solid, colours, SOLID, thin=view.targets)
+        draw_contours(panel, plane, row.dashed, colours, DASHED)
+        if number == 0:
+            panel.set_title(plane.name, fontsize=11, color=TEXT)
+        if column == 0:
+            panel.set_ylabel(row.title, fontsize=12, color=TEXT, fontweight="bold")
+    if shown is not None:
+        _colour_bar(
+            figure, layout, number, shown, f"{'Dose' if row.error is None else 'Dose error'} / {view.dose_unit}"
+        )
+
+
+def _turned(view: CaseView) -> CaseView:
+    def each(arrays: Mapping[str, Array]) -> dict[str, Array]:
+        return {name: turn(array, view.affine_ras) for name, array in arrays.items()}
+
+    def maybe(array: Array | None) -> Array | None:
+        return None if array is None else turn(array, view.affine_ras)
+
+    return replace(
+        view,
+        image=turn(view.image, view.affine_ras),
+        reference=each(view.reference),
+        predicted=each(view.predicted),
+        dose_reference=maybe(view.dose_reference),
+        dose_predicted=maybe(view.dose_predicted),
+    )
+
+
+def _first_dose(view: CaseView) -> Array | None:
+    return view.dose_predicted if view.dose_reference is None else view.dose_reference
+
+
+def _first_masks(view: CaseView) -> list[Array]:
+    masks = {name: mask for name, mask in view.reference.items() if name not in view.targets}
+    return list((masks or view.predicted or view.reference).values())
+
+
+def _scales(rows: Sequence[Row]) -> Scales:
+    highest = max((float(row.dose.max()) for row in rows if row.dose is not None), default=1.0)
+    errors = [np.abs(row.error[row.error != 0]) for row in rows if row.error is not None]
+    widest = max((float(np.percentile(error, 99.5)) for error in errors if error.size), default=1.0)
+    return Scales(max(highest, 1e-6), max(1.0, float(np.ceil(widest))))
+
+
+def _colour_bar(figure: Figure, layout: Layout, row: int, shown: Any, label: str) -> None:
+    place = figure.add_axes(layout.bar(row), facecolor=UNDER_COLOURS)
+    is_error = label.startswith("Dose error")
+    bar = figure.colorbar(shown, cax=place, extend="both" if is_error else "neither", spacing="proportional")
+    if not is_error:
+        bottom, top = place.get_ylim()
+        bar.set_ticks([dose for dose in range(0, 1000, 10) if bottom <= dose <= top])
+        bar.ax.minorticks_off()
+    bar.set_label(label, fontsize=10, color=TEXT)
+    bar.ax.tick_params(labelsize=9)
+
+
+def _legend(figure: Figure, view: CaseView) -> None:
+    from matplotlib.lines import Line2D
+
+    colours = colours_of(view.names)
+    entries = [
+        Line2D([], [], color=colours[name], linewidth=3, label=name)
+        for name in view.names
+        if any(masks[name].any() for masks in (view.reference, view.predicted) if name in masks)
+    ]
+    targets = [name for name in view.targets if name in view.reference]
+    if targets:
+        entries.append(Line2D([], [], color="#B5B5B5", linewidth=3, label=f"{', '.join(targets)} (white)"))
+    if view.reference:
+        entries.append(Line2D([], [], color=TEXT, linestyle="-", label="reference"))
+    if view.predicted:
+        entries.append(Line2D([], [], color=TEXT, linestyle=DASHED, label="prediction"))
+    columns = -(-len(entries) // 2) if len(entries) > 7 else max(1, len(entries))
+    figure.legend(handles=entries, loc="lower center", ncols=columns, fontsize=10, frameon=False, handlelength=2.4)

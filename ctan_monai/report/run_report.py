@@ -1,0 +1,139 @@
+"""The last thing a run does: pictures and one HTML page of what it found, made from its files."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ctan_monai.data.atomic import replacing
+from ctan_monai.engines.case_table import SUMMARY_FILE
+from ctan_monai.engines.predictions_index import INDEX_FILE
+from ctan_monai.engines.processes import rank
+from ctan_monai.report.canvas import save_figure
+from ctan_monai.report.case_pictures import CasePictures, draw_cases
+from ctan_monai.report.curves import curves_figure
+from ctan_monai.report.html import Section, Table, page
+from ctan_monai.report.run_files import RunHistory, read_history, read_json
+
+logger = logging.getLogger(__name__)
+REPORT_FILE = "report.html"
+_NOTE = "For research only. Made from the files in this folder; nothing is loaded from elsewhere."
+
+
+def report_run(output_dir: str | Path, predictions_dir: str | Path | None = None, **pictures: Any) -> Path | None:
+    """Write ``pictures/curves.png`` and ``report.html`` into a run's folder, and say where everything lies.
+
+    Put it last in a config's run list. Under several processes only the first does anything.
+
+    Args:
+        output_dir: the run's folder, with metrics.json; run.json and settings.json are shown if they are there.
+        predictions_dir: predictions of a few (validation) cases to draw, or None.
+        pictures: options of `draw_cases`.
+
+    Returns:
+        The page, None in other processes.
+
+    Raises:
+        DataError: the run has no metrics.json, or a file cannot be written.
+    """
+    if rank() != 0:
+        return None
+    folder = Path(str(output_dir))
+    history = read_history(folder)
+    curves = save_figure(curves_figure(history), folder / "pictures" / "curves.png")
+    sections = [_about(folder), _best(history), Section("Learning curves", pictures=[(curves, "learning curves")])]
+    drawn = []
+    if predictions_dir is not None and (Path(str(predictions_dir)) / INDEX_FILE).is_file():
+        drawn = draw_cases(predictions_dir, **pictures)
+        sections += [_case(case) for case in drawn]
+    path = _write(folder / REPORT_FILE, f"Run {folder.resolve().name}", sections)
+    logger.info("Results are in %s: model.pt (the best network), metrics.json, last.pt (to resume).", folder)
+    seen = "".join(f", {file}" for case in drawn for file in case.files)
+    logger.info("Pictures: %s%s.", curves, seen)
+    logger.info("Everything on one page: %s", path)
+    return path
+
+
+def report_predictions(predictions_dir: str | Path, **pictures: Any) -> Path | None:
+    """Draw predicted cases and write ``report.html`` beside them, with the figures over all cases if there are any.
+
+    Args:
+        predictions_dir: the folder of `WritePredictions`, and of `WriteCaseMetrics` where cases were measured.
+        pictures: options of `draw_cases`.
+
+    Returns:
+        The page, None in processes other than the first.
+
+    Raises:
+        DataError: there are no predictions, or a file cannot be written.
+    """
+    if rank() != 0:
+        return None
+    folder = Path(str(predictions_dir))
+    drawn = draw_cases(folder, **pictures)
+    sections = [_case(case) for case in drawn]
+    summary = read_json(folder / SUMMARY_FILE)
+    if isinstance(summary, Mapping):
+        rows = [(name, _shown(value)) for name, value in summary.get("metrics", {}).items()]
+        over = f"Over {summary.get('cases')} cases; unknown where no case has the label."
+        sections.insert(0, Section("All cases", [over], [Table(("figure", "value"), rows)]))
+    path = _write(folder / REPORT_FILE, f"Predictions in {folder.resolve().name}", sections)
+    logger.info("Predictions are in %s; pictures and figures on one page: %s", folder, path)
+    return path
+
+
+def _write(path: Path, title: str, sections: Sequence[Section]) -> Path:
+    with replacing(path) as temporary:
+        temporary.write_text(page(title, sections, _NOTE), encoding="utf-8")
+    return path
+
+
+def _about(folder: Path) -> Section:
+    """Show what was trained, with which knobs and on which versions."""
+    found: list[tuple[str, str]] = []
+    run = read_json(folder / "run.json")
+    if isinstance(run, Mapping):
+        found += [(key, str(run[key])) for key in ("method", "encoder") if key in run]
+        found += [("task", _task(task)) for task in run.get("tasks", [])]
+    for name in ("settings.json", "versions.json"):
+        entries = read_json(folder / name)
+        known = dict(found)
+        if isinstance(entries, Mapping):
+            found += [(str(key), str(value)) for key, value in entries.items() if key not in known]
+    return Section("What was run", tables=[Table(("setting", "value"), found)] if found else [])
+
+
+def _task(task: Any) -> str:
+    if not isinstance(task, Mapping):
+        return str(task)
+    return ", ".join(f"{key}: {value}" for key, value in task.items() if value not in (None, [], False))
+
+
+def _best(history: RunHistory) -> Section:
+    """Show validation's figures of the best epoch, or of the last one where none is marked."""
+    paragraphs = []
+    for part, found in history.best.items():
+        score = "unknown" if found.get("score") is None else f"{found['score']:.4g}"
+        name = "Best network" if part == "all" else f"Best network for {part}"
+        paragraphs.append(f"{name}: epoch {found['epoch']}, selection score {score}.")
+    validated = [record for record in history.epochs if record.get("validation")]
+    if not validated:
+        return Section("Validation", [*paragraphs, "The run was not validated."])
+    best_epochs = {found["epoch"] for found in history.best.values()}
+    shown = [record for record in validated if record["epoch"] in best_epochs] or validated[-1:]
+    names = list(dict.fromkeys(name for record in shown for name in record["validation"]))
+    rows = [[name, *(_shown(record["validation"].get(name)) for record in shown)] for name in names]
+    head = ["figure", *(f"epoch {record['epoch']}" for record in shown)]
+    return Section("Validation", paragraphs, [Table(head, rows)])
+
+
+def _case(case: CasePictures) -> Section:
+    words = {"overlay.png": "CT, contours and dose on three planes", "dvh.png": "dose-volume histograms"}
+    pictures = [(file, f"{case.case}: {words.get(file.name, file.name)}") for file in case.files]
+    return Section(case.case, [case.caption] if case.caption else [], pictures=pictures)
+
+
+def _shown(value: Any) -> str | float | None:
+    return value if value is None or isinstance(value, int | float) else str(value)

@@ -1,0 +1,43 @@
+"""What a picture shows of a case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class CaseView:
+    """Everything that a picture of one case shows, on one grid (*S) with three axes.
+
+    Args:
+        case: id, for the title.
+        image: (*S) grey values, CT in HU.
+        affine_ras: (4, 4) voxel -> RAS mm.
+        reference: masks by name; a structure that is unknown is absent.
+        predicted: masks by name.
+        dose_reference: (*S) in ``dose_unit``, None where it is unknown.
+        dose_predicted: (*S) in ``dose_unit``, None if no task predicts one.
+        dose_unit: its unit.
+        targets: names of reference structures that are drawn in white, the contours that a plan aims at.
+    """
+
+    case: str
+    image: Array
+    affine_ras: Array
+    reference: Mapping[str, Array] = field(default_factory=dict)
+    predicted: Mapping[str, Array] = field(default_factory=dict)
+    dose_reference: Array | None = None
+    dose_predicted: Array | None = None
+    dose_unit: str = "Gy"
+    targets: Sequence[str] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """Structures to draw, each once, predicted ones first, targets left out."""
+        return [name for name in dict.fromkeys([*self.predicted, *self.reference]) if name not in self.targets]

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import base64
+import re
+from html.parser import HTMLParser
+
+from ctan_monai.report.html import Section, Table, page
+
+VOID = {"meta", "img"}
+
+
+class _Reader(HTMLParser):
+    """Collects cells and pictures, and checks that every element is closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.cells, self.pictures, self.text = [], [], [], ""
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "img":
+            self.pictures.append(dict(attrs))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+        if self.open and self.open[-1] in ("td", "th"):
+            self.cells.append(data)
+
+
+def _read(text):
+    reader = _Reader()
+    reader.feed(text)
+    assert reader.open == []
+    return reader
+
+
+def test_texts_are_shown_and_never_executed(tmp_path):
+    nasty = '<script>alert("x")</script> & co'
+    (tmp_path / "a.png").write_bytes(b"\x89PNG picture")
+    sections = [Section(nasty, [nasty], [Table([nasty], [[nasty]])], [(tmp_path / "a.png", nasty)])]
+    text = page(nasty, sections, nasty)
+    reader = _read(text)
+    assert "<script" not in text
+    assert reader.cells == [nasty, nasty]
+    assert reader.pictures[0]["alt"] == nasty
+
+
+def test_pictures_are_inside_and_nothing_is_loaded_from_elsewhere(tmp_path):
+    content = b"\x89PNG" + bytes(range(256))
+    (tmp_path / "a.png").write_bytes(content)
+    text = page("t", [Section("h", pictures=[(tmp_path / "a.png", "a")])])
+    (picture,) = _read(text).pictures
+    assert base64.b64decode(picture["src"].removeprefix("data:image/png;base64,")) == content
+    assert not re.search(r"https?:|<link|<script|url\(", text)
+
+
+def test_numbers_have_four_digits_and_what_is_unknown_says_so():
+    reader = _read(page("t", [Section("h", tables=[Table(["a"], [[0.123456], [None], [3], ["x"]])])]))
+    assert reader.cells == ["a", "0.1235", "unknown", "3", "x"]
