@@ -139,7 +139,7 @@ def test_further_arguments_reach_every_call(volume):
 
 
 def test_a_3d_network_refuses_a_2d_image():
-    with pytest.raises(ConfigError, match="3D images.*spatial_dims"):
+    with pytest.raises(ConfigError, match=r"3D images.*spatial_dims"):
         MultiTaskInferer()(torch.rand(1, 1, 8, 8), SmallNetwork(spatial_dims=3))
 
 

@@ -43,10 +43,9 @@ class Seen(CaseMetric):
 
 def lesion_item(case, predicted, true, present=True):
     """Make a case of 1 x 4 x slices voxels from strings of 0 and 1, one for each slice."""
-    as_tensor = [
-        torch.tensor([[float(c) for c in part] for part in parts]).T[None, None] for parts in (predicted, true)
-    ]
-    image, label = as_tensor  # (1, 1, 4, slices)
+    image, label = (
+        torch.tensor([[float(voxel) for voxel in part] for part in parts]).T[None, None] for parts in (predicted, true)
+    )  # (1, 1, 4, slices) each
     return {"case": case, "image": MetaTensor(image), "lesion": label, "lesion_present": torch.tensor([present])}
 
 
