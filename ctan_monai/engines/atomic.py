@@ -1,0 +1,126 @@
+"""Files that are either whole or not there: written beside their place, synced, checked, then renamed."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ctan_monai.errors import CheckpointError
+
+_ENDING = ".part"
+
+
+@contextmanager
+def replacing(path: str | Path, previous: str | Path | None = None) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of ``path`` once everything is written and on the disk.
+
+    Whatever happens before that moment (an error, a full disk, a kill), the old file stays as it was; after an
+    error nothing else stays in the folder either.
+
+    Args:
+        path: the file to create or replace; its folder is made if it is missing.
+        previous: the replaced file stays under this name, in the same folder.
+
+    Raises:
+        CheckpointError: the disk is full, the folder cannot be written, a sync fails.
+    """
+    target = Path(path)
+    temporary = _temporary_name(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        if previous is not None and target.exists():
+            add_name(target, Path(previous))
+        os.replace(temporary, target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        _remove(temporary)
+        raise CheckpointError(
+            target,
+            f"it could not be written ({error.strerror or error}); an earlier version is untouched.",
+            "Free some space, or give an --output_dir that can be written, and continue with --resume True.",
+        ) from error
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def write_text(text: str, path: str | Path) -> None:
+    """Replace a text file as a whole (UTF-8).
+
+    Raises:
+        CheckpointError: it could not be written.
+    """
+    with replacing(path) as handle:
+        handle.write(text.encode("utf-8"))
+
+
+def write_json(value: Any, path: str | Path) -> None:
+    """Replace a JSON file as a whole; NaN and infinity, which JSON does not have, become null.
+
+    Raises:
+        CheckpointError: it could not be written.
+    """
+    write_text(json.dumps(as_json(value), indent=2, allow_nan=False) + "\n", path)
+
+
+def as_json(value: Any) -> Any:
+    """Turn a value into what JSON can hold: null for NaN, text for what has no other form."""
+    if isinstance(value, Mapping):
+        return {str(key): as_json(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(entry) for entry in value]
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a number of numpy or torch
+        return as_json(value.item())
+    return str(value)
+
+
+def remove_leftovers(folder: str | Path) -> None:
+    """Delete the half-written files that a killed process left in a run's folder."""
+    for leftover in Path(folder).glob(f".*.*{_ENDING}"):
+        leftover.unlink(missing_ok=True)
+
+
+def add_name(file: Path, name: Path) -> None:
+    """Give a file a second name, replacing what has it; at no moment is there nothing under either name.
+
+    Where the file system has no hard links, the file is renamed instead.
+    """
+    link = _temporary_name(name)
+    try:
+        os.link(file, link)
+    except OSError:
+        os.replace(file, name)
+    else:
+        os.replace(link, name)
+
+
+def _remove(temporary: Path) -> None:
+    with suppress(OSError):  # it may never have been made; what went wrong first is what the user must hear
+        temporary.unlink()
+
+
+def _temporary_name(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{_ENDING}")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put the renaming itself on the disk; without this a power cut can undo it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
