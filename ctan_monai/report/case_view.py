@@ -99,7 +99,10 @@ def _figures(
     parts = []
     for task in tasks:
         if task.name in arrays:
-            parts += _agreement(task, case, arrays[task.name])
+            found = _agreement(task, case, arrays[task.name])
+            parts += found
+            if found and task.name in predicted.masked:
+                parts.append(f"prediction set to 0 outside {region_key(task)}")
         for name, value in predicted.answers.get(task.name, {}).items():
             parts.append(f"{task.name}: {name} {value:.3g}")
     return "; ".join(parts)

@@ -90,7 +90,9 @@ def test_the_caption_holds_the_figures_of_the_case(predictions):
     # the target's 8 * 7 * 6 voxels, of 20 * 24 * 14 in all and 16 * 18 * 14 in the region.
     assert caption == (
         "oar: mean Dice 0.9; "
-        f"dose: mean absolute error {3360 / 6720:.3g} Gy over the whole volume, {3360 / 4032:.3g} Gy inside dose_region"
+        f"dose: mean absolute error {3360 / 6720:.3g} Gy over the whole volume, "
+        f"{3360 / 4032:.3g} Gy inside dose_region; "
+        "prediction set to 0 outside dose_region"
     )
     assert set(view.reference) == {"Brainstem", "LeftParotid", "PTV70"}
     assert set(view.predicted) == {"Brainstem", "LeftParotid", "Larynx"}
