@@ -80,10 +80,19 @@ class Run:
     """One process's worth of training: every component that a bundle has, as a config would make them."""
 
     def __init__(
-        self, folder, epochs=4, resume=False, network=None, workers=0, schedule="onecycle", train_handlers=(), patience=9
+        self,
+        folder,
+        epochs=4,
+        resume=False,
+        network=TinyNetwork,
+        workers=0,
+        schedule="onecycle",
+        train_handlers=(),
+        patience=9,
+        validate_every=1,
     ):
         torch.manual_seed(7)
-        self.network = network or TinyNetwork()
+        self.network = network()
         self.data = items(6)
         noise = Compose([RandGaussianNoised("image", prob=1.0, std=0.1)])
         loader = DataLoader(
@@ -117,7 +126,7 @@ class Run:
                 ReseedEachEpoch(seed=11),
                 self.history,
                 LrScheduleHandler(self.scheduler, print_lr=False),
-                ValidationHandler(1, self.evaluator),
+                ValidationHandler(validate_every, self.evaluator),
                 WeightingHandler(self.loss),
                 StopTraining(self.early_stopping),
             ],
@@ -147,7 +156,9 @@ def same(a, b, where=""):
     if isinstance(a, (list, tuple)):
         if type(a) is not type(b) or len(a) != len(b):
             return where
-        return next((found for i, (x, y) in enumerate(zip(a, b, strict=True)) if (found := same(x, y, f"{where}[{i}]"))), None)
+        return next(
+            (found for i, (x, y) in enumerate(zip(a, b, strict=True)) if (found := same(x, y, f"{where}[{i}]"))), None
+        )
     return None if a == b or (a != a and b != b) else where
 
 
