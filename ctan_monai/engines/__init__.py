@@ -8,7 +8,10 @@ from typing import Any
 # public name -> module; imported when first used, so that configs name everything as ctan_monai.engines.<name>
 # while a program that needs one part does not import the others
 _PUBLIC = {
+    "BestModel": "best",
+    "Checkpoint": "checkpoint",
     "EarlyStopping": "early_stopping",
+    "History": "history",
     "LossLogger": "loss_logging",
     "MetricsLogger": "metrics_logging",
     "MultiTaskEvaluator": "evaluator",
@@ -18,10 +21,18 @@ _PUBLIC = {
     "NonFiniteError": "finite",
     "PrepareMultiTaskBatch": "prepare",
     "ProgressBar": "progress",
+    "ReseedEachEpoch": "seeding",
+    "RunFolder": "run_folder",
+    "StopOnSignal": "signals",
     "StopTraining": "early_stopping",
     "WeightingHandler": "weighting_handler",
     "WriteCaseMetrics": "case_table",
     "as_bool": "options",
+    "check_run": "run_record",
+    "load_best": "run_record",
+    "load_checked": "torch_file",
+    "save_atomic": "torch_file",
+    "seed_run": "seeding",
     "trainable_parameters": "parameters",
 }
 
