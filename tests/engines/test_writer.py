@@ -254,3 +254,14 @@ def test_a_damaged_index_is_named(tmp_path, content, finding):
 def test_a_folder_without_predictions_is_named():
     with pytest.raises(DataError, match=r"nowhere.*cases.json.*predict first"):
         read_index(Path("nowhere"))
+
+
+def test_a_volume_that_the_case_does_not_have_is_named(patients, tmp_path):
+    with pytest.raises(DataError, match=r"pt_10.case \(case pt_10\): there is no volume 'mr'"):
+        _predict(patients, tmp_path / "out", volumes=["mr"])
+
+
+def test_volumes_can_only_be_copied_from_a_known_source(tmp_path):
+    image = MetaTensor(torch.zeros(1, 1, 4, 4, 4), affine=torch.eye(4)[None])
+    with pytest.raises(DataError, match="does not say which file it came from"):
+        WritePredictions([DOSE], tmp_path, volumes=["ct"])(_batch("pt_1", image))

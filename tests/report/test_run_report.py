@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 
@@ -12,6 +13,7 @@ from ctan_monai.engines.predictions_index import read_index
 from ctan_monai.errors import DataError
 from ctan_monai.report import draw_cases, report_predictions, report_run
 from ctan_monai.report.case_view import load_view
+from ctan_monai.tasks import Classification
 
 
 def test_a_run_ends_with_curves_pictures_of_cases_and_one_page(run_folder, predictions, caplog):
@@ -131,3 +133,23 @@ def test_an_image_that_the_case_does_not_have_is_named(predictions):
     index = read_index(predictions)
     with pytest.raises(DataError, match=r"no volume 'mr', only \['ct', 'dose'\]"):
         load_view(index.cases[0], index.tasks, image="mr")
+
+
+def test_answers_for_the_whole_image_stand_in_the_caption(predictions):
+    index = read_index(predictions)
+    stage = Classification("stage", ["early", "late"])
+    case = dataclasses.replace(index.cases[1], answers={"stage": {"early": 0.25, "late": 0.75}})
+    assert load_view(case, [*index.tasks, stage])[1] == "stage: early 0.25; stage: late 0.75"
+
+
+def test_a_case_of_unknown_source_is_named(predictions):
+    index = read_index(predictions)
+    with pytest.raises(DataError, match="pt_1.*source of the case is not known"):
+        load_view(dataclasses.replace(index.cases[0], source=None), index.tasks)
+
+
+def test_a_damaged_prediction_is_named(predictions):
+    index = read_index(predictions)
+    index.cases[0].files["dose"]["dose"].write_bytes(b"damaged")
+    with pytest.raises(DataError, match=r"dose.nii.gz \(case pt_1\): it cannot be read as NIfTI"):
+        load_view(index.cases[0], index.tasks)
