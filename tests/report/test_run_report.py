@@ -144,7 +144,7 @@ def test_answers_for_the_whole_image_stand_in_the_caption(predictions):
 
 def test_a_case_of_unknown_source_is_named(predictions):
     index = read_index(predictions)
-    with pytest.raises(DataError, match="pt_1.*source of the case is not known"):
+    with pytest.raises(DataError, match=r"pt_1.*source of the case is not known"):
         load_view(dataclasses.replace(index.cases[0], source=None), index.tasks)
 
 
