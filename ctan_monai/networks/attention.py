@@ -227,15 +227,18 @@ def _pool_layer(spatial_dims: int, fused: int, channels: int, next_channels: int
     """Make the Pool of one stage; ceil_mode gives the size of the ResNet's strided convolutions at odd sizes."""
     if next_channels is None:
         return nn.Identity() if fused == channels else conv_norm_relu(spatial_dims, fused, channels, 1)
-    halve = Pool[Pool.MAX, spatial_dims](2, ceil_mode=True)
+    # conv, BN, max pooling, ReLU gives what conv, BN, ReLU, max pooling gives, with a ReLU on 2^s times fewer values
+    halve = [Pool[Pool.MAX, spatial_dims](2, ceil_mode=True), nn.ReLU(inplace=True)]
+    norm = Norm[Norm.BATCH, spatial_dims](next_channels)
     if kind == "conv3x3":
-        return nn.Sequential(conv_norm_relu(spatial_dims, fused, next_channels, 3), halve)
+        return nn.Sequential(convolution(spatial_dims, fused, next_channels, 3), norm, *halve)
     inner = next_channels // 4
     return nn.Sequential(
         conv_norm_relu(spatial_dims, fused, inner, 1),
         conv_norm_relu(spatial_dims, inner, inner, 3),
-        conv_norm_relu(spatial_dims, inner, next_channels, 1),
-        halve,
+        convolution(spatial_dims, inner, next_channels, 1),
+        norm,
+        *halve,
     )
 
 
