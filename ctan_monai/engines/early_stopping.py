@@ -27,15 +27,15 @@ class EarlyStopping:
 
     Args:
         network: the network that is trained, wrapped or not.
-        patience: validations without improvement after which to stop, at least 1.
+        patience: validations without improvement after which to stop, at least 1; None never stops.
         min_delta: a score must be higher than the best one by more than this.
 
     Raises:
         ConfigError: patience or min_delta is out of range.
     """
 
-    def __init__(self, network: nn.Module, patience: int, min_delta: float = 0.0) -> None:
-        if patience < 1 or min_delta < 0:
+    def __init__(self, network: nn.Module, patience: int | None, min_delta: float = 0.0) -> None:
+        if (patience is not None and patience < 1) or min_delta < 0:
             raise ConfigError("early stopping", f"patience {patience}, min_delta {min_delta}.", "Use >= 1 and >= 0.")
         self.network, self.patience, self.min_delta = network, patience, min_delta
         self.best: dict[str, float] = {}
@@ -54,7 +54,7 @@ class EarlyStopping:
 
     def has_stopped(self, task: str) -> bool:
         """Tell whether a task (of a network of independent tasks) has stopped."""
-        return self.waited.get(task, 0) >= self.patience
+        return self.patience is not None and self.waited.get(task, 0) >= self.patience
 
     @property
     def finished(self) -> bool:

@@ -23,7 +23,7 @@ def unwrap(network: nn.Module) -> nn.Module:
 def without_data_parallel(network: nn.Module) -> nn.Module:
     """Return what DistributedDataParallel wraps, still compiled if it was; other networks as they are.
 
-    The wrapper's forward broadcasts buffers: every process must call it equally often, which does not hold in
-    validation, where processes have different numbers of cases, slices and windows.
+    The wrapper communicates in its forward; validation must not depend on that, because processes have different
+    numbers of cases, slices and windows.
     """
     return network.module if isinstance(network, DistributedDataParallel) else network

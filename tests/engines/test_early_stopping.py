@@ -68,6 +68,10 @@ def test_its_state_carries_best_scores_and_patience_over():
     assert validate(second, [0.45]) == 1
 
 
+def test_without_patience_it_never_stops():
+    assert validate(EarlyStopping(SmallNetwork(), patience=None), [0.5] * 50) is None
+
+
 @pytest.mark.parametrize("options", [{"patience": 0}, {"patience": 1, "min_delta": -0.1}])
 def test_options_out_of_range_are_errors(options):
     with pytest.raises(ConfigError, match="early stopping"):
