@@ -12,7 +12,7 @@ from run_kit import TASKS, Run, TinyNetwork, TinySeparate, items, same, without_
 from ctan_monai.engines.checkpoint import Checkpoint
 from ctan_monai.engines.resume import ContinueAt, Progress, newest_checkpoint
 from ctan_monai.engines.seeding import ReseedEachEpoch
-from ctan_monai.engines.torch_file import load_checked
+from ctan_monai.engines.torch_file import load_checked, save_atomic
 from ctan_monai.errors import CheckpointError
 
 STEPS = 3  # of an epoch
@@ -255,3 +255,24 @@ def test_validation_every_second_epoch_resumes_too(tmp_path):
     assert_same_run(tmp_path / "part", tmp_path / "whole")
     epochs = load_checked(tmp_path / "part" / "last.pt")["states"]["history"]["epochs"]
     assert ["validation" in epoch for epoch in epochs] == [False, True, False, True]
+
+
+def test_another_version_is_told_and_a_checkpoint_of_an_unknown_form_refused(tmp_path, caplog):
+    Run(tmp_path, epochs=1).go()
+    saved = load_checked(tmp_path / "last.pt")
+    saved["versions"]["torch"] = "1.0"
+    save_atomic(saved, tmp_path / "last.pt")
+    Run(tmp_path, epochs=2, resume=True)
+    assert f"torch was 1.0, now {torch.__version__}: the last digits may differ." in caplog.text
+    del saved["states"]
+    save_atomic(saved, tmp_path / "last.pt")
+    with pytest.raises(CheckpointError, match=r"last\.pt: it has no 'states'.*the version that wrote it"):
+        Run(tmp_path, epochs=2, resume=True)
+
+
+def test_a_second_run_of_the_same_trainer_is_not_set_back(tmp_path):
+    Run(tmp_path, epochs=1).go()
+    resumed = Run(tmp_path, epochs=2, resume=True).go()
+    resumed.trainer.state.max_epochs = 3
+    resumed.go()
+    assert [epoch["epoch"] for epoch in resumed.history.epochs] == [1, 2, 3]

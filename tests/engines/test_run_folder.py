@@ -123,6 +123,16 @@ def test_the_present_folder_cannot_be_moved(tmp_path, monkeypatch):
         RunFolder(".", SETTINGS)
 
 
+def test_a_folder_that_cannot_be_moved_is_left_as_it_is(folder, monkeypatch):
+    def refuse(*arguments):
+        raise OSError(16, "Device or resource busy")
+
+    monkeypatch.setattr(os, "rename", refuse)
+    with pytest.raises(ConfigError, match=r"cannot be moved to .*run\.1 \(Device or resource busy\).*--resume True"):
+        RunFolder(folder, SETTINGS)
+    assert (folder / "last.pt").exists()
+
+
 def test_an_empty_folder_is_used_as_it_is(tmp_path):
     assert RunFolder(tmp_path, SETTINGS).moved_aside is None
 
