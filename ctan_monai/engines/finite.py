@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ctan_monai.engines.unwrap import unwrap
 from ctan_monai.errors import CtanError
 
 
@@ -63,7 +64,9 @@ def _explain(what: str, trainer: Any) -> NonFiniteError:
     causes = [
         damaged or "images and labels are finite",
         _name_infinite("the loss of", getattr(trainer.loss_function, "latest", {})),
-        _name_infinite("the gradient of", {key: value.grad for key, value in trainer.network.named_parameters()}),
+        _name_infinite(
+            "the gradient of", {key: value.grad for key, value in unwrap(trainer.network).named_parameters()}
+        ),
     ]
     remedy = (
         "Check these cases with `ctan-monai verify`."
