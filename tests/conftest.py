@@ -1,0 +1,38 @@
+"""What all tests share: where the repository is, golden data, and rules about randomness and devices."""
+
+import tarfile
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=True)
+settings.load_profile("repeatable")
+
+
+def pytest_collection_modifyitems(items):
+    """Skip, visibly, what needs a CUDA device where there is none."""
+    on_gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if on_gpu:
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in on_gpu:
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the repository."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def golden(tmp_path_factory) -> Path:
+    """The patient-free OpenKBP set with the official evaluator's numbers, unpacked."""
+    folder = tmp_path_factory.mktemp("golden")
+    with tarfile.open(REPOSITORY / "tests" / "golden" / "openkbp" / "synthetic.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder / "synthetic"

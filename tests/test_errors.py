@@ -1,0 +1,100 @@
+"""Errors: what they say, that they survive a worker process, and how an uncaught one ends a program."""
+
+import pickle
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import pytest
+from monai.transforms import Compose
+
+from ctan_monai.errors import CheckpointError, ConfigError, CtanError, DataError, find_ctan_error
+
+ERRORS = {
+    "data": (
+        DataError("pt_1/ct.csv", "pt_1", "line 3 is cut short.", "Download it again."),
+        "pt_1/ct.csv (case pt_1): line 3 is cut short. Remedy: Download it again.",
+    ),
+    "data without a case": (
+        DataError("data", None, "there is no patient.", "Check the path."),
+        "data: there is no patient. Remedy: Check the path.",
+    ),
+    "config": (
+        ConfigError("--method", "'ctna' is unknown.", "Use ctan."),
+        "--method: 'ctna' is unknown. Remedy: Use ctan.",
+    ),
+    "checkpoint": (
+        CheckpointError("run/last.pt", "it is damaged.", "Use a copy."),
+        "run/last.pt: it is damaged. Remedy: Use a copy.",
+    ),
+}
+
+
+@pytest.fixture(params=ERRORS)
+def error_and_message(request):
+    return ERRORS[request.param]
+
+
+def fail(error):
+    raise error
+
+
+def test_the_message_names_place_finding_and_remedy(error_and_message):
+    error, message = error_and_message
+    assert str(error) == message
+    assert isinstance(error, CtanError)
+
+
+def test_pickling_keeps_kind_message_and_every_field(error_and_message):
+    error, message = error_and_message
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301
+    assert (type(copy), str(copy), vars(copy)) == (type(error), message, vars(error))
+
+
+def test_an_error_of_a_worker_process_arrives_whole():
+    error, message = ERRORS["data"]
+    with ProcessPoolExecutor(1) as pool, pytest.raises(DataError) as caught:
+        pool.submit(fail, error).result()
+    assert (str(caught.value), caught.value.case, caught.value.path) == (message, "pt_1", Path("pt_1/ct.csv"))
+
+
+def test_the_cause_is_found_under_what_a_framework_wraps_around_it():
+    error, _ = ERRORS["data"]
+    with pytest.raises(RuntimeError, match="applying transform") as caught:  # as MONAI wraps it
+        Compose([fail])(error)
+    assert find_ctan_error(caught.value) is error
+    assert find_ctan_error(error) is error
+    assert find_ctan_error(ValueError("a bug")) is None
+    assert find_ctan_error(None) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "raised", "plain"),
+    [
+        ([], "DataError('ct.csv', 'pt_1', 'it is cut.', 'Load it again.')", True),
+        ([], "ValueError('a bug')", False),
+        (["-X", "dev"], "DataError('ct.csv', 'pt_1', 'it is cut.', 'Load it again.')", False),
+    ],
+    ids=["on purpose", "a bug", "debugged"],
+)
+def test_an_uncaught_error_made_on_purpose_ends_a_program_with_one_line(options, raised, plain):
+    program = f"from ctan_monai.errors import *\nfrom ctan_monai import errors\nerrors.report_plainly()\nraise {raised}"
+    done = subprocess.run([sys.executable, *options, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 1
+    if plain:
+        assert done.stderr == "DataError: ct.csv (case pt_1): it is cut. Remedy: Load it again.\n"
+    else:
+        assert "Traceback (most recent call last)" in done.stderr
+        assert raised.split("(")[0] in done.stderr
+
+
+def test_a_wrapped_error_ends_a_program_plainly_too():
+    program = (
+        "from ctan_monai.errors import ConfigError, report_plainly\n"
+        "report_plainly()\n"
+        "try:\n    raise ConfigError('--epochs', 'found -1.', 'Give 1 or more.')\n"
+        "except ConfigError as error:\n    raise RuntimeError('Failed to instantiate') from error\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "ConfigError: --epochs: found -1. Remedy: Give 1 or more.\n")
