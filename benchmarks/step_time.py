@@ -4,8 +4,9 @@
 
 All networks learn the same two tasks (5-class segmentation by cross-entropy, one-channel regression by L1) from
 random images, with Adam, on the CPU. Ours have the plain decoder of the specification, which ends at a quarter of the
-image's size. Memory is laid out channels last, as the bundles' trainers do, unless ``--contiguous``. The rounds of all networks are interleaved, and the figure is the smallest processor time divided by the
-number of threads, which other programs on the machine disturb less than wall time (given beside it).
+image's size. Memory is laid out channels last, as the bundles' trainers do, unless ``--contiguous``. The rounds of all
+networks are interleaved, and the figure is the smallest processor time divided by the number of threads, which other
+programs on the machine disturb less than wall time (given beside it).
 """
 
 from __future__ import annotations

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ctan_monai.errors import ConfigError
 
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
@@ -27,3 +30,19 @@ def as_bool(value: bool | int | str, setting: str) -> bool:
     if word not in _WORDS:
         raise ConfigError(setting, f"{value!r} is neither true nor false.", "Write true or false.")
     return _WORDS[word]
+
+
+def choose(setting: str, value: Any, options: Mapping[str, Any]) -> Any:
+    """Return the entry of ``options`` that a setting of a config names.
+
+    Args:
+        setting: the setting's name, for the message.
+        value: what the user gave.
+        options: what may be given, and what each stands for.
+
+    Raises:
+        ConfigError: the value is none of them.
+    """
+    if value not in options:
+        raise ConfigError(setting, f"{value!r} is unknown.", f"Use one of {sorted(options)}.")
+    return options[value]

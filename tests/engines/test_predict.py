@@ -8,7 +8,7 @@ from monai.data import Dataset
 
 from ctan_monai.data.cache import write_case
 from ctan_monai.data.cases import Case
-from ctan_monai.engines.predict_cases import predict_cases
+from ctan_monai.engines.predict import predict_cases
 from ctan_monai.engines.predictions_index import read_index
 from ctan_monai.engines.run_record import write_run
 from ctan_monai.errors import ConfigError

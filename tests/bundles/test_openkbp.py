@@ -1,0 +1,178 @@
+"""The OpenKBP bundle from training to files that a viewer opens, on patients of its sample."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from ctan_monai.data.cache import read_case_file
+from ctan_monai.data.openkbp_write import read_sparse
+from ctan_monai.errors import ConfigError, find_ctan_error
+
+ROOT = Path(__file__).parents[2]
+BUNDLE = ROOT / "bundles" / "openkbp"
+TEST_PATIENT = BUNDLE / "sample" / "test" / "pt_232.case"
+SMALL = {"encoder": "resnet18", "epochs": 1, "batch_size": 16, "slices": "dose", "amp": True}
+
+
+@pytest.mark.parametrize("run_id", ["training", "run"])
+def test_the_training_config_has_all_properties_that_monai_asks_for(workflow, tmp_path, run_id):
+    made = workflow("openkbp", "train.yaml", run_id=run_id, encoder="resnet18", output_dir=str(tmp_path / "run"))
+    made.initialize()
+    assert made.check_properties() == []
+
+
+@pytest.mark.parametrize("folder", [ROOT, BUNDLE, BUNDLE / "configs"])
+def test_the_bundle_is_found_from_the_root_and_from_its_own_folder(workflow, monkeypatch, folder):
+    monkeypatch.chdir(folder)
+    finder = {"_target_": "ctan_monai.data.locate.find_bundle_root", "name": "openkbp"}  # as the config has it
+    found = workflow("openkbp", "train.yaml", bundle_root=finder)
+    assert Path(found.parser.get_parsed_content("bundle_root")).samefile(BUNDLE)
+
+
+def start(made):
+    """Run a workflow from its beginning."""
+    made.initialize()
+    made.run()
+
+
+def command(*arguments, cwd):
+    """Run `python -m monai.bundle run`, as a user does."""
+    return subprocess.run(
+        [sys.executable, "-m", "monai.bundle", "run", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def test_elsewhere_the_command_asks_for_the_bundle_root_in_one_sentence(tmp_path):
+    ended = command("training", "--config_file", str(BUNDLE / "configs" / "train.yaml"), cwd=tmp_path)
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    assert "ConfigError: bundle_root: the bundle openkbp was not found" in ended.stderr
+    assert "--bundle_root" in ended.stderr
+
+
+def test_with_bundle_root_the_command_works_from_anywhere_and_names_what_is_wrong(tmp_path):
+    knobs = ["--bundle_root", str(BUNDLE), "--dataset_dir", str(tmp_path / "nothing"), "--output_dir", "out"]
+    ended = command("training", "--config_file", str(BUNDLE / "configs" / "train.yaml"), *knobs, cwd=tmp_path)
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    assert "DataError" in ended.stderr
+    assert "train-pats" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        ({"method": "unet"}, r"method: 'unet' is unknown. Remedy: Use one of \['ctan', 'hps', 'mtan', 'stl'\]"),
+        ({"encoder": "vgg"}, r"encoder: 'vgg' is unknown"),
+        ({"weighting": "random"}, r"weighting: 'random' is unknown"),
+        ({"inputs": "mr"}, r"inputs: 'mr' is unknown. Remedy: Use one of \['contours', 'ct'\]"),
+        ({"slices": "few"}, r"slices: 'few' is unknown"),
+        ({"amp": "perhaps"}, r"amp: 'perhaps' is neither true nor false"),
+    ],
+)
+def test_a_wrong_knob_is_named_with_what_may_be_given(workflow, tmp_path, knobs, message):
+    made = workflow("openkbp", "train.yaml", output_dir=str(tmp_path / "run"), **{**SMALL, **knobs})
+    with pytest.raises((ConfigError, RuntimeError)) as caught:  # MONAI wraps ours
+        start(made)
+    assert re.search(message, str(find_ctan_error(caught.value)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["ctan", "mtan", "hps", "stl"])
+def test_training_evaluation_and_inference_leave_what_they_promise(run, tmp_path, two_patients, method):
+    folder = tmp_path / "run"
+    knobs = {**SMALL, "method": method, "datalist": str(two_patients), "output_dir": str(folder)}
+    run("openkbp", "train.yaml", run_id="training", **knobs)
+    check_training(folder, method)
+    evaluated = run("openkbp", "train.yaml", "evaluate.yaml", run_id="evaluating", **knobs)
+    assert evaluated.check_properties() == []
+    check_evaluation(folder / "evaluation")
+    inferred = run(
+        "openkbp",
+        "inference.yaml",
+        run_id="inferring",
+        kind="infer",
+        method=method,
+        encoder="resnet18",
+        run_dir=str(folder),
+        cache_dir=str(tmp_path / "cache"),
+    )
+    assert inferred.check_properties() == []
+    check_geometry(folder / "inference")
+
+
+def check_training(folder, method):
+    """See that a run's folder is complete."""
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert len(metrics["epochs"]) == 1
+    assert set(metrics["epochs"][0]["train"]) == {"oar", "dose", "loss"}
+    assert {"dose_mae_volume", "oar_dice", "selection"} <= set(metrics["epochs"][0]["validation"])
+    assert set(metrics["best"]) == ({"oar", "dose"} if method == "stl" else {"all"})
+    assert json.loads((folder / "run.json").read_text())["method"] == method
+    for name in ("last.pt", "model.pt", "settings.json", "versions.json", "log.txt", "report.html"):
+        assert (folder / name).stat().st_size > 0
+    for name in ("pictures/curves.png", "predictions/pt_226/overlay.png", "predictions/pt_226/dvh.png"):
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+    assert (folder / "configs" / "train.yaml").is_file() or not any((folder / "configs").iterdir())
+
+
+def check_evaluation(folder):
+    """See that all scores are there, and that the official one follows from the written prediction."""
+    summary = json.loads((folder / "summary.json").read_text())["metrics"]
+    assert {"dose_score", "dvh_score", "dose_score_complete", "oar_dice", "dose_mae_volume"} <= set(summary)
+    (row,) = csv.DictReader((folder / "per_case.csv").open())
+    assert row["case"] == "pt_232"
+    assert {f"{roi}:{what}" for roi in ("Brainstem",) for what in ("D_0.1_cc:reference", "mean:prediction")} <= set(row)
+    case = read_case_file(TEST_PATIENT)
+    written = read_sparse(folder / "openkbp" / "pt_232.csv", case.shape)
+    expected = np.abs(written.astype(float) - case.volumes["dose"]).sum() / case.masks["dose_region"].sum()
+    assert summary["dose_score"] == pytest.approx(expected, rel=1e-5)
+    assert not written[~case.masks["dose_region"]].any()
+
+
+def check_geometry(folder):
+    """See that NIfTI files lie where the patient lies."""
+    case = read_case_file(TEST_PATIENT)
+    for name in ("dose", "Brainstem", "SpinalCord", "RightParotid", "LeftParotid", "ct"):
+        image = nib.load(folder / "pt_232" / f"{name}.nii.gz")
+        assert image.shape == case.shape
+        assert np.allclose(image.affine, case.affine_ras, atol=1e-4)
+    assert np.array_equal(np.asarray(nib.load(folder / "pt_232" / "ct.nii.gz").dataobj), case.volumes["ct"])
+    assert (folder / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_evaluating_another_method_names_the_flag_to_pass(run, workflow, tmp_path, two_patients):
+    knobs = {**SMALL, "datalist": str(two_patients), "output_dir": str(tmp_path / "run")}
+    run("openkbp", "train.yaml", run_id="training", method="hps", **knobs)
+    made = workflow("openkbp", "train.yaml", "evaluate.yaml", run_id="evaluating", method="ctan", **knobs)
+    with pytest.raises(RuntimeError) as caught:
+        made.initialize()
+    assert "Pass --method hps" in str(find_ctan_error(caught.value))
+
+
+@pytest.mark.slow
+def test_contours_can_be_inputs_and_a_resumed_run_goes_on(run, tmp_path, two_patients):
+    knobs = {**SMALL, "method": "hps", "inputs": "contours", "datalist": str(two_patients)}
+    knobs["output_dir"] = str(tmp_path / "run")
+    run("openkbp", "train.yaml", run_id="training", **knobs)
+    first = torch.load(tmp_path / "run" / "model.pt", weights_only=True)
+    assert first["encoder.stem.0.weight"].shape[1] == 11
+    run("openkbp", "train.yaml", run_id="training", **{**knobs, "epochs": 2, "resume": "true"})
+    epochs = json.loads((tmp_path / "run" / "metrics.json").read_text())["epochs"]
+    assert [epoch["epoch"] for epoch in epochs] == [1, 2]
+    assert not (tmp_path / "run.1").exists()
