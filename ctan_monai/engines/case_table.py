@@ -15,6 +15,8 @@ from ctan_monai.engines.answers import safe_cell
 from ctan_monai.engines.atomic import write_json, write_text
 from ctan_monai.engines.processes import rank
 from ctan_monai.errors import ConfigError
+from ctan_monai.metrics.base import known_mean
+from ctan_monai.metrics.completeness import COMPLETE
 
 PER_CASE_FILE, SUMMARY_FILE = "per_case.csv", "summary.json"
 
@@ -24,7 +26,8 @@ class WriteCaseMetrics:
 
     ``<output_dir>/per_case.csv`` has a row per case, an empty cell where an answer is unknown; no text in it can be
     taken for a formula. ``<output_dir>/summary.json`` has the number of cases, for each measured column the number
-    of cases in which it is known, and the figures, null where nothing is known.
+    of cases in which it is known, the figures, null where nothing is known, and the mean of each column over the
+    complete cases, those in which every label of every task is known (SPEC A18).
 
     Args:
         output_dir: where to write.
@@ -60,7 +63,13 @@ class WriteCaseMetrics:
             CheckpointError: a file cannot be written.
         """
         write_text(case_csv(rows), self.folder / f"{self.prefix}{PER_CASE_FILE}")
-        summary = {"cases": len(rows), "known_cases": _known_cases(rows), "metrics": dict(metrics)}
+        complete = [row for row in rows if row.get(COMPLETE) == 1]
+        summary = {
+            "cases": len(rows),
+            "known_cases": _known_cases(rows),
+            "metrics": dict(metrics),
+            "means_over_complete_cases": _means(complete),
+        }
         write_json(summary, self.folder / f"{self.prefix}{SUMMARY_FILE}")
 
 
@@ -84,6 +93,12 @@ def _cell(value: Any) -> str | float:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     return safe_cell(value)
+
+
+def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    columns = [column for column in _known_cases(rows) if column != COMPLETE]
+    numbers = {column: [row[column] for row in rows if isinstance(row.get(column), int | float)] for column in columns}
+    return {column: known_mean(values) for column, values in numbers.items()}
 
 
 def _known_cases(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ctan_monai.errors import ConfigError
 from ctan_monai.metrics.base import CaseMetric
+from ctan_monai.metrics.completeness import CompleteCases
 from ctan_monai.metrics.for_task import metrics_for
 from ctan_monai.tasks import Task, check_tasks
 from ctan_monai.transforms.postprocess import postprocess_for
@@ -43,7 +44,8 @@ class MultiTaskMetrics:
     def __init__(self, tasks: Iterable[Task], metrics: Sequence[CaseMetric] | None = None) -> None:
         self.tasks = check_tasks(tasks)
         self.by_task = {task.name: metrics_for(task) for task in self.tasks}
-        self.metrics = [metric for found in self.by_task.values() for metric in found] + list(metrics or ())
+        of_tasks = [metric for found in self.by_task.values() for metric in found]
+        self.metrics = [*of_tasks, *(metrics or ()), CompleteCases(self.tasks)]
         self._postprocess = {task.name: postprocess_for(task) for task in self.tasks}
         self._warned = False
 

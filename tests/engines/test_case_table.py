@@ -9,7 +9,10 @@ from ctan_monai.engines import MultiTaskMetrics, WriteCaseMetrics
 from ctan_monai.engines.case_table import case_csv
 from ctan_monai.errors import ConfigError
 
-ROWS = [{"case": "pt_2", "oar_dice": 0.25, "dose_mae": math.nan}, {"case": "pt_10", "oar_dice": 0.5, "dose_mae": -1.0}]
+ROWS = [
+    {"case": "pt_2", "oar_dice": 0.25, "dose_mae": math.nan, "complete": 0.0},
+    {"case": "pt_10", "oar_dice": 0.5, "dose_mae": -1.0, "complete": 1.0},
+]
 
 
 def read(path):
@@ -31,11 +34,17 @@ def test_an_evaluation_leaves_a_row_per_case_and_a_summary_wherever_the_handler_
 
 def test_what_is_unknown_is_an_empty_cell_and_null_and_the_known_are_counted(tmp_path):
     WriteCaseMetrics(tmp_path, prefix="test_").write(ROWS, {"oar_dice": 0.375, "dose_dvh": math.nan})
-    assert read(tmp_path / "test_per_case.csv")[0] == {"case": "pt_2", "oar_dice": "0.25", "dose_mae": ""}
+    assert read(tmp_path / "test_per_case.csv")[0] == {
+        "case": "pt_2",
+        "oar_dice": "0.25",
+        "dose_mae": "",
+        "complete": "0.0",
+    }
     assert json.loads((tmp_path / "test_summary.json").read_text()) == {
         "cases": 2,
-        "known_cases": {"oar_dice": 2, "dose_mae": 1},
+        "known_cases": {"oar_dice": 2, "dose_mae": 1, "complete": 2},
         "metrics": {"oar_dice": 0.375, "dose_dvh": None},
+        "means_over_complete_cases": {"oar_dice": 0.5, "dose_mae": -1.0},
     }
 
 

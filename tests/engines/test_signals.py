@@ -141,10 +141,14 @@ def test_in_a_thread_signals_are_left_alone(tmp_path):
 def test_a_forked_worker_dies_of_the_signal_instead_of_waiting_for_a_step():
     stop = StopOnSignal()
     stop._install(None)
+    ready, tell = os.pipe()
     try:
         child = os.fork()
+        if child == 0:
+            os.write(tell, b"!")  # Python forgets signals that arrive while it is still forking
         while child == 0:
             time.sleep(0.01)
+        os.read(ready, 1)
         os.kill(child, signal.SIGTERM)
         _, status = os.waitpid(child, 0)
     finally:
