@@ -1,4 +1,5 @@
 import logging
+import time
 
 import pytest
 import torch
@@ -93,6 +94,7 @@ def test_the_console_gets_one_line_per_epoch(tmp_path, caplog):
 
 def test_a_resumed_run_takes_the_place_of_the_steps_that_it_repeats(tmp_path):
     train(tmp_path, epochs=2)
+    time.sleep(1.1)  # event files are read in the order of their names, which begin with the second
     loss = make_loss()
     logger = LossLogger(loss, tmp_path, every=2)
     trainer = make_trainer(SmallNetwork(), make_loader(6), 3, loss, train_handlers=[logger])
