@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 _STEPS = 500
+_TITLE_LETTERS = 95  # that fit above the panel
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,10 @@ def dvh_figure(view: CaseView, subtitle: str = "") -> Figure:
     if view.dose_predicted is not None:
         styles.append(Line2D([], [], color=TEXT, linestyle=DASHED, label="prediction"))
     panel.add_artist(panel.legend(handles=styles, loc="lower left", fontsize=10, framealpha=0.9))
-    title = f"mean dose / {view.dose_unit}\nreference / prediction"
-    figure.legend(handles=handles, loc="outside right upper", fontsize=10, frameon=False, title=title)
-    panel.set_title("\n".join([view.case, *([subtitle] if subtitle else [])]), loc="left", fontsize=12, color=TEXT)
+    heading = f"mean dose / {view.dose_unit}\nreference / prediction"
+    figure.legend(handles=handles, loc="outside right upper", fontsize=10, frameon=False, title=heading)
+    title = "\n".join([view.case, *textwrap.wrap(subtitle, _TITLE_LETTERS)])
+    panel.set_title(title, loc="left", fontsize=11, color=TEXT)
     return figure
 
 

@@ -22,7 +22,8 @@ class RunHistory:
     """metrics.json of a run.
 
     Args:
-        epochs: one record per epoch: epoch, seconds, lr, train, weights and, where it was validated, validation.
+        epochs: one record per epoch, as `History` writes them: epoch, seconds, learning_rate, train, weights and,
+            where it was validated, validation.
         best: epoch and score of the best network ('all'), or of each independent task.
     """
 
@@ -52,9 +53,8 @@ class RunHistory:
     @property
     def rates(self) -> tuple[list[int], list[float]]:
         """Epochs and learning rates."""
-        known = [
-            (int(record["epoch"]), rate) for record in self.epochs if (rate := _number(record.get("lr"))) is not None
-        ]
+        pairs = [(int(record["epoch"]), _number(record.get("learning_rate"))) for record in self.epochs]
+        known = [(epoch, rate) for epoch, rate in pairs if rate is not None]
         return [epoch for epoch, _ in known], [rate for _, rate in known]
 
 

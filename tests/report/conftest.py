@@ -94,7 +94,7 @@ def run_folder(tmp_path) -> Path:
         {
             "epoch": epoch,
             "seconds": 2.0,
-            "lr": 1e-4 / epoch,
+            "learning_rate": 1e-4 / epoch,
             "train": {"loss": 1.0 / epoch, "oar": 0.8 / epoch, "dose": 0.2 / epoch},
             "weights": {"oar": 1.1, "dose": 0.9},
         }

@@ -45,7 +45,7 @@ def test_the_best_epoch_is_marked_in_every_panel(run_folder):
 
 
 def test_a_run_of_one_epoch_without_validation_can_be_drawn(tmp_path):
-    epoch = {"epoch": 1, "lr": None, "train": {"loss": 0.0}, "weights": {}}
+    epoch = {"epoch": 1, "learning_rate": None, "train": {"loss": 0.0}, "weights": {}}
     (tmp_path / "metrics.json").write_text(json.dumps({"best": {}, "epochs": [epoch]}))
     lines = _lines(curves_figure(read_history(tmp_path)))
     assert list(lines["Training loss, not weighted\nloss"]["loss"].get_ydata()) == [0.0]
@@ -59,7 +59,7 @@ def test_scores_of_a_data_set_share_a_panel(run_folder):
     assert set(lines["Validation: scores"]) == {"dose_score", "dvh_score"}
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"epochs": []}', '{"epochs": [{"lr": 1}]}'])
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"epochs": []}', '{"epochs": [{"learning_rate": 1}]}'])
 def test_a_file_that_is_no_history_is_named(tmp_path, content):
     (tmp_path / "metrics.json").write_text(content)
     with pytest.raises(DataError, match=r"metrics.json.*no history of a run"):
