@@ -1,0 +1,40 @@
+"""Read tiny patients through the whole path: files, scan, link, select, case."""
+
+import numpy as np
+import pytest
+
+from ctan_monai.data.dicom.link import link
+from ctan_monai.data.dicom.options import DicomOptions
+from ctan_monai.data.dicom.patient import read_patient
+from ctan_monai.data.dicom.scan import scan
+from ctan_monai.data.dicom.select import select
+
+
+@pytest.fixture
+def read_folder():
+    """Read the one case that a folder holds."""
+
+    def read(folder, **options):
+        chosen = DicomOptions(**options)
+        linked, strays = link(scan(folder, progress=False).objects)
+        assert len(linked) == 1, linked
+        assert not strays, strays
+        return read_patient(select(linked[0], chosen), "case_1", chosen)
+
+    return read
+
+
+@pytest.fixture
+def read(tmp_path, read_folder):
+    """Write a patient, some of its objects replaced, and read it."""
+
+    def run(patient, objects=None, **options):
+        patient.write(tmp_path / "in", **(objects or {}))
+        return read_folder(tmp_path / "in", **options)
+
+    return run
+
+
+@pytest.fixture
+def dice():
+    return lambda one, other: 2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other))
