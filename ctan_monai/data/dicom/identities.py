@@ -1,0 +1,47 @@
+"""Say whose pseudonym is whose, in a file that the user asked for and keeps apart."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ctan_monai.data.atomic import replacing
+from ctan_monai.data.dicom.job import Job
+from ctan_monai.data.dicom.link import Stray
+from ctan_monai.data.dicom.pseudonyms import Pseudonyms
+
+_COLUMNS = ("case", "patient", "PatientID", "what", "UID", "reason", "folder or file")
+
+
+def write_identities(
+    path: Path,
+    in_dir: Path,
+    jobs: Sequence[Job],
+    strays: Sequence[Stray],
+    unreadable: Sequence[tuple[Path, str]],
+    names: Pseudonyms,
+) -> None:
+    """Write a CSV file that only its owner can read: every CT series, stray object and unreadable file.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    lines = []
+    for job in jobs:
+        first = job.linked.ct[0]
+        folder = os.path.commonpath([each.path.parent for each in job.linked.ct])
+        place = os.path.relpath(folder, in_dir)
+        lines.append((job.case, job.patient, job.linked.identity, "CT", first.series_uid, "", place))
+    for stray in strays:
+        header = stray.header
+        place = os.path.relpath(header.path, in_dir)
+        patient = names.patient(stray.identity)
+        lines.append(("", patient, stray.identity, header.kind, header.sop_uid, stray.reason, place))
+    lines += [("", "", "", "file", "", reason, os.path.relpath(file, in_dir)) for file, reason in unreadable]
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        writer.writerows(lines)
+    path.chmod(0o600)
