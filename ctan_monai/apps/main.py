@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from ctan_monai import __version__
-from ctan_monai.apps import score
+from ctan_monai.apps import prepare, score, verify
 from ctan_monai.errors import CtanError
 
 EXIT_REFUSED = 2  # something that the user gave cannot be used, as for a wrong option
@@ -37,7 +37,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(prepare.app, name="prepare")
 app.add_typer(score.app, name="score")
+app.command()(verify.verify)
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,0 +1,154 @@
+"""``ctan-monai prepare``: turn a clinic's files into cases to train on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ctan_monai.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ctan_monai.data.dicom.prepare import Prepared
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help="Turn a clinic's files into cases to train on.")
+
+_LISTED = 15  # lines that the console shows; all of them are in table.csv
+_EXAMPLES = """[bold]Examples[/]
+
+  ctan-monai prepare dicom --in EXPORT --out PREPARED
+
+  ctan-monai prepare dicom --in EXPORT --out NIFTI --format nifti --identities ../who_is_who.csv
+"""
+
+
+@app.callback()
+def _group() -> None:
+    """Keep `dicom` a subcommand while it is the only one."""
+
+
+@app.command(epilog=_EXAMPLES)
+def dicom(
+    in_dir: Annotated[
+        Path, typer.Option("--in", exists=True, file_okay=False, help="Folder of DICOM files, nested in any way.")
+    ],
+    out_dir: Annotated[Path, typer.Option("--out", file_okay=False, help="Folder for the cases.")],
+    kind: Annotated[str, typer.Option("--format", help="cache (to train on) or nifti (for other tools).")] = "cache",
+    names: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="YAML file: a structure, a colon, its names here."),
+    ] = None,
+    structures: Annotated[str, typer.Option(help="Structures to keep, as Rectum,Bladder; all by default.")] = "",
+    need: Annotated[str, typer.Option(help="What a patient must have.")] = "structures,dose",
+    prescription: Annotated[
+        float | None, typer.Option(help="Prescribed dose in Gy, instead of what RTPLANs say.")
+    ] = None,
+    normalise_to: Annotated[
+        float | None, typer.Option(help="Scale each dose so that its prescription becomes this many Gy.")
+    ] = None,
+    holes: Annotated[str, typer.Option(help="xor: contours within contours are holes; or: they are not.")] = "xor",
+    between: Annotated[
+        str, typer.Option(help="Slices between contours: interpolate, or nearest within half a slice.")
+    ] = "interpolate",
+    boost: Annotated[str, typer.Option(help="Several plans for one patient: refuse, or sum their doses.")] = "refuse",
+    sides: Annotated[str, typer.Option(help="Left structures on the right: refuse the patient, or drop them.")] = (
+        "refuse"
+    ),
+    ambiguous: Annotated[str, typer.Option(help="Several structure sets on a CT: refuse, or newest.")] = "refuse",
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Repair missing, duplicate and flipped slices and mixed series, and accept a structure set or dose "
+            "of another frame of reference if its references lead to the CT.",
+        ),
+    ] = False,
+    pixel_mm: Annotated[float | None, typer.Option(help="Resample to this pixel size within the slices.")] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes; one per processor by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the division into splits.")] = 0,
+    split: Annotated[str, typer.Option(help="Shares of training, validation and test.")] = "0.7,0.15,0.15",
+    patient_by: Annotated[str, typer.Option(help="Tell patients apart by id, or by study.")] = "id",
+    key: Annotated[Path | None, typer.Option(dir_okay=False, help="File of the pseudonyms' key.")] = None,
+    identities: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="CSV file to write that says whose pseudonym is whose.")
+    ] = None,
+) -> None:
+    """Prepare CT, structure sets and doses: found by UID, checked, on the CT's grid.
+
+    Run it again to go on after a kill, or after patients were added.
+
+    What was accepted, and why the rest was not, stands in table.csv.
+
+    Patients get pseudonyms. Take .pseudonym.key out of the folder before you give it away.
+    """
+    from rich.console import Console
+
+    from ctan_monai.data.dicom.names import read_mapping
+    from ctan_monai.data.dicom.options import DicomOptions
+    from ctan_monai.data.dicom.prepare import prepare_dicom
+
+    options = DicomOptions(
+        names=read_mapping(names) if names else {},
+        structures=_listed(structures),
+        need=_listed(need),  # type: ignore[arg-type]  # DicomOptions checks the values
+        prescription_gy=prescription,
+        normalise_to_gy=normalise_to,
+        holes=holes,  # type: ignore[arg-type]  # and so on
+        between=between,  # type: ignore[arg-type]
+        boost=boost,  # type: ignore[arg-type]
+        sides=sides,  # type: ignore[arg-type]
+        ambiguous=ambiguous,  # type: ignore[arg-type]
+        repair=repair,
+        pixel_mm=pixel_mm,
+    )
+    prepared = prepare_dicom(
+        in_dir,
+        out_dir,
+        options,
+        kind=kind,  # type: ignore[arg-type]  # prepare_dicom checks it
+        workers=workers,
+        seed=seed,
+        shares=_shares(split),
+        patient_by=patient_by,
+        key_file=key,
+        identities=identities,
+    )
+    _show(Console(), prepared)
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in _listed(text))
+    except ValueError as error:
+        raise ConfigError("split", f"{text!r} was found.", "Give three numbers, as 0.7,0.15,0.15.") from error
+
+
+def _show(console: Console, prepared: Prepared) -> None:
+    from rich.text import Text
+
+    from ctan_monai.apps.prepare_tables import cases_table, reasons_table
+    from ctan_monai.data.dicom.table import prescriptions
+
+    console.print(cases_table(prepared))
+    if len(prepared.accepted) < len(prepared.rows):
+        console.print(reasons_table(prepared.rows, _LISTED))
+    warnings = []
+    if any(row.facts.get("synthetic") for row in prepared.accepted):
+        warnings.append("The data are SYNTHETIC: no patient was imaged.")
+    doses = prescriptions(prepared.rows)
+    if len(doses) > 1:
+        listed = ", ".join(f"{count} x {dose}" for dose, count in doses.items())
+        warnings.append(f"Mixed prescriptions in Gy: {listed}. See --normalise-to.")
+    if prepared.unreadable:
+        warnings.append(f"{prepared.unreadable} files could not be read; --identities lists them.")
+    for warning in warnings:
+        console.print(Text(warning, style="yellow"))
+    place = str(prepared.datalist.parent)
+    console.print("The cases, and table.csv with every reason, are in", place, soft_wrap=True, markup=False)
