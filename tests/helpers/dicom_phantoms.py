@@ -6,7 +6,6 @@ position of a voxel alone, in whatever way the patient lay in the scanner.
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -242,7 +241,7 @@ class Patient:
         return dataset
 
     def write(self, folder, seed=0, **replaced):
-        """Save everything under shuffled names; a keyword (ct, rtstruct, ...) replaces an object, None leaves it out."""
+        """Save all under shuffled names; a keyword (ct, rtstruct, ...) replaces an object, None leaves it out."""
         made = {"ct": self.ct, "rtstruct": self.rtstruct, "rtplan": self.rtplan, "rtdose": self.rtdose}
         objects = []
         for name, make in made.items():
@@ -280,8 +279,7 @@ def keyhole(outer, inner):
 
 def save_all(objects, folder, seed=0):
     """Save objects under names without meaning, nested, in random order; returns the paths in the objects' order."""
-    order = list(range(len(objects)))
-    random.Random(seed).shuffle(order)
+    order = np.random.default_rng(seed).permutation(len(objects))
     paths = []
     for number, dataset in zip(order, objects, strict=True):
         path = Path(folder) / f"sub{number % 3}" / f"{number:04d}"

@@ -84,7 +84,7 @@ def test_contours_denser_than_slices_do_not_cancel(patient, grid, dice):
 
 def test_parts_whose_planes_differ_by_rounding_are_one_plane(patient, grid):
     left, right = Ellipsoid((20, 0, 0), (9, 8, 9)), Ellipsoid((-20, 0, 0), (9, 8, 9))
-    moved = [(at, outline + [0, 0, 0.2]) for at, outline in patient.outlines([right])]
+    moved = [(at, outline + np.array([0, 0, 0.2])) for at, outline in patient.outlines([right])]
     mask = mask_of(roi(patient.outlines([left]) + moved), grid).mask
     middle = grid.shape[1] // 2
     assert mask[:, :middle].sum() == pytest.approx(mask[:, middle:].sum(), rel=0.05)
