@@ -7,13 +7,12 @@ import math
 import os
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ctan_monai.errors import CheckpointError
-
-_ENDING = ".part"
+from ctan_monai.data.atomic import replacing as replacing_path
+from ctan_monai.errors import CheckpointError, DataError
 
 
 @contextmanager
@@ -31,27 +30,21 @@ def replacing(path: str | Path, previous: str | Path | None = None) -> Iterator[
         CheckpointError: the disk is full, the folder cannot be written, a sync fails.
     """
     target = Path(path)
-    temporary = _temporary_name(target)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as handle:
-            yield handle
-            handle.flush()
-            os.fsync(handle.fileno())
+
+    def keep() -> None:
         if previous is not None and target.exists():
             add_name(target, Path(previous))
-        os.replace(temporary, target)
-        _sync_folder(target.parent)
-    except OSError as error:
-        _remove(temporary)
+
+    try:
+        with replacing_path(target, before=keep) as temporary, temporary.open("wb") as handle:
+            yield handle
+    except DataError as error:
+        found = error.__cause__
         raise CheckpointError(
             target,
-            f"it could not be written ({error.strerror or error}); an earlier version is untouched.",
+            f"it could not be written ({getattr(found, 'strerror', None) or found}); an earlier version is untouched.",
             "Free some space, or give an --output_dir that can be written, and continue with --resume True.",
-        ) from error
-    except BaseException:
-        _remove(temporary)
-        raise
+        ) from found
 
 
 def write_text(text: str, path: str | Path) -> None:
@@ -88,39 +81,15 @@ def as_json(value: Any) -> Any:
     return str(value)
 
 
-def remove_leftovers(folder: str | Path) -> None:
-    """Delete the half-written files that a killed process left in a run's folder."""
-    for leftover in Path(folder).glob(f".*.*{_ENDING}"):
-        leftover.unlink(missing_ok=True)
-
-
 def add_name(file: Path, name: Path) -> None:
     """Give a file a second name, replacing what has it; at no moment is there nothing under either name.
 
     Where the file system has no hard links, the file is renamed instead.
     """
-    link = _temporary_name(name)
+    link = name.with_name(f".{name.name}.part-{secrets.token_hex(4)}")
     try:
         os.link(file, link)
     except OSError:
         os.replace(file, name)
     else:
         os.replace(link, name)
-
-
-def _remove(temporary: Path) -> None:
-    with suppress(OSError):  # it may never have been made; what went wrong first is what the user must hear
-        temporary.unlink()
-
-
-def _temporary_name(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{_ENDING}")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Put the renaming itself on the disk; without this a power cut can undo it."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import nn
 
-from ctan_monai.engines.atomic import as_json, remove_leftovers, write_json
+from ctan_monai.data.atomic import remove_leftovers
+from ctan_monai.engines.atomic import as_json, write_json
 from ctan_monai.engines.given_configs import copy_configs
 from ctan_monai.engines.history import METRICS_FILE
 from ctan_monai.engines.options import as_bool

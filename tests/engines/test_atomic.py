@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from ctan_monai.engines.atomic import add_name, remove_leftovers, replacing, write_json, write_text
+from ctan_monai.data.atomic import remove_leftovers
+from ctan_monai.engines.atomic import add_name, replacing, write_json, write_text
 from ctan_monai.errors import CheckpointError
 
 
@@ -95,7 +96,7 @@ def test_json_holds_null_for_what_json_does_not_know(tmp_path):
 
 
 def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
-    for name in (".last.pt.0123abcd.part", "last.pt", ".lock", "notes.part"):
+    for name in (".last.pt.part-0123abcd.pt", "last.pt", ".lock", "notes.part"):
         (tmp_path / name).write_text("x")
     remove_leftovers(tmp_path)
     assert sorted(os.listdir(tmp_path)) == [".lock", "last.pt", "notes.part"]

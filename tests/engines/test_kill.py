@@ -12,7 +12,7 @@ import torch
 from ignite.engine import Events
 from run_kit import Run, same, without_seconds
 
-from ctan_monai.engines.atomic import remove_leftovers
+from ctan_monai.data.atomic import remove_leftovers
 from ctan_monai.engines.torch_file import load_checked, save_atomic
 
 pytestmark = pytest.mark.faults

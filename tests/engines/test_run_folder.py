@@ -78,13 +78,13 @@ def test_a_fresh_run_moves_the_old_one_aside_each_time(folder, caplog):
 
 
 def test_resuming_keeps_the_folder(folder):
-    (folder / ".last.pt.0123abcd.part").write_bytes(b"half of a checkpoint")
+    (folder / ".last.pt.part-0123abcd.pt").write_bytes(b"half of a checkpoint")
     before = (folder / "last.pt").read_bytes()
     again = RunFolder(folder, SETTINGS, TinyNetwork(), resume="True")
     assert again.resumed
     assert again.moved_aside is None
     assert (folder / "last.pt").read_bytes() == before
-    assert not (folder / ".last.pt.0123abcd.part").exists()
+    assert not (folder / ".last.pt.part-0123abcd.pt").exists()
     assert names(folder.parent) == ["run"]
 
 
