@@ -198,7 +198,8 @@ def test_logits_made_from_the_label_select_at_1_through_all_layers_whatever_is_u
     )
     assert metrics["selection"] == pytest.approx(1.0, abs=1e-5)
     assert len(rows) == CASES
-    measured = {key for key in rows[UNKNOWN] if "_prob_" not in key and key != "case"}
+    assert [row["complete"] for row in rows] == [float(index != UNKNOWN) for index in range(CASES)]
+    measured = {key for key in rows[UNKNOWN] if "_prob_" not in key and key not in ("case", "complete")}
     assert all(math.isnan(rows[UNKNOWN][key]) for key in measured)
 
 
