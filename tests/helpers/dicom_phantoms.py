@@ -45,7 +45,7 @@ class Ellipsoid:
         """(N, 3) or (*S, 3) -> whether each point is inside."""
         return (((points - np.array(self.centre)) / np.array(self.axes)) ** 2).sum(-1) <= 1
 
-    def cut(self, origin, u, v, points=400):
+    def cut(self, origin, u, v, points=200):
         """Return the outline (N, 3) where a plane through origin, spanned by unit vectors, cuts it; None if nowhere."""
         scale = 1 / np.array(self.axes)
         a, b, q = u * scale, v * scale, (origin - np.array(self.centre)) * scale

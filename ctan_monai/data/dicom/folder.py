@@ -38,7 +38,7 @@ def locked(out_dir: Path) -> Iterator[None]:
         try:
             import fcntl
 
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock: processes started here would hold it too
         except ImportError:  # not a Unix system: nothing keeps a second run out
             pass
         except OSError as error:

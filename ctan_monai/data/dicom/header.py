@@ -31,6 +31,7 @@ _TAGS = [
     "ReferencedRTPlanSequence",
     "ReferencedStructureSetSequence",
 ]
+_DICOMDIR = "1.2.840.10008.1.3.10"
 _GROUP_8 = b"\x08\x00"
 
 
@@ -102,7 +103,7 @@ def read_header(path: str | Path) -> Header | None:
     except Exception as error:  # damaged files make pydicom raise almost anything
         if looks == "bare":
             return None
-        raise ValueError(f"{type(error).__name__} while its header was read") from error
+        raise ValueError(f"its header cannot be read ({type(error).__name__})") from error
 
 
 def _looks_like_dicom(path: Path) -> str | None:
@@ -117,7 +118,9 @@ def _looks_like_dicom(path: Path) -> str | None:
 def _header(path: Path, dataset: Any) -> Header | None:
     sop_class = str(dataset.get("SOPClassUID", ""))
     if not sop_class or not dataset.get("SOPInstanceUID"):
-        return None
+        if str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) == _DICOMDIR:
+            return None
+        raise ValueError("it does not say what it is; it may be cut short")
     frames = list(dataset.get("ReferencedFrameOfReferenceSequence") or [])
     series = [item for frame in frames for item in _referenced_series(frame)]
     image_type = dataset.get("ImageType") or []

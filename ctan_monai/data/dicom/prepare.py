@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
@@ -23,6 +21,7 @@ from ctan_monai.data.dicom.pseudonyms import Pseudonyms, read_or_make_key
 from ctan_monai.data.dicom.scan import Scan, scan
 from ctan_monai.data.dicom.splits import check_shares, divide, draw
 from ctan_monai.data.dicom.table import ACCEPTED, LEFT_OUT, Row, prescriptions, reasons, write_tables
+from ctan_monai.data.dicom.workers import work
 from ctan_monai.errors import ConfigError, DataError
 
 _logger = logging.getLogger(__name__)
@@ -107,7 +106,7 @@ def prepare_dicom(
         jobs = [_job(each, names, options, kind, out_dir) for each in linked]
         if identities is not None:
             write_identities(Path(identities), Path(in_dir), jobs, strays, found.unreadable, names)
-        rows = [*_run(jobs, count, progress), *(_stray_row(each, names) for each in strays)]
+        rows = [*_run(jobs, count, out_dir, progress), *(_stray_row(each, names) for each in strays)]
         kept = kept_splits(out_dir / DATALIST, seed, shares)
         who = {row.patient for row in rows if row.status == ACCEPTED}
         split = divide({job.patient: job.linked.identity for job in jobs if job.patient in who}, seed, shares, kept)
@@ -145,31 +144,15 @@ def _stray_row(stray: Stray, names: Pseudonyms) -> Row:
     return Row(names.patient(stray.identity), "", stray.header.kind, LEFT_OUT, stray.reason)
 
 
-def _run(jobs: Sequence[Job], workers: int, progress: bool) -> list[Row]:
+def _run(jobs: Sequence[Job], workers: int, out_dir: Path, progress: bool) -> list[Row]:
     from tqdm import tqdm
 
-    results = _results(jobs, min(workers, len(jobs)))
+    results = work(run_job, jobs, workers, out_dir)
     with contextlib.closing(results):  # an error here must not leave processes behind
         rows = {
             row.case: row for row in tqdm(results, total=len(jobs), desc="preparing", unit="CT", disable=not progress)
         }
     return [rows[job.case] for job in jobs]
-
-
-def _results(jobs: Sequence[Job], workers: int) -> Generator[Row, None, None]:
-    if workers <= 1:
-        yield from map(run_job, jobs)
-        return
-    pool = ProcessPoolExecutor(workers)
-    try:
-        for future in as_completed([pool.submit(run_job, job) for job in jobs]):
-            yield future.result()
-    except BrokenProcessPool as error:
-        reason = f"one of {workers} processes was killed, perhaps for want of memory."
-        remedy = "Start again with fewer workers; what is done stays done."
-        raise DataError(jobs[0].out_dir, None, reason, remedy) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _refuse_none(prepared: Prepared, in_dir: str | Path) -> None:

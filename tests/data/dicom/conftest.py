@@ -1,5 +1,7 @@
 """Read tiny patients through the whole path: files, scan, link, select, case."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -28,9 +30,12 @@ def read_folder():
 def read(tmp_path, read_folder):
     """Write a patient, some of its objects replaced, and read it."""
 
+    count = itertools.count()
+
     def run(patient, objects=None, **options):
-        patient.write(tmp_path / "in", **(objects or {}))
-        return read_folder(tmp_path / "in", **options)
+        folder = tmp_path / f"in{next(count)}"
+        patient.write(folder, **(objects or {}))
+        return read_folder(folder, **options)
 
     return run
 

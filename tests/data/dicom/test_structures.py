@@ -1,0 +1,128 @@
+"""A structure set's masks: names, sides, and what is left out with a reason."""
+
+import numpy as np
+import pytest
+from dicom_phantoms import BLADDER, FEMUR_L, FEMUR_R, POSITIONS, PROSTATE, RECTUM, STRUCTURES, Ellipsoid, Patient
+from pydicom.uid import generate_uid
+
+from ctan_monai.errors import DataError
+
+SMALL = {"rows": 40, "columns": 60, "slices": 12, "spacing_mm": 4.0, "pixel_mm": (2.5, 2.0)}
+
+
+def test_structures_get_standard_names_and_absent_ones_are_missing(read):
+    patient = Patient(**SMALL, structures={"harnblase": [BLADDER], "RECTUM": [RECTUM], "helper 3": [PROSTATE]})
+    case = read(patient)
+    assert set(case.masks) == {"Bladder", "Rectum", "dose_region"}
+    assert case.meta["structures"] == {"Bladder": "harnblase", "Rectum": "RECTUM"}
+    assert case.meta["unknown_structures"] == ["helper 3"]
+
+
+def test_only_structures_that_were_asked_for_are_kept(read):
+    assert set(read(Patient(**SMALL), structures=("Bladder", "Urethra")).masks) == {"Bladder", "dose_region"}
+
+
+def test_a_structure_without_contours_or_smaller_than_a_voxel_is_missing_and_said(read):
+    tiny = Ellipsoid((0.1, 0.2, 0.3), (0.1, 0.1, 5))
+    patient = Patient(**SMALL, structures={"Rectum": [RECTUM], "Bladder": [], "Prostate": [tiny]})
+    case = read(patient)
+    assert set(case.masks) == {"Rectum", "dose_region"}
+    assert "Bladder: it has no contours" in case.meta["notes"]
+    assert "Prostate: left out: no voxel's centre lies inside it" in case.meta["notes"]
+
+
+def test_points_and_open_contours_are_passed_over(read):
+    patient = Patient(**SMALL)
+    structure_set = patient.rtstruct()
+    drawn = structure_set.ROIContourSequence
+    drawn[0].ContourSequence[0].ContourGeometricType = "POINT"
+    drawn[1].ContourSequence[0].ContourData = drawn[1].ContourSequence[0].ContourData[:6]
+    case = read(patient, {"rtstruct": structure_set})
+    assert "Rectum: 1 items of type POINT passed over" in case.meta["notes"]
+    assert "Bladder: 1 items of type fewer than three points passed over" in case.meta["notes"]
+
+
+def test_two_names_for_one_structure_leave_it_out(read):
+    case = read(Patient(**SMALL, structures={"ctv1": [PROSTATE], "CTVp": [PROSTATE], "Bladder": [BLADDER]}))
+    assert "CTV" not in case.masks
+    assert "CTV left out: ctv1 and CTVp could both be it" in case.meta["notes"]
+
+
+def test_a_contour_across_slices_leaves_its_structure_out_with_the_reason(read):
+    patient = Patient(**SMALL)
+    contours = {name: patient.outlines(shapes) for name, shapes in STRUCTURES.items()}
+    at, outline = contours["Bladder"][3]
+    contours["Bladder"][3] = (at, outline + np.array([0, 0, 1]) * np.linspace(0, 9, len(outline))[:, None])
+    case = read(patient, {"rtstruct": patient.rtstruct(contours)})
+    assert "Bladder" not in case.masks
+    assert "Rectum" in case.masks
+    assert any("Bladder: left out: a contour of Bladder is not parallel" in note for note in case.meta["notes"])
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+def test_left_on_the_right_is_refused_however_the_patient_lay(read, position):
+    swapped = {"Femur_R": [FEMUR_L], "Femur_L": [FEMUR_R], "Bladder": [BLADDER]}
+    patient = Patient(**SMALL, position=position, structures=swapped)
+    with pytest.raises(DataError, match="Femur_R and Femur_L lie on the other side than their names say"):
+        read(patient)
+
+
+def test_left_on_the_right_is_dropped_on_request(read):
+    case = read(Patient(**SMALL, structures={"Femur_L": [FEMUR_R], "Bladder": [BLADDER]}), sides="drop")
+    assert set(case.masks) == {"Bladder", "dose_region"}
+    assert "Femur_L left out: it lies on the other side than its name says" in case.meta["notes"]
+
+
+def test_a_single_femur_is_compared_with_the_middle(read):
+    assert "Femur_R" in read(Patient(**SMALL, structures={"Femur_R": [FEMUR_R], "Rectum": [RECTUM]})).masks
+    assert "Femur_R" in read(Patient(**SMALL, structures={"Femur_R": [FEMUR_L]})).masks  # nothing to compare it with
+    with pytest.raises(DataError, match="Femur_R lie on the other side"):
+        read(Patient(**SMALL, structures={"Femur_R": [FEMUR_L], "Rectum": [RECTUM]}))
+
+
+def test_names_that_nobody_understands_are_refused_and_listed(read):
+    with pytest.raises(DataError, match=r"none of the 2 structures with contours .* understood \(a1, b2\)"):
+        read(Patient(**SMALL, structures={"a1": [RECTUM], "b2": [BLADDER]}))
+    with pytest.raises(DataError, match=r"no mask could be made .*Bladder: it has no contours"):
+        read(Patient(**SMALL, structures={"Bladder": []}))
+
+
+def test_contours_of_another_frame_of_reference_are_refused_or_accepted_on_request(read):
+    patient = Patient(**SMALL)
+    structure_set = patient.rtstruct()
+    structure_set.StructureSetROISequence[0].ReferencedFrameOfReferenceUID = generate_uid()
+    with pytest.raises(DataError, match="the contours of Rectum have another frame of reference than the CT"):
+        read(patient, {"rtstruct": structure_set})
+    assert "Rectum" in read(patient, {"rtstruct": structure_set}, repair=True).masks
+
+
+def broken(change):
+    def make(patient):
+        structure_set = patient.rtstruct()
+        change(structure_set)
+        return structure_set
+
+    return make
+
+
+BROKEN = {
+    "two structures of one number": (
+        broken(lambda each: setattr(each.StructureSetROISequence[1], "ROINumber", 1)),
+        "the same number",
+    ),
+    "coordinates that are no triples": (
+        broken(lambda each: setattr(each.ROIContourSequence[0].ContourSequence[0], "ContourData", [1.0] * 10)),
+        "a contour of Rectum has 10 coordinates",
+    ),
+    "no structures": (
+        broken(lambda each: delattr(each, "StructureSetROISequence")),
+        "the structure set cannot be read",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "reason"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_structure_set_is_refused(read, make, reason):
+    patient = Patient(**SMALL)
+    with pytest.raises(DataError, match=reason):
+        read(patient, {"rtstruct": make(patient)})
