@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -90,31 +90,29 @@ def dicom(
     from ctan_monai.data.dicom.options import DicomOptions
     from ctan_monai.data.dicom.prepare import prepare_dicom
 
-    options = DicomOptions(
-        names=read_mapping(names) if names else {},
-        structures=_listed(structures),
-        need=_listed(need),  # type: ignore[arg-type]  # DicomOptions checks the values
-        prescription_gy=prescription,
-        normalise_to_gy=normalise_to,
-        holes=holes,  # type: ignore[arg-type]  # and so on
-        between=between,  # type: ignore[arg-type]
-        boost=boost,  # type: ignore[arg-type]
-        sides=sides,  # type: ignore[arg-type]
-        ambiguous=ambiguous,  # type: ignore[arg-type]
-        repair=repair,
-        pixel_mm=pixel_mm,
-    )
+    settings: dict[str, Any] = {  # DicomOptions checks the values
+        "names": read_mapping(names) if names else {},
+        "structures": _listed(structures),
+        "need": _listed(need),
+        "prescription_gy": prescription,
+        "normalise_to_gy": normalise_to,
+        "holes": holes,
+        "between": between,
+        "boost": boost,
+        "sides": sides,
+        "ambiguous": ambiguous,
+        "repair": repair,
+        "pixel_mm": pixel_mm,
+    }
+    written: dict[str, Any] = {"kind": kind, "workers": workers, "seed": seed, "patient_by": patient_by}
     prepared = prepare_dicom(
         in_dir,
         out_dir,
-        options,
-        kind=kind,  # type: ignore[arg-type]  # prepare_dicom checks it
-        workers=workers,
-        seed=seed,
+        DicomOptions(**settings),
         shares=_shares(split),
-        patient_by=patient_by,
         key_file=key,
         identities=identities,
+        **written,
     )
     _show(Console(), prepared)
 

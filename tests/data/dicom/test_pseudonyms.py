@@ -1,0 +1,36 @@
+"""Pseudonyms tell nothing, and stay."""
+
+import stat
+
+import pytest
+
+from ctan_monai.data.cases import check_case_id
+from ctan_monai.data.dicom.pseudonyms import Pseudonyms, read_or_make_key
+from ctan_monai.errors import DataError
+
+
+def test_a_pseudonym_depends_on_the_key_and_can_be_a_case_id():
+    one, other = Pseudonyms(b"a" * 32), Pseudonyms(b"b" * 32)
+    assert one.patient("MRN1") == Pseudonyms(b"a" * 32).patient("MRN1")
+    assert len({one.patient("MRN1"), other.patient("MRN1"), one.patient("MRN2")}) == 3
+    case = one.case(one.patient("MRN1"), "1.2.3")
+    assert check_case_id(case).startswith(one.patient("MRN1"))
+    assert "MRN1" not in case
+
+
+def test_a_key_is_made_once_and_only_its_owner_may_read_it(tmp_path):
+    path = tmp_path / "keys" / "k"
+    key = read_or_make_key(path)
+    assert read_or_make_key(path) == key
+    assert len(key) == 32
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert read_or_make_key(tmp_path / "other") != key
+
+
+@pytest.mark.parametrize("text", ["no key", "abcd", ""])
+def test_a_file_that_holds_no_key_is_refused_and_kept(tmp_path, text):
+    path = tmp_path / "k"
+    path.write_text(text)
+    with pytest.raises(DataError, match="key"):
+        read_or_make_key(path)
+    assert path.read_text() == text
