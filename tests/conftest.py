@@ -1,10 +1,15 @@
 """What all tests share: where the repository is, golden data, and rules about randomness and devices."""
 
+import os
 import tarfile
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# Tests are small: threads gain little, and on cores that others use too they wait for each other, which made some
+# take five times as long. Set before anything imports torch, and inherited by the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
