@@ -17,20 +17,23 @@ if TYPE_CHECKING:
 
 
 def cases_table(prepared: Prepared) -> Table:
-    """Return how many cases each split has, and in how many each structure is known."""
-    accepted = prepared.accepted
+    """Return how many cases each split has, and in how many a dose and each structure are known."""
     found = ", ".join(f"{count} {kind}" for kind, count in prepared.found.items())
     table = Table(title=f"Accepted cases (in the folder: {found})", title_justify="left")
-    table.add_column("split")
-    known = Counter(name for row in accepted for name in row.facts.get("structures", {}))
-    names = [name for name, _ in known.most_common(8)]
-    for column in ("patients", "cases", "with dose", *names):
-        table.add_column(column, justify="right")
+    table.add_column("")
+    groups = [[row for row in prepared.accepted if split in (row.split, "all")] for split in (*SPLITS, "all")]
     for split in (*SPLITS, "all"):
-        rows = [row for row in accepted if split in (row.split, "all")]
-        with_dose = sum("dose" in row.facts for row in rows)
-        counts = [sum(name in row.facts.get("structures", {}) for row in rows) for name in names]
-        table.add_row(split, *map(str, (len({row.patient for row in rows}), len(rows), with_dose, *counts)))
+        table.add_column(split, justify="right")
+    names = Counter(name for row in prepared.accepted for name in row.facts.get("structures", {}))
+    lines: dict[str, list[int]] = {
+        "patients": [len({row.patient for row in rows}) for rows in groups],
+        "cases": [len(rows) for rows in groups],
+        "with dose": [sum("dose" in row.facts for row in rows) for rows in groups],
+    }
+    for name, _ in names.most_common():
+        lines[f"with {name}"] = [sum(name in row.facts.get("structures", {}) for row in rows) for rows in groups]
+    for title, counts in lines.items():
+        table.add_row(title, *map(str, counts))
     return table
 
 

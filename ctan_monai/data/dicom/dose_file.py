@@ -17,6 +17,7 @@ _EXPORT = "Export the dose again, in Gy."
 _MAX_GY = 200.0  # no plan of external beam therapy comes near; a dose in cGy lies far above
 _NEGATIVE_GY = -1e-3
 _SAME_MM = 1e-2
+_ROUNDED_MM = 0.1  # absolute offsets may have fewer digits than ImagePositionPatient
 _FRACTION_MAX, _PERCENT = 3.0, (30.0, 300.0)  # highest values of a relative dose: parts of 1, or of 100
 
 
@@ -156,8 +157,8 @@ def _offsets(path: Path, dataset: Any, frames: int, position: Floats, normal: Fl
     if abs(offsets[0]) < _SAME_MM:
         return offsets
     transverse = abs(abs(normal[2]) - 1) < 1e-4
-    if transverse and abs(offsets[0] - position[2]) < _SAME_MM:
-        return np.asarray((offsets - position[2]) * np.sign(normal[2]))
+    if transverse and abs(offsets[0] - position[2]) < _ROUNDED_MM:
+        return np.asarray((offsets - offsets[0]) * np.sign(normal[2]))
     found = (
         f"GridFrameOffsetVector begins with {offsets[0]:g}, expected 0 (relative) or, for transverse planes, the z of "
         f"ImagePositionPatient (absolute; {position[2]:g})."

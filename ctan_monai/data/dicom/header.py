@@ -14,11 +14,12 @@ RT_DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
 RT_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 RT_PLANS = ("1.2.840.10008.5.1.4.1.1.481.5", "1.2.840.10008.5.1.4.1.1.481.8")  # photons and electrons; ions
 
+_SYNTHETIC_DATA = 0x0008001C  # older versions of pydicom do not know its name
 _TAGS = [
     "ImageType",
     "SOPClassUID",
     "SOPInstanceUID",
-    "SyntheticData",
+    _SYNTHETIC_DATA,
     "Modality",
     "PatientID",
     "StudyInstanceUID",
@@ -135,7 +136,7 @@ def _header(path: Path, dataset: Any) -> Header | None:
         date=f"{dataset.get('StructureSetDate', '') or ''}{dataset.get('StructureSetTime', '') or ''}",
         summation=str(dataset.get("DoseSummationType", "") or "").upper(),
         localizer="LOCALIZER" in list(image_type),
-        synthetic=str(dataset.get("SyntheticData", "")).upper() == "YES",
+        synthetic=_SYNTHETIC_DATA in dataset and str(dataset[_SYNTHETIC_DATA].value).upper() == "YES",
         images={
             str(item.get("SeriesInstanceUID", "")): frozenset(_instances(item.get("ContourImageSequence")))
             for item in series

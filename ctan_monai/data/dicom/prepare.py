@@ -96,6 +96,8 @@ def prepare_dicom(
     """
     _check_arguments(kind, shares, patient_by)
     options, out_dir = options or DicomOptions(), Path(out_dir)
+    if identities is not None and Path(identities).resolve().is_relative_to(out_dir.resolve()):
+        raise ConfigError("identities", "the file would lie among the prepared data.", "Give a place elsewhere.")
     count = _processors() if workers is None else max(1, workers)
     with locked(out_dir):
         remove_leftovers(out_dir)

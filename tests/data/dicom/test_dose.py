@@ -55,6 +55,15 @@ def test_every_way_of_saying_where_frames_lie_gives_the_same_dose(load, position
     assert not dose_gy[~region].any()
 
 
+def test_absolute_offsets_may_be_rounded(load):
+    patient = Patient()
+    dataset = patient.rtdose(absolute=True)
+    exact = load(dataset)
+    dataset.GridFrameOffsetVector = [round(float(each), 1) for each in dataset.GridFrameOffsetVector]
+    rounded = load(dataset)
+    np.testing.assert_allclose(rounded.offsets_mm, exact.offsets_mm, atol=1e-9)
+
+
 def test_frames_may_lie_unevenly(load):
     patient = Patient()
     dataset = patient.rtdose()

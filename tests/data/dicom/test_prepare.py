@@ -123,6 +123,25 @@ def test_who_is_who_is_written_only_where_it_was_asked_for(cohort, tmp_path):
     assert (tmp_path / "who.csv").stat().st_mode & 0o077 == 0
 
 
+def test_who_is_who_lists_what_belongs_nowhere_and_what_cannot_be_read(tmp_path):
+    Patient(**SMALL).write(tmp_path / "in")
+    save_all([Patient(patient_id="MRN-7", **SMALL).rtdose()], tmp_path / "in" / "lone")
+    (tmp_path / "in" / "damaged").write_bytes(b"\0" * 128 + b"DICM")
+    result = run(tmp_path / "in", tmp_path / "out", identities=tmp_path / "who.csv")
+    assert result.unreadable == 1
+    assert ("RTDOSE", "left out") in {(row.what, row.status) for row in result.rows}
+    rows = {row["what"]: row for row in csv.DictReader((tmp_path / "who.csv").open())}
+    assert rows["RTDOSE"]["PatientID"] == "MRN-7"
+    assert rows["RTDOSE"]["folder or file"] == "lone/sub0/0000"
+    assert "neither its plan nor a CT" in rows["RTDOSE"]["reason"]
+    assert rows["file"]["folder or file"] == "damaged"
+
+
+def test_who_is_who_does_not_lie_among_what_is_given_away(cohort, tmp_path):
+    with pytest.raises(ConfigError, match="among the prepared data"):
+        run(cohort[0], tmp_path / "out", identities=tmp_path / "out" / "who.csv")
+
+
 def test_a_second_run_reads_no_patient_again(cohort, prepared, monkeypatch):
     out, before = prepared
     times = {path: path.stat().st_mtime_ns for path in (out / "cases").iterdir()}
