@@ -80,7 +80,7 @@ def _wrong_with(path: Path) -> list[str]:
     except DataError as error:
         return [error.reason]
     found = [] if path.name == f"{case.case}{CASE_SUFFIX}" else [f"it holds the case {case.case}"]
-    found += [f"{name} is empty" for name, mask in case.masks.items() if not mask.any()]
+    found += [f"{name} is empty" for name, mask in case.masks.items() if name != "dose_region" and not mask.any()]
     return found + _wrong_dose(case)
 
 
@@ -88,8 +88,8 @@ def _wrong_dose(case: Case) -> list[str]:
     if "dose" not in case.volumes:
         return []
     region = case.masks.get("dose_region")
-    if region is None:
-        return ["it has a dose but no dose_region"]
+    if region is None or not region.any():
+        return ["it has a dose that is known nowhere"]
     return ["it has dose where the dose is unknown"] if case.volumes["dose"][~region].any() else []
 
 

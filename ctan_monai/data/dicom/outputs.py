@@ -62,7 +62,7 @@ def _write_nifti(case: Case, folder: Path) -> dict[str, Any]:
     arrays = {
         f"{name}.nii.gz": array for name, array in {**case.volumes, **case.masks}.items() if name != "dose_region"
     }
-    if "dose_region" in case.masks:
+    if "dose" in case.volumes:
         arrays["known/dose.nii.gz"] = case.masks["dose_region"]
     for name, array in arrays.items():
         write_nifti(array, case.affine_ras, place / name)

@@ -45,7 +45,7 @@ def read_patient(
 
     Returns:
         volumes: ct, int16 HU, and dose, float32 Gy (0 where it is unknown).
-        masks: the structures, and dose_region: where the dose is known.
+        masks: the structures, and dose_region: where the dose is known (nowhere, if there is none).
         meta: prescription_gy (None if unknown) and where it was read, fractions, what was chosen, notes.
 
     Raises:
@@ -64,6 +64,7 @@ def read_patient(
         structures = read_structures(study.structure_set.path, grid, ct.frame_uid, options, every)
         notes += structures.notes
     volumes, masks = dict(image.volumes), dict(structures.masks)
+    masks["dose_region"] = np.zeros(grid.shape, np.bool_)
     found: dict[str, Any] = {}
     if study.plan_doses:
         volumes["dose"], masks["dose_region"], found = _dose(study, ct, grid, options)

@@ -52,6 +52,18 @@ def test_nothing_of_a_case_names_the_patient(read, patient):
         assert secret not in told
 
 
+def test_without_a_dose_the_dose_is_known_nowhere(read, patient):
+    case = read(patient, {"rtdose": None}, need=("structures",))
+    assert set(case.volumes) == {"ct"}
+    assert not case.masks["dose_region"].any()
+    assert "dose" not in case.meta
+
+
+def test_a_ct_alone_is_a_case_if_nothing_else_is_needed(read, patient):
+    case = read(patient, {"rtdose": None, "rtplan": None, "rtstruct": None}, need=())
+    assert (set(case.volumes), set(case.masks)) == ({"ct"}, {"dose_region"})
+
+
 # ---- frames of reference and missing images
 
 
