@@ -1,0 +1,106 @@
+"""Write a minimal RTPLAN: a prescription that a dose and a structure set can refer to, without beams."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ctan_monai.data.dicom_out.common import LABEL, LONG, Written, decimal, new_object, place, save_new
+from ctan_monai.data.dicom_out.identity import Clock, UidSource, new_uid
+from ctan_monai.data.dicom_out.origin import Origin, shortened
+from ctan_monai.data.dicom_out.reference import CtReference
+from ctan_monai.data.dicom_out.rtdose import RT_PLAN
+from ctan_monai.data.dicom_out.rtstruct import RT_STRUCTURE_SET
+
+
+@dataclass(frozen=True)
+class Prescription:
+    """What was prescribed.
+
+    Args:
+        dose_gy: to the target, all fractions together.
+        fractions: how many.
+    """
+
+    dose_gy: float = 60.0
+    fractions: int = 20
+
+    def __str__(self) -> str:
+        """Say it as a physicist would."""
+        return f"{self.dose_gy:g} Gy in {self.fractions} fractions"
+
+
+def write_rtplan(
+    prescription: Prescription,
+    structure_set_uid: str,
+    reference: CtReference,
+    path: str | Path,
+    origin: Origin,
+    *,
+    clock: Clock = datetime.now,
+    uid_source: UidSource = new_uid,
+) -> Written:
+    """Write a plan without beams; no file is replaced.
+
+    It exists so that an RTDOSE has the plan that the standard requires. It cannot be delivered: it has no beam, is
+    not approved, and says what made it.
+
+    Args:
+        prescription: dose and fractions.
+        structure_set_uid: SOPInstanceUID of the RTSTRUCT.
+        reference: the CT.
+        path: the file.
+        origin: what made it.
+        clock: tells the time.
+        uid_source: gives UIDs.
+
+    Returns:
+        Path, and the UID for ``write_rtdose``.
+
+    Raises:
+        DataError: the file exists or cannot be written.
+    """
+    made = build_rtplan(prescription, structure_set_uid, reference, origin, clock=clock, uid_source=uid_source)
+    return save_new(made, path)
+
+
+def build_rtplan(
+    prescription: Prescription,
+    structure_set_uid: str,
+    reference: CtReference,
+    origin: Origin,
+    *,
+    clock: Clock,
+    uid_source: UidSource,
+) -> Any:
+    """Return the dataset that ``write_rtplan`` writes."""
+    from pydicom.dataset import Dataset
+
+    made = new_object(RT_PLAN, "RTPLAN", reference, origin, clock, uid_source)
+    place(made, reference)
+    made.RTPlanLabel = shortened(origin.label, LABEL)
+    made.RTPlanName = shortened(origin.statement, LONG)
+    made.RTPlanDescription = f"{origin.text} {prescription}. No beams: a prescription to refer to."
+    made.RTPlanDate, made.RTPlanTime = made.InstanceCreationDate, made.InstanceCreationTime
+    made.PlanIntent = "RESEARCH"
+    made.RTPlanGeometry = "PATIENT"
+    made.ApprovalStatus = "UNAPPROVED"
+
+    target = Dataset()
+    target.DoseReferenceNumber, target.DoseReferenceUID = 1, uid_source()
+    target.DoseReferenceStructureType, target.DoseReferenceType = "SITE", "TARGET"
+    target.DoseReferenceDescription = "PTV"
+    target.TargetPrescriptionDose = decimal(prescription.dose_gy)
+    made.DoseReferenceSequence = [target]
+
+    group = Dataset()
+    group.FractionGroupNumber, group.NumberOfFractionsPlanned = 1, prescription.fractions
+    group.NumberOfBeams = group.NumberOfBrachyApplicationSetups = 0
+    made.FractionGroupSequence = [group]
+
+    structures = Dataset()
+    structures.ReferencedSOPClassUID, structures.ReferencedSOPInstanceUID = RT_STRUCTURE_SET, structure_set_uid
+    made.ReferencedStructureSetSequence = [structures]
+    return made
