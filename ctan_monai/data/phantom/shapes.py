@@ -1,0 +1,117 @@
+"""Distances to simple bodies, from which the phantom's organs are put together.
+
+A distance is negative inside, in mm, exact for capsules and close to the surface for the others, which is where it
+decides the partial volume of a voxel. Coordinates are LPS mm: x to the patient's left, y to the back, z to the head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.floating[Any]]  # float32 unless said otherwise
+Number = Floats | np.floating[Any] | float
+Point = Sequence[float]
+_TINY = np.float32(1e-6)
+
+
+class Coordinates(NamedTuple):
+    """Where voxels lie: x, y, z in mm, each (K, R, C) or broadcast to it."""
+
+    x: Floats
+    y: Floats
+    z: Floats
+
+
+def sphere(at: Coordinates, centre: Point, radius_mm: float) -> Floats:
+    """Return the distance to a sphere."""
+    found: Floats = np.sqrt(
+        (at.x - _f(centre[0])) ** 2 + (at.y - _f(centre[1])) ** 2 + (at.z - _f(centre[2])) ** 2
+    ) - _f(radius_mm)
+    return found
+
+
+def ellipsoid(at: Coordinates, centre: Point, radii_mm: Point) -> Floats:
+    """Return about the distance to an ellipsoid whose axes are those of the patient.
+
+    Source: first-order approximation k0 (k0 - 1) / k1 with k0 = |p / r| and k1 = |p / r^2|.
+    """
+    scaled = [(a - _f(c)) / _f(r) for a, c, r in zip(at, centre, radii_mm, strict=True)]
+    k0 = np.sqrt(scaled[0] ** 2 + scaled[1] ** 2 + scaled[2] ** 2)
+    k1 = np.sqrt(sum((s / _f(r)) ** 2 for s, r in zip(scaled, radii_mm, strict=True)))
+    found: Floats = k0 * (k0 - 1) / np.maximum(k1, _TINY)
+    return found
+
+
+def ellipse(at: Coordinates, x_mm: Number, y_mm: Number, rx_mm: Number, ry_mm: Number, power: float = 2.0) -> Floats:
+    """Return about the in-plane distance to a (super)ellipse that changes from slice to slice.
+
+    Args:
+        at: voxels.
+        x_mm: centre per voxel or slice, broadcast.
+        y_mm: centre.
+        rx_mm: half width.
+        ry_mm: half depth.
+        power: 2 for an ellipse, more for a shape with corners.
+    """
+    dx, dy = at.x - x_mm, at.y - y_mm
+    if power == 2.0:
+        level = np.sqrt((dx / rx_mm) ** 2 + (dy / ry_mm) ** 2)
+    else:
+        exponent = _f(power)
+        level = (np.abs(dx / rx_mm) ** exponent + np.abs(dy / ry_mm) ** exponent) ** _f(1 / power)
+    radial: Floats = np.hypot(dx, dy) * (level - 1) / np.maximum(level, _f(0.05))
+    return radial
+
+
+def capsule(at: Coordinates, start: Point, end: Point, radius_mm: float, end_radius_mm: float | None = None) -> Floats:
+    """Return the distance to a round stick, which may get thinner from start to end."""
+    axis = np.subtract(end, start)
+    length2 = float(axis @ axis)
+    ax, ay, az = (_f(v) for v in axis)
+    px, py, pz = (a - _f(s) for a, s in zip(at, start, strict=True))
+    t = np.clip((px * ax + py * ay + pz * az) / _f(length2), 0, 1)
+    radius = radius_mm if end_radius_mm is None else _f(radius_mm) + t * _f(end_radius_mm - radius_mm)
+    found: Floats = np.sqrt((px - t * ax) ** 2 + (py - t * ay) ** 2 + (pz - t * az) ** 2) - radius
+    return found
+
+
+def blade(at: Coordinates, start: tuple[Floats, Floats], end: tuple[Floats, Floats], radius_mm: Number) -> Floats:
+    """Return the in-plane distance to a thick line whose ends (x, y) change from slice to slice."""
+    ax, ay = end[0] - start[0], end[1] - start[1]
+    px, py = at.x - start[0], at.y - start[1]
+    t = np.clip((px * ax + py * ay) / (ax**2 + ay**2), 0, 1)
+    found: Floats = np.hypot(px - t * ax, py - t * ay) - radius_mm
+    return found
+
+
+def join(first: Floats, second: Floats, blend_mm: float) -> Floats:
+    """Unite two bodies with a rounded seam.
+
+    Source: polynomial smooth minimum, min(a, b) - h^2 k / 4 with h = max(k - |a - b|, 0) / k.
+    """
+    h = np.maximum(_f(blend_mm) - np.abs(first - second), 0) / _f(blend_mm)
+    found: Floats = np.minimum(first, second) - h * h * _f(blend_mm / 4)
+    return found
+
+
+def along(z_mm: Floats, knots: Sequence[tuple[float, float]]) -> Floats:
+    """Interpolate a quantity that is given at some heights, smoothly.
+
+    Args:
+        z_mm: heights, any shape.
+        knots: (height in mm, value), heights ascending; beyond the ends the end's value.
+    """
+    heights, values = zip(*knots, strict=True)
+    table_mm = np.arange(heights[0] - 10, heights[-1] + 11, 1.0)
+    fine = np.interp(table_mm, heights, values)
+    kernel = np.hanning(19)
+    fine = np.convolve(np.pad(fine, 9, mode="edge"), kernel / kernel.sum(), mode="valid")
+    return np.interp(z_mm, table_mm, fine).astype(np.float32)
+
+
+def _f(value: float) -> np.float32:
+    return np.float32(value)
