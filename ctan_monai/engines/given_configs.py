@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import shutil
 import sys
 from collections.abc import Sequence
@@ -25,8 +26,10 @@ def given_configs(arguments: Sequence[str]) -> list[Path]:
     ['a.yaml', 'b.yaml']
     >>> [str(path) for path in given_configs(["--config-file=c.yaml"])]
     ['c.yaml']
+    >>> given_configs([])
+    []
     """
-    values = [value for flag, value in zip(arguments, [*arguments[1:], ""], strict=True) if flag in _FLAGS]
+    values = [value for flag, value in itertools.pairwise([*arguments, ""]) if flag in _FLAGS]
     values += [entry.split("=", 1)[1] for entry in arguments if entry.startswith(tuple(f"{flag}=" for flag in _FLAGS))]
     found: list[Path] = []
     for value in values:
