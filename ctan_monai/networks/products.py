@@ -48,17 +48,27 @@ class AttentionProduct(nn.Module):
 
 
 class ChannelProduct(AttentionProduct):
-    """E_t (E_t'^T E_t) with E of shape N x d: channels attend to channels, linear in N. Source: CTAN eq. 2; A8."""
+    """E_t (E_t'^T E_t) with E of shape N x d: channels attend to channels. Source: CTAN eq. 2; A8.
+
+    A product of matrices may be bracketed as one likes: where there are fewer positions than channels, E_t E_t'^T
+    (N x N) is formed first, which costs 4 N^2 d operations for a result that is the same.
+    """
 
     def product(self, query: Tensor, others: Tensor) -> Tensor:
         """See the base class."""
         inner_factor, outer_factor = self.factors(query.shape[1], query.shape[2])
+        if query.shape[2] < query.shape[1]:
+            inner = torch.matmul(others.transpose(1, 2), query) * (inner_factor * outer_factor)  # (B, N, N)
+            return torch.matmul(query, inner)  # (B, d, N)
         inner = torch.matmul(query, others.transpose(1, 2)) * inner_factor  # (E_t'^T E_t)^T: (B, d, d)
         return torch.matmul(inner, query) * outer_factor  # (B, d, N)
 
 
 class SpatialProduct(AttentionProduct):
-    """E_t (E_t'^T E_t) with E of shape d x N: positions attend to positions. Source: CTAN eq. 2, A8's option."""
+    """E_t (E_t'^T E_t) with E of shape d x N: positions attend to positions. Source: CTAN eq. 2, A8's option.
+
+    Bracketed differently it is `ChannelProduct`: the two readings of the paper give the same numbers.
+    """
 
     def product(self, query: Tensor, others: Tensor) -> Tensor:
         """See the base class."""

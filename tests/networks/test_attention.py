@@ -62,13 +62,19 @@ def test_shared_and_separate_pools_agree_when_their_weights_do():
         assert torch.allclose(one, other, atol=1e-6)
 
 
+@pytest.mark.parametrize(("width", "positions"), [(6, 10), (10, 6)])
 @pytest.mark.parametrize("scale", ["n_sqrt_d", "n_d", "none"])
-def test_the_channel_product_is_equation_2_with_positions_as_rows(scale):
-    query, others = torch.randn(2, 1, 6, 10, dtype=torch.float64).float()
+def test_the_channel_product_is_equation_2_with_positions_as_rows(scale, width, positions):
+    query, others = torch.randn(2, 1, width, positions)
     e_t, e_other = query[0].T.double(), others[0].T.double()  # N x d
-    factor = {"n_sqrt_d": 1 / (10 * math.sqrt(6)), "n_d": 1 / 60, "none": 1.0}[scale]
+    factor = {"n_sqrt_d": 1 / (positions * math.sqrt(width)), "n_d": 1 / (positions * width), "none": 1.0}[scale]
     expected = (e_t @ (e_other.T @ e_t) * factor).T
-    assert torch.allclose(PRODUCTS["channel"](scale)(query, others)[0].double(), expected, atol=1e-5)
+    assert torch.allclose(PRODUCTS["channel"](scale)(query, others)[0].double(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_both_readings_of_equation_2_give_the_same_numbers():
+    query, others = torch.randn(2, 1, 16, 9)
+    assert torch.allclose(PRODUCTS["channel"]()(query, others), PRODUCTS["spatial"]()(query, others), atol=1e-5)
 
 
 def test_the_other_products_follow_their_formulas():

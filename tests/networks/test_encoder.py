@@ -95,10 +95,10 @@ def test_split_two_needs_three_blocks_in_a_stage():
 
 
 @pytest.mark.parametrize(
-    ("method", "millions", "gflops"), [("hps", 38.55, 5.97), ("mtan", 52.06, 9.73), ("ctan", 52.59, 9.78)]
+    ("method", "millions", "gflops"), [("hps", 38.55, 5.97), ("mtan", 52.06, 9.73), ("ctan", 52.59, 9.75)]
 )
 def test_parameters_and_operations_are_those_of_the_specification(method, millions, gflops):
-    """CTAN: SPEC 1.5's 49.96 M and 9.70 GFLOPs, and 1.3 M and 0.04 for each task's U^4 skip."""
+    """CTAN: SPEC 1.5's 49.96 M and 9.70 GFLOPs, 1.3 M and 0.04 for each task's U^4 skip, 0.03 less for bracketing."""
     network = create_network(method, TWO, "resnet50", in_channels=3).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(torch.zeros(1, 3, 128, 128))
