@@ -18,8 +18,8 @@ def check_cases(
 ) -> None:
     """Refuse data from which the tasks cannot be learned, and log in how many cases each label is known.
 
-    A channel or label that no case has is most likely misspelt; for a single case it would be an absent contour or a
-    missing label.
+    A label that no case has is most likely misspelt; for a single case it would be a missing label. A contour that
+    no case has is a channel of zeros: that may be so in a small data set, and the log warns.
 
     Args:
         items: of a datalist, cases or slices.
@@ -27,14 +27,14 @@ def check_cases(
         image_channels: volumes and masks that form the image.
 
     Raises:
-        DataError: a channel or a label is in no case, or only some cases have
-            the region of a voxel-level regression.
+        DataError: a label is in no case, or only some cases have the region of a voxel-level regression.
     """
     files = list(dict.fromkeys(str(item["file"]) for item in items))
     headers = [read_header(file) for file in files]
     arrays = [set(header.occupied) for header in headers]
     for channel in image_channels:
-        _require(files, sum(channel in found for found in arrays), f"the image channel {channel}", arrays)
+        if not any(channel in found for found in arrays):
+            _logger.warning("image channel %s is in none of the %d cases: it will be zero", channel, len(files))
     for task in tasks:
         for label, known in _known(task, headers).items():
             _require(files, known, label, arrays)
