@@ -1,0 +1,74 @@
+"""Divide cases into training, validation and test: groups stay together, classes are spread, the seed decides."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from ctan_monai.errors import ConfigError
+
+SPLITS = ("train", "validation", "test")
+
+
+def grouped_split(
+    groups: Mapping[str, str],
+    classes: Mapping[str, int | str | None] | None = None,
+    shares: Sequence[float] = (0.7, 0.1, 0.2),
+    seed: int = 0,
+) -> dict[str, list[str]]:
+    """Divide cases.
+
+    Within each class the groups are drawn in an order that depends on the seed and their names only, and each goes to
+    the split that lacks most cases. So the shares hold within each class, to the size of a group, and the result does
+    not depend on the order in which cases are listed.
+
+    Args:
+        groups: the group of each case, such as its lesion or patient.
+        classes: the class of each case, None where it is unknown; a group counts as what most of its cases are.
+        shares: of training, validation and test; they add up to 1.
+        seed: another seed draws others.
+
+    Returns:
+        Cases by split, sorted. A class of at least as many groups as there are splits with a positive share has a
+        group in each of them.
+
+    Raises:
+        ConfigError: the shares are no three numbers from 0 to 1 that add up to 1, or nothing is left for training.
+    """
+    wanted = _checked(shares)
+    members: dict[str, list[str]] = {}
+    for case, group in groups.items():
+        members.setdefault(group, []).append(case)
+    strata: dict[str, list[str]] = {}
+    for group, cases in members.items():
+        strata.setdefault(_class_of(cases, classes or {}), []).append(group)
+    found: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for stratum in sorted(strata):
+        drawn = sorted(strata[stratum], key=lambda group: draw(seed, group))
+        lacking = {split: share * sum(len(members[group]) for group in drawn) for split, share in wanted.items()}
+        first = list(wanted) if len(drawn) >= len(wanted) else []
+        for number, group in enumerate(drawn):
+            split = first[number] if number < len(first) else max(lacking, key=lambda each: lacking[each])
+            lacking[split] -= len(members[group])
+            found[split] += members[group]
+    return {split: sorted(cases) for split, cases in found.items()}
+
+
+def draw(seed: int, name: str) -> bytes:
+    """Return bytes to order names by, as good as random and the same on every machine."""
+    return hashlib.blake2b(f"{seed} {name}".encode(), digest_size=16).digest()
+
+
+def _checked(shares: Sequence[float]) -> dict[str, float]:
+    """Return the positive shares by split."""
+    usable = len(shares) == len(SPLITS) and all(0 <= share <= 1 for share in shares) and abs(sum(shares) - 1) < 1e-6
+    if not usable or shares[0] <= 0:
+        raise ConfigError("shares", f"{tuple(shares)} was found.", "Give three that add up to 1, as [0.7, 0.1, 0.2].")
+    return {split: float(share) for split, share in zip(SPLITS, shares, strict=True) if share > 0}
+
+
+def _class_of(cases: Sequence[str], classes: Mapping[str, int | str | None]) -> str:
+    """Return what most cases of a group are, the first in the alphabet of equals; '' if none is known."""
+    counts = Counter(str(classes[case]) for case in cases if classes.get(case) is not None)
+    return min(counts, key=lambda name: (-counts[name], name), default="")
