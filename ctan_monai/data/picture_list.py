@@ -1,0 +1,89 @@
+"""Find the pictures that a trained network shall be applied to."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ctan_monai.data.cache import CaseCache
+from ctan_monai.data.cases import Case, check_case_id
+from ctan_monai.data.datalist import Item
+from ctan_monai.data.ham10000 import MASK_ENDING, find_ham10000
+from ctan_monai.data.ham10000_datalist import check_image_size, synthetic_pictures
+from ctan_monai.data.pictures import CHANNELS, PICTURE_SUFFIXES, picture_affine_ras, read_picture
+from ctan_monai.errors import DataError
+
+_logger = logging.getLogger(__name__)
+_VERSION = "picture-1"  # raise it when the same file gives another case
+_SHOWN = 4  # synthetic pictures that stand for a user's
+_STRETCH = 1.1  # how much a picture may be stretched before the log says so
+
+
+def picture_inference_list(source: str | Path | None, cache_dir: str | Path, image_size: Sequence[int]) -> list[Item]:
+    """List pictures for inference, reading them into the cache.
+
+    Args:
+        source: a JPEG or PNG file or a folder of such; files that end in ``_segmentation`` are masks and left out. None
+            for a few synthetic pictures.
+        cache_dir: folder for the cached cases.
+        image_size: rows and columns that the network was trained with; pictures are stretched to them.
+
+    Returns:
+        Items ``{"case", "file"}``; a case is called like its file.
+
+    Raises:
+        DataError: there is no picture, two have one name, or one cannot be read.
+        ConfigError: the size is none.
+    """
+    size = check_image_size(image_size)
+    if source is None or str(source) == "":
+        found = list(find_ham10000(synthetic_pictures(cache_dir)).pictures.values())[:_SHOWN]
+    else:
+        found = _pictures_in(Path(str(source)))
+    names = [check_case_id(path.stem) for path in found]
+    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if twice:
+        reason = f"several pictures are called {', '.join(twice[:5])}, with different endings."
+        raise DataError(str(source), twice[0], reason, "Rename one of each.")
+    folder = Path(cache_dir) / "pictures" / f"{size[0]}x{size[1]}"
+    files = CaseCache(folder, PictureReader(size), _VERSION).prepare(found)
+    return [{"case": name, "file": str(files[path])} for name, path in zip(names, found, strict=True)]
+
+
+class PictureReader:
+    """Reads a picture of which nothing else is known into a case, for `CaseCache`.
+
+    Args:
+        size: rows and columns to resize to.
+    """
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.size = size
+
+    def __call__(self, path: Path) -> Case:
+        """Read one picture.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        case = check_case_id(path.stem)
+        picture = read_picture(path, case, self.size)
+        stretch = picture.full_shape[0] * self.size[1] / (picture.full_shape[1] * self.size[0])
+        if max(stretch, 1 / stretch) > _STRETCH:
+            found = f"{picture.full_shape[1]} x {picture.full_shape[0]} pixels"
+            _logger.warning("%s: %s are stretched to %d x %d", path, found, self.size[1], self.size[0])
+        volumes: dict[str, Any] = {name: picture.rgb[..., at].copy() for at, name in enumerate(CHANNELS)}
+        meta = {"full_shape": list(picture.full_shape)}
+        return Case(case, volumes, {}, picture_affine_ras(picture.full_shape, self.size), {}, meta)
+
+
+def _pictures_in(source: Path) -> list[Path]:
+    candidates = [source] if source.is_file() else sorted(source.glob("[!.]*"))
+    found = [path for path in candidates if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()]
+    found = [path for path in found if path == source or not path.stem.endswith(MASK_ENDING)]
+    if not found:
+        reason = f"no picture was found; looked for a file, or files in a folder, with one of {PICTURE_SUFFIXES}."
+        raise DataError(source, None, reason, "Check the path.")
+    return found

@@ -1,0 +1,64 @@
+import logging
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ctan_monai.data.cache import read_case_file
+from ctan_monai.data.picture_list import picture_inference_list
+from ctan_monai.errors import DataError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three pictures of different kinds among things that are none."""
+    root = tmp_path / "pictures"
+    root.mkdir()
+    rgb = np.random.default_rng(0).integers(0, 256, (60, 80, 3)).astype(np.uint8)
+    for name in ("b.JPG", "a.png", "c.jpeg", "a_segmentation.png", ".hidden.png"):
+        Image.fromarray(rgb).save(root / name)
+    (root / "notes.txt").write_text("no picture")
+    return root
+
+
+def test_pictures_of_a_folder_become_cases_without_labels(folder, tmp_path):
+    items = picture_inference_list(folder, tmp_path / "cache", [48, 64])
+    assert [item["case"] for item in items] == ["a", "b", "c"]
+    case = read_case_file(items[0]["file"])
+    assert case.shape == (48, 64)
+    assert (case.masks, case.values) == ({}, {})
+    assert case.meta == {"full_shape": [60, 80]}
+
+
+def test_one_file_is_enough(folder, tmp_path):
+    (item,) = picture_inference_list(folder / "b.JPG", tmp_path / "cache", [48, 64])
+    assert item["case"] == "b"
+
+
+def test_stretching_is_said(folder, tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        picture_inference_list(folder / "a.png", tmp_path / "cache", [48, 64])
+        assert not caplog.records
+        picture_inference_list(folder / "a.png", tmp_path / "cache", [64, 64])
+    assert "80 x 60 pixels are stretched to 64 x 64" in caplog.text
+
+
+def test_two_pictures_of_one_name_are_refused(folder, tmp_path):
+    Image.new("RGB", (80, 60)).save(folder / "a.jpg")
+    with pytest.raises(DataError, match="several pictures are called a"):
+        picture_inference_list(folder, tmp_path / "cache", [48, 64])
+
+
+def test_a_folder_without_pictures_and_a_picture_that_is_none_are_named(folder, tmp_path):
+    with pytest.raises(DataError, match="no picture was found"):
+        picture_inference_list(tmp_path / "nowhere", tmp_path / "cache", [48, 64])
+    (folder / "d.jpg").write_text("<html>404</html>")
+    with pytest.raises(DataError, match=r"d\.jpg \(case d\)"):
+        picture_inference_list(folder, tmp_path / "cache", [48, 64])
+
+
+def test_without_an_input_synthetic_pictures_are_used_and_called_so(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        items = picture_inference_list(None, tmp_path, [48, 64])
+    assert "synthetic" in caplog.text
+    assert len(items) == 4
