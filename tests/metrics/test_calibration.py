@@ -1,0 +1,71 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ctan_monai.errors import ConfigError
+from ctan_monai.metrics.calibration import Calibration, expected_calibration_error
+from ctan_monai.tasks import Classification
+
+LESION = Classification("lesion", ["nv", "mel", "df"])
+
+
+def fed(metric, probs, labels, known=None):
+    for number, (prob, label) in enumerate(zip(probs, labels, strict=True)):
+        present = torch.tensor(True if known is None else bool(known[number]))
+        target = {"lesion": torch.tensor(int(label)), "lesion_present": present}
+        metric.update(str(number), {"lesion": torch.as_tensor(prob)}, target, ())
+    return metric.compute()
+
+
+def test_who_is_right_as_often_as_announced_has_no_error():
+    confidence = np.repeat([0.5, 0.8], 10)
+    correct = np.array([True] * 5 + [False] * 5 + [True] * 8 + [False] * 2)
+    assert expected_calibration_error(confidence, correct) == pytest.approx(0, abs=1e-12)
+
+
+def test_who_is_sure_and_always_wrong_has_an_error_of_one():
+    assert expected_calibration_error(np.ones(4), np.zeros(4, bool)) == 1
+
+
+def test_three_bins_by_hand():
+    confidence, correct = np.array([0.4, 0.6, 0.65, 0.9]), np.array([True, False, True, True])
+    # bins of a third: {.4 .6 .65}: accuracy 2/3, confidence .55; {.9}: accuracy 1
+    expected = 3 / 4 * abs(2 / 3 - 0.55) + 1 / 4 * 0.1
+    assert expected_calibration_error(confidence, correct, 3) == pytest.approx(expected)
+
+
+def test_it_equals_a_loop_over_the_bins():
+    rng = np.random.default_rng(0)
+    confidence, correct = rng.random(500), rng.random(500) < 0.5
+    expected = 0.0
+    for k in range(15):
+        inside = (confidence > k / 15) & (confidence <= (k + 1) / 15)
+        if inside.any():
+            expected += inside.mean() * abs(correct[inside].mean() - confidence[inside].mean())
+    assert expected_calibration_error(confidence, correct) == pytest.approx(expected)
+
+
+def test_figures_of_a_task_use_the_answers_probability_and_that_of_the_truth():
+    logits = torch.from_numpy(np.random.default_rng(1).normal(size=(40, 3)))
+    labels = np.random.default_rng(2).integers(0, 3, 40)
+    figures = fed(Calibration(LESION, bins=5), logits.softmax(1), labels)
+    assert figures["lesion_nll"] == pytest.approx(F.cross_entropy(logits, torch.from_numpy(labels)).item())
+    top = logits.softmax(1).max(1)
+    expected = expected_calibration_error(top.values.numpy(), top.indices.numpy() == labels, 5)
+    assert figures["lesion_ece"] == pytest.approx(expected)
+
+
+def test_unknown_labels_are_left_out_and_nothing_known_is_nan():
+    probs = [[0.6, 0.3, 0.1], [0.9, 0.05, 0.05]]
+    assert fed(Calibration(LESION), probs, [0, 1], [True, False])["lesion_ece"] == pytest.approx(0.4)
+    metric = Calibration(LESION)
+    assert all(math.isnan(value) for value in fed(metric, probs, [0, 1], [False, False]).values())
+    assert metric.selection() is None
+
+
+def test_findings_that_may_hold_together_are_refused():
+    with pytest.raises(ConfigError, match="Calibration"):
+        Calibration(Classification("severe", ["severe"]))
