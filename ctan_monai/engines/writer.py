@@ -19,17 +19,19 @@ from ctan_monai.data.cases import check_case_id
 from ctan_monai.data.nifti import write_nifti
 from ctan_monai.data.openkbp_write import write_sparse
 from ctan_monai.engines.answers import answer_of, write_answers
+from ctan_monai.engines.mask_files import write_masks
 from ctan_monai.engines.options import as_bool
 from ctan_monai.engines.prediction_files import arrays_of, file_names, is_dose
 from ctan_monai.engines.predictions_index import INDEX_FILE, PredictedCase, from_json, to_json, write_index
 from ctan_monai.engines.processes import rank
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.metrics.base import natural_order
-from ctan_monai.tasks import Task, check_tasks, region_key
+from ctan_monai.tasks import Segmentation, Task, check_tasks, region_key
 from ctan_monai.transforms.postprocess import postprocess_for
 
 logger = logging.getLogger(__name__)
-_FORMATS = ("nifti", "openkbp")
+Array = np.ndarray[Any, Any]
+_FORMATS = ("nifti", "openkbp", "png")
 
 
 class WritePredictions:
@@ -41,6 +43,8 @@ class WritePredictions:
       too, the label map (0 background, then 1, 2, ... in the task's order);
     * ``<case>/<task>.nii.gz`` float32 in the task's unit for a voxel-level Regression;
     * ``<case>/<volume>.nii.gz`` for volumes of the case that viewers want beside these (``volumes``);
+    * ``<case>/<label>.png`` per label of a Segmentation of pictures, 0 and 255, with the rows and columns of the file
+      that the picture was read from (formats: png);
     * ``openkbp/<case>.csv`` the dose in the challenge's sparse format (formats: openkbp);
     * ``predictions.csv`` for tasks with one answer per image;
     * ``cases.json`` (`predictions_index`), which the pictures are made from. It is removed first and written last:
@@ -52,7 +56,8 @@ class WritePredictions:
     Args:
         tasks: tasks whose predictions to write.
         output_dir: folder for all of it; made if it is missing.
-        formats: 'nifti', 'openkbp' or both. 'openkbp' needs exactly one voxel-level Regression in Gy.
+        formats: some of 'nifti', 'openkbp' and 'png'. 'openkbp' needs exactly one voxel-level Regression in Gy, 'png'
+            2D images, and holds masks only. Pictures are made from the NIfTI files, else from the PNG files.
         mask_dose: set a dose (voxel-level, in Gy) to 0 outside ``<task>_region`` where the sample has it, as the
             challenge's scores expect of OpenKBP's possible_dose_mask.
         volumes: names of volumes to copy from the case's own file, for example [ct].
@@ -89,6 +94,9 @@ class WritePredictions:
                 "openkbp exactly one voxel-level Regression in Gy.",
                 "Correct the formats or the tasks.",
             )
+        masks_only = all(isinstance(task, Segmentation) or not task.pixel_level for task in self.tasks)
+        if "png" in self.formats and "nifti" not in self.formats and not masks_only:
+            raise ConfigError("WritePredictions.formats", "png holds masks only.", "Write voxel-level values as nifti.")
 
     def attach(self, engine: Engine) -> None:
         """Register with an evaluator."""
@@ -141,21 +149,24 @@ class WritePredictions:
         for task in self.tasks:
             if task.pixel_level:
                 arrays = arrays_of(task, final[task.name].numpy())
-                files[task.name] = self._write_arrays(case, task.name, arrays, affine_ras)
+                files[task.name] = self._write_arrays(case, task, arrays, affine_ras, source)
             if "openkbp" in self.formats and is_dose(task):
                 write_sparse(final[task.name][0].numpy(), self.output_dir / "openkbp" / f"{case}.csv")
         self._copy_volumes(case, source)
         answers = {task.name: answer_of(task, final[task.name]) for task in self.tasks if not task.pixel_level}
         masked = tuple(task.name for task in self.tasks if is_dose(task) and self._masks(task, batch))
-        return PredictedCase(case, source, files if "nifti" in self.formats else {}, answers, masked)
+        return PredictedCase(case, source, {task: found for task, found in files.items() if found}, answers, masked)
 
     def _write_arrays(
-        self, case: str, task: str, arrays: Mapping[str, np.ndarray[Any, Any]], affine_ras: np.ndarray[Any, Any]
+        self, case: str, task: Task, arrays: Mapping[str, Array], affine_ras: Array, source: Path | None
     ) -> dict[str, Path]:
-        files = {name: self.output_dir / case / self._names[task, name] for name in arrays}
-        if "nifti" in self.formats:
-            for name, array in arrays.items():
-                write_nifti(array, affine_ras, files[name])
+        """Write what a task found, and return the files that pictures are made from."""
+        files = {name: self.output_dir / case / self._names[task.name, name] for name in arrays}
+        as_png = write_masks(task, arrays, files, source) if "png" in self.formats else {}
+        if "nifti" not in self.formats:
+            return as_png
+        for name, array in arrays.items():
+            write_nifti(array, affine_ras, files[name])
         return files
 
     def _copy_volumes(self, case: str, source: Path | None) -> None:
