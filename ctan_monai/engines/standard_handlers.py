@@ -1,0 +1,43 @@
+"""The handlers that the training of every bundle has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ignite.engine import Engine
+from torch import nn
+
+from ctan_monai.engines.early_stopping import EarlyStopping, StopTraining
+from ctan_monai.engines.loss_logging import LossLogger
+from ctan_monai.engines.metrics_logging import MetricsLogger
+from ctan_monai.engines.progress import ProgressBar
+from ctan_monai.engines.seeding import ReseedEachEpoch
+from ctan_monai.engines.signals import StopOnSignal
+from ctan_monai.engines.weighting_handler import WeightingHandler
+
+
+def bookkeeping(
+    *, title: str, seed: int, loss: nn.Module, evaluator: Engine, output_dir: str, early_stopping: EarlyStopping
+) -> list[Any]:
+    """Return what a training needs beside its schedule and its validation, which a config shows.
+
+    Leaving on signals, reseeding, the progress bar, closing the weighting's epochs, logging of losses and metrics,
+    and early stopping; in that order. Put them after the ValidationHandler.
+
+    Args:
+        title: of the progress bar.
+        seed: of the run.
+        loss: the multi-task loss.
+        evaluator: the validation's.
+        output_dir: the run's folder, for TensorBoard.
+        early_stopping: decides when to stop.
+    """
+    return [
+        StopOnSignal(evaluator),
+        ReseedEachEpoch(seed),
+        ProgressBar(title),
+        WeightingHandler(loss),
+        LossLogger(loss, output_dir),
+        MetricsLogger(evaluator, output_dir),
+        StopTraining(early_stopping),
+    ]
