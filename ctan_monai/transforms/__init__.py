@@ -2,6 +2,8 @@
 
 from ctan_monai.transforms.activate import activate
 from ctan_monai.transforms.affine import RandAffineLabelsd, spatial_modes
+from ctan_monai.transforms.colour import RandColourJitterd
+from ctan_monai.transforms.hide import HideLabelsd
 from ctan_monai.transforms.labels import read_label
 from ctan_monai.transforms.load import LoadCased
 from ctan_monai.transforms.mirror import RandMirrorLabelsd, mirror_sample
@@ -9,8 +11,10 @@ from ctan_monai.transforms.postprocess import postprocess_for
 from ctan_monai.transforms.window import RandWindowChannelsd, WindowChannelsd
 
 __all__ = [
+    "HideLabelsd",
     "LoadCased",
     "RandAffineLabelsd",
+    "RandColourJitterd",
     "RandMirrorLabelsd",
     "RandWindowChannelsd",
     "WindowChannelsd",

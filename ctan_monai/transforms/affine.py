@@ -33,8 +33,8 @@ class RandAffineLabelsd(RandAffined):  # type: ignore[misc]  # MONAI has no type
     """Now and then turn, scale and shift a sample a little, image and labels alike.
 
     MONAI's ``RandAffined`` with the keys and interpolation modes of the tasks. What moves in from outside is 0, so
-    scale the image first such that 0 is air. A sample keeps its layout: masks uint8, labels plain tensors. A dose
-    is moved, its values stay. The affine of the image follows.
+    scale the image first such that 0 is air, or the mirror image of what is inside. A sample keeps its layout: masks
+    uint8, labels plain tensors. A dose is moved, its values stay. The affine of the image follows.
 
     Args:
         tasks: tasks of the sample.
@@ -43,9 +43,10 @@ class RandAffineLabelsd(RandAffined):  # type: ignore[misc]  # MONAI has no type
         zoom: largest change of size, as a share; each axis has its own.
         shift_voxels: largest shift along each axis.
         prob: how often to do anything.
+        outside: 'zeros', or 'reflection' for pictures that have no background.
 
     Raises:
-        ConfigError: a number of dimensions other than 2 or 3.
+        ConfigError: a number of dimensions other than 2 or 3, or an outside of another kind.
     """
 
     def __init__(
@@ -56,7 +57,10 @@ class RandAffineLabelsd(RandAffined):  # type: ignore[misc]  # MONAI has no type
         zoom: float = 0.1,
         shift_voxels: float = 6.0,
         prob: float = 0.5,
+        outside: str = "zeros",
     ) -> None:
+        if outside not in ("zeros", "reflection"):
+            raise ConfigError("RandAffineLabelsd.outside", f"found {outside!r}.", "Use zeros or reflection.")
         if spatial_dims not in (2, 3):
             raise ConfigError("RandAffineLabelsd.spatial_dims", f"found {spatial_dims!r}.", "Use 2 or 3.")
         self.modes = spatial_modes(tasks)
@@ -64,7 +68,7 @@ class RandAffineLabelsd(RandAffined):  # type: ignore[misc]  # MONAI has no type
         super().__init__(
             keys=list(self.modes),
             mode=list(self.modes.values()),
-            padding_mode="zeros",
+            padding_mode=outside,
             rotate_range=angle if spatial_dims == 2 else (0.0, 0.0, angle),
             scale_range=(zoom,) * spatial_dims,
             translate_range=(shift_voxels,) * spatial_dims,

@@ -125,3 +125,18 @@ def test_masks_are_interpolated_by_the_nearest_voxel_and_values_linearly():
 def test_dimensions_are_two_or_three():
     with pytest.raises(ConfigError, match="spatial_dims"):
         RandAffineLabelsd(TASKS, spatial_dims=4)
+
+
+def test_pictures_without_background_can_be_continued_by_their_mirror_image():
+    sample = {"image": MetaTensor(torch.ones(1, 40, 48)), "oar": torch.ones(2, 40, 48, dtype=torch.uint8)}
+    filled = {}
+    for outside in ("zeros", "reflection"):
+        move = RandAffineLabelsd(TASKS[:1], rotate_degrees=180, prob=1.0, outside=outside)
+        move.set_random_state(seed=1)
+        moved = move({**sample, "oar_present": torch.tensor([True, True])})
+        assert bool((torch.as_tensor(moved["image"])[0] > 0.5).eq(moved["oar"][0] > 0).float().mean() > 0.99)
+        filled[outside] = torch.as_tensor(moved["image"])
+    torch.testing.assert_close(filled["reflection"], torch.ones(1, 40, 48))
+    assert filled["zeros"].min() == 0
+    with pytest.raises(ConfigError, match="outside"):
+        RandAffineLabelsd(TASKS, outside="border")
