@@ -13,6 +13,7 @@ from ctan_monai.errors import DataError
 from ctan_monai.report.canvas import save_figure
 from ctan_monai.report.case_view import load_view
 from ctan_monai.report.dvh_plot import dvh_figure
+from ctan_monai.report.image_view import draw_picture, is_picture
 from ctan_monai.report.overlay import CT_WINDOW_HU, overlay_figure
 from ctan_monai.report.planes import PlaneRule
 from ctan_monai.report.view import CaseView
@@ -41,7 +42,7 @@ def draw_cases(
     targets: Sequence[str] = (),
     structures: Sequence[str] | None = None,
     planes: PlaneRule = "dose",
-    image: str = "ct",
+    image: str | Sequence[str] = "ct",
     window: Sequence[float] = CT_WINDOW_HU,
 ) -> list[CasePictures]:
     """Draw ``<predictions_dir>/<case>/overlay.png``, and ``dvh.png`` where there is a dose and a structure.
@@ -55,7 +56,7 @@ def draw_cases(
         targets: structures that are drawn in white, such as PTVs.
         structures: reference structures to show, None for all that a case has.
         planes: where to cut (`planes.choose_point`).
-        image: volume to show.
+        image: volume to show; for pictures, three channels that are shown as red, green and blue.
         window: grey values that are black and white.
 
     Raises:
@@ -69,7 +70,12 @@ def draw_cases(
     drawn = []
     for predicted in index.cases[:max_cases]:
         try:
-            view, caption = load_view(predicted, index.tasks, image, targets, structures)
+            if is_picture(predicted):
+                caption, figure = draw_picture(predicted, index.tasks, [image] if isinstance(image, str) else image)
+                file = save_figure(figure, folder / predicted.case / "overlay.png")
+                drawn.append(CasePictures(predicted.case, caption, (file,)))
+                continue
+            view, caption = load_view(predicted, index.tasks, str(image), targets, structures)
             drawn.append(_draw(folder, view, caption, planes, (float(window[0]), float(window[1]))))
         except DataError as error:
             logger.warning("No picture of %s: %s", predicted.case, error)

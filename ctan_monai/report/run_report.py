@@ -9,10 +9,12 @@ from typing import Any
 
 from ctan_monai.data.atomic import replacing
 from ctan_monai.engines.case_table import SUMMARY_FILE
+from ctan_monai.engines.confusion_table import CONFUSION_FILE
 from ctan_monai.engines.predictions_index import INDEX_FILE
 from ctan_monai.engines.processes import rank
 from ctan_monai.report.canvas import save_figure
 from ctan_monai.report.case_pictures import CasePictures, draw_cases
+from ctan_monai.report.confusion_plot import confusion_figure
 from ctan_monai.report.curves import curves_figure
 from ctan_monai.report.html import Section, Table, page
 from ctan_monai.report.run_files import RunHistory, read_history, read_json
@@ -78,10 +80,20 @@ def report_predictions(predictions_dir: str | Path, **pictures: Any) -> Path | N
     if isinstance(summary, Mapping):
         rows = [(name, _shown(value)) for name, value in summary.get("metrics", {}).items()]
         over = f"Over {summary.get('cases')} cases; unknown where no case has the label."
-        sections.insert(0, Section("All cases", [over], [Table(("figure", "value"), rows)]))
+        tables = [Table(("figure", "value"), rows)]
+        sections.insert(0, Section("All cases", [over], tables, [_confusion(path) for path in _confusions(folder)]))
     path = _write(folder / REPORT_FILE, f"Predictions in {folder.resolve().name}", sections)
     logger.info("Predictions are in %s; pictures and figures on one page: %s", folder, path)
     return path
+
+
+def _confusions(folder: Path) -> list[Path]:
+    return sorted(folder.glob(CONFUSION_FILE.format("*")))
+
+
+def _confusion(table: Path) -> tuple[Path, str]:
+    """Draw a confusion matrix beside its table."""
+    return save_figure(confusion_figure(table), table.with_suffix(".png")), f"confusion matrix of {table.stem}"
 
 
 def _write(path: Path, title: str, sections: Sequence[Section]) -> Path:
@@ -130,7 +142,7 @@ def _best(history: RunHistory) -> Section:
 
 
 def _case(case: CasePictures) -> Section:
-    words = {"overlay.png": "CT, contours and dose on three planes", "dvh.png": "dose-volume histograms"}
+    words = {"overlay.png": "image with contours, and dose where there is one", "dvh.png": "dose-volume histograms"}
     pictures = [(file, f"{case.case}: {words.get(file.name, file.name)}") for file in case.files]
     return Section(case.case, [case.caption] if case.caption else [], pictures=pictures)
 

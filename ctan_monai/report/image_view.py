@@ -1,0 +1,188 @@
+"""A picture with the outlines of reference and prediction, and the probability of each class beside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ctan_monai.data.cache import read_case_file, read_header
+from ctan_monai.data.cases import Case
+from ctan_monai.data.pictures import MASK_THRESHOLD
+from ctan_monai.engines.predictions_index import PredictedCase
+from ctan_monai.errors import DataError
+from ctan_monai.metrics.for_task import metrics_for
+from ctan_monai.report.canvas import new_figure
+from ctan_monai.report.palette import GRID, ON_WHITE, TEXT, colours_of
+from ctan_monai.report.panels import DASHED, SOLID, Style
+from ctan_monai.tasks import Classification, Segmentation, Task, present_key
+from ctan_monai.transforms.labels import read_label
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Array = NDArray[Any]
+_HEIGHT, _BARS = 4.6, 3.4  # inches: the picture's height, the width of a panel of probabilities
+_HEAD = 0.9
+
+
+def is_picture(predicted: PredictedCase) -> bool:
+    """Tell whether a predicted case has two axes.
+
+    Raises:
+        DataError: its file cannot be read.
+    """
+    return predicted.source is not None and len(read_header(predicted.source).shape) == 2
+
+
+def draw_picture(predicted: PredictedCase, tasks: Sequence[Task], channels: Sequence[str]) -> tuple[str, Figure]:
+    """Draw a predicted picture.
+
+    Args:
+        predicted: entry of the index.
+        tasks: the index's tasks.
+        channels: volumes to show: three as red, green and blue, or one as grey.
+
+    Returns:
+        A line of figures, and the picture.
+
+    Raises:
+        DataError: a file is missing or damaged, or the case has no such volumes.
+    """
+    if predicted.source is None:
+        raise DataError("cases.json", predicted.case, "the source of the case is not known.", "Predict again.")
+    case = read_case_file(predicted.source)
+    image = _shown(case, channels, predicted.source)
+    masks = {
+        label: _read_mask(path, case.case)
+        for task in tasks
+        if isinstance(task, Segmentation)
+        for label, path in predicted.files.get(task.name, {}).items()
+        if label in task.labels
+    }
+    answers = [task for task in tasks if isinstance(task, Classification) and task.name in predicted.answers]
+    caption = "; ".join(part for task in tasks for part in _agreement(task, case, masks, predicted.answers))
+    width = _HEIGHT * image.shape[1] / image.shape[0]
+    figure = new_figure(width + _BARS * len(answers), _HEIGHT + _HEAD)
+    panels = figure.subplots(1, 1 + len(answers), width_ratios=[width] + [_BARS] * len(answers), squeeze=False)[0]
+    _draw_outlines(panels[0], image, {label: case.masks[label] for label in masks if label in case.masks}, masks)
+    for panel, task in zip(panels[1:], answers, strict=True):
+        _draw_probabilities(panel, task, predicted.answers[task.name], _truth(task, case))
+    figure.suptitle(f"{case.case}\n{caption}", x=0.01, ha="left", fontsize=11, color=TEXT)
+    return caption, figure
+
+
+def _shown(case: Case, channels: Sequence[str], source: Path) -> Array:
+    missing = [name for name in channels if name not in case.volumes]
+    if missing or len(channels) not in (1, 3):
+        found = f"{list(channels)} cannot be shown; the case has the volumes {list(case.volumes)}."
+        raise DataError(source, case.case, found, "Name one volume, or three for red, green and blue.")
+    return np.stack([case.volumes[name] for name in channels], -1)
+
+
+def _read_mask(path: Path, case: str) -> Array:
+    """Read a predicted mask, PNG or NIfTI, on a grid of any size over the whole picture."""
+    if path.suffix == ".png":
+        from PIL import Image
+
+        try:
+            return np.array(Image.open(path).convert("L")) > MASK_THRESHOLD
+        except (OSError, SyntaxError, ValueError) as error:
+            raise DataError(path, case, f"it cannot be read ({error}).", "Predict again.") from error
+    import nibabel as nib
+    from nibabel.filebasedimages import ImageFileError
+
+    try:
+        return np.asarray(nib.load(path).dataobj) > 0
+    except (OSError, EOFError, ValueError, ImageFileError) as error:
+        raise DataError(path, case, f"it cannot be read as NIfTI ({error}).", "Predict again.") from error
+
+
+def _draw_outlines(panel: Axes, image: Array, reference: Mapping[str, Array], predicted: Mapping[str, Array]) -> None:
+    from matplotlib.lines import Line2D
+
+    extent = (0.0, float(image.shape[1]), float(image.shape[0]), 0.0)  # every grid covers the whole picture
+    shown = image[..., 0] if image.shape[2] == 1 else image  # the colour map is for one channel
+    panel.imshow(shown, cmap="gray", extent=extent, interpolation="bilinear")
+    colours = colours_of(list(predicted))
+    for masks, style in ((reference, SOLID), (predicted, DASHED)):
+        for label, mask in masks.items():
+            _outline(panel, mask, image.shape[:2], colours[label], style)
+    panel.set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[])
+    panel.spines[:].set_visible(False)
+    handles = [Line2D([], [], color=ON_WHITE.get(colour, colour), label=label) for label, colour in colours.items()]
+    if reference:
+        handles.append(Line2D([], [], color=TEXT, linestyle="-", label="reference"))
+    handles.append(Line2D([], [], color=TEXT, linestyle=DASHED, label="prediction"))
+    if predicted:
+        panel.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=4, frameon=False, fontsize=9)
+
+
+def _outline(panel: Axes, mask: Array, shape: Sequence[int], colour: str, style: Style) -> None:
+    from matplotlib.patheffects import withStroke
+
+    if not mask.any():
+        return
+    padded = np.pad(mask.astype(float), 1)  # a lesion that touches the border is closed there
+    rows, columns = ((np.arange(-1, n + 1) + 0.5) * side / n for n, side in zip(mask.shape, shape, strict=True))
+    lines = panel.contour(columns, rows, padded, levels=[0.5], colors=colour, linewidths=1.8, linestyles=[style])
+    lines.set_path_effects([withStroke(linewidth=3.2, foreground="black", alpha=0.6)])
+
+
+def _draw_probabilities(panel: Axes, task: Classification, answer: Mapping[str, float], truth: Sequence[str]) -> None:
+    names = list(answer)
+    colours = ["#0072B2" if name in truth else "#9A9A9A" for name in names]
+    panel.barh(names, [answer[name] for name in names], color=colours)
+    panel.invert_yaxis()
+    panel.set_xlim(0, 1)
+    panel.grid(axis="x", color=GRID, linewidth=0.8)
+    panel.set_axisbelow(True)
+    panel.spines[["top", "right"]].set_visible(False)
+    known = f"blue: reference ({', '.join(truth)})" if truth else "reference not known"
+    panel.set_title(f"{task.name}: probability\n{known}", fontsize=10, color=TEXT, loc="left")
+    panel.tick_params(labelsize=9)
+
+
+def _truth(task: Task, case: Case) -> list[str]:
+    """Name the classes that hold, none if that is not known."""
+    label, present = read_label(task, case, Path(case.case))
+    if not isinstance(task, Classification) or not bool(present):
+        return []
+    if task.exclusive:
+        return [task.classes[int(label)]]
+    return [name for name, holds in zip(task.classes, label.tolist(), strict=True) if holds]
+
+
+def _agreement(
+    task: Task, case: Case, masks: Mapping[str, Array], answers: Mapping[str, Mapping[str, float]]
+) -> list[str]:
+    """Say in a few words what was predicted, and how far that agrees with what is known."""
+    if isinstance(task, Classification) and task.name in answers:
+        name = max(answers[task.name], key=lambda each: answers[task.name][each])
+        truth = _truth(task, case)
+        known = f" (reference: {', '.join(truth) or 'none'})" if truth or task.name in case.values else ""
+        return [f"{task.name}: {name} {answers[task.name][name]:.0%}{known}"]
+    if not isinstance(task, Segmentation) or not set(task.labels) <= masks.keys():
+        return []
+    label, present = read_label(task, case, Path(case.case))
+    predicted = torch.from_numpy(np.stack([_on_grid(masks[name], case.shape) for name in task.labels]))  # (L, H, W)
+    (metric,) = metrics_for(task)
+    metric.update(case.case, {task.name: predicted}, {task.name: label, present_key(task): present}, case.spacing_mm)
+    dice = metric.rows()[0][f"{task.name}_dice"]
+    return [] if math.isnan(dice) else [f"{task.name}: Dice {dice:.2f}"]
+
+
+def _on_grid(mask: Array, shape: Sequence[int]) -> Array:
+    """Bring a mask to the network's grid: a pixel is inside if more than half of what it covers is."""
+    if mask.shape == tuple(shape):
+        return mask
+    from PIL import Image
+
+    shares = Image.fromarray(mask.astype(np.uint8) * 255).resize((shape[1], shape[0]), Image.Resampling.BOX)
+    return np.array(shares) > MASK_THRESHOLD

@@ -1,0 +1,112 @@
+"""Pictures of 2D cases, looked at pixel by pixel where that says something."""
+
+import dataclasses
+import io
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Engine
+from monai.data import DataLoader, Dataset
+from PIL import Image
+
+from ctan_monai.data.cache import write_case
+from ctan_monai.data.cases import Case
+from ctan_monai.data.pictures import picture_affine_ras
+from ctan_monai.engines.predictions_index import read_index
+from ctan_monai.engines.writer import WritePredictions
+from ctan_monai.errors import DataError
+from ctan_monai.report import draw_cases, report_predictions
+from ctan_monai.report.image_view import draw_picture, is_picture
+from ctan_monai.tasks import Classification, Segmentation
+from ctan_monai.transforms import LoadCased
+
+LESION = Segmentation("lesion", ["lesion"], overlapping=True)
+DIAGNOSIS = Classification("diagnosis", ["nv", "mel"])
+CHANNELS = ["red", "green", "blue"]
+SHAPE, FULL = (30, 40), (60, 80)
+
+
+def box(shape, share):
+    mask = np.zeros(shape, bool)
+    rows, columns = (round(side * share) for side in shape)
+    mask[rows : shape[0] - rows, columns : shape[1] - columns] = True
+    return mask
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Predictions of a picture with a reference and of one without, on blue skin."""
+    volumes = {name: np.full(SHAPE, 255 if name == "blue" else 0, np.uint8) for name in CHANNELS}
+    affine, meta = picture_affine_ras(FULL, SHAPE), {"full_shape": list(FULL)}
+    items = []
+    for name, masks, values in (("known", {"lesion": box(SHAPE, 0.2)}, {"diagnosis": 1}), ("bare", {}, {})):
+        write_case(tmp_path / f"{name}.case", Case(name, volumes, masks, affine, values, meta))
+        items.append({"case": name, "file": str(tmp_path / f"{name}.case")})
+    mask = torch.from_numpy(box(SHAPE, 0.3).astype(np.float32) * 8 - 4)[None, None]
+    answers = {"lesion": mask, "diagnosis": torch.tensor([[0.0, 2.0]])}
+    engine = Engine(lambda _, batch: {"image": batch["image"], "pred": answers})
+    WritePredictions([LESION, DIAGNOSIS], tmp_path / "out", formats=["png"]).attach(engine)
+    engine.run(DataLoader(Dataset(items, LoadCased([LESION, DIAGNOSIS], CHANNELS)), batch_size=1))
+    return tmp_path / "out"
+
+
+def pixels(figure):
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return np.array(Image.open(buffer).convert("RGB")).astype(int)
+
+
+def test_the_caption_says_what_was_found_and_how_far_it_agrees(folder):
+    index = read_index(folder)
+    bare, known = (draw_picture(case, index.tasks, CHANNELS)[0] for case in index.cases)
+    inner, outer = box(SHAPE, 0.3).sum(), box(SHAPE, 0.2).sum()
+    assert known == f"lesion: Dice {2 * inner / (inner + outer):.2f}; diagnosis: mel 88% (reference: mel)"
+    assert bare == "diagnosis: mel 88%"
+
+
+def test_the_picture_shows_the_colours_and_both_outlines_where_they_are(folder):
+    index = read_index(folder)
+    known = next(case for case in index.cases if case.case == "known")
+    _, figure = draw_picture(known, index.tasks, CHANNELS)
+    shown = pixels(figure)
+    blue = (shown[..., 2] > 200) & (shown[..., :2].max(-1) < 40)
+    rows, columns = (np.flatnonzero(blue.any(axis=axis)) for axis in (1, 0))
+    top, left, height, width = rows[0], columns[0], np.ptp(rows) + 1, np.ptp(columns) + 1
+    assert width / height == pytest.approx(4 / 3, rel=0.02)
+    band = blue[top + height // 2 - 20 : top + height // 2 + 20, left : left + width]  # longer than a gap of the dashes
+    lines = np.flatnonzero(~band.all(axis=0)) / width  # the four upright sides of both outlines
+    for place in (0.2, 0.3, 0.7, 0.8):
+        assert np.abs(lines - place).min() < 0.02
+    assert not ((lines > 0.4) & (lines < 0.6)).any()
+
+
+def test_pictures_and_page_are_made_for_all_that_can_be_read(folder):
+    drawn = draw_cases(folder, image=CHANNELS)
+    assert [case.case for case in drawn] == ["bare", "known"]
+    assert all(file.read_bytes().startswith(b"\x89PNG") for case in drawn for file in case.files)
+    (folder / "bare" / "lesion.png").write_bytes(b"damaged")
+    assert [case.case for case in draw_cases(folder, image=CHANNELS)] == ["known"]
+    page = report_predictions(folder, image=CHANNELS).read_text()
+    assert "reference: mel" in page
+
+
+def test_masks_as_nifti_are_drawn_too(tmp_path):
+    case = Case("a", {"grey": np.full(SHAPE, 90, np.uint8)}, {"lesion": box(SHAPE, 0.3)}, np.eye(4))
+    write_case(tmp_path / "a.case", case)
+    mask = torch.from_numpy(box(SHAPE, 0.3).astype(np.float32) * 8 - 4)[None, None]
+    engine = Engine(lambda _, batch: {"image": batch["image"], "pred": {"lesion": mask}})
+    WritePredictions([LESION], tmp_path / "out").attach(engine)
+    items = [{"case": "a", "file": str(tmp_path / "a.case")}]
+    engine.run(DataLoader(Dataset(items, LoadCased([LESION], ["grey"])), batch_size=1))
+    (drawn,) = draw_cases(tmp_path / "out", image="grey")
+    assert drawn.caption == "lesion: Dice 1.00"
+
+
+def test_what_cannot_be_shown_is_named(folder):
+    index = read_index(folder)
+    assert all(is_picture(case) for case in index.cases)
+    with pytest.raises(DataError, match=r"\['ct'\] cannot be shown.*red"):
+        draw_picture(index.cases[0], index.tasks, ["ct"])
+    with pytest.raises(DataError, match="source of the case is not known"):
+        draw_picture(dataclasses.replace(index.cases[0], source=None), index.tasks, CHANNELS)
