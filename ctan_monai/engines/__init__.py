@@ -37,10 +37,12 @@ _PUBLIC = {
     "load_best": "run_record",
     "load_checked": "torch_file",
     "predict_cases": "predict",
+    "read_data_record": "data_record",
     "run_setting": "run_settings",
     "save_atomic": "torch_file",
     "seed_run": "seeding",
     "trainable_parameters": "parameters",
+    "write_data_record": "data_record",
 }
 
 __all__ = list(_PUBLIC)
