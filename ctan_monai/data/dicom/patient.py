@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,11 +53,8 @@ def read_patient(
         DataError: something does not belong together, cannot be read or is not what it should be.
     """
     options = options or DicomOptions()
-    ct = read_ct_series([each.path for each in study.ct], options.repair)
+    ct, image = read_image([each.path for each in study.ct], case, options)
     notes = [*study.notes, *ct.notes]
-    image = Case(case, {"ct": ct.hu}, {}, ct.grid.affine_ras)
-    if options.pixel_mm is not None:
-        image = resample_in_plane(image, options.pixel_mm)
     grid = grid_from_ras(image.shape, image.affine_ras)
     structures = Structures({}, {}, (), ())
     if study.structure_set is not None:
@@ -79,10 +77,30 @@ def read_patient(
         **(meta or {}),
         "notes": notes,
     }
-    return _turned(dataclasses.replace(image, volumes=volumes, masks=masks, meta=facts), options.axcodes)
+    return turned(dataclasses.replace(image, volumes=volumes, masks=masks, meta=facts), options.axcodes)
 
 
-def _turned(case: Case, axcodes: str | None) -> Case:
+def read_image(files: Iterable[str | Path], case: str, options: DicomOptions) -> tuple[CtSeries, Case]:
+    """Read the CT of a case.
+
+    Args:
+        files: the images of the series.
+        case: id.
+        options: repair and pixel_mm are used.
+
+    Returns:
+        The CT as it was scanned; a case of nothing but the CT with the pixels that are asked for, not turned yet.
+
+    Raises:
+        DataError: a file cannot be read, or the images do not make a volume.
+    """
+    ct = read_ct_series(files, options.repair)
+    image = Case(case, {"ct": ct.hu}, {}, ct.grid.affine_ras)
+    return ct, image if options.pixel_mm is None else resample_in_plane(image, options.pixel_mm)
+
+
+def turned(case: Case, axcodes: str | None) -> Case:
+    """Return a case with its axes where they shall point; None leaves them."""
     import nibabel as nib
 
     if axcodes is None or "".join(nib.aff2axcodes(case.affine_ras)) == axcodes:

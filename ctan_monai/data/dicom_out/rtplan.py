@@ -21,20 +21,20 @@ class Prescription:
 
     Args:
         dose_gy: to the target, all fractions together.
-        fractions: how many.
+        fractions: how many; None if that is not known.
     """
 
     dose_gy: float = 60.0
-    fractions: int = 20
+    fractions: int | None = 20
 
     def __str__(self) -> str:
         """Say it as a physicist would."""
-        return f"{self.dose_gy:g} Gy in {self.fractions} fractions"
+        return f"{self.dose_gy:g} Gy" + (f" in {self.fractions} fractions" if self.fractions else "")
 
 
 def write_rtplan(
-    prescription: Prescription,
-    structure_set_uid: str,
+    prescription: Prescription | None,
+    structure_set_uid: str | None,
     reference: CtReference,
     path: str | Path,
     origin: Origin,
@@ -48,8 +48,8 @@ def write_rtplan(
     not approved, and says what made it.
 
     Args:
-        prescription: dose and fractions.
-        structure_set_uid: SOPInstanceUID of the RTSTRUCT.
+        prescription: dose and fractions; None states none, as for a network that learned from several.
+        structure_set_uid: SOPInstanceUID of the RTSTRUCT; None where there is none.
         reference: the CT.
         path: the file.
         origin: what made it.
@@ -67,8 +67,8 @@ def write_rtplan(
 
 
 def build_rtplan(
-    prescription: Prescription,
-    structure_set_uid: str,
+    prescription: Prescription | None,
+    structure_set_uid: str | None,
     reference: CtReference,
     origin: Origin,
     *,
@@ -82,25 +82,29 @@ def build_rtplan(
     place(made, reference)
     made.RTPlanLabel = shortened(origin.label, LABEL)
     made.RTPlanName = shortened(origin.statement, LONG)
-    made.RTPlanDescription = f"{origin.text} {prescription}. No beams: a prescription to refer to."
+    stated = f"{prescription}. No beams: a prescription" if prescription else "No beams: a plan"
+    made.RTPlanDescription = f"{origin.text} {stated} to refer to."
     made.RTPlanDate, made.RTPlanTime = made.InstanceCreationDate, made.InstanceCreationTime
     made.PlanIntent = "RESEARCH"
-    made.RTPlanGeometry = "PATIENT"
+    made.RTPlanGeometry = "PATIENT" if structure_set_uid else "TREATMENT_DEVICE"
     made.ApprovalStatus = "UNAPPROVED"
 
-    target = Dataset()
-    target.DoseReferenceNumber, target.DoseReferenceUID = 1, uid_source()
-    target.DoseReferenceStructureType, target.DoseReferenceType = "SITE", "TARGET"
-    target.DoseReferenceDescription = "PTV"
-    target.TargetPrescriptionDose = decimal(prescription.dose_gy)
-    made.DoseReferenceSequence = [target]
+    if prescription:
+        target = Dataset()
+        target.DoseReferenceNumber, target.DoseReferenceUID = 1, uid_source()
+        target.DoseReferenceStructureType, target.DoseReferenceType = "SITE", "TARGET"
+        target.DoseReferenceDescription = "PTV"
+        target.TargetPrescriptionDose = decimal(prescription.dose_gy)
+        made.DoseReferenceSequence = [target]
 
     group = Dataset()
-    group.FractionGroupNumber, group.NumberOfFractionsPlanned = 1, prescription.fractions
+    group.FractionGroupNumber = 1
+    group.NumberOfFractionsPlanned = prescription.fractions if prescription else None
     group.NumberOfBeams = group.NumberOfBrachyApplicationSetups = 0
     made.FractionGroupSequence = [group]
 
-    structures = Dataset()
-    structures.ReferencedSOPClassUID, structures.ReferencedSOPInstanceUID = RT_STRUCTURE_SET, structure_set_uid
-    made.ReferencedStructureSetSequence = [structures]
+    if structure_set_uid:
+        structures = Dataset()
+        structures.ReferencedSOPClassUID, structures.ReferencedSOPInstanceUID = RT_STRUCTURE_SET, structure_set_uid
+        made.ReferencedStructureSetSequence = [structures]
     return made

@@ -133,5 +133,5 @@ def _check(prescription: Prescription, dose_mm: float, without: Sequence[str]) -
         raise ConfigError("without", f"{unknown or list(without)}.", f"Leave out some of {STRUCTURES}, not all.")
     if not 1 <= dose_mm <= 8:
         raise ConfigError("dose_mm", f"{dose_mm} mm.", "Use 1 to 8 mm.")
-    if not 0 < prescription.dose_gy <= 200 or prescription.fractions < 1:
+    if not 0 < prescription.dose_gy <= 200 or (prescription.fractions or 0) < 1:
         raise ConfigError("prescription", f"{prescription}.", "Give Gy and fractions that exist.")

@@ -22,3 +22,22 @@ def test_it_holds_the_prescription_and_cannot_be_delivered(reference, origin, fi
 def test_dciodvfy_finds_no_error(reference, origin, fixed, tmp_path):
     path, _ = write_rtplan(Prescription(), "1.2.3", reference, tmp_path / "p.dcm", origin, **fixed)
     assert errors_of(path) == []
+
+
+def test_what_is_not_known_is_not_made_up(reference, origin, fixed, tmp_path):
+    path, _ = write_rtplan(None, None, reference, tmp_path / "p.dcm", origin, **fixed)
+    made = pydicom.dcmread(path)
+    assert "DoseReferenceSequence" not in made
+    assert made.FractionGroupSequence[0].NumberOfFractionsPlanned is None
+    assert "ReferencedStructureSetSequence" not in made
+    assert made.RTPlanGeometry == "TREATMENT_DEVICE"  # the standard's word for: there is no structure set
+    assert errors_of(path) == []
+
+
+def test_a_prescription_without_fractions_states_the_dose_alone(reference, origin, fixed, tmp_path):
+    path, _ = write_rtplan(Prescription(74, None), "1.2.3", reference, tmp_path / "p.dcm", origin, **fixed)
+    made = pydicom.dcmread(path)
+    assert float(made.DoseReferenceSequence[0].TargetPrescriptionDose) == 74
+    assert made.FractionGroupSequence[0].NumberOfFractionsPlanned is None
+    assert "74 Gy. No beams" in made.RTPlanDescription
+    assert errors_of(path) == []
