@@ -65,6 +65,14 @@ class CaseCache:
         self._reader = reader
         self._version = f"{getattr(reader, '__qualname__', type(reader).__qualname__)} {reader_version}"
 
+    def name_of(self, source: Path) -> str:
+        """Return the id of a source's case: its name without ending.
+
+        Raises:
+            DataError: that cannot be an id.
+        """
+        return check_case_id(_stem(source))
+
     def path_of(self, source: str | Path) -> Path:
         """Return where the case of a source is, or will be, cached.
 
@@ -72,7 +80,7 @@ class CaseCache:
             DataError: the source's name cannot be a case id.
         """
         source = Path(source)
-        name = check_case_id(_stem(source))
+        name = self.name_of(source)
         place = hashlib.blake2b(os.fsencode(source.resolve()), digest_size=4).hexdigest()
         return self.cache_dir / f"{name}.{place}{CASE_SUFFIX}"
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ctan_monai.data.cache import CaseCache
 from ctan_monai.data.cases import Case, check_case_id
@@ -19,9 +21,16 @@ _logger = logging.getLogger(__name__)
 _VERSION = "picture-1"  # raise it when the same file gives another case
 _SHOWN = 4  # synthetic pictures that stand for a user's
 _STRETCH = 1.1  # how much a picture may be stretched before the log says so
+_SMALLEST = 32  # rows and columns; in less there is nothing to outline
+_LONGEST_NAME = 64
 
 
-def picture_inference_list(source: str | Path | None, cache_dir: str | Path, image_size: Sequence[int]) -> list[Item]:
+def picture_inference_list(
+    source: str | Path | None,
+    cache_dir: str | Path,
+    image_size: Sequence[int],
+    on_error: Literal["raise", "skip"] = "raise",
+) -> list[Item]:
     """List pictures for inference, reading them into the cache.
 
     Args:
@@ -29,27 +38,48 @@ def picture_inference_list(source: str | Path | None, cache_dir: str | Path, ima
             for a few synthetic pictures.
         cache_dir: folder for the cached cases.
         image_size: rows and columns that the network was trained with; pictures are stretched to them.
+        on_error: 'skip' leaves out pictures that cannot be read, and the log lists them; 'raise' stops.
 
     Returns:
-        Items ``{"case", "file"}``; a case is called like its file.
+        Items ``{"case", "file"}``; a case is called as `picture_name` says.
 
     Raises:
-        DataError: there is no picture, two have one name, or one cannot be read.
-        ConfigError: the size is none.
+        DataError: there is no picture, two have one name, or one (with 'skip': each) cannot be read.
+        ConfigError: the size is none, or ``on_error`` is neither.
     """
     size = check_image_size(image_size)
     if source is None or str(source) == "":
         found = list(find_ham10000(synthetic_pictures(cache_dir)).pictures.values())[:_SHOWN]
     else:
         found = _pictures_in(Path(str(source)))
-    names = [check_case_id(path.stem) for path in found]
-    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    names = {path: picture_name(path) for path in found}
+    twice = sorted(name for name, number in Counter(names.values()).items() if number > 1)
     if twice:
-        reason = f"several pictures are called {', '.join(twice[:5])}, with different endings."
+        reason = f"several pictures are called {', '.join(twice[:5])}, with different endings or signs."
         raise DataError(str(source), twice[0], reason, "Rename one of each.")
-    folder = Path(cache_dir) / "pictures" / f"{size[0]}x{size[1]}"
-    files = CaseCache(folder, PictureReader(size), _VERSION).prepare(found)
-    return [{"case": name, "file": str(files[path])} for name, path in zip(names, found, strict=True)]
+    for path, name in names.items():
+        if name != path.stem:
+            _logger.warning("%s is called %s in the results", path, name)
+    files = PictureFileCache(Path(cache_dir) / "pictures" / f"{size[0]}x{size[1]}", PictureReader(size), _VERSION)
+    cached = files.prepare(found, on_error=on_error, skip_share=1.0)
+    return [{"case": names[path], "file": str(file)} for path, file in cached.items()]
+
+
+def picture_name(path: str | Path) -> str:
+    """Return what the case of a picture is called: its file's name without the ending, made fit for file names.
+
+    >>> picture_name("lesion (1) left.jpg")
+    'lesion__1__left'
+    """
+    return check_case_id(re.sub(r"[^A-Za-z0-9._-]", "_", Path(path).stem)[:_LONGEST_NAME])
+
+
+class PictureFileCache(CaseCache):
+    """A cache of pictures whose files may have any name."""
+
+    def name_of(self, source: Path) -> str:
+        """Return the id of a picture's case."""
+        return picture_name(source)
 
 
 class PictureReader:
@@ -66,10 +96,13 @@ class PictureReader:
         """Read one picture.
 
         Raises:
-            DataError: it cannot be read.
+            DataError: it cannot be read, or has less than 32 rows or columns.
         """
-        case = check_case_id(path.stem)
+        case = picture_name(path)
         picture = read_picture(path, case, self.size)
+        if min(picture.full_shape) < _SMALLEST:
+            reason = f"it has {picture.full_shape[0]} rows and {picture.full_shape[1]} columns, expected {_SMALLEST}"
+            raise DataError(path, case, f"{reason} of each at least.", "Give the picture itself, not an icon of it.")
         stretch = picture.full_shape[0] * self.size[1] / (picture.full_shape[1] * self.size[0])
         if max(stretch, 1 / stretch) > _STRETCH:
             found = f"{picture.full_shape[1]} x {picture.full_shape[0]} pixels"

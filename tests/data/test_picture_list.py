@@ -57,6 +57,38 @@ def test_a_folder_without_pictures_and_a_picture_that_is_none_are_named(folder, 
         picture_inference_list(folder, tmp_path / "cache", [48, 64])
 
 
+def test_names_that_cannot_be_folders_are_changed_aloud(tmp_path, caplog):
+    Image.new("RGB", (80, 60)).save(tmp_path / "benign (1).png")
+    Image.new("RGB", (80, 60)).save(tmp_path / f"{'ü' * 70}.jpg")
+    with caplog.at_level(logging.WARNING):
+        items = picture_inference_list(tmp_path, tmp_path / "cache", [48, 64])
+    assert [item["case"] for item in items] == ["benign__1_", "_" * 64]
+    assert read_case_file(items[0]["file"]).case == "benign__1_"
+    assert "benign (1).png is called benign__1_ in the results" in caplog.text
+    Image.new("RGB", (80, 60)).save(tmp_path / "benign [1].png")
+    with pytest.raises(DataError, match="several pictures are called benign__1_"):
+        picture_inference_list(tmp_path, tmp_path / "cache", [48, 64])
+
+
+def test_an_icon_is_no_picture(folder, tmp_path):
+    Image.new("RGB", (1, 1)).save(folder / "dot.png")
+    with pytest.raises(DataError, match=r"dot.png \(case dot\): it has 1 rows and 1 columns, expected 32"):
+        picture_inference_list(folder, tmp_path / "cache", [48, 64])
+
+
+def test_unreadable_pictures_can_be_left_out_but_not_all_of_them(folder, tmp_path, caplog):
+    for name in ("d.jpg", "e.png", "f.png", "g.png"):
+        (folder / name).write_text("<html>404</html>")
+    with caplog.at_level(logging.WARNING):
+        items = picture_inference_list(folder, tmp_path / "cache", [48, 64], on_error="skip")
+    assert [item["case"] for item in items] == ["a", "b", "c"]
+    assert "4 of 7 cases cannot be used" in caplog.text
+    for name in ("a.png", "b.JPG", "c.jpeg"):
+        (folder / name).unlink()
+    with pytest.raises(DataError, match="4 of 4 cases"):
+        picture_inference_list(folder, tmp_path / "cache", [48, 64], on_error="skip")
+
+
 def test_without_an_input_synthetic_pictures_are_used_and_called_so(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         items = picture_inference_list(None, tmp_path, [48, 64])
