@@ -68,10 +68,12 @@ def draw_picture(predicted: PredictedCase, tasks: Sequence[Task], channels: Sequ
     }
     answers = [task for task in tasks if isinstance(task, Classification) and task.name in predicted.answers]
     caption = "; ".join(part for task in tasks for part in _agreement(task, case, masks, predicted.answers))
-    width = _HEIGHT * image.shape[1] / image.shape[0]
+    sides = (image.shape[0] * case.spacing_mm[0], image.shape[1] * case.spacing_mm[1])  # as the file has it
+    width = _HEIGHT * sides[1] / sides[0]
     figure = new_figure(width + _BARS * len(answers), _HEIGHT + _HEAD)
     panels = figure.subplots(1, 1 + len(answers), width_ratios=[width] + [_BARS] * len(answers), squeeze=False)[0]
-    _draw_outlines(panels[0], image, {label: case.masks[label] for label in masks if label in case.masks}, masks)
+    reference = {label: case.masks[label] for label in masks if label in case.masks}
+    _draw_outlines(panels[0], image, sides, reference, masks)
     for panel, task in zip(panels[1:], answers, strict=True):
         _draw_probabilities(panel, task, predicted.answers[task.name], _truth(task, case))
     figure.suptitle(f"{case.case}\n{caption}", x=0.01, ha="left", fontsize=11, color=TEXT)
@@ -104,16 +106,22 @@ def _read_mask(path: Path, case: str) -> Array:
         raise DataError(path, case, f"it cannot be read as NIfTI ({error}).", "Predict again.") from error
 
 
-def _draw_outlines(panel: Axes, image: Array, reference: Mapping[str, Array], predicted: Mapping[str, Array]) -> None:
+def _draw_outlines(
+    panel: Axes,
+    image: Array,
+    sides: Sequence[float],
+    reference: Mapping[str, Array],
+    predicted: Mapping[str, Array],
+) -> None:
     from matplotlib.lines import Line2D
 
-    extent = (0.0, float(image.shape[1]), float(image.shape[0]), 0.0)  # every grid covers the whole picture
+    extent = (0.0, sides[1], sides[0], 0.0)  # every grid covers the whole picture
     shown = image[..., 0] if image.shape[2] == 1 else image  # the colour map is for one channel
     panel.imshow(shown, cmap="gray", extent=extent, interpolation="bilinear")
     colours = colours_of(list(predicted))
     for masks, style in ((reference, SOLID), (predicted, DASHED)):
         for label, mask in masks.items():
-            _outline(panel, mask, image.shape[:2], colours[label], style)
+            _outline(panel, mask, sides, colours[label], style)
     panel.set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[])
     panel.spines[:].set_visible(False)
     handles = [Line2D([], [], color=ON_WHITE.get(colour, colour), label=label) for label, colour in colours.items()]
@@ -124,13 +132,13 @@ def _draw_outlines(panel: Axes, image: Array, reference: Mapping[str, Array], pr
         panel.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=4, frameon=False, fontsize=9)
 
 
-def _outline(panel: Axes, mask: Array, shape: Sequence[int], colour: str, style: Style) -> None:
+def _outline(panel: Axes, mask: Array, sides: Sequence[float], colour: str, style: Style) -> None:
     from matplotlib.patheffects import withStroke
 
     if not mask.any():
         return
     padded = np.pad(mask.astype(float), 1)  # a lesion that touches the border is closed there
-    rows, columns = ((np.arange(-1, n + 1) + 0.5) * side / n for n, side in zip(mask.shape, shape, strict=True))
+    rows, columns = ((np.arange(-1, n + 1) + 0.5) * side / n for n, side in zip(mask.shape, sides, strict=True))
     lines = panel.contour(columns, rows, padded, levels=[0.5], colors=colour, linewidths=1.8, linestyles=[style])
     lines.set_path_effects([withStroke(linewidth=3.2, foreground="black", alpha=0.6)])
 
@@ -175,7 +183,10 @@ def _agreement(
     (metric,) = metrics_for(task)
     metric.update(case.case, {task.name: predicted}, {task.name: label, present_key(task): present}, case.spacing_mm)
     dice = metric.rows()[0][f"{task.name}_dice"]
-    return [] if math.isnan(dice) else [f"{task.name}: Dice {dice:.2f}"]
+    if not math.isnan(dice):
+        return [f"{task.name}: Dice {dice:.2f}"]
+    found = {name: float(mask.mean()) for name, mask in masks.items() if name in task.labels and mask.any()}
+    return [f"{name}: {share:.0%} of the picture" for name, share in found.items()] or [f"{task.name}: none found"]
 
 
 def _on_grid(mask: Array, shape: Sequence[int]) -> Array:

@@ -13,7 +13,7 @@ from PIL import Image
 from ctan_monai.data.cache import write_case
 from ctan_monai.data.cases import Case
 from ctan_monai.data.pictures import picture_affine_ras
-from ctan_monai.engines.predictions_index import read_index
+from ctan_monai.engines.predictions_index import PredictedCase, read_index
 from ctan_monai.engines.writer import WritePredictions
 from ctan_monai.errors import DataError
 from ctan_monai.report import draw_cases, report_predictions
@@ -62,7 +62,21 @@ def test_the_caption_says_what_was_found_and_how_far_it_agrees(folder):
     bare, known = (draw_picture(case, index.tasks, CHANNELS)[0] for case in index.cases)
     inner, outer = box(SHAPE, 0.3).sum(), box(SHAPE, 0.2).sum()
     assert known == f"lesion: Dice {2 * inner / (inner + outer):.2f}; diagnosis: mel 88% (reference: mel)"
-    assert bare == "diagnosis: mel 88%"
+    assert bare == f"lesion: {box(FULL, 0.3).mean():.0%} of the picture; diagnosis: mel 88%"
+
+
+def test_a_picture_has_the_shape_of_its_file_and_says_where_nothing_was_found(folder):
+    case = Case(
+        "tall", {name: np.zeros(SHAPE, np.uint8) for name in CHANNELS}, {}, picture_affine_ras((160, 80), SHAPE)
+    )
+    write_case(folder / "tall.case", case)
+    Image.new("L", (80, 160)).save(folder / "tall.png")
+    predicted = PredictedCase("tall", folder / "tall.case", {"lesion": {"lesion": folder / "tall.png"}}, {})
+    caption, figure = draw_picture(predicted, [LESION], CHANNELS)
+    assert caption == "lesion: none found"
+    black = pixels(figure).max(-1) < 10
+    rows, columns = (np.count_nonzero(black.mean(axis=axis) > 0.3) for axis in (1, 0))
+    assert rows / columns == pytest.approx(2, rel=0.03)
 
 
 def test_the_picture_shows_the_colours_and_both_outlines_where_they_are(folder):
