@@ -43,6 +43,7 @@ _PUBLIC = {
     "seed_run": "seeding",
     "trainable_parameters": "parameters",
     "write_data_record": "data_record",
+    "write_datalist": "datalist_file",
 }
 
 __all__ = list(_PUBLIC)
