@@ -13,6 +13,7 @@ from monai.engines.utils import IterationEvents
 from monai.inferers import Inferer
 from torch import Tensor, nn
 
+from ctan_monai.engines.bf16_guard import refusing_wrong_gradients
 from ctan_monai.engines.clipping import GradientGroup, clip_gradients, gradient_groups
 from ctan_monai.engines.finite import fetch_finite
 from ctan_monai.engines.inferer import MultiTaskInferer
@@ -121,7 +122,7 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
         """Train until ``max_epochs``; a run that is there already does nothing.
 
         Raises:
-            ConfigError: the loader is empty.
+            ConfigError: the loader is empty, or images are too small for bfloat16 on the CPU.
             NonFiniteError: a loss or gradient is not finite.
         """
         if self.state.epoch_length == 0:
@@ -132,7 +133,8 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
             logger.info("nothing to train: %d of %d epochs are done", self.state.epoch, self.state.max_epochs)
             return
         try:
-            Workflow.run(self)  # not Trainer.run, which would replace the restored gradient scaler
+            with refusing_wrong_gradients(self.network, self.precision):
+                Workflow.run(self)  # not Trainer.run, which would replace the restored gradient scaler
         finally:
             for handler in self._handlers:
                 if callable(close := getattr(handler, "close", None)):
