@@ -19,7 +19,7 @@ _logger = logging.getLogger(__name__)
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 _VOXELS_MAX = 2**30  # 512 x 512 x 4096; more is a damaged header, and would ask for gigabytes
 _HU = np.iinfo(np.int16)
-_CONVERT = "Convert the CT again, for example with dcm2niix."
+_CONVERT = "Convert the image again, for example with dcm2niix."
 
 
 def read_nifti_case(path: str | Path) -> Case:
@@ -37,7 +37,7 @@ def read_nifti_case(path: str | Path) -> Case:
     """
     path = Path(path)
     case = check_case_id(_stem(path))
-    stored, affine_ras = _load(path, case)
+    stored, affine_ras = load_nifti(path, case)
     if stored.dtype.kind not in "iuf":
         raise DataError(path, case, f"it holds {stored.dtype}, expected numbers in HU.", _CONVERT)
     if not np.isfinite(stored).all():
@@ -85,16 +85,32 @@ def _stem(path: Path) -> str:
     raise DataError(path, None, f"the name does not end with one of {NIFTI_SUFFIXES}.", "Give a NIfTI file.")
 
 
-def _load(path: Path, case: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
-    """Return the values, scaled as the header says, and the affine."""
+def load_nifti(
+    path: str | Path, case: str | None, channels: int = 1
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
+    """Read a volume of any kind.
+
+    Args:
+        path: a ``.nii`` or ``.nii.gz`` file.
+        case: id, for the message.
+        channels: more than 1 accepts a fourth axis of that many channels too.
+
+    Returns:
+        (*S) or (*S, channels) values, scaled as the header says, and the affine (4, 4) in RAS mm.
+
+    Raises:
+        DataError: the file is missing or damaged, or has other axes or too many voxels.
+    """
     import nibabel as nib
     from nibabel.filebasedimages import ImageFileError
 
+    path = Path(path)
     try:
         image = nib.load(path)
-        if len(image.shape) != 3 or not 0 < np.prod(image.shape, dtype=np.float64) <= _VOXELS_MAX:
+        axes_fit = len(image.shape) == 3 or (channels > 1 and image.shape[3:] == (channels,))
+        if not axes_fit or not 0 < np.prod(image.shape, dtype=np.float64) <= _VOXELS_MAX:
             found = f"its shape is {image.shape}, expected three axes and at most {_VOXELS_MAX} voxels."
-            raise DataError(path, case, found, "Give one CT volume.")
+            raise DataError(path, case, found, "Give one volume.")
         units = image.header.get_xyzt_units()[0]
         if units not in ("mm", "unknown"):
             raise DataError(path, case, f"its unit of length is {units}, expected mm.", _CONVERT)

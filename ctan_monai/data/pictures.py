@@ -65,8 +65,8 @@ def read_picture(path: str | Path, case: str, size: tuple[int, int] | None = Non
     from PIL.Image import Resampling
 
     path = Path(path)
-    content = _content(path, case)
-    image = _decode(content, path, case)
+    content = picture_bytes(path, case)
+    image = decode_picture(content, path, case)
     if image.mode not in _READABLE_MODES:
         reason = f"its pixels are of the kind {image.mode}, expected 8 bits per channel."
         raise DataError(path, case, reason, "Convert it to an RGB picture.")
@@ -116,7 +116,7 @@ def read_picture_mask(
     from PIL.Image import Resampling
 
     path = Path(path)
-    grey = np.array(_decode(_content(path, case), path, case).convert("L"))  # a palette becomes what it shows
+    grey = np.array(decode_picture(picture_bytes(path, case), path, case).convert("L"))  # palettes too
     if grey.shape != full_shape:
         reason = f"it has {grey.shape[0]} rows and {grey.shape[1]} columns, its picture {full_shape[0]} and "
         raise DataError(path, case, f"{reason}{full_shape[1]}.", "Give the mask of this picture.")
@@ -172,14 +172,24 @@ def picture_affine_ras(full_shape: tuple[int, int], shape: tuple[int, int]) -> n
     return np.array([[0, -x, 0, -(x - 1) / 2], [-y, 0, 0, -(y - 1) / 2], [0, 0, 1, 0], [0, 0, 0, 1]], np.float64)
 
 
-def _content(path: Path, case: str) -> bytes:
+def picture_bytes(path: Path, case: str) -> bytes:
+    """Return the content of a picture's file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     try:
         return path.read_bytes()
     except OSError as error:
         raise DataError(path, case, f"it cannot be read ({error.strerror}).", _AGAIN) from error
 
 
-def _decode(content: bytes, path: Path, case: str) -> Image:
+def decode_picture(content: bytes, path: Path, case: str) -> Image:
+    """Return the picture that a file's content holds, of any kind of pixels.
+
+    Raises:
+        DataError: it is no whole JPEG or PNG.
+    """
     from PIL import Image
 
     try:
