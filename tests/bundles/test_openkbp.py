@@ -2,16 +2,14 @@
 
 import csv
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from bundle_kit import check_run, command, start
 
 from ctan_monai.data.cache import read_case_file
 from ctan_monai.data.openkbp_write import read_sparse
@@ -36,24 +34,6 @@ def test_the_bundle_is_found_from_the_root_and_from_its_own_folder(workflow, mon
     finder = {"_target_": "ctan_monai.data.locate.find_bundle_root", "name": "openkbp"}  # as the config has it
     found = workflow("openkbp", "train.yaml", bundle_root=finder)
     assert Path(found.parser.get_parsed_content("bundle_root")).samefile(BUNDLE)
-
-
-def start(made):
-    """Run a workflow from its beginning."""
-    made.initialize()
-    made.run()
-
-
-def command(*arguments, cwd):
-    """Run `python -m monai.bundle run`, as a user does."""
-    return subprocess.run(
-        [sys.executable, "-m", "monai.bundle", "run", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
 
 
 def test_elsewhere_the_command_asks_for_the_bundle_root_in_one_sentence(tmp_path):
@@ -97,7 +77,8 @@ def test_training_evaluation_and_inference_leave_what_they_promise(run, tmp_path
     folder = tmp_path / "run"
     knobs = {**SMALL, "method": method, "datalist": str(two_patients), "output_dir": str(folder)}
     run("openkbp", "train.yaml", run_id="training", **knobs)
-    check_training(folder, method)
+    figures, drawn = ("dose_mae_volume", "oar_dice"), [f"predictions/pt_226/{name}.png" for name in ("overlay", "dvh")]
+    check_run(folder, method, ("oar", "dose"), figures, drawn)
     evaluated = run("openkbp", "train.yaml", "evaluate.yaml", run_id="evaluating", **knobs)
     assert evaluated.check_properties() == []
     check_evaluation(folder / "evaluation")
@@ -113,21 +94,6 @@ def test_training_evaluation_and_inference_leave_what_they_promise(run, tmp_path
     )
     assert inferred.check_properties() == []
     check_geometry(folder / "inference")
-
-
-def check_training(folder, method):
-    """See that a run's folder is complete."""
-    metrics = json.loads((folder / "metrics.json").read_text())
-    assert len(metrics["epochs"]) == 1
-    assert set(metrics["epochs"][0]["train"]) == {"oar", "dose", "loss"}
-    assert {"dose_mae_volume", "oar_dice", "selection"} <= set(metrics["epochs"][0]["validation"])
-    assert set(metrics["best"]) == ({"oar", "dose"} if method == "stl" else {"all"})
-    assert json.loads((folder / "run.json").read_text())["method"] == method
-    for name in ("last.pt", "model.pt", "settings.json", "versions.json", "log.txt", "report.html"):
-        assert (folder / name).stat().st_size > 0
-    for name in ("pictures/curves.png", "predictions/pt_226/overlay.png", "predictions/pt_226/dvh.png"):
-        assert (folder / name).read_bytes().startswith(b"\x89PNG")
-    assert (folder / "configs" / "train.yaml").is_file() or not any((folder / "configs").iterdir())
 
 
 def check_evaluation(folder):

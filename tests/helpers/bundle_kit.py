@@ -1,0 +1,47 @@
+"""What the tests of every bundle do: start a workflow, run a command as a user does, look through a run's folder."""
+
+import json
+import os
+import subprocess
+import sys
+
+
+def start(made):
+    """Run a workflow from its beginning."""
+    made.initialize()
+    made.run()
+
+
+def command(*arguments, cwd):
+    """Run `python -m monai.bundle run`, as a user does."""
+    return subprocess.run(
+        [sys.executable, "-m", "monai.bundle", "run", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def check_run(folder, method, tasks, figures, pictures):
+    """See that the folder of a run of one epoch is complete.
+
+    Args:
+        folder: of the run.
+        method: that was trained.
+        tasks: names.
+        figures: some that validation must have measured.
+        pictures: files in the folder that must be PNG.
+    """
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert len(metrics["epochs"]) == 1
+    assert set(metrics["epochs"][0]["train"]) == {*tasks, "loss"}
+    assert {*figures, "selection"} <= set(metrics["epochs"][0]["validation"])
+    assert set(metrics["best"]) == (set(tasks) if method == "stl" else {"all"})
+    assert json.loads((folder / "run.json").read_text())["method"] == method
+    for name in ("last.pt", "model.pt", "settings.json", "versions.json", "log.txt", "report.html"):
+        assert (folder / name).stat().st_size > 0
+    for name in ("pictures/curves.png", *pictures):
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+    assert (folder / "configs" / "train.yaml").is_file() or not any((folder / "configs").iterdir())
