@@ -3,6 +3,7 @@
 from ctan_monai.transforms.activate import activate
 from ctan_monai.transforms.affine import RandAffineLabelsd, spatial_modes
 from ctan_monai.transforms.colour import RandColourJitterd
+from ctan_monai.transforms.crop import CropOrPadLabelsd
 from ctan_monai.transforms.hide import HideLabelsd
 from ctan_monai.transforms.labels import read_label
 from ctan_monai.transforms.load import LoadCased
@@ -11,6 +12,7 @@ from ctan_monai.transforms.postprocess import postprocess_for
 from ctan_monai.transforms.window import RandWindowChannelsd, WindowChannelsd
 
 __all__ = [
+    "CropOrPadLabelsd",
     "HideLabelsd",
     "LoadCased",
     "RandAffineLabelsd",

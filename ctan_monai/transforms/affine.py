@@ -6,12 +6,11 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import torch
-from monai.data import MetaTensor
 from monai.transforms import RandAffined
 
 from ctan_monai.errors import ConfigError
 from ctan_monai.tasks import Segmentation, Task, check_tasks, region_key
+from ctan_monai.transforms.layout import with_layout_of
 
 
 def spatial_modes(tasks: Iterable[Task]) -> dict[str, str]:
@@ -78,10 +77,4 @@ class RandAffineLabelsd(RandAffined):  # type: ignore[misc]  # MONAI has no type
 
     def __call__(self, sample: Mapping[str, Any], lazy: bool | None = None) -> dict[str, Any]:
         """Return the sample, or a moved copy of it."""
-        moved = dict(super().__call__(sample, lazy=lazy))
-        for key in self.modes.keys() & sample.keys():
-            if isinstance(moved[key], MetaTensor):
-                moved[key].applied_operations = []  # nobody inverts this, and collating it costs time
-            if not isinstance(sample[key], MetaTensor):
-                moved[key] = torch.as_tensor(moved[key].as_tensor(), dtype=sample[key].dtype)
-        return moved
+        return with_layout_of(sample, super().__call__(sample, lazy=lazy), self.modes)
