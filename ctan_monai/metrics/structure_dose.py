@@ -1,0 +1,134 @@
+"""How far a predicted dose is off in each structure: voxel by voxel, and in the figures of its DVH."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctan_monai.errors import ConfigError
+from ctan_monai.metrics.base import NAN, CaseMetric, Record, known_mean
+from ctan_monai.metrics.checks import check_finite, check_same_shape
+from ctan_monai.metrics.dvh import Doses, cc_at_dose, dose_at_cc, dose_at_percent, percent_at_dose
+from ctan_monai.tasks import Regression, Segmentation, present_key, region_key
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_FIGURE = re.compile(r"(?P<kind>[DV])(?P<at>\d+(\.\d+)?)(?P<unit>%|cc|Gy%|Gycc)")
+_OF_KIND = {"D": ("%", "cc"), "V": ("Gy%", "Gycc")}
+DEFAULT_FIGURES = ("mean", "D2%", "D50%", "D95%", "D98%")
+
+
+def dvh_figure_of(name: str) -> Callable[[Doses, float], float]:
+    """Return the function that reads a figure from the doses of a structure's voxels (n,) and a voxel's mm3.
+
+    Args:
+        name: 'mean'; 'D95%' and 'D0.1cc', the dose that the hottest 95 % or 0.1 cc receive at least, Gy; 'V40Gy%' and
+            'V40Gycc', the volume that receives 40 Gy or more.
+
+    Raises:
+        ConfigError: it is none of these.
+
+    >>> import numpy as np
+    >>> dvh_figure_of("V40Gy%")(np.array([10.0, 40.0, 50.0, 60.0]), 27.0)
+    75.0
+    """
+    if name == "mean":
+        return lambda inside, _: float(inside.mean())
+    found = _FIGURE.fullmatch(name)
+    at = float(found["at"]) if found else NAN
+    if found is None or found["unit"] not in _OF_KIND[found["kind"]] or (found["unit"] == "%" and at > 100):
+        raise ConfigError("figures", f"{name!r} is unknown.", "Write mean, D95%, D0.1cc, V40Gy% or V40Gycc.")
+    readers: dict[str, Callable[[Doses, float], float]] = {
+        "%": lambda inside, _: dose_at_percent(inside, at),
+        "cc": lambda inside, voxel_mm3: dose_at_cc(inside, at, voxel_mm3),
+        "Gy%": lambda inside, _: percent_at_dose(inside, at),
+        "Gycc": lambda inside, voxel_mm3: cc_at_dose(inside, at, voxel_mm3),
+    }
+    return readers[found["unit"]]
+
+
+class StructureDose(CaseMetric):
+    """Errors of a predicted dose inside each reference contour, over the voxels whose dose is known.
+
+    Rows, for a dose task named ``dose``: ``dose_mae_<structure>``, Gy, and ``<structure>:<figure>:reference`` and
+    ``:prediction``. Figures: the mean over cases of ``dose_mae_<structure>``, and ``dose_error_<structure>_<figure>``,
+    the mean over cases of the absolute difference, Gy, % or cc as the figure is. All are nan where a case has no such
+    structure, or no known dose in it.
+
+    Args:
+        dose: the dose task, in Gy per voxel; its region says where the dose is known.
+        structures: where the structures' masks are found in the batch: a task, or another entry of that form.
+        figures: what to read from the DVHs; see `dvh_figure_of`.
+
+    Raises:
+        ConfigError: the dose is not in Gy per voxel, or a figure is unknown.
+    """
+
+    def __init__(self, dose: Regression, structures: Segmentation, figures: Sequence[str] = DEFAULT_FIGURES) -> None:
+        super().__init__()
+        if dose.unit != "Gy" or not dose.pixel_level:
+            found = f"the task {dose.name!r} is in {dose.unit} per {dose.level}, expected Gy per voxel."
+            raise ConfigError("StructureDose: dose", found, "Name the dose task.")
+        self.dose, self.structures = dose, structures
+        self._readers = {name: dvh_figure_of(name) for name in figures}
+
+    def measure(
+        self, case: str, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], spacing_mm: Sequence[float]
+    ) -> Record:
+        """Measure every structure of one case.
+
+        Raises:
+            DataError: shapes differ, or a dose is not finite.
+        """
+        name, masks = self.dose.name, target[self.structures.name]  # (L, *S)
+        check_same_shape(name, case, prediction[name], target[name])
+        check_same_shape(self.structures.name, case, masks[:1], target[name])
+        check_finite(f"prediction of {name}", case, prediction[name])
+        check_finite(f"label of {name}", case, target[name])
+        reference, predicted = _array(target[name])[0], _array(prediction[name])[0]  # (*S)
+        counts = self._known(target)
+        present = target[present_key(self.structures)].tolist()  # (L,)
+        record: Record = {}
+        for label, mask, contoured in zip(self.structures.labels, _array(masks) > 0, present, strict=True):
+            inside = mask & counts & contoured
+            record |= self._structure(label, reference[inside], predicted[inside], math.prod(spacing_mm))
+        return record
+
+    def _known(self, target: Mapping[str, Tensor]) -> NDArray[Any]:
+        """Return where the dose is known, (*S); () where that is everywhere or nowhere."""
+        everywhere = np.asarray(bool(target[present_key(self.dose)]))
+        region = target.get(region_key(self.dose))
+        return everywhere if region is None else everywhere & (_array(region)[0] > 0)
+
+    def _structure(self, label: str, reference: NDArray[Any], predicted: NDArray[Any], voxel_mm3: float) -> Record:
+        """Compare the doses of one structure's voxels, (n,) each; n may be 0."""
+        truth, guess = reference.astype("float64"), predicted.astype("float64")
+        found = {f"{self.dose.name}_mae_{label}": float(abs(truth - guess).mean()) if truth.size else NAN}
+        for name, read in self._readers.items():
+            found[f"{label}:{name}:reference"] = read(truth, voxel_mm3) if truth.size else NAN
+            found[f"{label}:{name}:prediction"] = read(guess, voxel_mm3) if truth.size else NAN
+        return found
+
+    def compute(self) -> dict[str, float]:
+        """Return the means over cases; nan = nothing known."""
+        figures = {}
+        for label in self.structures.labels:
+            key = f"{self.dose.name}_mae_{label}"
+            figures[key] = self.mean(key)
+            for name in self._readers:
+                pairs = zip(
+                    self.values(f"{label}:{name}:reference"), self.values(f"{label}:{name}:prediction"), strict=True
+                )
+                figures[f"{self.dose.name}_error_{label}_{name}"] = known_mean(abs(a - b) for a, b in pairs)
+        return figures
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    array: NDArray[Any] = tensor.detach().cpu().numpy()
+    return array
