@@ -8,10 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import torch.distributed as dist
 from ignite.engine import Engine, Events
-from monai.data import MetaTensor
 from torch import Tensor
 
 from ctan_monai.data.cache import read_case_file
@@ -19,11 +16,12 @@ from ctan_monai.data.cases import check_case_id
 from ctan_monai.data.nifti import write_nifti
 from ctan_monai.data.openkbp_write import write_sparse
 from ctan_monai.engines.answers import answer_of, write_answers
+from ctan_monai.engines.batch_parts import affine_of, finite_logits, plain
 from ctan_monai.engines.mask_files import write_masks
 from ctan_monai.engines.options import as_bool
 from ctan_monai.engines.prediction_files import arrays_of, file_names, is_dose
 from ctan_monai.engines.predictions_index import INDEX_FILE, PredictedCase, from_json, to_json, write_index
-from ctan_monai.engines.processes import rank
+from ctan_monai.engines.processes import of_all_processes, rank
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.metrics.base import natural_order
 from ctan_monai.tasks import Segmentation, Task, check_tasks, region_key
@@ -113,10 +111,11 @@ class WritePredictions:
     def __call__(self, engine: Engine) -> None:
         """Write the cases of one batch."""
         batch, outputs = engine.state.batch, engine.state.output["pred"]
-        final = {task.name: self._final[task.name](_finite(outputs[task.name], task, batch)) for task in self.tasks}
+        logits = {task.name: finite_logits(outputs[task.name], task, batch) for task in self.tasks}
+        final = {task.name: self._final[task.name](logits[task.name]) for task in self.tasks}
         for task in self.tasks:
             if is_dose(task) and self._masks(task, batch):
-                region = _plain(batch[region_key(task)]).to(final[task.name].device)
+                region = plain(batch[region_key(task)]).to(final[task.name].device)
                 final[task.name] = final[task.name] * region.bool()  # (B, 1, *S)
         for position, case in enumerate(batch["case"]):
             if case in self._cases:
@@ -127,7 +126,7 @@ class WritePredictions:
 
     def finish(self, engine: Engine) -> None:
         """Write the tables, of all processes together."""
-        entries = _from_all_processes([to_json(case, self.output_dir) for case in self._cases.values()])
+        entries = of_all_processes([to_json(case, self.output_dir) for case in self._cases.values()])
         if rank() != 0:
             return
         found = {entry["case"]: from_json(entry, self.output_dir) for entry in entries}
@@ -144,7 +143,7 @@ class WritePredictions:
         self, case: str, final: Mapping[str, Tensor], batch: Mapping[str, Any], position: int
     ) -> PredictedCase:
         source = Path(batch["file"][position]) if "file" in batch else None
-        affine_ras = _affine_ras(batch["image"], position, case)
+        affine_ras = affine_of(batch["image"], position, case)
         files: dict[str, dict[str, Path]] = {}
         for task in self.tasks:
             if task.pixel_level:
@@ -180,35 +179,3 @@ class WritePredictions:
                 found = f"there is no volume {name!r}, it has {list(origin.volumes)}."
                 raise DataError(source, case, found, "Correct the volumes of WritePredictions.")
             write_nifti(origin.volumes[name], origin.affine_ras, self.output_dir / case / self._names["", name])
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    return tensor.as_tensor().detach() if isinstance(tensor, MetaTensor) else tensor.detach()
-
-
-def _finite(logits: Tensor, task: Task, batch: Mapping[str, Any]) -> Tensor:
-    """Return logits as a plain tensor if all of them are numbers; a mask made of NaN would just look empty."""
-    plain = _plain(logits)
-    if not bool(torch.isfinite(plain).all()):
-        cases = ", ".join(map(str, batch["case"]))
-        raise DataError(
-            f"prediction of {task.name}", cases, "it is NaN or infinite.", "Check the image, or use amp: false."
-        )
-    return plain
-
-
-def _affine_ras(image: Tensor, position: int, case: str) -> np.ndarray[Any, Any]:
-    """Return the affine (4, 4) of one image of a batch."""
-    affine = getattr(image, "affine", None)
-    if affine is None:
-        raise DataError(case, case, "the image has lost its affine.", "Keep it a MetaTensor in the transforms.")
-    matrix = torch.as_tensor(affine, dtype=torch.float64).cpu().numpy()
-    return np.asarray(matrix[position] if matrix.ndim == 3 else matrix)
-
-
-def _from_all_processes(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    if not (dist.is_available() and dist.is_initialized()):
-        return entries
-    everyone: list[list[dict[str, Any]]] = [[] for _ in range(dist.get_world_size())]
-    dist.all_gather_object(everyone, entries)
-    return [entry for part in everyone for entry in part]
