@@ -1,0 +1,160 @@
+"""Make a case of a CT alone, for inference, and write down which CT it was."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ctan_monai.data.cache import CASE_SUFFIX, CaseCache, check_case_file, write_case
+from ctan_monai.data.cases import Case
+from ctan_monai.data.ct_source import CtSource, read_source, write_source
+from ctan_monai.data.dicom.header import Header
+from ctan_monai.data.dicom.job import fingerprint_of
+from ctan_monai.data.dicom.options import DicomOptions
+from ctan_monai.data.dicom.patient import read_image, turned
+from ctan_monai.data.dicom.series import CtSeries
+from ctan_monai.data.dicom_out.reference import CtReference
+from ctan_monai.data.grid import resample_in_plane
+from ctan_monai.data.nifti import read_nifti_case
+from ctan_monai.errors import DataError
+
+_logger = logging.getLogger(__name__)
+_VERSION = "ct case 1"  # raise it when the same files give another case
+
+
+@dataclass(frozen=True)
+class CtJob:
+    """A CT series to make a case of.
+
+    Args:
+        images: of the series.
+        case: id.
+        options: how to read.
+        folder: for the case's file.
+    """
+
+    images: tuple[Header, ...]
+    case: str
+    options: DicomOptions
+    folder: Path
+
+    @property
+    def file(self) -> Path:
+        """The case's file."""
+        return self.folder / f"{self.case}{CASE_SUFFIX}"
+
+
+def make_ct_case(job: CtJob) -> tuple[str, str]:
+    """Write the case of a CT series unless it is there already; never raises for what is wrong with the series.
+
+    Returns:
+        The case's id, and why it cannot be used; '' if it can.
+
+    Raises:
+        DataError: the cache cannot be written, which concerns every case.
+    """
+    try:
+        fingerprint = fingerprint_of(job.images, job.options, _VERSION)
+        files = {each.path.resolve() for each in job.images}
+        if _is_there(job.file, fingerprint) and files.issuperset(read_source(job.file).files):
+            return job.case, ""
+        case, source = _read(job, fingerprint)
+    except DataError as error:
+        return job.case, f"{error.reason} {error.remedy}"
+    except Exception as error:
+        # One odd series must not stop the others; the message of what happened may quote the patient's data.
+        return job.case, f"an unexpected {type(error).__name__} occurred. Read it with read_ct_series, and report it."
+    write_source(source, job.file)
+    write_case(job.file, case, fingerprint)  # last: with it the case is there
+    return job.case, ""
+
+
+def _is_there(file: Path, fingerprint: str) -> bool:
+    try:
+        return check_case_file(file).fingerprint == fingerprint == read_source(file).fingerprint
+    except DataError:
+        return False
+
+
+def _read(job: CtJob, fingerprint: str) -> tuple[Case, CtSource]:
+    ct, image = read_image([each.path for each in job.images], job.case, job.options)
+    synthetic = any(each.synthetic for each in job.images)
+    used = _images_used(job.images, ct)
+    reference = CtReference.read([each.path for each in used])  # refused here rather than when all is predicted
+    source = CtSource(
+        job.case,
+        (int(reference.first.Columns), int(reference.first.Rows), len(ct.sop_uids)),
+        _affine_ras(reference, len(ct.sop_uids)),
+        tuple(each.path for each in used),
+        tuple(each.sop_uid for each in used),
+        synthetic,
+        fingerprint,
+    )
+    for note in ct.notes:
+        _logger.warning("%s: %s", job.case, note)
+    meta = {
+        "source": "DICOM",
+        "synthetic": synthetic,
+        "patient_position": ct.patient_position,
+        "notes": list(ct.notes),
+    }
+    return turned(dataclasses.replace(image, meta=meta), job.options.axcodes), source
+
+
+def _images_used(images: Iterable[Header], ct: CtSeries) -> list[Header]:
+    """Return the images that the CT was made of, in its order; one that was interpolated has none."""
+    by_uid = {each.sop_uid: each for each in images}
+    return [by_uid[uid] for uid in ct.sop_uids if uid]
+
+
+def _affine_ras(reference: CtReference, slices: int) -> Any:
+    """Return (4, 4) of the CT's own grid, (column, row, slice), with the slices that were interpolated counted."""
+    affine = reference.affine_ras.copy()
+    affine[:3, 2] *= (len(reference.headers) - 1) / (slices - 1)
+    return affine
+
+
+def make_nifti_case(path: Path, folder: Path, options: DicomOptions) -> Path:
+    """Return the case's file of a CT as NIfTI, making it if it is not there.
+
+    Raises:
+        DataError: it cannot be read, or the cache cannot be written.
+    """
+    pixel = "own" if options.pixel_mm is None else f"{options.pixel_mm:g}"
+    cache = CaseCache(folder, NiftiReader(options), f"{_VERSION} {pixel} {options.axcodes}")
+    fingerprint, file = cache.fingerprint(path), cache.path_of(path)
+    if not _is_there(file, fingerprint):
+        own = read_nifti_case(path)
+        rows, columns, slices = own.shape
+        write_source(
+            CtSource(own.case, (rows, columns, slices), own.affine_ras, (path,), fingerprint=fingerprint), file
+        )
+    return cache.get(path)
+
+
+class NiftiReader:
+    """Reads a CT from NIfTI as training saw CTs, for `CaseCache`.
+
+    Args:
+        options: pixel_mm and axcodes are used.
+    """
+
+    def __init__(self, options: DicomOptions) -> None:
+        self.options = options
+
+    def __call__(self, path: Path) -> Case:
+        """Read one CT.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        case = turned(read_nifti_case(path), self.options.axcodes)
+        if self.options.pixel_mm is None or np.allclose(case.spacing_mm[:2], self.options.pixel_mm, rtol=1e-3):
+            return case
+        return resample_in_plane(case, self.options.pixel_mm)
