@@ -69,6 +69,7 @@ def test_a_source_of_the_same_size_but_a_later_time_is_read_again(cache, sources
     assert value_of(cache.get(sources[0])) == 9
 
 
+@pytest.mark.promise(5, "another version of the reader, or other options, reads again")
 def test_another_version_of_the_reader_reads_again(tmp_path, sources):
     for version in ("1", "1", "2"):
         CaseCache(tmp_path / "cache", read_number, version).get(sources[0])
@@ -84,6 +85,7 @@ def test_a_file_added_to_a_folder_counts_as_a_change(tmp_path):
     assert cache.fingerprint(folder) != before
 
 
+@pytest.mark.promise(5, "a damaged cache file is built again, and the log says so")
 def test_a_damaged_file_is_built_again_and_the_log_says_so(cache, sources, caplog):
     path = cache.get(sources[2])
     content = bytearray(path.read_bytes())
@@ -95,6 +97,7 @@ def test_a_damaged_file_is_built_again_and_the_log_says_so(cache, sources, caplo
     assert str(path) in caplog.text
 
 
+@pytest.mark.promise(5, "two data sets that share a cache folder do not mix")
 def test_two_data_sets_can_share_a_folder(tmp_path, cache, sources):
     other = tmp_path / "other" / "pt_0.txt"
     other.parent.mkdir()
@@ -128,6 +131,7 @@ def test_a_bar_is_shown_only_when_there_is_something_to_do(cache, sources, capfd
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.promise(3, "everything that is wrong with a data set is listed at once")
 def test_all_that_is_wrong_is_listed_at_once(cache, sources):
     sources[1].write_text("x")
     sources[4].write_text("y")
@@ -144,6 +148,7 @@ def test_a_long_list_is_cut(cache, tmp_path):
         cache.prepare(missing, progress=False)
 
 
+@pytest.mark.promise(3, "on_error: skip leaves out a case that cannot be read, and lists it")
 def test_a_few_cases_can_be_skipped(cache, sources, caplog):
     sources[1].write_text("x")
     found = cache.prepare(sources, progress=False, workers=1, on_error="skip", skip_share=0.2)
@@ -151,6 +156,7 @@ def test_a_few_cases_can_be_skipped(cache, sources, caplog):
     assert "1 of 5" in caplog.text
 
 
+@pytest.mark.promise(3, "more cases than the stated share cannot be skipped")
 @pytest.mark.parametrize(("bad", "share"), [(1, 0.1), (5, 1.0)])
 def test_too_many_cases_cannot_be_skipped(cache, sources, bad, share):
     for path in sources[:bad]:
@@ -177,6 +183,7 @@ def _get_all(cache, sources, barrier):
         cache.get(source)
 
 
+@pytest.mark.promise(5, "processes that prepare at the same time agree")
 def test_processes_that_prepare_at_the_same_time_agree(cache, sources):
     context = multiprocessing.get_context("fork")
     barrier = context.Barrier(3)

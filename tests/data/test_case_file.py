@@ -95,6 +95,7 @@ def _tiny(make_case):
     return make_case(shape=(3, 2, 5), masks=2)
 
 
+@pytest.mark.promise(5, "a changed byte anywhere in a cached case is noticed, also where one slice is read")
 def test_a_flipped_byte_anywhere_is_noticed(tmp_path, make_case, same_case, monkeypatch):
     monkeypatch.setattr(case_header, "_SLAB_VOXELS", 3 * 2 * 2)
     path = tmp_path / "a.case"
@@ -115,6 +116,7 @@ def test_a_flipped_byte_anywhere_is_noticed(tmp_path, make_case, same_case, monk
     assert slabs_at * 5 < noticed < len(whole) * 5
 
 
+@pytest.mark.promise(5, "a cached case of any other length is noticed")
 def test_a_file_of_any_other_length_is_noticed(tmp_path, make_case):
     path = tmp_path / "a.case"
     write_case(path, _tiny(make_case))
@@ -126,6 +128,7 @@ def test_a_file_of_any_other_length_is_noticed(tmp_path, make_case):
                 read(path)
 
 
+@pytest.mark.promise(5, "a header that lies about a size does not write past an array")
 def test_a_header_that_lies_about_a_size_does_not_write_past_an_array(tmp_path, make_case):
     # blosc2 decompresses into whatever it is given; the digests here are right, so only the sizes tell.
     path = tmp_path / "a.case"
@@ -191,6 +194,7 @@ def _write_again_and_again(path, cases):
             write_case(path, case)
 
 
+@pytest.mark.promise(5, "a disk that fills up leaves the old cached case")
 def test_a_disk_that_fills_up_leaves_the_old_file(tmp_path, make_case, same_case):
     path = tmp_path / "a.case"
     write_case(path, make_case(seed=1))
@@ -204,6 +208,7 @@ def test_a_disk_that_fills_up_leaves_the_old_file(tmp_path, make_case, same_case
     assert os.listdir(tmp_path) == ["a.case"]
 
 
+@pytest.mark.promise(5, "two writers of one case, both killed, never leave half a file")
 @pytest.mark.faults
 def test_two_writers_and_their_death_never_leave_half_a_file(tmp_path, make_case):
     path, cases = tmp_path / "a.case", [make_case(shape=(20, 20, 20), seed=seed) for seed in (1, 2)]

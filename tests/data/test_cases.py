@@ -17,6 +17,7 @@ def test_an_id_of_letters_digits_and_few_signs_passes(case):
     assert check_case_id(case) == case
 
 
+@pytest.mark.promise(6, "an id that could leave its folder is refused")
 @pytest.mark.parametrize("case", ["", ".", "..", "../pt_1", "a/b", "a b", "pt\n", "x" * 65, "ä", 7, "pt_1\x00"])
 def test_an_id_that_could_leave_its_folder_is_refused(case):
     with pytest.raises(DataError, match="case id"):
@@ -68,6 +69,7 @@ def test_numpy_numbers_become_plain_ones():
         ({"values": {"severe": []}}, "severe"),
     ],
 )
+@pytest.mark.promise(4, "images, masks and doses on grids that disagree, or an affine that cannot be, are refused")
 def test_what_does_not_fit_together_is_refused(changes, message):
     fields = {"volumes": {"ct": CT}, "masks": {"a": MASK}, "affine_ras": np.eye(4)}
     with pytest.raises(DataError, match=message):

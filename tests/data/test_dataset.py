@@ -31,6 +31,7 @@ def samples(dataset, workers=0, persistent=False):
     return torch.cat([torch.as_tensor(batch["x"]) for batch in loader])
 
 
+@pytest.mark.promise(8, "augmented samples do not depend on the number of workers or the order")
 def test_the_number_of_workers_and_the_order_change_nothing(items):
     dataset = SeededDataset(items, transform(), seed=5)
     alone = samples(dataset)

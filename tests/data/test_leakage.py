@@ -61,6 +61,7 @@ def test_clean_splits_have_no_leak(pictures, tmp_path):
     assert find_leaks({"train": traces[::3], "validation": traces[1::3], "test": traces[2::3]}) == []
 
 
+@pytest.mark.promise(4, "the same picture in two splits is found, however it was saved again")
 @pytest.mark.parametrize("copy", COPIES)
 def test_the_same_picture_is_found_however_it_was_saved_again(pictures, tmp_path, copy):
     train = [trace(f"p{n}", image, tmp_path) for n, image in enumerate(pictures)]
@@ -70,6 +71,7 @@ def test_the_same_picture_is_found_however_it_was_saved_again(pictures, tmp_path
     assert {leak.kind for leak in leaks} == {"same picture"}
 
 
+@pytest.mark.promise(4, "a lesion, patient, file or case in two splits is found before training")
 def test_lesion_patient_file_and_case_are_found_and_named(pictures, tmp_path):
     a, b, c, d, e, f = pictures[::3][:6]
     train = [

@@ -83,12 +83,14 @@ def save(path, array, **header):
         (np.zeros((2, 2, 2), np.int16), {"xyzt_units": 1}, "meter"),
     ],
 )
+@pytest.mark.promise(3, "NIfTI that holds NaN, infinity, other shapes, units or values than a CT's is refused")
 def test_what_is_no_ct_is_refused(tmp_path, array, header, message):
     with pytest.raises(DataError, match=message) as caught:
         read_nifti_case(save(tmp_path / "pt_1.nii.gz", array, **header))
     assert caught.value.case == "pt_1"
 
 
+@pytest.mark.promise(3, "a NIfTI header that asks for too much is refused before memory is asked for")
 def test_a_header_that_asks_for_too_much_is_refused_before_memory_is_asked_for(tmp_path):
     path = save(tmp_path / "a.nii", CT_HU)
     content = bytearray(path.read_bytes())

@@ -131,6 +131,7 @@ BAD = [
 ]
 
 
+@pytest.mark.promise(3, "faults in OpenKBP's files (NaN, cGy, repeated indices, nothing in it ...) are refused by name")
 @pytest.mark.parametrize(("files", "message", "culprit"), BAD)
 def test_what_is_wrong_is_refused_by_name(write_patient, files, message, culprit):
     with pytest.raises(DataError) as caught:

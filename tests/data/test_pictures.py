@@ -45,6 +45,7 @@ def test_other_kinds_of_pictures_become_the_rgb_that_they_show(tmp_path, rgb, mo
     assert np.array_equal(read_picture(path, "a").rgb, np.array(Image.open(path).convert("RGB")))
 
 
+@pytest.mark.promise(3, "a picture of 16 bits is refused, not clipped")
 def test_a_picture_of_16_bits_is_refused_not_clipped(tmp_path):
     path = saved(tmp_path / "a.png", Image.fromarray(np.full((8, 8), 4000, np.uint16)))
     with pytest.raises(DataError, match=r"a\.png \(case a\): its pixels are of the kind I;16"):
@@ -119,6 +120,7 @@ def test_a_mask_of_zeros_and_ones_is_refused_because_it_would_be_empty(tmp_path)
         read_picture_mask(path, "a", (4, 4))
 
 
+@pytest.mark.promise(4, "a mask of another size than its picture is refused")
 def test_a_mask_of_another_size_than_its_picture_is_refused(tmp_path):
     path = saved(tmp_path / "a.png", Image.fromarray(np.zeros((4, 5), np.uint8)))
     with pytest.raises(DataError, match=r"4 rows and 5 columns, its picture 5 and 4"):

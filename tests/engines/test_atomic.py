@@ -43,6 +43,7 @@ def test_an_interrupted_write_leaves_the_old_file_alone(file, error):
     assert os.listdir(file.parent) == ["file.txt"]
 
 
+@pytest.mark.promise(2, "a failing sync or rename is never taken for a success")
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_disk_that_fails_is_never_taken_for_a_success(file, monkeypatch, call):
     def fail(*arguments):

@@ -48,6 +48,7 @@ def test_what_is_unknown_is_an_empty_cell_and_null_and_the_known_are_counted(tmp
     }
 
 
+@pytest.mark.promise(6, "no cell of the table of metrics can be taken for a formula")
 def test_no_cell_can_be_taken_for_a_formula_and_negative_numbers_stay_numbers():
     text = case_csv([{"case": "=HYPERLINK(1)", "@sum": -1.5}, {"case": "-pt", "@sum": 2}])
     assert text.splitlines() == ["case,'@sum", "'=HYPERLINK(1),-1.5", "'-pt,2"]

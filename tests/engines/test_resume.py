@@ -64,6 +64,7 @@ MOMENTS = {
 }
 
 
+@pytest.mark.promise(1, "interrupted at chosen moments of a step and an epoch, a run ends equal to the bit")
 @pytest.mark.parametrize(("event", "kept"), MOMENTS.values(), ids=MOMENTS)
 def test_a_run_that_was_interrupted_ends_like_one_that_was_not(tmp_path, whole, event, kept):
     kill(tmp_path, event)
@@ -80,6 +81,7 @@ def test_a_run_that_was_interrupted_twice_ends_like_one_that_was_not(tmp_path, w
     assert_same_run(tmp_path, whole)
 
 
+@pytest.mark.promise(1, "single-task networks trained together resume to the bit too")
 def test_independent_networks_resume_to_the_bit_too(tmp_path):
     Run(tmp_path / "whole", network=TinySeparate).go()
     kill(tmp_path / "part", Events.ITERATION_COMPLETED(once=8), network=TinySeparate)
@@ -87,6 +89,7 @@ def test_independent_networks_resume_to_the_bit_too(tmp_path):
     assert_same_run(tmp_path / "part", tmp_path / "whole")
 
 
+@pytest.mark.promise(8, "0 or 2 loader workers give the same run, also resumed")
 def test_two_loader_workers_give_the_same_run_as_none(tmp_path, whole):
     kill(tmp_path, Events.ITERATION_COMPLETED(once=8), workers=2)
     Run(tmp_path, resume=True, workers=2).go()
@@ -108,6 +111,7 @@ def test_a_schedule_that_knows_its_end_is_stretched(tmp_path):
     assert load_checked(tmp_path / "last.pt")["epoch"] == 4
 
 
+@pytest.mark.promise(8, "the comparison can fail: without reseeding at each epoch a resumed run differs")
 def test_without_reseeding_a_resumed_run_is_another_one(tmp_path, monkeypatch, whole):
     """The known limit, and the proof that the tests above can fail."""
     monkeypatch.setattr(ReseedEachEpoch, "__call__", lambda self, engine: None)
@@ -189,6 +193,7 @@ def test_falling_back_is_said(tmp_path, caplog):
     assert [record.levelno for record in caplog.records if "Falling" in record.message] == [logging.WARNING]
 
 
+@pytest.mark.promise(2, "when the last two checkpoints are damaged, nothing is trained")
 def test_when_both_checkpoints_are_damaged_nothing_is_trained(tmp_path):
     Run(tmp_path, epochs=2).go()
     truncate(tmp_path / "last.pt")
@@ -197,6 +202,7 @@ def test_when_both_checkpoints_are_damaged_nothing_is_trained(tmp_path):
         Run(tmp_path, resume=True)
 
 
+@pytest.mark.promise(2, "resuming with another network or other tasks is refused and the difference shown")
 def test_another_network_is_refused_with_the_difference(tmp_path):
     Run(tmp_path, epochs=1).go()
     with pytest.raises(CheckpointError, match=r"another run: run\.encoder: saved 'width4', now 'width5'"):
@@ -207,6 +213,7 @@ def test_another_network_is_refused_with_the_difference(tmp_path):
         Run(tmp_path, network=lambda: TinyNetwork(tasks=TASKS[::-1]), resume=True)
 
 
+@pytest.mark.promise(2, "resuming with other cases or slices is refused, without naming a case")
 def test_other_data_are_refused_without_naming_a_case(tmp_path):
     run = Run(tmp_path, epochs=1).go()
     with pytest.raises(CheckpointError, match=r"data\.items: saved 6, now 5") as caught:

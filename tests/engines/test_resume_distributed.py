@@ -47,6 +47,7 @@ def train_together(*arguments):
             process.kill()
 
 
+@pytest.mark.promise(1, "two processes that train together resume to the bit, and one writes")
 def test_two_processes_resume_to_the_bit_and_only_one_writes(tmp_path):
     train_together(tmp_path / "whole", 4, 4, False)
     train_together(tmp_path / "part", 4, 2, False)

@@ -54,6 +54,7 @@ def test_a_new_folder_says_what_is_run(tmp_path):
     assert (made.path / "configs" / "train.yaml").read_text() == "epochs: 2\n"
 
 
+@pytest.mark.promise(6, "a run's folder names neither the machine nor its user")
 def test_nothing_in_it_names_the_machine_or_its_user(tmp_path):
     settings = {"dataset_dir": str(Path.home() / "data"), "cache_dir": str(Path.home()) + "work"}
     RunFolder(tmp_path / "run", settings, TinyNetwork())
@@ -66,6 +67,7 @@ def test_nothing_in_it_names_the_machine_or_its_user(tmp_path):
     assert read(tmp_path / "run" / "versions.json")["python"] == platform.python_version()
 
 
+@pytest.mark.promise(1, "a fresh run never writes over an old one")
 def test_a_fresh_run_moves_the_old_one_aside_each_time(folder, caplog):
     before = {name: (folder / name).read_bytes() for name in ("last.pt", "model.pt", "metrics.json")}
     again = RunFolder(folder, SETTINGS, TinyNetwork(), resume="false")
@@ -143,6 +145,7 @@ def test_a_numeric_name_arrives_as_a_number(tmp_path, monkeypatch):
     assert (tmp_path / "7" / "settings.json").exists()
 
 
+@pytest.mark.promise(1, "two trainings cannot use one folder")
 def test_two_trainings_cannot_use_one_folder(folder):
     code = "import fcntl, sys; f = open(sys.argv[1], 'a'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); input()"
     other = folder.with_name("other")

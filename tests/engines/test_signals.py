@@ -36,6 +36,7 @@ def run_until(tmp_path, number, event, stop=None):
     return left.value.code, done
 
 
+@pytest.mark.promise(1, "SIGTERM and Ctrl-C finish the step, keep the last epoch and leave with 143 and 130")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_the_step_is_finished_and_the_last_epoch_kept(tmp_path, number, code, caplog):
     before = signal.getsignal(number)
@@ -60,6 +61,7 @@ def test_after_the_last_epoch_the_code_tells_that_nothing_follows(tmp_path):
     assert load_checked(tmp_path / "last.pt")["epoch"] == 4
 
 
+@pytest.mark.promise(1, "a signal ends a validation too")
 def test_validation_is_left_too(tmp_path):
     run = Run(tmp_path)
     stop = StopOnSignal(run.evaluator)
@@ -74,6 +76,7 @@ def test_validation_is_left_too(tmp_path):
     assert not (tmp_path / "last.pt").exists()
 
 
+@pytest.mark.promise(1, "a run that a signal ended resumes to the bit")
 def test_a_stopped_run_resumes_to_the_bit(tmp_path):
     Run(tmp_path / "whole").go()
     run_until(tmp_path / "part", signal.SIGTERM, Events.ITERATION_STARTED(once=5))

@@ -46,6 +46,7 @@ def test_the_checksum_is_the_sha256_of_what_torch_wrote(file):
     assert comment == b"ctan-monai-1 sha256=" + hashlib.sha256(torch_bytes).hexdigest().encode()
 
 
+@pytest.mark.promise(2, "a truncated or bit-flipped checkpoint is refused by name, never loaded as something else")
 def test_every_damaged_file_is_refused_by_name(file):
     intact, draw = file.read_bytes(), random.Random(0)  # noqa: S311
     for number in range(200):
@@ -123,6 +124,7 @@ class Reduces:
         lambda canary: Reduces(np.save, str(canary), [1]),
     ],
 )
+@pytest.mark.promise(2, "a malicious pickle never runs, even with a right checksum")
 def test_a_malicious_file_never_runs_even_with_a_right_checksum(tmp_path, monkeypatch, attack):
     monkeypatch.setattr("ctan_monai.engines.torch_file.plain", lambda value: value)
     canary, path = tmp_path / "canary", tmp_path / "last.pt"
@@ -132,6 +134,7 @@ def test_a_malicious_file_never_runs_even_with_a_right_checksum(tmp_path, monkey
     assert sorted(os.listdir(tmp_path)) == ["last.pt"]
 
 
+@pytest.mark.promise(2, "a limit on a file's size at every 5 % of a save: an error, the old file loads, no debris")
 @pytest.mark.faults
 def test_a_full_disk_at_any_byte_keeps_the_old_file_and_leaves_no_debris(file):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

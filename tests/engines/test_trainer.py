@@ -123,6 +123,7 @@ def test_accumulation_needs_a_length():
         make_trainer(SmallNetwork(), endless, accumulation_steps=2)
 
 
+@pytest.mark.promise(3, "a NaN in an image stops training before the step, and its case is named")
 def test_a_damaged_image_stops_the_run_before_the_step_and_its_case_is_named():
     items = [make_item(index) for index in range(4)]
     items[3]["image"][0, 0, 0] = float("nan")
@@ -145,6 +146,7 @@ def test_a_loss_that_explodes_on_good_data_names_the_task_and_the_learning_rate(
         make_trainer(network, make_loader(2)).run()
 
 
+@pytest.mark.promise(3, "a gradient that is not finite stops training before the step")
 @pytest.mark.parametrize("clip_norm", [None, 1.0])
 def test_a_gradient_that_is_not_finite_stops_the_run_although_the_loss_is(clip_norm):
     network = SmallNetwork()

@@ -129,6 +129,7 @@ def test_exclusive_labels_are_also_written_as_one_label_map(patients, tmp_path):
     assert not (outer & inner).any()
 
 
+@pytest.mark.promise(6, "no cell of the table of predictions can be taken for a formula")
 def test_answers_per_image_become_a_table_that_no_spreadsheet_executes(patients, tmp_path):
     folder = _predict(patients, tmp_path / "out", tasks=[STAGE, SIGNS, SCORE])
     with (folder / "predictions.csv").open(newline="") as file:
@@ -196,6 +197,7 @@ def _batch(case, image):
     return Engine()
 
 
+@pytest.mark.promise(6, "predictions of a case with a hostile id are refused before anything is written")
 @pytest.mark.parametrize("case", ["../pt_1", "..", "a/b", "/etc", "x" * 65])
 def test_a_case_id_cannot_lead_out_of_the_folder(tmp_path, case):
     writer = WritePredictions([DOSE], tmp_path / "out")
@@ -217,6 +219,7 @@ def test_formats_must_be_known_and_have_something_to_hold(tmp_path, tasks, forma
         WritePredictions(tasks, tmp_path, formats=formats)
 
 
+@pytest.mark.promise(6, "labels with hostile names become harmless file names that are never shared")
 def test_labels_that_are_no_file_names_are_renamed_and_never_share_a_file():
     names = file_names([Segmentation("oar", ["GTV/1", "../up"], overlapping=True)])
     assert list(names.values()) == ["GTV_1.nii.gz", "_up.nii.gz"]

@@ -4,6 +4,8 @@ import base64
 import re
 from html.parser import HTMLParser
 
+import pytest
+
 from ctan_monai.report.html import Section, Table, page
 
 VOID = {"meta", "img"}
@@ -38,6 +40,7 @@ def _read(text):
     return reader
 
 
+@pytest.mark.promise(6, "texts in a report are shown, never executed")
 def test_texts_are_shown_and_never_executed(tmp_path):
     nasty = '<script>alert("x")</script> & co'
     (tmp_path / "a.png").write_bytes(b"\x89PNG picture")

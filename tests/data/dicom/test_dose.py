@@ -76,6 +76,7 @@ def test_frames_may_lie_unevenly(load):
     np.testing.assert_allclose(dose_gy[region], dose_at(points_of(grid))[region], atol=1e-4)
 
 
+@pytest.mark.promise(4, "a dose on another, oblique grid is resampled as SimpleITK does")
 def test_it_agrees_with_simpleitk_on_oblique_grids(load):
     """SimpleITK's own interpolation, geometry and all; it does not know DoseGridScaling."""
     import SimpleITK as sitk
@@ -180,6 +181,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.promise(4, "a dose in cGy, without scaling or unit, or with contradicting frames is refused")
 @pytest.mark.parametrize(("change", "reason"), REFUSED.values(), ids=REFUSED)
 def test_what_is_no_dose_in_gy_is_refused(load, change, reason):
     with pytest.raises(DataError, match=reason):

@@ -67,6 +67,7 @@ def test_a_ct_alone_is_a_case_if_nothing_else_is_needed(read, patient):
 # ---- frames of reference and missing images
 
 
+@pytest.mark.promise(4, "a structure set of another frame of reference is refused")
 def test_a_structure_set_of_another_frame_is_refused_or_accepted_by_its_references(read, patient):
     structure_set = patient.rtstruct()
     structure_set.ReferencedFrameOfReferenceSequence[0].FrameOfReferenceUID = generate_uid()
@@ -76,6 +77,7 @@ def test_a_structure_set_of_another_frame_is_refused_or_accepted_by_its_referenc
     assert notes == ["accepted by its references although the structure set has another frame of reference than the CT"]
 
 
+@pytest.mark.promise(4, "a dose of another frame of reference is refused")
 def test_a_dose_of_another_frame_is_refused_or_accepted_by_its_references(read, patient):
     dose = patient.rtdose()
     dose.FrameOfReferenceUID = generate_uid()
@@ -87,6 +89,7 @@ def test_a_dose_of_another_frame_is_refused_or_accepted_by_its_references(read, 
     ]
 
 
+@pytest.mark.promise(4, "slices missing at the ends of a CT are noticed by the structure set")
 def test_images_that_the_structure_set_names_but_are_not_there_are_missed_at_the_ends_too(read, patient):
     with pytest.raises(DataError, match="2 of the 10 images that the structure set refers to are missing"):
         read(patient, {"ct": patient.ct()[:-2]})
@@ -95,6 +98,7 @@ def test_images_that_the_structure_set_names_but_are_not_there_are_missed_at_the
     assert any("images that the structure set refers to are missing" in note for note in case.meta["notes"])
 
 
+@pytest.mark.promise(4, "a dose that lies beside the CT is refused")
 def test_a_dose_beside_the_ct_is_refused(read, patient):
     dose = patient.rtdose()
     dose.ImagePositionPatient = [9000.0, 0.0, 0.0]
@@ -228,6 +232,7 @@ def test_doses_are_normalised_to_a_common_prescription(read, patient):
         read(patient, {"rtplan": None}, normalise_to_gy=78.0)
 
 
+@pytest.mark.promise(4, "a dose far above its prescription is refused")
 def test_a_dose_far_from_the_prescription_is_refused_above_and_remarked_below(read, patient):
     with pytest.raises(DataError, match="with a prescription of 6 Gy; one of the two may be in cGy"):
         read(patient, prescription_gy=6.0)

@@ -14,6 +14,7 @@ LAYINGS = {
 }
 
 
+@pytest.mark.promise(4, "masks, HU and dose of every patient position and tilt lie where they belong")
 @pytest.mark.parametrize("laying", LAYINGS.values(), ids=LAYINGS)
 def test_masks_hu_and_dose_follow_from_the_position_alone(read, dice, laying):
     patient = Patient(**laying)

@@ -81,6 +81,7 @@ def test_the_table_says_why_a_patient_was_not_accepted(prepared):
     assert (result.found["CT"], result.others, result.unreadable) == (40, 1, 0)
 
 
+@pytest.mark.promise(4, "all cases of a patient are in one split")
 def test_all_cases_of_a_patient_are_in_one_split(tmp_path):
     for number in range(6):
         patient = Patient(patient_id=f"MRN-{number // 2}", **SMALL)
@@ -95,6 +96,7 @@ def test_all_cases_of_a_patient_are_in_one_split(tmp_path):
     assert {split for splits in by_patient.values() for split in splits} == {"train", "validation", "test"}
 
 
+@pytest.mark.promise(6, "nothing that is written or logged names a patient")
 def test_nothing_that_is_written_or_logged_names_a_patient(cohort, tmp_path, caplog):
     folder, patients = cohort
     caplog.set_level(logging.DEBUG)
@@ -113,6 +115,7 @@ def test_nothing_that_is_written_or_logged_names_a_patient(cohort, tmp_path, cap
                 assert secret.encode() not in path.read_bytes(), path
 
 
+@pytest.mark.promise(6, "who is who is written only where it was asked for")
 def test_who_is_who_is_written_only_where_it_was_asked_for(cohort, tmp_path):
     folder, patients = cohort
     result = run(folder, tmp_path / "out", identities=tmp_path / "who.csv")
@@ -164,6 +167,7 @@ def test_what_changed_is_prepared_again(cohort, tmp_path):
     assert all(list(row.facts["structures"]) == ["Bladder"] for row in third.accepted)
 
 
+@pytest.mark.promise(8, "several processes prepare the same bytes as one")
 def test_several_processes_give_the_same_bytes(cohort, prepared, tmp_path):
     key = prepared[0] / ".pseudonym.key"
     parallel = prepare_dicom(cohort[0], tmp_path / "out", workers=2, key_file=key, progress=False)
@@ -195,6 +199,7 @@ def _group(leader):
     return found
 
 
+@pytest.mark.promise(5, "a preparation that was killed goes on without loss")
 @pytest.mark.faults
 def test_a_killed_run_goes_on_without_loss(tmp_path):
     for number in range(8):
@@ -253,6 +258,7 @@ def test_a_folder_in_which_nothing_is_usable_is_refused_with_the_reasons(tmp_pat
     assert (tmp_path / "out" / "table.csv").exists()
 
 
+@pytest.mark.promise(3, "one odd patient does not stop the others, and the table says why")
 def test_one_odd_patient_does_not_stop_the_others(cohort, tmp_path, monkeypatch):
     from ctan_monai.data.dicom import job
 
@@ -351,6 +357,7 @@ def test_a_prepared_folder_is_whole(prepared):
     assert verify_prepared(prepared[0], progress=False) == (4, [])
 
 
+@pytest.mark.promise(3, "whatever was changed in a prepared folder is found by verify")
 def test_whatever_was_changed_is_found(cohort, tmp_path):
     out = tmp_path / "out"
     result = run(cohort[0], out)

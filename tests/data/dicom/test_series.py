@@ -35,6 +35,7 @@ def hu_by_formula(patient, series):
     return hu_at(points)
 
 
+@pytest.mark.promise(4, "slices are ordered by position, whatever their files and numbers say")
 def test_order_comes_from_positions_and_each_slice_has_its_own_rescaling(patient, load):
     series = load(patient.ct())
     assert series.sop_uids == tuple(patient.ct_uids)
@@ -103,6 +104,7 @@ REPAIRABLE = {
 }
 
 
+@pytest.mark.promise(4, "missing, duplicate or flipped slices and mixed series are refused, or repaired on request")
 @pytest.mark.parametrize(("change", "refusal", "note"), REPAIRABLE.values(), ids=REPAIRABLE)
 def test_faults_are_refused_with_the_reason_and_repaired_on_request(patient, load, change, refusal, note):
     images = change(patient.ct())
@@ -169,6 +171,7 @@ BEYOND_REPAIR = {
 }
 
 
+@pytest.mark.promise(4, "CT series that would have to be guessed are refused in any case")
 @pytest.mark.parametrize(("change", "refusal"), BEYOND_REPAIR.values(), ids=BEYOND_REPAIR)
 def test_what_would_have_to_be_guessed_is_refused_in_any_case(patient, load, change, refusal):
     for repair in (False, True):

@@ -59,6 +59,7 @@ def test_a_contour_across_slices_leaves_its_structure_out_with_the_reason(read):
     assert any("Bladder: left out: a contour of Bladder is not parallel" in note for note in case.meta["notes"])
 
 
+@pytest.mark.promise(4, "left and right organs that are exchanged are refused, checked against the affine")
 @pytest.mark.parametrize("position", POSITIONS)
 def test_left_on_the_right_is_refused_however_the_patient_lay(read, position):
     swapped = {"Femur_R": [FEMUR_L], "Femur_L": [FEMUR_R], "Bladder": [BLADDER]}
@@ -87,6 +88,7 @@ def test_names_that_nobody_understands_are_refused_and_listed(read):
         read(Patient(**SMALL, structures={"Bladder": []}))
 
 
+@pytest.mark.promise(4, "contours of another frame of reference are refused")
 def test_contours_of_another_frame_of_reference_are_refused_or_accepted_on_request(read):
     patient = Patient(**SMALL)
     structure_set = patient.rtstruct()
@@ -121,6 +123,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.promise(4, "broken structure sets are refused")
 @pytest.mark.parametrize(("make", "reason"), BROKEN.values(), ids=BROKEN)
 def test_a_broken_structure_set_is_refused(read, make, reason):
     patient = Patient(**SMALL)
