@@ -70,7 +70,8 @@ def dicom_datalist(
     empty = [split for split, files in found.items() if not files]
     if empty:
         counts = {split: len(content[split]) for split in SPLITS}
-        raise DataError(folder, None, f"no patient is in {empty}; the splits hold {counts}.", "Add patients.")
+        remedy = "Add patients (three fill every split), or prepare them with other shares."
+        raise DataError(folder, None, f"no patient is in {empty}; the splits hold {counts}.", remedy)
     return {split: _items(files, slices if split == "train" else None, empty_share) for split, files in found.items()}
 
 
@@ -90,6 +91,22 @@ def read_datalist(folder: str | Path) -> dict[str, Any]:
     if not usable:
         raise DataError(path, None, "it does not list cached cases.", "Prepare the data with --format cache.")
     return content
+
+
+def data_record(folder: str | Path) -> dict[str, Any]:
+    """Say what a prepared folder holds, as ``engines.write_data_record`` keeps it with a run.
+
+    Raises:
+        DataError: the folder's list of cases cannot be read.
+    """
+    content = read_datalist(folder)
+    return {
+        "source": content["source"],
+        "synthetic": content["synthetic"],
+        "prescriptions_gy": content["prescriptions_gy"],
+        "normalised_to_gy": content["options"]["normalise_to_gy"],
+        "cases": {split: len(content[split]) for split in SPLITS},
+    }
 
 
 def _items(files: Sequence[Path], slices: Slices | None, empty_share: float) -> list[Item]:
