@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,7 +13,9 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from ctan_monai.engines.atomic import add_name
+from ctan_monai.engines.data_fingerprint import fingerprint
 from ctan_monai.engines.last_handler import attach_after_others
+from ctan_monai.engines.manifest import read_manifest
 from ctan_monai.engines.options import as_bool
 from ctan_monai.engines.processes import rank
 from ctan_monai.engines.resume import (
@@ -51,11 +51,13 @@ class Checkpoint:
         states: everything else that changes while training and has ``state_dict`` and ``load_state_dict``: scheduler,
             best, history, early_stopping ... An entry may be None.
         resume: continue what is in the folder, if anything is.
-        data: the training's datalist; resuming with other cases or slices is refused.
+        data: the training's datalist; resuming with other cases or slices, or other voxels or labels in them, is
+            refused.
 
     Raises:
         ConfigError: an entry of ``states`` has no state.
         CheckpointError: resuming, and the checkpoint is of another run, or none can be read.
+        DataError: a case file of the datalist cannot be read.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Checkpoint:
         if isinstance(trainer.loss_function, nn.Module):  # a weighting learns
             self._states["loss"] = trainer.loss_function
         self._identity = {"run": describe(self._network), "data": fingerprint(data or ())}
+        self._manifest = read_manifest(self.folder)
         for name, entry in self._states.items():
             if not (hasattr(entry, "state_dict") and hasattr(entry, "load_state_dict")):
                 raise ConfigError(f"states: {name}", f"a {type(entry).__name__} has no state_dict.", "Leave it out.")
@@ -85,6 +88,7 @@ class Checkpoint:
         scaler = getattr(trainer, "scaler", None)
         return {
             **self._identity,
+            "manifest": self._manifest,
             "versions": versions(),
             "epoch": trainer.state.epoch,
             "max_epochs": trainer.state.max_epochs,
@@ -120,7 +124,10 @@ class Checkpoint:
         ContinueAt(progress).attach(self._trainer)
 
     def _load(self, path: Path, saved: Mapping[str, Any]) -> None:
-        check_same_run(path, {key: saved[key] for key in self._identity}, self._identity)
+        data = {key: value for key, value in self._identity["data"].items() if key in saved["data"]}
+        if len(data) < len(self._identity["data"]):  # of an earlier version
+            _logger.warning("%s does not say what its cases hold: only their names can be compared.", path)
+        check_same_run(path, {key: saved[key] for key in self._identity}, {**self._identity, "data": data})
         states = saved["states"]
         if set(states) != set(self._states):
             names = f"saved {sorted(states)}, now {sorted(self._states)}"
@@ -140,13 +147,3 @@ class Checkpoint:
         for name, now in versions().items():
             if (before := saved["versions"].get(name)) != now:
                 _logger.warning("%s was %s, now %s: the last digits may differ.", name, before, now)
-
-
-def fingerprint(data: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return number and digest of a datalist's cases and slices; names do not leave this function.
-
-    >>> fingerprint([{"case": "pt_1", "slice": 3}])["items"]
-    1
-    """
-    keys = [json.dumps([str(item.get("case")), item.get("slice")]) for item in data]
-    return {"items": len(keys), "sha256": hashlib.sha256("\n".join(keys).encode()).hexdigest()}

@@ -15,6 +15,7 @@ from ctan_monai.data.atomic import remove_leftovers
 from ctan_monai.engines.atomic import as_json, write_json
 from ctan_monai.engines.given_configs import copy_configs
 from ctan_monai.engines.history import METRICS_FILE
+from ctan_monai.engines.manifest import CONFIGS_FOLDER, SETTINGS_FILE
 from ctan_monai.engines.options import as_bool
 from ctan_monai.engines.processes import rank, wait_for_all
 from ctan_monai.engines.resume import LAST_FILE, PREVIOUS_FILE, check_same_run, has_checkpoint
@@ -25,7 +26,7 @@ from ctan_monai.engines.versions import versions
 from ctan_monai.errors import ConfigError
 
 _logger = logging.getLogger(__name__)
-SETTINGS_FILE, VERSIONS_FILE, LOG_FILE, CONFIGS_FOLDER = "settings.json", "versions.json", "log.txt", "configs"
+VERSIONS_FILE, LOG_FILE = "versions.json", "log.txt"
 _RUN_FILES = (SETTINGS_FILE, RUN_FILE, LAST_FILE, PREVIOUS_FILE, MODEL_FILE, METRICS_FILE)
 _FREE_TO_CHANGE = {"resume", "epochs", "device", "output_dir", "cache_dir", "dataset_dir"}
 

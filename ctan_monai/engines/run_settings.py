@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ctan_monai.engines.run_folder import SETTINGS_FILE
+from ctan_monai.engines.manifest import SETTINGS_FILE
 from ctan_monai.errors import CheckpointError
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 import ctan_monai
+from ctan_monai.engines.source_state import source_state
 
 
 def versions() -> dict[str, str]:
@@ -16,6 +17,7 @@ def versions() -> dict[str, str]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
         "ctan_monai": ctan_monai.__version__,
+        "git": source_state(),
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "monai": str(monai.__version__),

@@ -165,7 +165,8 @@ def same(a, b, where=""):
 
 
 def without_seconds(state):
-    """Leave out how long each epoch took, which no two runs share."""
+    """Leave out how long each epoch took, which no two runs share, and the commit, which may change between them."""
+    del state["versions"]["git"]
     for epoch in state["states"]["history"]["epochs"]:
         epoch.pop("seconds")
     return state
