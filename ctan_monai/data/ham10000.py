@@ -30,7 +30,7 @@ from ctan_monai.errors import DataError
 
 _logger = logging.getLogger(__name__)
 
-READER_VERSION = "ham10000-1"  # raise it when the same files give another case: caches are rebuilt
+READER_VERSION = "ham10000-2"  # raise it when the same files give another case: caches are rebuilt
 LESION, DIAGNOSIS = "lesion", "diagnosis"  # names of the mask and of the class index in a case
 TABLE_NAME = "HAM10000_metadata"
 _TABLE_SUFFIXES = ("", ".csv", ".tab", ".txt")
@@ -126,7 +126,7 @@ class Ham10000Reader:
         if mask is not None and not masks[LESION].any():
             _logger.warning("%s: the mask %s is empty", case, mask)
         lesion, patient = (None, None) if row is None else (row.lesion, row.patient)
-        trace = trace_meta(lesion, patient, picture.sha256, picture.thumbnail)
+        trace = trace_meta(lesion, patient, picture.sha256, picture.thumbnail, picture.mean_rgb)
         return Case(
             case,
             {name: picture.rgb[..., channel].copy() for channel, name in enumerate(CHANNELS)},

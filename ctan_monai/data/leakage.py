@@ -15,10 +15,12 @@ from ctan_monai.errors import ConfigError, DataError
 
 _logger = logging.getLogger(__name__)
 
-# Measured on the 10,015 pictures of HAM10000 (docs/adr/0012): a picture that was saved as JPEG of quality 20, resized
-# or given a palette correlates with itself by at least 0.9946; of 50 million pairs of different lesions one reaches
-# 0.993 (0.9987: it is one lesion under two numbers), the next 0.9906.
+# Measured on the 10,015 pictures of HAM10000 (docs/adr/0012). Thumbnails of one picture saved twice correlate by 0.995
+# or more, of different lesions by less than 0.991, but for one pair (0.9989) that is one lesion under two numbers. Of
+# pictures with little contrast, saved with few colours or bits, 0.98 can be left; their mean colour stays within a
+# grey level, which that of no two lesions does that are so alike.
 SAME_PICTURE = 0.993
+ALIKE, SAME_COLOUR = 0.975, 2.0
 _BLOCK = 2000  # pictures compared at once: a block of correlations takes 16 MB
 _MOST_LISTED = 10
 _ORIENTATIONS = 8
@@ -36,6 +38,7 @@ class Trace:
         patient: None if it is not known.
         sha256: of the picture's file, as hex.
         thumbnail: (16, 16) int8, see `pictures.thumbnail_of`.
+        mean_rgb: mean colour, 0 to 255; None if it is not known.
     """
 
     case: str
@@ -43,6 +46,7 @@ class Trace:
     patient: str | None
     sha256: str
     thumbnail: Thumbnails
+    mean_rgb: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,15 @@ class Leak:
 
 
 def trace_meta(
-    lesion: str | None, patient: str | None, sha256: str, thumbnail: Thumbnails
-) -> dict[str, str | int | None]:
+    lesion: str | None,
+    patient: str | None,
+    sha256: str,
+    thumbnail: Thumbnails,
+    mean_rgb: Sequence[float] | None = None,
+) -> dict[str, Any]:
     """Return what a reader puts into a case's ``meta``, for `read_traces` to find again."""
-    return {"lesion_id": lesion, "patient_id": patient, "file_sha256": sha256, "thumbnail": thumbnail.tobytes().hex()}
+    found = {"lesion_id": lesion, "patient_id": patient, "file_sha256": sha256, "thumbnail": thumbnail.tobytes().hex()}
+    return found if mean_rgb is None else {**found, "mean_rgb": [round(value, 2) for value in mean_rgb]}
 
 
 def read_traces(items: Sequence[Mapping[str, Any]]) -> list[Trace]:
@@ -81,7 +90,9 @@ def read_traces(items: Sequence[Mapping[str, Any]]) -> list[Trace]:
             pixels = np.frombuffer(bytes.fromhex(meta["thumbnail"]), np.int8)
             side = int(np.sqrt(len(pixels)))
             thumbnail = pixels.reshape(side, side)
-            found.append(Trace(header.case, meta["lesion_id"], meta["patient_id"], meta["file_sha256"], thumbnail))
+            colour = tuple(map(float, meta["mean_rgb"])) if "mean_rgb" in meta else None
+            ids = (meta["lesion_id"], meta["patient_id"], meta["file_sha256"])
+            found.append(Trace(header.case, *ids, thumbnail, colour))
         except (KeyError, TypeError, ValueError) as error:
             reason = f"it does not say what picture it came from ({error})."
             raise DataError(item["file"], header.case, reason, "Delete it and prepare the data again.") from error
@@ -92,7 +103,8 @@ def same_pictures(first: Sequence[Trace], second: Sequence[Trace]) -> list[tuple
     """Find pictures that show the same, whatever they were saved as, also mirrored or turned by quarters.
 
     Two pictures are the same if their thumbnails, of which brightness and contrast are taken out, correlate by at
-    least 0.993. Pictures without any contrast are told apart by their files only.
+    least 0.993, or by 0.975 where their mean colours differ by 2 grey levels at most. Pictures without any contrast
+    are told apart by their files only.
 
     Returns:
         Pairs of positions in ``first`` and ``second``.
@@ -100,14 +112,17 @@ def same_pictures(first: Sequence[Trace], second: Sequence[Trace]) -> list[tuple
     if not first or not second:
         return []
     mine, theirs = _stacked(first), _stacked(second)
-    own = _normalised(mine)  # (N, P)
+    own, (my_colours, their_colours) = _normalised(mine), (_colours(first), _colours(second))  # (N, P), (N, 3), (M, 3)
     found: set[tuple[int, int]] = set()
     for orientation in range(_ORIENTATIONS):
         turned = theirs[:, :, ::-1] if orientation >= 4 else theirs
         other = _normalised(np.rot90(turned, orientation % 4, axes=(1, 2)))  # (M, P)
         for start in range(0, len(own), _BLOCK):
-            rows, columns = np.nonzero(own[start : start + _BLOCK] @ other.T >= SAME_PICTURE)
-            found.update(zip((rows + start).tolist(), columns.tolist(), strict=True))
+            alike = own[start : start + _BLOCK] @ other.T  # (block, M)
+            rows, columns = np.nonzero(alike >= ALIKE)
+            apart = np.abs(my_colours[rows + start] - their_colours[columns]).max(1)  # (pairs,); nan: not known
+            same = (alike[rows, columns] >= SAME_PICTURE) | (apart <= SAME_COLOUR)
+            found.update(zip((rows[same] + start).tolist(), columns[same].tolist(), strict=True))
     return sorted(found)
 
 
@@ -213,6 +228,11 @@ def _sharing(traces: Sequence[Trace]) -> Iterator[tuple[int, int]]:
 
 def _stacked(traces: Sequence[Trace]) -> Thumbnails:
     return np.stack([trace.thumbnail for trace in traces])  # (N, side, side)
+
+
+def _colours(traces: Sequence[Trace]) -> npt.NDArray[np.float64]:
+    unknown = (np.nan,) * 3
+    return np.array([unknown if trace.mean_rgb is None else trace.mean_rgb for trace in traces], np.float64)  # (N, 3)
 
 
 def _normalised(thumbnails: Thumbnails) -> npt.NDArray[np.float32]:

@@ -42,12 +42,14 @@ class Picture:
         full_shape: rows and columns of the file, turned as its EXIF orientation says.
         sha256: of the file, as hex.
         thumbnail: what the picture can be known by again, see `thumbnail_of`.
+        mean_rgb: its mean colour, 0 to 255, before it was resized.
     """
 
     rgb: Bytes
     full_shape: tuple[int, int]
     sha256: str
     thumbnail: Thumbnail
+    mean_rgb: tuple[float, float, float]
 
 
 def read_picture(path: str | Path, case: str, size: tuple[int, int] | None = None) -> Picture:
@@ -72,10 +74,10 @@ def read_picture(path: str | Path, case: str, size: tuple[int, int] | None = Non
         raise DataError(path, case, reason, "Convert it to an RGB picture.")
     image = ImageOps.exif_transpose(image).convert("RGB")
     full_shape = (image.height, image.width)
-    thumbnail = thumbnail_of(image)
+    thumbnail, colour = thumbnail_of(image), mean_rgb(image)
     if size is not None and size != full_shape:
         image = image.resize((size[1], size[0]), Resampling.BILINEAR)  # Pillow widens the filter when it shrinks
-    return Picture(np.array(image), full_shape, hashlib.sha256(content).hexdigest(), thumbnail)
+    return Picture(np.array(image), full_shape, hashlib.sha256(content).hexdigest(), thumbnail, colour)
 
 
 def thumbnail_of(image: Image) -> Thumbnail:
@@ -93,6 +95,12 @@ def thumbnail_of(image: Image) -> Thumbnail:
     if deviation < _FLAT:
         return np.zeros(values.shape, np.int8)
     return np.clip(np.rint(values / deviation * _THUMBNAIL_SCALE), -127, 127).astype(np.int8)
+
+
+def mean_rgb(image: Image) -> tuple[float, float, float]:
+    """Return the mean red, green and blue of an RGB picture."""
+    red, green, blue = np.array(image).reshape(-1, 3).mean(0).tolist()
+    return red, green, blue
 
 
 def read_picture_mask(

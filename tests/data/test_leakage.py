@@ -46,7 +46,7 @@ COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
 def trace(case: str, image: Image.Image, folder: Path, lesion: str | None = None, patient: str | None = None) -> Trace:
     image.save(folder / f"{case}.png")
     picture = read_picture(folder / f"{case}.png", case)
-    return Trace(case, lesion, patient, picture.sha256, picture.thumbnail)
+    return Trace(case, lesion, patient, picture.sha256, picture.thumbnail, picture.mean_rgb)
 
 
 @pytest.fixture
@@ -101,6 +101,22 @@ def test_lesion_patient_file_and_case_are_found_and_named(pictures, tmp_path):
 def test_what_is_in_one_split_twice_is_no_leak(pictures, tmp_path):
     twice = [trace("a", pictures[0], tmp_path, "l1"), trace("b", pictures[0], tmp_path, "l1")]
     assert find_leaks({"train": twice, "test": [trace("c", pictures[5], tmp_path, "l2")]}) == []
+
+
+def test_thumbnails_that_are_a_little_less_alike_need_the_same_colour_too():
+    random = np.random.default_rng(0)
+    first = random.normal(0, 20, (16, 16))
+    second = first + random.normal(0, 3.5, (16, 16))
+    assert 0.975 < np.corrcoef(first.round().ravel(), second.round().ravel())[0, 1] < 0.993
+
+    def pair(one: object, other: object) -> list[tuple[int, int]]:
+        traces = [Trace("a", None, None, "1", first.astype(np.int8), one)]
+        return same_pictures(traces, [Trace("b", None, None, "2", second.astype(np.int8), other)])
+
+    assert pair((200.0, 150.0, 140.0), (201.5, 149.0, 140.0)) == [(0, 0)]
+    assert pair((200.0, 150.0, 140.0), (200.0, 153.0, 140.0)) == []
+    assert pair((200.0, 150.0, 140.0), None) == []
+    assert pair(None, None) == []
 
 
 def test_pictures_without_contrast_are_not_taken_for_each_other(tmp_path):
