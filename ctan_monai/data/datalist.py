@@ -61,7 +61,7 @@ def openkbp_datalist(
         DataError: data are missing or cannot be read, a split is empty, a name is unknown.
         ConfigError: an argument has an unknown value.
     """
-    _check_arguments(splits, slices, empty_share)
+    check_arguments(splits, slices, empty_share)
     sample = dataset_dir is None or str(dataset_dir) == ""
     if sample:
         root = Path(sample_dir)
@@ -137,7 +137,12 @@ def read_choice(path: str | Path) -> dict[str, list[str]]:
     return content
 
 
-def _check_arguments(splits: Sequence[str], slices: str | None, empty_share: float) -> None:
+def check_arguments(splits: Sequence[str], slices: str | None, empty_share: float) -> None:
+    """Check what every list of cases can be asked for.
+
+    Raises:
+        ConfigError: an argument has an unknown value.
+    """
     if isinstance(splits, str) or not splits or not set(splits) <= set(SPLITS):
         raise ConfigError("splits", f"{splits!r} was found.", f"List some of {SPLITS}.")
     if slices is not None and slices not in get_args(Slices):

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ctan_monai.data.cache import Header, read_header
-from ctan_monai.data.datalist import Item, Slices, slices_to_use
+from ctan_monai.data.datalist import Item, Slices, check_arguments, slices_to_use
 from ctan_monai.data.dicom.folder import DATALIST
 from ctan_monai.data.dicom.options import DicomOptions
 from ctan_monai.data.dicom.prepare import prepare_dicom
 from ctan_monai.data.dicom.splits import SPLITS
-from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.errors import DataError
 
 _logger = logging.getLogger(__name__)
 
@@ -53,8 +53,7 @@ def dicom_datalist(
         DataError: there are no such data, they cannot be read, or a split is empty.
         ConfigError: an argument has an unknown value.
     """
-    if isinstance(splits, str) or not set(splits) <= set(SPLITS):
-        raise ConfigError("splits", f"{splits!r} was found.", f"List some of {SPLITS}.")
+    check_arguments(splits, slices, empty_share)
     folder = Path(dataset_dir)
     if not (folder / DATALIST).is_file():
         given = DicomOptions(**(options or {}))

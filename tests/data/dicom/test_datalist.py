@@ -47,6 +47,8 @@ def test_a_split_without_patients_and_unknown_ones_are_refused(cache, tmp_path):
         dicom_datalist(tmp_path, "unused", splits=("test",))
     with pytest.raises(ConfigError, match="splits"):
         dicom_datalist(cache, "unused", splits=("training",))
+    with pytest.raises(ConfigError, match="slices: 'few' is unknown"):
+        dicom_datalist(cache, "unused", slices="few")
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"format": "nifti", "train": [], "validation": [], "test": []}'])

@@ -1,0 +1,151 @@
+"""The prostate bundle from DICOM to figures and files, on coarse synthetic patients."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from bundle_kit import check_run, command, start
+
+from ctan_monai.data.cache import read_case_file
+from ctan_monai.data.dicom.datalist import dicom_datalist
+from ctan_monai.data.phantom import PhantomGrid, make_cohort
+from ctan_monai.engines import read_data_record
+from ctan_monai.errors import ConfigError, find_ctan_error
+from ctan_monai.metrics.dvh import doses_inside
+
+ROOT = Path(__file__).parents[2]
+BUNDLE = ROOT / "bundles" / "prostate"
+GRID = {"rows": 60, "columns": 90, "slices": 12, "row_mm": 5.0, "column_mm": 5.0, "slice_mm": 8.0}
+ORGANS = ("Rectum", "Bladder", "Femur_L", "Femur_R", "CTV")
+OVERLAY = ("train.yaml", "evaluate.yaml")
+
+
+@pytest.fixture(scope="module")
+def knobs(tmp_path_factory):
+    """Settings that make everything small, and a cache in which three synthetic patients are made once."""
+    cache = tmp_path_factory.mktemp("cache")
+    grid = {"_target_": "ctan_monai.data.phantom.PhantomGrid", **GRID}
+    small = {"encoder": "resnet18", "epochs": 1, "batch_size": 4, "pixel_mm": 6.0, "image_size": [64, 64]}
+    return {**small, "phantoms": 3, "phantom_grid": grid, "cache_dir": str(cache), "amp": True}
+
+
+@pytest.mark.parametrize("run_id", ["training", "run"])
+def test_the_training_config_has_all_properties_that_monai_asks_for(workflow, knobs, tmp_path, run_id):
+    made = workflow("prostate", "train.yaml", run_id=run_id, output_dir=str(tmp_path / "run"), **knobs)
+    made.initialize()
+    assert made.check_properties() == []
+
+
+@pytest.mark.parametrize("folder", [ROOT, BUNDLE, BUNDLE / "configs"])
+def test_the_bundle_is_found_from_the_root_and_from_its_own_folder(workflow, monkeypatch, folder):
+    monkeypatch.chdir(folder)
+    finder = {"_target_": "ctan_monai.data.locate.find_bundle_root", "name": "prostate"}  # as the config has it
+    found = workflow("prostate", "train.yaml", bundle_root=finder)
+    assert Path(found.parser.get_parsed_content("bundle_root")).samefile(BUNDLE)
+
+
+def test_with_bundle_root_the_command_works_from_anywhere_and_names_what_is_wrong(tmp_path):
+    given = ["--bundle_root", str(BUNDLE), "--dataset_dir", str(tmp_path / "nothing"), "--output_dir", "out"]
+    ended = command("training", "--config_file", str(BUNDLE / "configs" / "train.yaml"), *given, cwd=tmp_path)
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    assert "DataError" in ended.stderr
+    assert "nothing" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"method": "unet"}, r"method: 'unet' is unknown"),
+        ({"weighting": "random"}, r"weighting: 'random' is unknown"),
+        ({"image_size": [16, 16]}, r"image_size: \[16, 16\] was found"),
+        ({"slices": "few"}, r"slices: 'few' is unknown"),
+        ({"pixel_mm": -1}, r"pixel_mm: -1 was found. Remedy: Give a positive number"),
+        ({"shares": [0.5, 0.5]}, r"split: .* was found"),
+        ({"phantoms": 2}, r"phantoms: 2 was found"),
+        ({"dicom": {"boost": "add"}}, r"boost: 'add' is unknown"),
+        ({"names": "nowhere.yaml"}, r"nowhere.yaml"),
+    ],
+)
+def test_a_wrong_knob_is_named_with_what_may_be_given(workflow, knobs, tmp_path, wrong, message):
+    made = workflow("prostate", "train.yaml", output_dir=str(tmp_path / "run"), **{**knobs, **wrong})
+    with pytest.raises((ConfigError, RuntimeError)) as caught:  # MONAI wraps ours
+        start(made)
+    assert re.search(message, str(find_ctan_error(caught.value)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["ctan", "mtan", "hps", "stl"])
+def test_training_and_evaluation_leave_what_they_promise(run, knobs, tmp_path, method):
+    folder = tmp_path / "run"
+    given = {**knobs, "method": method, "output_dir": str(folder)}
+    run("prostate", "train.yaml", run_id="training", **given)
+    record = read_data_record(folder)
+    assert record == {
+        "source": "DICOM",
+        "synthetic": True,
+        "prescriptions_gy": {"60": 3},
+        "normalised_to_gy": None,
+        "cases": {"train": 1, "validation": 1, "test": 1},
+    }
+    log = (folder / "log.txt").read_text()
+    assert "the data are SYNTHETIC: 3 phantoms, computed from random numbers" in log
+    assert "give --dataset_dir for real ones" in log
+    lists = dicom_datalist(next(Path(knobs["cache_dir"]).glob("synthetic_*/prepared")), "", ("validation", "test"))
+    (seen,), (tested,) = lists["validation"], lists["test"]
+    pictures = [f"predictions/{seen['case']}/{name}.png" for name in ("overlay", "dvh")]
+    check_run(folder, method, ("oar", "dose"), {"oar_dice", "oar_dice_CTV", "dose_mae_region"}, pictures)
+    given = {key: value for key, value in given.items() if key not in ("pixel_mm", "phantoms")}  # the run says them
+    evaluated = run("prostate", *OVERLAY, run_id="evaluating", **given)
+    assert evaluated.check_properties() == []
+    check_evaluation(folder / "evaluation", tested)
+
+
+def check_evaluation(folder, tested):
+    """See that the figures are there and follow from what was written, which covers the whole CT."""
+    case = read_case_file(tested["file"])
+    summary = json.loads((folder / "summary.json").read_text())["metrics"]
+    (row,) = csv.DictReader((folder / "per_case.csv").open())
+    assert row["case"] == tested["case"]
+    region, dose = case.masks["dose_region"], case.volumes["dose"]
+    files = {name: nib.load(folder / row["case"] / f"{name}.nii.gz") for name in (*ORGANS, "dose", "ct")}
+    assert all(file.shape == case.shape for file in files.values())
+    assert all(np.allclose(file.affine, case.affine_ras, atol=1e-4) for file in files.values())
+    predicted = np.asarray(files["dose"].dataobj)
+    assert json.loads((folder / "cases.json").read_text())["cases"][0]["masked"] == []  # unknown there, so not set to 0
+    error = np.abs(predicted.astype(float) - dose)
+    for name, inside in {"region": region, "External": case.masks["External"] & region}.items():
+        assert summary[f"dose_mae_{name}"] == pytest.approx(error[inside].mean(), rel=1e-4)
+    assert float(row["PTV:mean:reference"]) == pytest.approx(doses_inside(dose, case.masks["PTV"]).mean(), rel=1e-4)
+    assert {"dose_error_Rectum_V40Gy%", "dose_error_CTV_D98%", *(f"oar_dice_{organ}" for organ in ORGANS)} <= set(
+        summary
+    )
+    assert (folder / row["case"] / "overlay.png").is_file()
+    assert (folder / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_a_folder_of_dicom_and_what_was_prepared_of_it_train_alike(run, knobs, tmp_path):
+    grid = PhantomGrid(**GRID)
+    exported = make_cohort(tmp_path / "export", 3, seed=7, grid=grid, progress=False).folder
+    given = {**knobs, "method": "hps", "learning_rate": 0.0005, "cache_dir": str(tmp_path / "cache")}
+    losses = []
+    for name, source in (("dicom", exported), ("prepared", tmp_path / "cache")):
+        output = tmp_path / name
+        run("prostate", "train.yaml", run_id="training", dataset_dir=str(source), output_dir=str(output), **given)
+        assert read_data_record(output)["synthetic"] is True  # the files say so themselves
+        assert "the data are SYNTHETIC" in (output / "log.txt").read_text()
+        losses.append(json.loads((output / "metrics.json").read_text())["epochs"][0]["train"])
+    assert losses[0] == losses[1]
+
+
+def test_evaluating_without_a_run_says_so(workflow, knobs, tmp_path):
+    given = {key: value for key, value in knobs.items() if key != "pixel_mm"}
+    made = workflow("prostate", *OVERLAY, run_id="evaluating", output_dir=str(tmp_path / "nothing"), **given)
+    with pytest.raises(RuntimeError) as caught:
+        start(made)
+    assert "Train first" in str(find_ctan_error(caught.value))
