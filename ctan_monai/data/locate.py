@@ -13,9 +13,9 @@ _MARKS = ("metadata.json", "train.yaml", "inference.yaml")
 def find_bundle_root(name: str) -> str:
     """Return the absolute path of a bundle's folder.
 
-    Looks at the current folder and those above it: whether it is the bundle itself, or has it in ``bundles/<name>``.
-    MONAI does not tell a config where it lies, so this is what lets one command work from the repository's root and
-    from the bundle's own folder; elsewhere, give ``--bundle_root``.
+    Looks at the current folder and those above it: whether it is the bundle itself, or has it in ``bundles/<name>`` or
+    ``<name>``. MONAI does not tell a config where it lies, so this is what lets one command work from the repository's
+    root, from beside the bundle and from its own folder; elsewhere, give ``--bundle_root``.
 
     Args:
         name: the bundle's name, for example openkbp.
@@ -25,13 +25,13 @@ def find_bundle_root(name: str) -> str:
     """
     here = Path.cwd()
     for folder in (here, *here.parents):
-        for candidate in (folder, folder / "bundles" / name):
+        for candidate in (folder, folder / "bundles" / name, folder / name):
             if _is_bundle(candidate, name):
                 return str(candidate)
     raise ConfigError(
         "bundle_root",
-        f"the bundle {name} was not found; looked for {here} itself, {here / 'bundles' / name} and the same in each "
-        "folder above, for a folder of that name with configs/metadata.json.",
+        f"the bundle {name} was not found; looked for {here} itself, {here / 'bundles' / name}, {here / name} and the "
+        "same in each folder above, for a folder of that name with configs/metadata.json.",
         f"Start from the repository's root, or give --bundle_root path/to/bundles/{name}.",
     )
 

@@ -8,6 +8,8 @@ from ctan_monai.transforms.hide import HideLabelsd
 from ctan_monai.transforms.labels import read_label
 from ctan_monai.transforms.load import LoadCased
 from ctan_monai.transforms.mirror import RandMirrorLabelsd, mirror_sample
+from ctan_monai.transforms.normalise import NormaliseChannelsd
+from ctan_monai.transforms.patch import RandPatchLabelsd
 from ctan_monai.transforms.postprocess import postprocess_for
 from ctan_monai.transforms.window import RandWindowChannelsd, WindowChannelsd
 
@@ -15,9 +17,11 @@ __all__ = [
     "CropOrPadLabelsd",
     "HideLabelsd",
     "LoadCased",
+    "NormaliseChannelsd",
     "RandAffineLabelsd",
     "RandColourJitterd",
     "RandMirrorLabelsd",
+    "RandPatchLabelsd",
     "RandWindowChannelsd",
     "WindowChannelsd",
     "activate",

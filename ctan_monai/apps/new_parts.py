@@ -1,0 +1,295 @@
+"""The parts of a new bundle's configs that depend on its tasks and its images, as lines of YAML."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ctan_monai.apps.new_tasks import NewImage, NewTask
+from ctan_monai.data.own.layout import Layout
+from ctan_monai.tasks import Classification, Regression, Segmentation, Task
+
+_WIDTH = 120  # of a line of YAML
+_SETTINGS = ["method", "encoder", "pretrained", "weighting", "epochs", "batch_size", "learning_rate"]
+_SETTINGS_LAST = ["augment", "accumulate", "val_interval", "patience", "seed", "amp"]
+_NORMALISE = {"ct": ("window", "[-160, 240]"), "mr": ("zscore", "null"), "rgb": ("imagenet", "null")}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a new bundle is for.
+
+    Args:
+        name: of the bundle.
+        tasks: what is learned.
+        image: what is seen.
+        spatial_dims: of the network.
+    """
+
+    name: str
+    tasks: tuple[NewTask, ...]
+    image: NewImage
+    spatial_dims: int
+
+    @property
+    def layout(self) -> Layout:
+        """How its table is read."""
+        values = {entry.task.name: dict(entry.label_values) for entry in self.tasks if entry.label_values}
+        tasks = tuple(entry.task for entry in self.tasks)
+        return Layout(tasks, self.image.channels, self.spatial_dims, label_values=values)
+
+    @property
+    def slices(self) -> bool:
+        """Whether a 2D network sees slices of volumes."""
+        return self.spatial_dims == 2 and not self.image.pictures
+
+    @property
+    def classes(self) -> int | None:
+        """The position of the first task whose classes exclude each other."""
+        found = (entry.task for entry in self.tasks)
+        exclusive = [isinstance(task, Classification) and task.exclusive for task in found]
+        return exclusive.index(True) if any(exclusive) else None
+
+    @property
+    def grid_settings(self) -> list[str]:
+        """Knobs that evaluation and inference have to agree about with the training."""
+        return ["size"] if self.image.pictures else ["spacing_mm", "axes", "patch_size"]
+
+
+def parts_of(plan: Plan) -> dict[str, str]:
+    """Return what stands for each ``{{name}}`` of the templates; '' removes a line."""
+    tasks = [entry.task for entry in plan.tasks]
+    values = plan.layout.label_values
+    return {
+        "name": plan.name,
+        "title": title_of(plan),
+        "kind": plan.image.kind,
+        "spatial_dims": str(plan.spatial_dims),
+        "tasks": "\n".join(_task_line(task) for task in tasks),
+        "image_channels": flow(list(plan.image.channels)),
+        "label_values": _label_values(values),
+        "encoder": _encoder(plan),
+        "pretrained_note": "imagenet (paper; a download), or a file" if plan.spatial_dims == 2 else "a file",
+        "full_resolution": "true" if plan.slices else "false",
+        "settings": _settings(plan),
+        **_data_parts(plan),
+        **_transform_parts(plan),
+        **_class_parts(plan),
+        "loss_options": "\n".join(_loss_line(task, at, at == plan.classes) for at, task in enumerate(tasks)),
+        **_output_parts(plan),
+    }
+
+
+def title_of(plan: Plan) -> str:
+    """Say in a few words what a bundle learns."""
+    return f"{plan.name}: {', '.join(entry.task.name for entry in plan.tasks)}"
+
+
+def flow(value: object) -> str:
+    """Return a value as YAML on one line."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_scalar(key)}: {flow(entry)}" for key, entry in value.items()) + "}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ", ".join(flow(entry) for entry in value) + "]"
+    return _scalar(value)
+
+
+def _scalar(value: object) -> str:
+    """Quote a text that YAML, or MONAI's config, could take for something else."""
+    if isinstance(value, bool) or value is None:
+        return json.dumps(value)
+    if isinstance(value, int | float):
+        return str(value)
+    text = str(value)
+    words = {"true", "false", "yes", "no", "on", "off", "null", "none", "y", "n", "~"}
+    plain = text[:1].isalpha() and all(letter.isalnum() or letter in "_-." for letter in text)
+    return text if plain and text.isascii() and text.lower() not in words else "'" + text.replace("'", "''") + "'"
+
+
+def _task_line(task: Task) -> str:
+    fields: dict[str, object] = {"name": task.name}
+    if isinstance(task, Segmentation):
+        fields |= {"labels": task.labels} | ({"overlapping": True} if task.overlapping else {})
+        fields |= {"mirror_pairs": task.mirror_pairs} if task.mirror_pairs else {}
+    elif isinstance(task, Classification):
+        fields |= {"classes": task.classes} | ({"multilabel": True} if task.multilabel else {})
+    else:
+        fields |= {"unit": task.unit, "scale": float(task.scale)}
+        fields |= {"level": "image"} if task.level == "image" else {}
+        fields |= {"region": "mask"} if task.region == "mask" else {}
+        fields |= {"nonnegative": True} if task.nonnegative else {}
+    entries = [f"_target_: ctan_monai.tasks.{type(task).__name__}"]
+    entries += [f"{key}: {flow(value)}" for key, value in fields.items()]
+    return _wrapped("- {", entries, "}", "  ")
+
+
+def _wrapped(front: str, entries: Sequence[str], back: str, indent: str) -> str:
+    """Join entries by commas, broken into lines."""
+    lines = [front]
+    for at, entry in enumerate(entries):
+        piece = entry + (back if at == len(entries) - 1 else ",")
+        joined = lines[-1] + (" " if at and not lines[-1].isspace() else "") + piece
+        if len(joined) > _WIDTH and at:
+            lines.append(indent + piece)
+        else:
+            lines[-1] = joined
+    return "\n".join(lines)
+
+
+def _label_values(values: Mapping[str, Mapping[str, int]]) -> str:
+    note = "# numbers of the labels in label maps"
+    return f"label_values: {flow(values)}  {note}" if values else ""
+
+
+def _encoder(plan: Plan) -> str:
+    if plan.spatial_dims == 2:
+        return "resnet50               # paper; resnet18, resnet34, resnet101"
+    return "resnet18               # resnet34, resnet50, resnet101; volumes need memory"
+
+
+def _settings(plan: Plan) -> str:
+    names = ["datalist", "dataset_dir", "split_seed", "fold", *plan.grid_settings]
+    names += ["slices", "empty_share"] if plan.slices else []
+    names += ["normalise", "window", *_SETTINGS]
+    names += ["class_weights", "sampler"] if plan.classes is not None else []
+    return _wrapped("settings: {", [f"{name}: '@{name}'" for name in (*names, *_SETTINGS_LAST)], "}", "  ")
+
+
+def _knob(name: str, value: str, note: str) -> str:
+    return f"{name}: {value}".ljust(31) + f" # {note}"
+
+
+def _data_parts(plan: Plan) -> dict[str, str]:
+    """Return the knobs of the grid, and what hands them to the lists of cases."""
+    knobs, options = [], list(plan.grid_settings)
+    if plan.image.pictures:
+        sizes = "'$[256, 256] if @datalist else [80, 96]'"
+        knobs.append(_knob("size", sizes, "rows, columns that pictures are resized to"))
+    else:
+        options.remove("patch_size")
+        note = "where each axis of a volume points" + ("; slices are cut along the last" if plan.slices else "")
+        knobs.append(_knob("spacing_mm", "null", "as [1.0, 1.0, 3.0]: resample volumes to it; null: they stay"))
+        knobs.append(_knob("axes", "RAS", note))
+        real, sample = ("[256, 256]", "[48, 48]") if plan.slices else ("[96, 96, 96]", "[48, 48, 32]")
+        knobs.append(_knob("patch_size", f"'${real} if @datalist else {sample}'", "voxels that are trained on"))
+    inference = "".join(f", {name}: '@{name}'" for name in options)
+    if plan.slices:
+        knobs.append(_knob("slices", "labelled", "train on slices that a label crosses; all"))
+        knobs.append(_knob("empty_share", "0.2", "other slices to add, as a share of those"))
+        options += ["slices", "empty_share"]
+    options += ["label_values"] if plan.layout.label_values else []
+    listed = _wrapped("", [f"{name}: '@{name}'" for name in options], "", "  ")
+    return {
+        "grid_knobs": "\n".join(knobs),
+        "datalist_options": f",\n  {listed}" if options else "",
+        "inference_options": f",\n    {inference[2:]}" if inference else "",
+        "inferer_options": "" if plan.image.pictures else ", roi_size: '@patch_size'",
+        "batch_size": _batch(plan),
+        "validation_batch": "8" if plan.image.pictures else "1",
+    }
+
+
+def _batch(plan: Plan) -> str:
+    return "8                   # paper" if plan.spatial_dims == 2 else "2                   # volumes need memory"
+
+
+def _transform_parts(plan: Plan) -> dict[str, str]:
+    method, window = _NORMALISE.get(plan.image.kind, ("window", "[0, 255]"))
+    methods = "window, zscore" + (", imagenet" if plan.image.kind == "rgb" else "")
+    front = "    - {_target_: ctan_monai.transforms."
+    common = "tasks: '@tasks', image_channels: '@image_channels'"
+    pairs = any(task.mirror_pairs for task in plan.layout.segmentations)
+    axes = (["1"] if pairs else ["0", "1"]) if plan.image.pictures else [_side_axis(plan)]
+    mirrors = [f"{front}RandMirrorLabelsd, {common},\n      spatial_axis: {axis}, prob: '@augment'}}" for axis in axes]
+    patch = f"{front}RandPatchLabelsd, tasks: '@tasks', patch_size: '@patch_size'}}"
+    shift = "    - {_target_: RandShiftIntensityd, keys: image, offsets: 0.1, prob: '@augment'}"
+    colour = f"{front}RandColourJitterd, prob: '@augment'}}"
+    outside = ", outside: reflection" if plan.image.pictures else ""
+    return {
+        "normalise_knobs": "\n".join(
+            [
+                _knob("normalise", method, f"grey values: {methods}"),
+                _knob("window", window, "grey values that become 0 and 1, for window"),
+            ]
+        ),
+        "before_normalise": colour if plan.image.kind == "rgb" else "",
+        "after_normalise": shift if plan.image.kind != "rgb" else "",
+        "patch": "" if plan.image.pictures else patch,
+        "mirror": "\n".join(mirrors),
+        "affine": f"spatial_dims: {plan.spatial_dims}{outside}",
+    }
+
+
+def _side_axis(plan: Plan) -> str:
+    """Return which axis of a sample runs from side to side, as an expression of the knob ``axes``."""
+    if plan.slices:
+        return "\"$max(@axes[:2].find('L'), @axes[:2].find('R'), 0)\""
+    return "\"$max(@axes.find('L'), @axes.find('R'))\""
+
+
+def _class_parts(plan: Plan) -> dict[str, str]:
+    """Return what a task with exclusive classes adds: weights, a sampler, details in the evaluation."""
+    loader = "  dataloader: {_target_: DataLoader, dataset: '@train#dataset', batch_size: '@batch_size', "
+    rest = "\n    drop_last: true, num_workers: '@workers'}"
+    if plan.classes is None:
+        return {
+            "class_knobs": "",
+            "class_metrics": "",
+            "class_handlers": "",
+            "sampler": f"{loader}shuffle: true,{rest}",
+        }
+    task = f"'$@tasks[{plan.classes}]'"
+    name = plan.tasks[plan.classes].task.name
+    sampler = "  sampler: {_target_: ctan_monai.engines.create_sampler, name: '@sampler', "
+    return {
+        "class_knobs": "\n".join(
+            [
+                _knob("class_weights", "equal", f"in the loss of {name}: equal, root or inverse of the frequency"),
+                _knob("sampler", "shuffled", f"balanced: draw all classes of {name} equally often"),
+            ]
+        ),
+        "sampler": f"{sampler}items: \"$@datalists['train']\",\n    task: {task}}}\n"
+        f"{loader}sampler: '@train#sampler',{rest}",
+        "class_metrics": f"details: {{_target_: ctan_monai.metrics.confusion.ClassDetails, task: {task}}}\n"
+        f"calibration: {{_target_: ctan_monai.metrics.calibration.Calibration, task: {task}}}\n"
+        "validate#metrics#metrics: ['@details', '@calibration']",
+        "class_handlers": "- {_target_: ctan_monai.engines.WriteConfusion, details: '@details', "
+        "output_dir: '@evaluation_dir'}",
+    }
+
+
+def _loss_line(task: Task, at: int, weighted: bool) -> str:
+    if isinstance(task, Segmentation):
+        return f"      {task.name}: {{dice_weight: 0.3, ce_weight: 0.7}}  # paper"
+    if isinstance(task, Regression):
+        return f"      {task.name}: {{error: mae}}  # paper"
+    if not weighted:
+        return f"      {task.name}: {{}}"
+    return (
+        f"      {task.name}: {{class_weight: {{_target_: ctan_monai.data.balance.class_weights,\n"
+        f"        items: \"$@datalists['train']\", task: '$@tasks[{at}]', rule: '@class_weights'}}}}"
+    )
+
+
+def _output_parts(plan: Plan) -> dict[str, str]:
+    masks_only = not plan.layout.voxel_regressions
+    first = plan.image.channels[0]
+    if plan.image.pictures:
+        writing = f"formats: [{'png' if masks_only else 'png, nifti'}]"
+        shown = "image: '@image_channels'" if len(plan.image.channels) in (1, 3) else f"image: [{first}]"
+    else:
+        writing = f"volumes: [{first}]"
+        shown = f"image: {first}, window: '@window'"
+    inherited = ["datalist", "dataset_dir", "split_seed", "fold", *plan.grid_settings, "normalise", "window"]
+    return {
+        "writing": writing,
+        "report_image": shown,
+        "shown_cases": "4" if plan.image.pictures else "1",
+        "run_settings": "\n".join(_inherited(name, "output_dir") for name in inherited),
+        "inference_settings": "\n".join(_inherited(name, "run_dir") for name in inherited[4:]),
+    }
+
+
+def _inherited(name: str, folder: str) -> str:
+    return f"{name}: {{_target_: ctan_monai.engines.run_setting, output_dir: '@{folder}', name: {name}}}"

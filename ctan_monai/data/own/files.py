@@ -1,0 +1,141 @@
+"""Open the files of a case: volumes with their place in the patient, pictures with their pixels as stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ctan_monai.data.cases import Case
+from ctan_monai.data.grid import reorient
+from ctan_monai.data.nifti import NIFTI_SUFFIXES, load_nifti
+from ctan_monai.data.pictures import PICTURE_SUFFIXES, decode_picture, picture_bytes
+from ctan_monai.errors import DataError
+
+Array = npt.NDArray[Any]
+Affine = npt.NDArray[np.float64]
+
+ITK_SUFFIXES = (".mha", ".mhd", ".nrrd")
+VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, *ITK_SUFFIXES)
+IMAGE_SUFFIXES = (*VOLUME_SUFFIXES, *PICTURE_SUFFIXES)
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_GREY_MODES = {"1", "L", "P", "I", "I;16", "I;16B", "I;16L"}
+_SOFTEST_INSIDE = 127  # of masks with grey edges
+
+
+def is_picture(path: Path) -> bool:
+    """Tell by its name whether a file is a picture."""
+    return path.suffix.lower() in PICTURE_SUFFIXES
+
+
+def read_volumes(path: Path, case: str, axes: str, channels: int = 1) -> tuple[list[Array], Affine]:
+    """Read a volume, its axes turned.
+
+    Args:
+        path: NIfTI, MetaImage or NRRD.
+        case: id, for the message.
+        axes: where each axis shall point, such as 'RAS'.
+        channels: how many volumes the file shall hold, along a fourth axis if there are several.
+
+    Returns:
+        The volumes (*S), of integers or real numbers, all finite, and their affine (4, 4) in RAS mm.
+
+    Raises:
+        DataError: it cannot be read, or is none of that.
+    """
+    if path.name.lower().endswith(NIFTI_SUFFIXES):
+        values, affine_ras = load_nifti(path, case, channels)
+    elif path.name.lower().endswith(ITK_SUFFIXES):
+        values, affine_ras = _read_itk(path, case)
+    else:
+        raise DataError(path, case, f"a volume ends in one of {VOLUME_SUFFIXES}.", "Convert it to NIfTI.")
+    if values.dtype.kind not in "iuf":
+        raise DataError(path, case, f"it holds {values.dtype}, expected numbers.", "Convert it to grey values.")
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        count = int((~np.isfinite(values)).sum())
+        raise DataError(path, case, f"{count} of {values.size} voxels are NaN or infinite.", "Replace them.")
+    if (values.ndim == 4) != (channels > 1):
+        reason = f"it holds one volume, expected {channels}: the channels of the image."
+        raise DataError(path, case, reason, "Name a file for each channel, in columns called like them.")
+    parts = [values] if values.ndim == 3 else [values[..., at] for at in range(channels)]
+    turned = [reorient(Case(case, {"": part}, {}, affine_ras), axes) for part in parts]
+    return [each.volumes[""] for each in turned], turned[0].affine_ras
+
+
+def read_grey(path: Path, case: str) -> Array:
+    """Read the values of a picture of one channel as they are stored: of a palette the indices.
+
+    Returns:
+        (H, W) of integers.
+
+    Raises:
+        DataError: it cannot be read, or has several channels that differ.
+    """
+    if not is_picture(path):
+        raise DataError(path, case, f"it does not end in one of {PICTURE_SUFFIXES}, as its picture.", "Convert it.")
+    image = decode_picture(picture_bytes(path, case), path, case)
+    if image.mode in _GREY_MODES:
+        return np.array(image).astype(np.int32)
+    values = np.array(image.convert("RGB"))
+    if (values != values[..., :1]).any():
+        raise DataError(path, case, "it has colours, expected one channel.", "Store it as a grey picture.")
+    return values[..., 0].astype(np.int32)
+
+
+def read_picture_inside(path: Path, case: str) -> npt.NDArray[np.bool_]:
+    """Read the mask of one structure: 0 and 1, 0 and 255, or grey with values above 127 inside; palettes as they look.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        DataError: it cannot be read, or has other values.
+    """
+    image = decode_picture(picture_bytes(path, case), path, case)
+    values = np.array(image.convert("L")) if image.mode == "P" else read_grey(path, case)
+    highest = int(values.max())
+    if highest > _SOFTEST_INSIDE:
+        return np.asarray(values > _SOFTEST_INSIDE)
+    if highest > 1:
+        reason = f"its values run from {int(values.min())} to {highest}, expected 0 and 1, or 0 and 255."
+        raise DataError(path, case, reason, "Give a mask of one structure; a label map has the column of its task.")
+    return values > 0
+
+
+def read_values(path: Path, case: str) -> npt.NDArray[np.float32]:
+    """Read a map of values beside a picture: a grey PNG, whose numbers count as they are, or a NumPy file.
+
+    Returns:
+        (H, W) float32.
+
+    Raises:
+        DataError: it cannot be read, has other axes, or a value is not finite.
+    """
+    if path.suffix.lower() != ".npy":
+        return read_grey(path, case).astype(np.float32)
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(path, case, f"it cannot be read as NumPy's format ({error}).", "Save it again.") from error
+    if values.ndim != 2 or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+        raise DataError(path, case, f"it holds {values.dtype} {values.shape}.", "Store rows and columns of numbers.")
+    return np.asarray(values, np.float32)
+
+
+def _read_itk(path: Path, case: str) -> tuple[Array, Affine]:
+    import SimpleITK as sitk
+
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise DataError(path, case, f"it cannot be read ({lines[-1]}).", "Copy or convert it again.") from error
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        found = f"it has {image.GetDimension()} axes and {image.GetNumberOfComponentsPerPixel()} values per voxel"
+        raise DataError(path, case, f"{found}, expected 3 and 1.", "Give one volume.")
+    affine_lps = np.eye(4)
+    affine_lps[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.array(image.GetSpacing())
+    affine_lps[:3, 3] = image.GetOrigin()
+    return sitk.GetArrayFromImage(image).T, _LPS_TO_RAS @ affine_lps

@@ -1,0 +1,61 @@
+"""From the numbers in a label map or a mask to one mask per label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ctan_monai.errors import DataError
+
+Array = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
+_SHOWN = 5
+
+
+def split_map(values: Array, numbers: Mapping[str, int], path: Path, case: str) -> dict[str, Mask]:
+    """Return the mask of each label of a label map; 0 is none of them.
+
+    Args:
+        values: (*S), whole numbers.
+        numbers: by label.
+        path: for the message.
+        case: for the message.
+
+    Raises:
+        DataError: a value is no label's, or no whole number.
+    """
+    found = _values_of(values)
+    unknown = [value for value in found if value != 0 and value not in numbers.values()]
+    if unknown:
+        known = ", ".join(f"{number} {label}" for label, number in numbers.items())
+        listed = ", ".join(f"{value:g}" for value in unknown[:_SHOWN]) + (" ..." if len(unknown) > _SHOWN else "")
+        reason = f"the label map holds {listed}, expected 0 and {known}."
+        raise DataError(path, case, reason, "Correct it, or the label's number in the config's label_values.")
+    return {label: values == number for label, number in numbers.items()}
+
+
+def inside_of(values: Array, path: Path, case: str) -> Mask:
+    """Return the mask of one structure from a volume that holds 0 and one other value.
+
+    Raises:
+        DataError: it holds more values.
+    """
+    found = _values_of(values)
+    if len(found - {0}) > 1:
+        listed = ", ".join(f"{value:g}" for value in sorted(found)[:_SHOWN])
+        reason = f"the mask holds {listed}{' ...' if len(found) > _SHOWN else ''}, expected 0 and one other value."
+        raise DataError(path, case, reason, "Give a mask of one structure; a label map has the column of its task.")
+    return np.asarray(values != 0)
+
+
+def _values_of(values: Array) -> set[float]:
+    """Return the values that occur; quick where there are few in many voxels."""
+    whole = values.dtype.kind in "iu" or bool((values == np.rint(values)).all())
+    if whole and float(values.min()) >= 0 and float(values.max()) < 2**16:
+        counts = np.bincount(values.astype(np.int64).ravel())
+        return {float(value) for value in np.flatnonzero(counts)}
+    return {float(value) for value in np.unique(values)}
