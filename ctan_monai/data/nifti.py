@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ _logger = logging.getLogger(__name__)
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 _VOXELS_MAX = 2**30  # 512 x 512 x 4096; more is a damaged header, and would ask for gigabytes
+_SPACING_MM = (1e-3, 1e3)  # from microscopes to far beyond scouts
 _HU = np.iinfo(np.int16)
 _CONVERT = "Convert the image again, for example with dcm2niix."
 
@@ -32,8 +33,8 @@ def read_nifti_case(path: str | Path) -> Case:
         A case with the volume ct (*S), int16 HU, rounded where the file holds fractions.
 
     Raises:
-        DataError: the file is missing, damaged, not three-dimensional or too large, or a value is NaN, infinite or
-            beyond int16.
+        DataError: the file is missing, damaged, not three-dimensional or too large, a value is NaN, infinite or
+            beyond int16, or all are the same.
     """
     path = Path(path)
     case = check_case_id(_stem(path))
@@ -47,6 +48,8 @@ def read_nifti_case(path: str | Path) -> Case:
     if low < _HU.min or high > _HU.max:
         found = f"its values run from {low:g} to {high:g}, HU fit into {_HU.min} to {_HU.max}."
         raise DataError(path, case, found, _CONVERT)
+    if low == high:
+        raise DataError(path, case, f"each of its voxels is {low:g}.", "Give an image that shows something.")
     if low >= 0:
         _logger.warning("%s: no value lies below 0 HU (%g to %g); is this a CT in HU?", path, low, high)
     ct_hu = stored if stored.dtype.kind in "iu" else np.rint(stored)
@@ -102,7 +105,6 @@ def load_nifti(
         DataError: the file is missing or damaged, or has other axes or too many voxels.
     """
     import nibabel as nib
-    from nibabel.filebasedimages import ImageFileError
 
     path = Path(path)
     try:
@@ -116,6 +118,39 @@ def load_nifti(
             raise DataError(path, case, f"its unit of length is {units}, expected mm.", _CONVERT)
         if not (image.header["sform_code"] or image.header["qform_code"]):
             _logger.warning("%s does not say how the patient lies; left and right may be exchanged", path)
-        return np.asanyarray(image.dataobj), image.affine
-    except (OSError, EOFError, zlib.error, ValueError, KeyError, ImageFileError) as error:
+        values, affine_ras = np.asanyarray(_whole(path, image).dataobj), np.asarray(image.affine, np.float64)
+        if not _is_possible(affine_ras):
+            raise DataError(path, case, f"its affine is {affine_ras.tolist()}.", _CONVERT)
+        return values, affine_ras
+    except DataError:
+        raise
+    except Exception as error:  # a damaged header can make nibabel raise almost anything
         raise DataError(path, case, f"it cannot be read as NIfTI ({error}).", _CONVERT) from error
+
+
+def _is_possible(affine_ras: npt.NDArray[np.float64]) -> bool:
+    """Tell whether voxels have a size that a scanner could have made, and span a volume."""
+    if not np.isfinite(affine_ras).all():
+        return False
+    lengths_mm = np.linalg.norm(affine_ras[:3, :3], axis=0)
+    volume_mm3 = abs(float(np.linalg.det(affine_ras[:3, :3])))
+    within = _SPACING_MM[0] <= lengths_mm.min() and lengths_mm.max() <= _SPACING_MM[1]
+    return bool(within) and volume_mm3 > 1e-6 * float(lengths_mm.prod())
+
+
+def _whole(path: Path, image: Any) -> Any:
+    """Return the image from a file that is as long as its header says and, if compressed, fits its own checksum.
+
+    nibabel reads what it needs and looks neither at what follows nor at gzip's checksum, which stands at the end.
+    """
+    expected = int(image.dataobj.offset) + int(np.prod(image.shape)) * int(image.dataobj.dtype.itemsize)
+    if not path.name.endswith(".gz"):
+        found = path.stat().st_size
+        content = b""
+    else:
+        with gzip.open(path) as file:
+            content = file.read(expected)
+            found = len(content) + len(file.read(1))  # reaches the end, where the checksum is
+    if found != expected:
+        raise ValueError(f"it has {found} bytes, its header says {expected}")
+    return type(image).from_bytes(content) if content else image

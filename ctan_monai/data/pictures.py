@@ -24,6 +24,7 @@ CHANNELS = ("red", "green", "blue")
 THUMBNAIL_SIDE = 16  # see `leakage`: enough to know a picture again, too little to be one
 MASK_THRESHOLD = 127  # masks are 0 and 255, some with grey edges from resizing
 _READABLE_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
+_PIXELS_MAX = 100_000_000  # beyond any camera; a damaged header could ask for gigabytes
 _AGAIN = "Copy or download this file again."
 
 _FLAT = 1.0  # grey levels: a picture that varies less has nothing to be known by
@@ -201,6 +202,11 @@ def decode_picture(content: bytes, path: Path, case: str) -> Image:
     from PIL import Image
 
     try:
+        image = Image.open(io.BytesIO(content), formats=("JPEG", "PNG"))
+        if image.width * image.height > _PIXELS_MAX:
+            reason = f"it has {image.width} x {image.height} pixels, expected {_PIXELS_MAX} at most."
+            raise DataError(path, case, reason, "Make the picture smaller.")
+        image.verify()  # the checksums of a PNG, which loading passes over
         image = Image.open(io.BytesIO(content), formats=("JPEG", "PNG"))
         image.load()
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error) as error:

@@ -81,6 +81,7 @@ def save(path, array, **header):
         (np.full((2, 2, 2), -1e9), {}, "from -1e\\+09"),
         (np.zeros((2, 2, 2), [("R", "u1"), ("G", "u1"), ("B", "u1")]), {}, "expected numbers in HU"),
         (np.zeros((2, 2, 2), np.int16), {"xyzt_units": 1}, "meter"),
+        (np.full((2, 2, 2), -1024, np.int16), {}, "each of its voxels is -1024"),
     ],
 )
 @pytest.mark.promise(3, "NIfTI that holds NaN, infinity, other shapes, units or values than a CT's is refused")
@@ -108,6 +109,41 @@ def test_a_file_that_was_cut_short_is_refused(tmp_path, suffix):
         path.write_bytes(whole[:length])
         with pytest.raises(DataError, match="cannot be read as NIfTI"):
             read_nifti_case(path)
+
+
+@pytest.mark.parametrize(("element", "number"), [(0, 2e7), (0, 1e-9), (0, np.nan), (1, np.inf), (0, 0)])
+def test_an_affine_that_no_scanner_has_is_refused(tmp_path, element, number):
+    path = save(tmp_path / "pt_1.nii", CT_HU)
+    content = bytearray(path.read_bytes())
+    content[280:292] = bytes(12)  # srow_x
+    content[280 + 4 * element : 284 + 4 * element] = np.array(number, "<f4").tobytes()
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"pt_1\.nii \(case pt_1\): its affine is"):
+        read_nifti_case(path)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_file_that_goes_on_after_its_voxels_is_refused(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    opener = gzip.open if suffix == ".nii.gz" else open
+    save(path, CT_HU)
+    with opener(path, "rb") as file:
+        whole = file.read()
+    with opener(path, "wb") as file:
+        file.write(whole + b"\0")
+    with pytest.raises(DataError, match=f"it has {len(whole) + 1} bytes, its header says {len(whole)}"):
+        read_nifti_case(path)
+
+
+@pytest.mark.promise(3, "any changed bit of a compressed NIfTI's voxels is noticed, by its own checksum")
+def test_a_changed_checksum_of_a_compressed_file_is_noticed(tmp_path):
+    path = save(tmp_path / "a.nii.gz", np.random.default_rng(0).integers(-1000, 1000, (60, 60, 60), np.int16))
+    whole = bytearray(path.read_bytes())
+    whole[-8] ^= 1  # of the CRC-32, which nibabel does not look at
+    path.write_bytes(whole)
+    assert nib.load(path).get_fdata().size == 60**3
+    with pytest.raises(DataError, match="CRC check failed"):
+        read_nifti_case(path)
 
 
 def test_other_contents_and_names_are_refused(tmp_path):
