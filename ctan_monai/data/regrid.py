@@ -12,6 +12,7 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 Box = tuple[slice, slice, slice]
 _HALF = 0.5
+_RIM = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,8 @@ class Regrid:
             box: the part of the target that is wanted; None for all of it.
 
         Returns:
-            float32 on the target, or that part of it; 0 outside the source.
+            float32 on the target, or that part of it; 0 outside the source. The outermost voxels count for one more
+            voxel outwards: a coarser grid that covers the same area ends up to one of its own pixels earlier.
         """
         import SimpleITK as sitk
 
@@ -50,8 +52,9 @@ class Regrid:
         first = np.array([side.start for side in part])
         transform = sitk.AffineTransform(3)
         transform.SetMatrix(to_source[:3, :3].ravel().tolist())
-        transform.SetTranslation((to_source[:3, :3] @ first + to_source[:3, 3]).tolist())
-        image = sitk.GetImageFromArray(np.asarray(values, np.float32).T)  # sitk's index order is the array's own
+        transform.SetTranslation((to_source[:3, :3] @ first + to_source[:3, 3] + _RIM).tolist())
+        rimmed = np.pad(np.asarray(values, np.float32), _RIM, mode="edge")
+        image = sitk.GetImageFromArray(rimmed.T)  # sitk's index order is the array's own
         size = [int(side.stop - side.start) for side in part]
         axes = np.eye(3).ravel().tolist()
         image = sitk.Resample(image, size, transform, sitk.sitkLinear, [0.0] * 3, [1.0] * 3, axes, 0.0)
@@ -67,7 +70,7 @@ class Regrid:
         held = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
         if not all(len(each) for each in held):
             return None
-        edges = [(each[0] - 1, each[-1] + 1) for each in held]
+        edges = [(each[0] - 1 - _RIM, each[-1] + 1 + _RIM) for each in held]
         corners = np.stack(np.meshgrid(*edges, indexing="ij"), -1).reshape(-1, 3)
         back = np.linalg.inv(self.to_source)
         index = corners @ back[:3, :3].T + back[:3, 3]

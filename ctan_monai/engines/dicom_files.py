@@ -91,6 +91,10 @@ class FilesOfCt:
         except DataError as error:
             self.problems.append(f"{kind}: {error.reason}")
             return None
+        except Exception as error:
+            # One odd CT must not stop a night's work; the message of what happened may quote the patient's data.
+            self.problems.append(f"{kind}: an unexpected {type(error).__name__} occurred.")
+            return None
         self.files[kind] = made.path
         return made.uid
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import uuid
 from pathlib import Path
@@ -83,6 +84,17 @@ def new_object(
     made.file_meta.ImplementationClassUID = IMPLEMENTATION_UID
     made.file_meta.ImplementationVersionName = SOFTWARE[:16].upper()
     return made
+
+
+def with_required(header: Any) -> Any:
+    """Return a header with what must be there of patient and study, if only empty; anonymised CTs lack some."""
+    missing = [name for name in _REQUIRED if name not in header]
+    if not missing:
+        return header
+    filled = copy.deepcopy(header)
+    for name in missing:
+        setattr(filled, name, "")
+    return filled
 
 
 def stamp(made: Any, origin: Origin) -> None:

@@ -20,6 +20,7 @@ from ctan_monai.data.dicom_out.common import (
     is_synthetic,
     mark_synthetic,
     save_new,
+    with_required,
 )
 from ctan_monai.data.dicom_out.identity import Clock, UidSource, new_uid
 from ctan_monai.data.dicom_out.origin import SOFTWARE, Origin, shortened
@@ -86,7 +87,7 @@ def build_seg(
         _logger.warning("%s: empty, and not in the SEG", ", ".join(empty))
     names = [name for name in frames if name not in empty]
     made = highdicom.seg.Segmentation(
-        source_images=list(reference.headers),
+        source_images=[with_required(header) for header in reference.headers],
         pixel_array=np.stack([frames[name] for name in names], axis=-1).astype(np.uint8),  # (K, R, C, L)
         segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[_description(highdicom, number, name, origin) for number, name in enumerate(names, 1)],

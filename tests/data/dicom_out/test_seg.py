@@ -122,3 +122,13 @@ def test_without_highdicom_the_error_says_how_to_get_it(monkeypatch, reference, 
 def test_names_become_codes(name, kind, side):
     _, found, where = codes_of(name)
     assert (found.meaning, where and where.meaning) == (kind, side)
+
+
+def test_a_ct_that_was_stripped_of_patient_and_study_gets_a_seg_too(highdicom, write_ct, origin, tmp_path, masks):
+    stripped = ["PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime", "AccessionNumber"]
+    reference = CtReference.read(write_ct(**dict.fromkeys(stripped)))
+    write_seg(masks, reference.affine_ras, reference, tmp_path / "s.dcm", origin)
+    made = pydicom.dcmread(tmp_path / "s.dcm")
+    assert [str(made[name].value or "") for name in stripped] == [""] * len(stripped)
+    assert "PatientSex" not in reference.first  # the CT's own header stays as it is
+    assert errors_of(tmp_path / "s.dcm") == []
