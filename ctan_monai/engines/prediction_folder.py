@@ -37,6 +37,8 @@ def fresh_folder(output_dir: str | Path) -> Path:
 
 
 def _make(folder: Path) -> None:
+    if folder.is_file():
+        raise ConfigError("--output_dir", f"{folder}: it is a file.", "Give a folder.")
     held = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     if held and WRITTEN_JSON not in held:
         reason = f"{folder} holds {', '.join(held[:3])} and no {WRITTEN_JSON}; it is no folder of predictions."
