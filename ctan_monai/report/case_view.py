@@ -75,7 +75,8 @@ def load_view(
         getattr(dose, "unit", "Gy"),
         tuple(targets),
     )
-    return view, _figures(case, predicted, tasks, arrays)
+    figures = _figures(case, predicted, tasks, arrays)
+    return view, f"SYNTHETIC, no patient; {figures}" if case.meta.get("synthetic") else figures
 
 
 def _read_nifti(path: Path, case: Case) -> Array:

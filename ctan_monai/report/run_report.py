@@ -10,6 +10,7 @@ from typing import Any
 from ctan_monai.data.atomic import replacing
 from ctan_monai.engines.case_table import SUMMARY_FILE
 from ctan_monai.engines.confusion_table import CONFUSION_FILE
+from ctan_monai.engines.data_record import DATA_FILE
 from ctan_monai.engines.predictions_index import INDEX_FILE
 from ctan_monai.engines.processes import rank
 from ctan_monai.report.canvas import save_figure
@@ -109,12 +110,15 @@ def _about(folder: Path) -> Section:
     if isinstance(run, Mapping):
         found += [(key, str(run[key])) for key in ("method", "encoder") if key in run]
         found += [("task", _task(task)) for task in run.get("tasks", [])]
-    for name in ("settings.json", "versions.json"):
+    data = read_json(folder / DATA_FILE)
+    synthetic = isinstance(data, Mapping) and bool(data.get("synthetic"))
+    paragraphs = ["The data are SYNTHETIC: computed from random numbers, no patient was imaged."] if synthetic else []
+    for name in (DATA_FILE, "settings.json", "versions.json"):
         entries = read_json(folder / name)
         known = dict(found)
         if isinstance(entries, Mapping):
             found += [(str(key), str(value)) for key, value in entries.items() if key not in known]
-    return Section("What was run", tables=[Table(("setting", "value"), found)] if found else [])
+    return Section("What was run", paragraphs, [Table(("setting", "value"), found)] if found else [])
 
 
 def _task(task: Any) -> str:
