@@ -139,7 +139,7 @@ def _segmentation(text: str, name: str, details: str, options: Mapping[str, str]
 
 
 def _classification(text: str, name: str, details: str, options: Mapping[str, str]) -> NewTask:
-    classes = _words(text, name, details or "1", lambda number, count: name if count == 1 else str(number))
+    classes = _words(text, name, details or "1", lambda number, count: name if count == 1 else f"{name}_{number}")
     _check_words(text, classes)
     return NewTask(Classification(name, classes, "multilabel" in options))
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ctan_monai.engines.predictions_index import read_index
 from ctan_monai.engines.processes import rank
 from ctan_monai.errors import DataError
@@ -43,7 +45,7 @@ def draw_cases(
     structures: Sequence[str] | None = None,
     planes: PlaneRule = "dose",
     image: str | Sequence[str] = "ct",
-    window: Sequence[float] = CT_WINDOW_HU,
+    window: Sequence[float] | None = CT_WINDOW_HU,
 ) -> list[CasePictures]:
     """Draw ``<predictions_dir>/<case>/overlay.png``, and ``dvh.png`` where there is a dose and a structure.
 
@@ -57,7 +59,7 @@ def draw_cases(
         structures: reference structures to show, None for all that a case has.
         planes: where to cut (`planes.choose_point`).
         image: volume to show; for pictures, three channels that are shown as red, green and blue.
-        window: grey values that are black and white.
+        window: grey values that are black and white; None chooses them for each case, as MR needs.
 
     Raises:
         DataError: there are no predictions.
@@ -76,11 +78,19 @@ def draw_cases(
                 drawn.append(CasePictures(predicted.case, caption, (file,)))
                 continue
             view, caption = load_view(predicted, index.tasks, str(image), targets, structures)
-            drawn.append(_draw(folder, view, caption, planes, (float(window[0]), float(window[1]))))
+            ends = _window_of(view) if window is None else (float(window[0]), float(window[1]))
+            drawn.append(_draw(folder, view, caption, planes, ends))
         except DataError as error:
             logger.warning("No picture of %s: %s", predicted.case, error)
     logger.info("Pictures of %d of %d cases are in %s.", len(drawn), len(index.cases), folder)
     return drawn
+
+
+def _window_of(view: CaseView) -> tuple[float, float]:
+    """Return the grey values between which all but the darkest and brightest hundredth of what is not 0 lies."""
+    shown = view.image[view.image != 0]
+    low, high = np.percentile(shown, [1, 99]) if shown.size else (0.0, 1.0)
+    return float(low), float(max(high, low + 1e-3))
 
 
 def _draw(folder: Path, view: CaseView, caption: str, planes: PlaneRule, window: tuple[float, float]) -> CasePictures:
