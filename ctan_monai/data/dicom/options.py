@@ -72,8 +72,8 @@ class DicomOptions:
             raise ConfigError("need", f"{self.need} was found.", f"List some of {get_args(Needed)}.")
         for name in ("prescription_gy", "normalise_to_gy", "pixel_mm"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ConfigError(name, f"{value} was found.", "Give a positive number.")
+            if value is not None and not (isinstance(value, int | float) and value > 0):
+                raise ConfigError(name, f"{value!r} was found.", "Give a positive number.")
         if self.axcodes is not None and not _is_axcodes(self.axcodes):
             raise ConfigError("axcodes", f"{self.axcodes!r} was found.", "Give one of R/L, A/P, S/I each, such as PLS.")
 
