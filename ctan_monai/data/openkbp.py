@@ -129,6 +129,8 @@ def _read_ct(path: Path) -> npt.NDArray[np.int16]:
             f"CT values run from {stored.min():g} to {stored.max():g}, expected HU + 1024 from 0 to {_HU_MAX + 1024}."
         )
         raise DataError(path, path.parent.name, found, "Store HU + 1024, and clip metal.")
+    if (hu == AIR_HU).all():
+        raise DataError(path, path.parent.name, "each of its voxels is air.", "Download this patient again.")
     ct_hu = np.full(SIZE, AIR_HU, np.int16)
     ct_hu[index] = hu
     return ct_hu.reshape(SHAPE)

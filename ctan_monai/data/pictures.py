@@ -74,6 +74,10 @@ def read_picture(path: str | Path, case: str, size: tuple[int, int] | None = Non
         reason = f"its pixels are of the kind {image.mode}, expected 8 bits per channel."
         raise DataError(path, case, reason, "Convert it to an RGB picture.")
     image = ImageOps.exif_transpose(image).convert("RGB")
+    colours = image.getcolors(1)
+    if colours is not None:
+        reason = f"each of its pixels is {colours[0][1]}."
+        raise DataError(path, case, reason, "Give a picture that shows something.")
     full_shape = (image.height, image.width)
     thumbnail, colour = thumbnail_of(image), mean_rgb(image)
     if size is not None and size != full_shape:

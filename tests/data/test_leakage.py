@@ -120,7 +120,10 @@ def test_thumbnails_that_are_a_little_less_alike_need_the_same_colour_too():
 
 
 def test_pictures_without_contrast_are_not_taken_for_each_other(tmp_path):
-    flat = [trace(f"f{grey}", Image.new("RGB", (32, 32), (grey,) * 3), tmp_path) for grey in (0, 90, 255)]
+    images = [Image.new("RGB", (32, 32), (grey,) * 3) for grey in (0, 90, 255)]
+    for image in images:
+        image.putpixel((9, 9), (image.getpixel((9, 9))[0] ^ 1,) * 3)  # of one colour only, they are refused
+    flat = [trace(f"f{number}", image, tmp_path) for number, image in enumerate(images)]
     assert same_pictures(flat, flat) == []
 
 

@@ -92,6 +92,7 @@ def test_a_patient_without_a_dose_is_one_to_predict(write_patient):
 BAD = [
     ({"ct": None}, "ct.csv is missing", "pt_1"),
     ({"ct": ",data\n"}, "no voxel", "ct.csv"),
+    ({"ct": ",data\n1,0\n2,0\n"}, "each of its voxels is air", "ct.csv"),
     ({"ct": ""}, "starts with b''", "ct.csv"),
     ({"ct": ",data\n1,1000.5\n"}, "not a whole number", "ct.csv"),
     ({"ct": ",data\n1,40000\n"}, "to 40000, expected", "ct.csv"),

@@ -44,7 +44,7 @@ def test_stretching_is_said(folder, tmp_path, caplog):
 
 
 def test_two_pictures_of_one_name_are_refused(folder, tmp_path):
-    Image.new("RGB", (80, 60)).save(folder / "a.jpg")
+    Image.linear_gradient("L").resize((80, 60)).save(folder / "a.jpg")
     with pytest.raises(DataError, match="several pictures are called a"):
         picture_inference_list(folder, tmp_path / "cache", [48, 64])
 
@@ -58,21 +58,21 @@ def test_a_folder_without_pictures_and_a_picture_that_is_none_are_named(folder, 
 
 
 def test_names_that_cannot_be_folders_are_changed_aloud(tmp_path, caplog):
-    Image.new("RGB", (80, 60)).save(tmp_path / "benign (1).png")
-    Image.new("RGB", (80, 60)).save(tmp_path / f"{'ü' * 70}.jpg")
+    Image.linear_gradient("L").resize((80, 60)).save(tmp_path / "benign (1).png")
+    Image.linear_gradient("L").resize((80, 60)).save(tmp_path / f"{'ü' * 70}.jpg")
     with caplog.at_level(logging.WARNING):
         items = picture_inference_list(tmp_path, tmp_path / "cache", [48, 64])
     assert [item["case"] for item in items] == ["benign__1_", "_" * 64]
     assert read_case_file(items[0]["file"]).case == "benign__1_"
     assert "benign (1).png is called benign__1_ in the results" in caplog.text
-    Image.new("RGB", (80, 60)).save(tmp_path / "benign [1].png")
+    Image.linear_gradient("L").resize((80, 60)).save(tmp_path / "benign [1].png")
     with pytest.raises(DataError, match="several pictures are called benign__1_"):
         picture_inference_list(tmp_path, tmp_path / "cache", [48, 64])
 
 
 def test_an_icon_is_no_picture(folder, tmp_path):
-    Image.new("RGB", (1, 1)).save(folder / "dot.png")
-    with pytest.raises(DataError, match=r"dot.png \(case dot\): it has 1 rows and 1 columns, expected 32"):
+    Image.linear_gradient("L").resize((2, 2)).save(folder / "dot.png")
+    with pytest.raises(DataError, match=r"dot.png \(case dot\): it has 2 rows and 2 columns, expected 32"):
         picture_inference_list(folder, tmp_path / "cache", [48, 64])
 
 
@@ -94,3 +94,4 @@ def test_without_an_input_synthetic_pictures_are_used_and_called_so(tmp_path, ca
         items = picture_inference_list(None, tmp_path, [48, 64])
     assert "synthetic" in caplog.text
     assert len(items) == 4
+    assert all(read_case_file(item["file"]).meta["synthetic"] is True for item in items)

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import zlib
 
 import numpy as np
 import pytest
@@ -96,6 +97,26 @@ def test_another_kind_of_file_is_refused_whatever_it_is_called(tmp_path, rgb):
     (tmp_path / "a.jpg").write_bytes(buffer.getvalue())
     with pytest.raises(DataError, match="no JPEG or PNG"):
         read_picture(tmp_path / "a.jpg", "a")
+
+
+@pytest.mark.promise(3, "a picture of one colour only is refused")
+@pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (200, 120, 90)])
+def test_a_picture_that_shows_nothing_is_refused(tmp_path, colour):
+    Image.new("RGB", (40, 30), colour).save(tmp_path / "a.png")
+    with pytest.raises(DataError, match=rf"a\.png \(case a\): each of its pixels is \({colour[0]}, {colour[1]}"):
+        read_picture(tmp_path / "a.png", "a")
+
+
+@pytest.mark.promise(3, "a picture whose header asks for gigabytes is refused before memory is asked for")
+def test_a_picture_larger_than_any_camera_makes_is_refused(tmp_path, rgb):
+    path = tmp_path / "a.png"
+    Image.fromarray(rgb).save(path)
+    content = bytearray(path.read_bytes())
+    content[16:24] = (30_000).to_bytes(4, "big") * 2  # width and height, in the header with its checksum
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"too large|30000 x 30000 pixels, expected 100000000 at most"):
+        read_picture(path, "a")
 
 
 def test_a_missing_file_is_named(tmp_path):

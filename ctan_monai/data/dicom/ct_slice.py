@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ctan_monai.data.dicom.geometry import Floats
 from ctan_monai.data.dicom.reading import reading
+from ctan_monai.data.dicom.whole import check_whole
 from ctan_monai.errors import DataError
 
 AIR_HU = -1024
@@ -72,6 +73,7 @@ def read_ct_slice(path: str | Path) -> CtSlice:
     path = Path(path)
     with reading(path, "a slice"):
         dataset = pydicom.dcmread(path, force=True)
+        check_whole(path, dataset)
         stored = _pixels(path, dataset)
         row, column, position, pixel_mm = _geometry(path, dataset)
         hu, padded = _to_hu(path, dataset, stored)

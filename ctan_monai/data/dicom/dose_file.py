@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ctan_monai.data.dicom.geometry import Floats, plane_affine
 from ctan_monai.data.dicom.reading import reading
+from ctan_monai.data.dicom.whole import check_whole
 from ctan_monai.errors import DataError
 
 _EXPORT = "Export the dose again, in Gy."
@@ -63,6 +64,7 @@ def read_dose(path: str | Path, prescription_gy: float | None = None) -> DoseGri
     path = Path(path)
     with reading(path, "the dose"):
         dataset = pydicom.dcmread(path, force=True)
+        check_whole(path, dataset)
         values = _scaled(path, dataset)
         affine, offsets, order = _geometry(path, dataset, values.shape[0])
         dose_gy, notes = _in_gy(path, dataset, values[order], prescription_gy)

@@ -17,6 +17,7 @@ from ctan_monai.data.dicom.header import Header
 from ctan_monai.data.dicom.link import PlanDose
 from ctan_monai.data.dicom.options import DicomOptions
 from ctan_monai.data.dicom.plan import Plan, read_plan
+from ctan_monai.data.dicom.reading import of_case
 from ctan_monai.data.dicom.select import Study
 from ctan_monai.data.dicom.series import CtSeries, read_ct_series
 from ctan_monai.data.dicom.structures import Structures, read_structures
@@ -52,7 +53,11 @@ def read_patient(
     Raises:
         DataError: something does not belong together, cannot be read or is not what it should be.
     """
-    options = options or DicomOptions()
+    with of_case(case):
+        return _read_patient(study, case, options or DicomOptions(), every, meta or {})
+
+
+def _read_patient(study: Study, case: str, options: DicomOptions, every: bool, meta: Mapping[str, Any]) -> Case:
     ct, image = read_image([each.path for each in study.ct], case, options)
     notes = [*study.notes, *ct.notes]
     grid = grid_from_ras(image.shape, image.affine_ras)
@@ -74,7 +79,7 @@ def read_patient(
         "structures": dict(structures.original),
         "unknown_structures": list(structures.unknown),
         **found,
-        **(meta or {}),
+        **meta,
         "notes": notes,
     }
     return turned(dataclasses.replace(image, volumes=volumes, masks=masks, meta=facts), options.axcodes)

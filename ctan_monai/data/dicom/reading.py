@@ -35,3 +35,18 @@ def reading(path: Path, what: str) -> Iterator[None]:
     except Exception as error:  # damaged files make pydicom raise almost anything
         reason = f"{what} cannot be read ({type(error).__name__}); it may be cut short or damaged."
         raise DataError(path, None, reason, remedy) from error
+
+
+@contextlib.contextmanager
+def of_case(case: str) -> Iterator[None]:
+    """Name the case in the errors of readers that see one file and not whose it is.
+
+    Raises:
+        DataError: the same, with the case.
+    """
+    try:
+        yield
+    except DataError as error:
+        if error.case is not None:
+            raise
+        raise DataError(error.path, case, error.reason, error.remedy) from error

@@ -77,6 +77,8 @@ def read_ct_series(files: Iterable[str | Path], repair: bool = False) -> CtSerie
     notes += more
     grid = _grid(slices)
     stack = _stack(slices)
+    if stack.min() == stack.max():
+        raise refuse(slices, f"each voxel of the CT series is {stack.min()} HU.", "Give the CT that was scanned.")
     stack, grid, note = straighten(stack, grid)
     notes += [note] if note else []
     notes += _remarks(stack, slices)

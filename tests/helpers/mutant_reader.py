@@ -1,0 +1,231 @@
+"""Read damaged copies of a file, within limits: ``python mutant_reader.py FORMAT FOLDER FIRST COUNT``.
+
+FOLDER is filled with sound data first, unless it is there. Then, for each number, one file of it is damaged, everything
+is read as a user's data are, and the file is put back. A line of JSON before and after each says how it went.
+"""
+
+import json
+import logging
+import random
+import resource
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+from mutants import mutate
+
+from ctan_monai.data.cases import Case
+from ctan_monai.errors import DataError
+
+MEMORY_BYTES = 1 << 30  # beyond what is in use before
+CPU_S = 600
+
+
+def ct_hu():
+    index = np.indices((9, 8, 7))
+    return (3 * index[0] ** 2 - 40 * index[1] + 11 * index[2] - 200).astype(np.int16)
+
+
+AFFINE_RAS = np.array([[-1.5, 0, 0, 10], [0, -2.0, 0, 20], [0, 0, 3.0, -30], [0, 0, 0, 1]])
+
+
+class Nifti:
+    """A CT as NIfTI."""
+
+    suffix, name, before_a_case = ".nii", "case_1", ()
+
+    def make(self, folder):
+        from ctan_monai.data.nifti import write_nifti
+
+        write_nifti(ct_hu(), AFFINE_RAS, folder / f"{self.name}{self.suffix}")
+
+    def targets(self, folder):
+        return [folder / f"{self.name}{self.suffix}"]
+
+    def read(self, folder):
+        from ctan_monai.data.nifti import read_nifti_case
+
+        return read_nifti_case(folder / f"{self.name}{self.suffix}")
+
+
+class NiftiGz(Nifti):
+    suffix = ".nii.gz"
+
+
+class OpenKbp:
+    """A patient of OpenKBP, in CSV files."""
+
+    name, before_a_case = "pt_1", ()
+
+    def make(self, folder):
+        from ctan_monai.data.openkbp_write import write_sparse
+
+        inside = np.zeros((128, 128, 128), bool)
+        inside[60:64, 61:66, 50:53] = True
+        values = {
+            "ct": np.where(inside, 1000.0 + np.arange(128)[:, None, None], 0),
+            "dose": np.where(inside, 0.37 * np.arange(128)[:, None, None], 0),
+        }
+        patient = folder / self.name
+        patient.mkdir(parents=True)
+        for name, volume in values.items():
+            write_sparse(volume, patient / f"{name}.csv")
+        lines = "".join(f"{at},\n" for at in np.flatnonzero(inside))
+        for name in ("possible_dose_mask", "Brainstem"):
+            (patient / f"{name}.csv").write_text(f",data\n{lines}")
+        (patient / "voxel_dimensions.csv").write_text("3.906\n3.906\n2.5\n")
+
+    def targets(self, folder):
+        return sorted((folder / self.name).glob("*.csv"))
+
+    def read(self, folder):
+        from ctan_monai.data.openkbp import read_case
+
+        return read_case(folder / self.name)
+
+
+class Picture:
+    """A colour picture."""
+
+    suffix, name, before_a_case = ".png", "ISIC_1", ()
+
+    def make(self, folder):
+        from PIL import Image
+
+        folder.mkdir(parents=True, exist_ok=True)
+        index = np.indices((40, 52)).astype(float)
+        layers = [128 + 100 * np.sin(index[0] / (3 + c)) * np.cos(index[1] / (5 - c)) for c in range(3)]
+        Image.fromarray(np.stack(layers, -1).astype(np.uint8)).save(folder / f"{self.name}{self.suffix}", quality=90)
+
+    def targets(self, folder):
+        return [folder / f"{self.name}{self.suffix}"]
+
+    def read(self, folder):
+        from ctan_monai.data.pictures import picture_affine_ras, read_picture
+
+        rgb = read_picture(folder / f"{self.name}{self.suffix}", self.name).rgb
+        return Case(
+            self.name,
+            {"rgb": rgb[..., 0], "green": rgb[..., 1], "blue": rgb[..., 2]},
+            {},
+            picture_affine_ras(rgb.shape[:2], rgb.shape[:2]),
+        )
+
+
+class Jpeg(Picture):
+    suffix = ".jpg"
+
+
+class PictureMask(Picture):
+    """The mask of a picture, whose size is known."""
+
+    def read(self, folder):
+        from ctan_monai.data.pictures import picture_affine_ras, read_picture_mask
+
+        mask = read_picture_mask(folder / f"{self.name}{self.suffix}", self.name, (40, 52))
+        return Case(self.name, {}, {"lesion": mask}, picture_affine_ras((40, 52), (40, 52)))
+
+
+class Dicom:
+    """A patient's CT, contours, plan and dose; one kind of object is damaged."""
+
+    name, before_a_case = "case_1", (None,)  # what belongs together is found out before there is a case
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    def make(self, folder):
+        from dicom_phantoms import Patient
+
+        patient = Patient(rows=24, columns=30, slices=8, pixel_mm=(4.0, 5.0), spacing_mm=6.0)
+        patient.write(folder, rtdose=patient.rtdose(size=(5, 14, 18), spacing_mm=(12.0, 9.0, 10.0)))
+
+    def targets(self, folder):
+        from ctan_monai.data.dicom.scan import scan
+
+        return sorted(header.path for header in scan(folder, progress=False).of(self.kind))
+
+    def read(self, folder):
+        from ctan_monai.data.dicom.link import link
+        from ctan_monai.data.dicom.options import DicomOptions
+        from ctan_monai.data.dicom.patient import read_patient
+        from ctan_monai.data.dicom.scan import scan
+        from ctan_monai.data.dicom.select import select
+
+        linked, strays = link(scan(folder, progress=False).objects)
+        if len(linked) != 1:
+            raise DataError(folder, self.name, f"{len(linked)} series, {len(strays)} strays", "Seen in the table.")
+        return read_patient(select(linked[0], DicomOptions()), self.name)
+
+
+FORMATS = {
+    "NIfTI": Nifti(),
+    "nii.gz": NiftiGz(),
+    "OpenKBP CSV": OpenKbp(),
+    "PNG": Picture(),
+    "PNG mask": PictureMask(),
+    "JPEG": Jpeg(),
+    "DICOM CT": Dicom("CT"),
+    "DICOM RTSTRUCT": Dicom("RTSTRUCT"),
+    "DICOM RTDOSE": Dicom("RTDOSE"),
+}
+
+
+def same_content(one, other):
+    """Tell whether two cases hold the same voxels in the same place."""
+    arrays = [{**case.volumes, **case.masks} for case in (one, other)]
+    return (
+        list(arrays[0]) == list(arrays[1])
+        and all(arrays[0][name].dtype == arrays[1][name].dtype for name in arrays[0])
+        and all(np.array_equal(arrays[0][name], arrays[1][name]) for name in arrays[0])
+        and np.array_equal(one.affine_ras, other.affine_ras)
+        and one.values == other.values
+    )
+
+
+def judge(reader, folder, sound):
+    """Read; return an outcome and a detail."""
+    try:
+        found = reader.read(folder)
+    except DataError as error:
+        named = str(folder) in str(error.path)
+        case = error.case in (reader.name, *reader.before_a_case)
+        return ("refused" if named and case else "unnamed"), str(error)
+    except BaseException as error:
+        return "traceback", f"{type(error).__name__}: {error}"
+    return ("same" if same_content(found, sound) else "changed"), ""
+
+
+def main(kind, place, first, count):
+    logging.disable()
+    warnings.simplefilter("ignore")
+    reader, folder = FORMATS[kind], Path(place)
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        reader.make(folder)
+    sound = reader.read(folder)  # also imports everything
+    targets = reader.targets(folder)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES,) * 2)
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
+    for number in range(first, first + count):
+        target = targets[random.Random(number).randrange(len(targets))]  # noqa: S311
+        content = target.read_bytes()
+        damage, damaged = mutate(content, number)
+        say(number=number, damage=damage, file=target.name)
+        target.write_bytes(damaged)
+        start = time.monotonic()
+        outcome, detail = judge(reader, folder, sound)
+        say(number=number, damage=damage, outcome=outcome, detail=detail[:600], seconds=time.monotonic() - start)
+        target.write_bytes(content)
+
+
+def say(**fields):
+    sys.stdout.write(json.dumps(fields) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
