@@ -1,0 +1,65 @@
+"""``ctan-monai report``: make the pages of a folder again, from the files in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ctan_monai.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for."""
+
+    targets: tuple[str, ...]
+    max_cases: int
+
+
+def _predictions(folder: Path, options: Options) -> Path | None:
+    from ctan_monai.report import report_predictions
+
+    return report_predictions(folder, targets=options.targets, max_cases=options.max_cases)
+
+
+def _run(folder: Path, options: Options) -> Path | None:
+    from ctan_monai.report import report_run
+
+    return report_run(folder, folder / "predictions", targets=options.targets, max_cases=options.max_cases)
+
+
+# The file that shows what a folder is, what that is called, and what makes its pages; the first that is there counts.
+KINDS: tuple[tuple[str, str, Callable[[Path, Options], Path | None]], ...] = (
+    ("cases.json", "predictions", _predictions),
+    ("metrics.json", "run", _run),
+)
+
+
+def report(
+    folder: Annotated[
+        Path, typer.Argument(exists=True, file_okay=False, help="A run, or predictions of an evaluation or inference.")
+    ],
+    target: Annotated[
+        list[str] | None, typer.Option(help="Structure that is drawn as a target, such as PTV; may be repeated.")
+    ] = None,
+    max_cases: Annotated[int, typer.Option(min=0, help="Cases whose pictures stand in report.html.")] = 8,
+) -> None:
+    """Make the pages of a folder again, from the files in it."""
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    make = _kind(folder)
+    path = make(folder, Options(tuple(target or ()), max_cases))
+    typer.echo(f"{path}")
+
+
+def _kind(folder: Path) -> Callable[[Path, Options], Path | None]:
+    for file, _, make in KINDS:
+        if (folder / file).is_file():
+            return make
+    known = ", ".join(f"{name} ({file})" for file, name, _ in KINDS)
+    raise ConfigError(str(folder), f"it holds none of: {known}.", "Name the folder of a run or of its predictions.")
