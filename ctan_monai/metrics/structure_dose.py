@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,44 +12,13 @@ from numpy.typing import NDArray
 from ctan_monai.errors import ConfigError
 from ctan_monai.metrics.base import NAN, CaseMetric, Record, known_mean
 from ctan_monai.metrics.checks import check_finite, check_same_shape
-from ctan_monai.metrics.dvh import Doses, cc_at_dose, dose_at_cc, dose_at_percent, percent_at_dose
+from ctan_monai.metrics.dose_figures import parse_figure
 from ctan_monai.tasks import Regression, Segmentation, present_key, region_key
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_FIGURE = re.compile(r"(?P<kind>[DV])(?P<at>\d+(\.\d+)?)(?P<unit>%|cc|Gy%|Gycc)")
-_OF_KIND = {"D": ("%", "cc"), "V": ("Gy%", "Gycc")}
-DEFAULT_FIGURES = ("mean", "D2%", "D50%", "D95%", "D98%")
-
-
-def dvh_figure_of(name: str) -> Callable[[Doses, float], float]:
-    """Return the function that reads a figure from the doses of a structure's voxels (n,) and a voxel's mm3.
-
-    Args:
-        name: 'mean'; 'D95%' and 'D0.1cc', the dose that the hottest 95 % or 0.1 cc receive at least, Gy; 'V40Gy%' and
-            'V40Gycc', the volume that receives 40 Gy or more.
-
-    Raises:
-        ConfigError: it is none of these.
-
-    >>> import numpy as np
-    >>> dvh_figure_of("V40Gy%")(np.array([10.0, 40.0, 50.0, 60.0]), 27.0)
-    75.0
-    """
-    if name == "mean":
-        return lambda inside, _: float(inside.mean())
-    found = _FIGURE.fullmatch(name)
-    at = float(found["at"]) if found else NAN
-    if found is None or found["unit"] not in _OF_KIND[found["kind"]] or (found["unit"] == "%" and at > 100):
-        raise ConfigError("figures", f"{name!r} is unknown.", "Write mean, D95%, D0.1cc, V40Gy% or V40Gycc.")
-    readers: dict[str, Callable[[Doses, float], float]] = {
-        "%": lambda inside, _: dose_at_percent(inside, at),
-        "cc": lambda inside, voxel_mm3: dose_at_cc(inside, at, voxel_mm3),
-        "Gy%": lambda inside, _: percent_at_dose(inside, at),
-        "Gycc": lambda inside, voxel_mm3: cc_at_dose(inside, at, voxel_mm3),
-    }
-    return readers[found["unit"]]
+DEFAULT_FIGURES = ("Dmean", "D2%", "D50%", "D95%", "D98%")
 
 
 class StructureDose(CaseMetric):
@@ -64,10 +32,10 @@ class StructureDose(CaseMetric):
     Args:
         dose: the dose task, in Gy per voxel; its region says where the dose is known.
         structures: where the structures' masks are found in the batch: a task, or another entry of that form.
-        figures: what to read from the DVHs; see `dvh_figure_of`.
+        figures: what to read from the DVHs, such as Dmean, D95%, D0.03cc, V40Gy; see `parse_figure`.
 
     Raises:
-        ConfigError: the dose is not in Gy per voxel, or a figure is unknown.
+        ConfigError: the dose is not in Gy per voxel, or a figure is unknown or relative to a prescription.
     """
 
     def __init__(self, dose: Regression, structures: Segmentation, figures: Sequence[str] = DEFAULT_FIGURES) -> None:
@@ -76,7 +44,10 @@ class StructureDose(CaseMetric):
             found = f"the task {dose.name!r} is in {dose.unit} per {dose.level}, expected Gy per voxel."
             raise ConfigError("StructureDose: dose", found, "Name the dose task.")
         self.dose, self.structures = dose, structures
-        self._readers = {name: dvh_figure_of(name) for name in figures}
+        self._figures = [parse_figure(text) for text in figures]
+        if relative := [figure.name for figure in self._figures if figure.needs_prescription]:
+            found = f"{relative} is relative to the prescription, which a batch does not tell."
+            raise ConfigError("StructureDose: figures", found, "Name the dose: V57Gy.")
 
     def measure(
         self, case: str, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], spacing_mm: Sequence[float]
@@ -110,9 +81,9 @@ class StructureDose(CaseMetric):
         """Compare the doses of one structure's voxels, (n,) each; n may be 0."""
         truth, guess = reference.astype("float64"), predicted.astype("float64")
         found = {f"{self.dose.name}_mae_{label}": float(abs(truth - guess).mean()) if truth.size else NAN}
-        for name, read in self._readers.items():
-            found[f"{label}:{name}:reference"] = read(truth, voxel_mm3) if truth.size else NAN
-            found[f"{label}:{name}:prediction"] = read(guess, voxel_mm3) if truth.size else NAN
+        for figure in self._figures:
+            for side, inside in (("reference", truth), ("prediction", guess)):
+                found[f"{label}:{figure.name}:{side}"] = figure.read(inside, voxel_mm3) if inside.size else NAN
         return found
 
     def compute(self) -> dict[str, float]:
@@ -121,7 +92,7 @@ class StructureDose(CaseMetric):
         for label in self.structures.labels:
             key = f"{self.dose.name}_mae_{label}"
             figures[key] = self.mean(key)
-            for name in self._readers:
+            for name in (figure.name for figure in self._figures):
                 pairs = zip(
                     self.values(f"{label}:{name}:reference"), self.values(f"{label}:{name}:prediction"), strict=True
                 )

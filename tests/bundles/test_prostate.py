@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import yaml
 from bundle_kit import check_run, command, start
 
 from ctan_monai.data.cache import read_case_file
@@ -120,8 +121,8 @@ def check_evaluation(folder, tested):
     error = np.abs(predicted.astype(float) - dose)
     for name, inside in {"region": region, "External": case.masks["External"] & region}.items():
         assert summary[f"dose_mae_{name}"] == pytest.approx(error[inside].mean(), rel=1e-4)
-    assert float(row["PTV:mean:reference"]) == pytest.approx(doses_inside(dose, case.masks["PTV"]).mean(), rel=1e-4)
-    assert {"dose_error_Rectum_V40Gy%", "dose_error_CTV_D98%", *(f"oar_dice_{organ}" for organ in ORGANS)} <= set(
+    assert float(row["PTV:Dmean:reference"]) == pytest.approx(doses_inside(dose, case.masks["PTV"]).mean(), rel=1e-4)
+    assert {"dose_error_Rectum_V40Gy", "dose_error_CTV_D98%", *(f"oar_dice_{organ}" for organ in ORGANS)} <= set(
         summary
     )
     assert (folder / row["case"] / "overlay.png").is_file()
@@ -149,3 +150,15 @@ def test_evaluating_without_a_run_says_so(workflow, knobs, tmp_path):
     with pytest.raises(RuntimeError) as caught:
         start(made)
     assert "Train first" in str(find_ctan_error(caught.value))
+
+
+def test_the_page_of_the_bundle_lists_knobs_with_their_defaults():
+    page = (BUNDLE / "docs" / "README.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| `(\w+)` \| `?([^|`]*?)`? ?\| [^|]+\|$", page, re.M))
+    config = yaml.safe_load((BUNDLE / "configs" / "train.yaml").read_text(encoding="utf-8"))
+    assert {"dataset_dir", "pixel_mm", "image_size", "names", "normalise_to_gy"} <= listed.keys() <= config.keys()
+    assert {name: yaml.safe_load(text) for name, text in listed.items() if text} == {
+        name: config[name] for name, text in listed.items() if text
+    }
+    for name in [name for name, text in listed.items() if not text]:
+        assert re.search(r"\$[\d.]+ if @dataset_dir else [\d.]+", config[name]), name

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ctan_monai.errors import ConfigError, DataError
-from ctan_monai.metrics.structure_dose import StructureDose, dvh_figure_of
+from ctan_monai.metrics.structure_dose import StructureDose
 from ctan_monai.tasks import Regression, Segmentation
 
 DOSE = Regression("dose", "Gy", 80.0, region="mask")
@@ -28,17 +28,17 @@ def case(reference, predicted, rectum, ptv=None, region=None, known=True):
 
 
 def test_figures_of_a_structure_are_those_of_its_voxels():
-    metric = StructureDose(DOSE, STRUCTURES, ["mean", "D0.1cc", "V40Gy%", "V40Gycc"])
+    metric = StructureDose(DOSE, STRUCTURES, ["Dmean", "D0.1cc", "V40Gy", "V40Gycc"])
     metric.update("a", *case([10.0, 40.0, 60.0, 5.0], [12.0, 36.0, 61.0, 99.0], [1, 1, 1, 0]), (10.0, 10.0, 10.0))
     found = metric.compute()
     assert found["dose_mae_Rectum"] == pytest.approx((2 + 4 + 1) / 3)
-    assert found["dose_error_Rectum_mean"] == pytest.approx(abs(110 - 109) / 3)
-    assert found["dose_error_Rectum_V40Gy%"] == pytest.approx(100 / 3)  # 2 of 3 voxels against 1 of 3
+    assert found["dose_error_Rectum_Dmean"] == pytest.approx(abs(110 - 109) / 3)
+    assert found["dose_error_Rectum_V40Gy"] == pytest.approx(100 / 3)  # 2 of 3 voxels against 1 of 3
     assert found["dose_error_Rectum_V40Gycc"] == pytest.approx(1.0)  # voxels of 1 cc
     (row,) = metric.rows()
-    assert row["Rectum:mean:reference"] == pytest.approx(110 / 3)
-    assert row["Rectum:mean:prediction"] == pytest.approx(109 / 3)
-    assert math.isnan(row["PTV:mean:reference"])  # not contoured
+    assert row["Rectum:Dmean:reference"] == pytest.approx(110 / 3)
+    assert row["Rectum:Dmean:prediction"] == pytest.approx(109 / 3)
+    assert math.isnan(row["PTV:Dmean:reference"])  # not contoured
     assert math.isnan(found["dose_mae_PTV"])
 
 
@@ -60,10 +60,10 @@ def test_means_are_over_the_cases_in_which_the_structure_and_the_dose_are_known(
     assert metric.selection() is None
 
 
-@pytest.mark.parametrize("name", ["D95", "V40", "D101%", "V40cc", "median", "D-1%", ""])
-def test_a_figure_that_nobody_knows_is_refused(name):
-    with pytest.raises(ConfigError, match="figures"):
-        dvh_figure_of(name)
+@pytest.mark.parametrize(("name", "named"), [("median", "is unknown"), ("V95%", "relative to the prescription")])
+def test_a_figure_that_cannot_be_read_is_refused(name, named):
+    with pytest.raises(ConfigError, match=named):
+        StructureDose(DOSE, STRUCTURES, [name])
 
 
 def test_another_task_than_a_dose_is_refused():
