@@ -19,6 +19,7 @@ from typing import Any
 from ctan_monai.data.cases import Case, check_case_id
 from ctan_monai.data.ham10000_table import Row, read_table
 from ctan_monai.data.leakage import trace_meta
+from ctan_monai.data.lesion_phantom import is_synthetic
 from ctan_monai.data.pictures import (
     CHANNELS,
     PICTURE_SUFFIXES,
@@ -30,7 +31,7 @@ from ctan_monai.errors import DataError
 
 _logger = logging.getLogger(__name__)
 
-READER_VERSION = "ham10000-2"  # raise it when the same files give another case: caches are rebuilt
+READER_VERSION = "ham10000-3"  # raise it when the same files give another case: caches are rebuilt
 LESION, DIAGNOSIS = "lesion", "diagnosis"  # names of the mask and of the class index in a case
 TABLE_NAME = "HAM10000_metadata"
 _TABLE_SUFFIXES = ("", ".csv", ".tab", ".txt")
@@ -97,7 +98,8 @@ class Ham10000Reader:
     """Reads a picture of a data set into a case, for `CaseCache`.
 
     A case has the volumes red, green and blue (H, W) uint8, the mask ``lesion`` and the value ``diagnosis``, the index
-    in `ham10000_table.CLASSES`; what is not known is absent. Its affine leads to the pixels of the file.
+    in `ham10000_table.CLASSES`; what is not known is absent. Its affine leads to the pixels of the file,
+    its meta says ``synthetic`` of drawn pictures.
 
     Args:
         found: the data set.
@@ -127,13 +129,14 @@ class Ham10000Reader:
             _logger.warning("%s: the mask %s is empty", case, mask)
         lesion, patient = (None, None) if row is None else (row.lesion, row.patient)
         trace = trace_meta(lesion, patient, picture.sha256, picture.thumbnail, picture.mean_rgb)
+        about = {"synthetic": True} if is_synthetic(path) else {}
         return Case(
             case,
             {name: picture.rgb[..., channel].copy() for channel, name in enumerate(CHANNELS)},
             masks,
             picture_affine_ras(picture.full_shape, shape),
             {} if row is None or row.diagnosis is None else {DIAGNOSIS: row.diagnosis},
-            {**trace, "full_shape": list(picture.full_shape), **({} if row is None else row.about)},
+            {**trace, "full_shape": list(picture.full_shape), **about, **({} if row is None else row.about)},
         )
 
     def state(self, path: Path) -> str:

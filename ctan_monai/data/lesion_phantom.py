@@ -23,6 +23,7 @@ from ctan_monai.data.ham10000_table import CLASSES
 from ctan_monai.data.pictures import write_picture_mask
 from ctan_monai.errors import DataError
 
+MARK = "SYNTHETIC.txt"  # says what the folder holds
 VERSION = 1  # raise it when other pictures are drawn
 LESIONS = {"nv": 16, "mel": 8, "bkl": 8, "bcc": 6, "akiec": 5, "vasc": 5, "df": 5}  # as skewed as 53 lesions can be
 SHAPE = (120, 160)  # rows and columns; HAM10000's are 450 x 600
@@ -81,7 +82,7 @@ def write_lesion_phantoms(
         DataError: it cannot be written.
     """
     target = Path(f"{folder}-{VERSION}-{seed}")
-    if (target / "SYNTHETIC.txt").is_file():
+    if (target / MARK).is_file():
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -95,9 +96,14 @@ def write_lesion_phantoms(
             shutil.rmtree(draft, ignore_errors=True)
     except OSError as error:
         raise DataError(target, None, f"it cannot be written ({error.strerror or error}).", "Free space.") from error
-    if not (target / "SYNTHETIC.txt").is_file():
+    if not (target / MARK).is_file():
         raise DataError(target, None, "something else is in the place of the synthetic pictures.", "Remove it.")
     return target
+
+
+def is_synthetic(picture: str | Path) -> bool:
+    """Tell whether a picture lies in a folder that `write_lesion_phantoms` made."""
+    return any((folder / MARK).is_file() for folder in list(Path(picture).parents)[:2])
 
 
 def draw_lesion(name: str, lesion: int, view: int, shape: tuple[int, int] = SHAPE) -> tuple[Any, npt.NDArray[np.bool_]]:
@@ -194,4 +200,4 @@ def _write_all(folder: Path, seed: int, lesions: Mapping[str, int], shape: tuple
         rows.append((f"SYN_{lesion:04d}", image, name, "synthetic", age, "unknown", "synthetic"))
     with (folder / "HAM10000_metadata.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([_COLUMNS, *rows])
-    (folder / "SYNTHETIC.txt").write_text("Drawn by ctan_monai. These pictures show no patient.\n", encoding="utf-8")
+    (folder / MARK).write_text("Drawn by ctan_monai. These pictures show no patient.\n", encoding="utf-8")

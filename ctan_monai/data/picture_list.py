@@ -14,11 +14,12 @@ from ctan_monai.data.cases import Case, check_case_id
 from ctan_monai.data.datalist import Item
 from ctan_monai.data.ham10000 import MASK_ENDING, find_ham10000
 from ctan_monai.data.ham10000_datalist import check_image_size, synthetic_pictures
+from ctan_monai.data.lesion_phantom import is_synthetic
 from ctan_monai.data.pictures import CHANNELS, PICTURE_SUFFIXES, picture_affine_ras, read_picture
 from ctan_monai.errors import DataError
 
 _logger = logging.getLogger(__name__)
-_VERSION = "picture-1"  # raise it when the same file gives another case
+_VERSION = "picture-2"  # raise it when the same file gives another case
 _SHOWN = 4  # synthetic pictures that stand for a user's
 _STRETCH = 1.1  # how much a picture may be stretched before the log says so
 _SMALLEST = 32  # rows and columns; in less there is nothing to outline
@@ -108,7 +109,7 @@ class PictureReader:
             found = f"{picture.full_shape[1]} x {picture.full_shape[0]} pixels"
             _logger.warning("%s: %s are stretched to %d x %d", path, found, self.size[1], self.size[0])
         volumes: dict[str, Any] = {name: picture.rgb[..., at].copy() for at, name in enumerate(CHANNELS)}
-        meta = {"full_shape": list(picture.full_shape)}
+        meta = {"full_shape": list(picture.full_shape), **({"synthetic": True} if is_synthetic(path) else {})}
         return Case(case, volumes, {}, picture_affine_ras(picture.full_shape, self.size), {}, meta)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ctan_monai.metrics.base import known_mean
 from ctan_monai.metrics.completeness import COMPLETE
 
 PER_CASE_FILE, SUMMARY_FILE = "per_case.csv", "summary.json"
+_ANSWERS = re.compile("_(label|prob)(_|$)")  # of classifications: the mean of a class's number says nothing
 
 
 class WriteCaseMetrics:
@@ -96,7 +98,7 @@ def _cell(value: Any) -> str | float:
 
 
 def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    columns = [column for column in _known_cases(rows) if column != COMPLETE]
+    columns = [column for column in _known_cases(rows) if column != COMPLETE and not _ANSWERS.search(column)]
     numbers = {column: [row[column] for row in rows if isinstance(row.get(column), int | float)] for column in columns}
     return {column: known_mean(values) for column, values in numbers.items()}
 

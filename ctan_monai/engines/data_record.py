@@ -12,7 +12,7 @@ from ctan_monai.engines.processes import rank
 from ctan_monai.errors import CheckpointError, ConfigError
 
 DATA_FILE = "data.json"
-_KEYS = ("synthetic", "prescriptions_gy", "normalised_to_gy", "cases")
+_KEYS, _DOSE_KEYS = ("synthetic", "cases"), ("prescriptions_gy", "normalised_to_gy")
 
 
 def write_data_record(output_dir: str | Path, record: Mapping[str, Any]) -> None:
@@ -20,16 +20,18 @@ def write_data_record(output_dir: str | Path, record: Mapping[str, Any]) -> None
 
     Args:
         output_dir: the run's folder.
-        record: ``synthetic``, whether the data are; ``prescriptions_gy``, how many cases have each prescription, by
-            its text in Gy ('unknown' where it is not known); ``normalised_to_gy``, the dose that every prescription
-            was scaled to, or None; ``cases``, their number by split. Others may stand beside these.
+        record: ``synthetic``, whether the data are; ``cases``, their number by split; where a dose is learned,
+            ``prescriptions_gy``, how many cases have each prescription, by its text in Gy ('unknown' where it is not
+            known), and ``normalised_to_gy``, the dose that every prescription was scaled to, or None. Others may stand
+            beside these.
 
     Raises:
         ConfigError: one of these is missing.
         CheckpointError: the file could not be written.
     """
-    if missing := [key for key in _KEYS if key not in record]:
-        raise ConfigError("record", f"{missing} is missing.", f"Give {list(_KEYS)}.")
+    wanted = (*_KEYS, *_DOSE_KEYS) if set(_DOSE_KEYS) & set(record) else _KEYS
+    if missing := [key for key in wanted if key not in record]:
+        raise ConfigError("record", f"{missing} is missing.", f"Give {list(wanted)}.")
     if rank() == 0:
         write_json(record, Path(str(output_dir)) / DATA_FILE)
 
@@ -41,7 +43,8 @@ def read_data_record(run_dir: str | Path) -> dict[str, Any] | None:
         run_dir: the run's folder.
 
     Returns:
-        The record; None where there is none, as in a run of data that no record is kept of.
+        The record, without prescriptions where no dose was learned; None where there is none, as in a run of data that
+        no record is kept of.
 
     Raises:
         CheckpointError: it is there, but cannot be read.
@@ -60,4 +63,4 @@ def read_data_record(run_dir: str | Path) -> dict[str, Any] | None:
         raise CheckpointError(path, f"it is no JSON ({error}).", remedy) from error
     if not isinstance(record, dict) or not set(_KEYS) <= set(record):
         raise CheckpointError(path, f"it does not hold {list(_KEYS)}.", remedy)
-    return record
+    return {"prescriptions_gy": {}, "normalised_to_gy": None, **record}

@@ -68,7 +68,8 @@ def _groups(names: Sequence[str], task: str) -> list[list[str]]:
     for name in names:
         kind = name.removeprefix(f"{task}_").split("_")[0]
         found.setdefault("zero" if "zero" in name else kind, []).append(name)
-    found.pop("zero", None)  # what predicting nothing would give does not change from epoch to epoch
+    for constant in ("zero", "complete"):  # what predicting nothing would give, and the number of complete cases
+        found.pop(constant, None)
     return [group[:_LINES_MAX] for group in found.values()]
 
 

@@ -67,7 +67,8 @@ def draw_picture(predicted: PredictedCase, tasks: Sequence[Task], channels: Sequ
         if label in task.labels
     }
     answers = [task for task in tasks if isinstance(task, Classification) and task.name in predicted.answers]
-    caption = "; ".join(part for task in tasks for part in _agreement(task, case, masks, predicted.answers))
+    known = ["SYNTHETIC, no patient"] if case.meta.get("synthetic") else []
+    caption = "; ".join(known + [part for task in tasks for part in _agreement(task, case, masks, predicted.answers)])
     sides = (image.shape[0] * case.spacing_mm[0], image.shape[1] * case.spacing_mm[1])  # as the file has it
     width = _HEIGHT * sides[1] / sides[0]
     figure = new_figure(width + _BARS * len(answers), _HEIGHT + _HEAD)

@@ -101,6 +101,8 @@ def test_training_evaluation_and_inference_on_synthetic_pictures(run, tmp_path, 
     names = json.loads((folder / "datalist.json").read_text())
     drawn = [f"predictions/{name}/overlay.png" for name in names["validation"][:4]]
     check_run(folder, method, ("lesion", "diagnosis"), figures, drawn)
+    assert "SYNTHETIC" in (folder / "report.html").read_text()
+    assert json.loads((folder / "data.json").read_text())["synthetic"] is True
     del knobs["image_size"]  # of the run
     evaluated = run("ham10000", "train.yaml", "evaluate.yaml", run_id="evaluating", **knobs)
     assert evaluated.check_properties() == []
@@ -155,6 +157,7 @@ def test_a_folder_as_published_with_labels_missing_and_pictures_of_any_kind(run,
     with caplog.at_level(logging.INFO):
         run("ham10000", "train.yaml", run_id="training", focal_gamma=2.0, amp=True, **knobs)
     assert "synthetic" not in caplog.text
+    assert "SYNTHETIC" not in (folder / "report.html").read_text()
     names = json.loads((folder / "datalist.json").read_text())
     assert f"{round(len(names['train']) / 2)} of {len(names['train'])} cases keep theirs" in caplog.text
     lesions = {split: {table_of(published)[case]["lesion_id"] for case in names[split]} for split in names}

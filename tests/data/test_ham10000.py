@@ -226,7 +226,9 @@ def test_without_a_folder_synthetic_pictures_are_made_and_called_so(tmp_path, ca
         first = ham10000_datalist(None, tmp_path, [32, 40], progress=False)
     assert "synthetic pictures in use" in caplog.text
     assert first == ham10000_datalist("", tmp_path, [32, 40], progress=False)
-    assert sum(map(len, first.values())) == 64
+    items = [item for split in first.values() for item in split]
+    assert len(items) == 64
+    assert all(read_case_file(item["file"]).meta["synthetic"] is True for item in items)
 
 
 @pytest.mark.parametrize("size", [[96], [16, 128], "96", [96.0, 128.0], None])

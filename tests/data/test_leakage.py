@@ -13,7 +13,7 @@ from PIL import Image, ImageEnhance
 from ctan_monai.data.cache import write_case
 from ctan_monai.data.cases import Case
 from ctan_monai.data.ham10000_datalist import ham10000_datalist
-from ctan_monai.data.leakage import Trace, check_leakage, find_leaks, link, read_traces, same_pictures
+from ctan_monai.data.leakage import Trace, check_leakage, find_leaks, link, read_traces, same_pictures, trace_meta
 from ctan_monai.data.lesion_phantom import LOOKS, draw_lesion
 from ctan_monai.data.pictures import read_picture
 from ctan_monai.errors import ConfigError, DataError
@@ -153,6 +153,16 @@ def test_the_check_lists_the_pairs_and_says_what_to_do(pictures, tmp_path):
     assert len(check_leakage(items, on_leak="warn")) == 1
     with pytest.raises(ConfigError, match="on_leak"):
         check_leakage(items, on_leak="ignore")
+
+
+def test_what_a_reader_keeps_of_a_picture_is_read_again(pictures, tmp_path):
+    made = trace("a", pictures[0], tmp_path, "l1", "q1")
+    meta = trace_meta(made.lesion, made.patient, made.sha256, made.thumbnail, made.mean_rgb)
+    write_case(tmp_path / "a.case", Case("a", {"red": np.ones((4, 4), np.uint8)}, {}, np.eye(4), {}, meta))
+    (found,) = read_traces([{"case": "a", "file": str(tmp_path / "a.case")}])
+    assert found.mean_rgb == pytest.approx(made.mean_rgb, abs=0.01)
+    assert np.array_equal(found.thumbnail, made.thumbnail)
+    assert (found.case, found.lesion, found.patient, found.sha256) == ("a", "l1", "q1", made.sha256)
 
 
 def test_a_case_that_was_prepared_without_traces_is_named(tmp_path):

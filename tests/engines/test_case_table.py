@@ -48,6 +48,12 @@ def test_what_is_unknown_is_an_empty_cell_and_null_and_the_known_are_counted(tmp
     }
 
 
+def test_numbers_of_classes_are_not_averaged(tmp_path):
+    row = {"case": "a", "grade_prob_low": 0.2, "grade_prob_high": 0.8, "grade_label": 1.0, "oar_dice": 0.5}
+    WriteCaseMetrics(tmp_path).write([{**row, "complete": 1}], {})
+    assert json.loads((tmp_path / "summary.json").read_text())["means_over_complete_cases"] == {"oar_dice": 0.5}
+
+
 @pytest.mark.promise(6, "no cell of the table of metrics can be taken for a formula")
 def test_no_cell_can_be_taken_for_a_formula_and_negative_numbers_stay_numbers():
     text = case_csv([{"case": "=HYPERLINK(1)", "@sum": -1.5}, {"case": "-pt", "@sum": 2}])

@@ -21,6 +21,13 @@ def test_what_was_written_is_read_again(tmp_path):
     assert json.loads((tmp_path / "data.json").read_text()) == RECORD
 
 
+def test_where_no_dose_is_learned_there_are_no_prescriptions(tmp_path):
+    write_data_record(tmp_path, {"synthetic": False, "cases": {"train": 3}})
+    assert json.loads((tmp_path / "data.json").read_text()) == {"synthetic": False, "cases": {"train": 3}}
+    assert read_data_record(tmp_path)["prescriptions_gy"] == {}
+    assert read_data_record(tmp_path)["normalised_to_gy"] is None
+
+
 def test_a_run_without_a_record_has_none(tmp_path):
     assert read_data_record(tmp_path) is None
 

@@ -10,7 +10,7 @@ from ignite.engine import Engine
 from monai.data import DataLoader, Dataset
 from PIL import Image
 
-from ctan_monai.data.cache import write_case
+from ctan_monai.data.cache import read_case_file, write_case
 from ctan_monai.data.cases import Case
 from ctan_monai.data.pictures import picture_affine_ras
 from ctan_monai.engines.predictions_index import PredictedCase, read_index
@@ -77,6 +77,13 @@ def test_a_picture_has_the_shape_of_its_file_and_says_where_nothing_was_found(fo
     black = pixels(figure).max(-1) < 10
     rows, columns = (np.count_nonzero(black.mean(axis=axis) > 0.3) for axis in (1, 0))
     assert rows / columns == pytest.approx(2, rel=0.03)
+
+
+def test_a_drawn_picture_is_called_synthetic(folder):
+    index = read_index(folder)
+    bare = read_case_file(index.cases[0].source)
+    write_case(index.cases[0].source, dataclasses.replace(bare, meta={**bare.meta, "synthetic": True}))
+    assert draw_picture(index.cases[0], index.tasks, CHANNELS)[0].startswith("SYNTHETIC, no patient; lesion: ")
 
 
 def test_the_picture_shows_the_colours_and_both_outlines_where_they_are(folder):
