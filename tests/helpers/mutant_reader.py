@@ -128,6 +128,46 @@ class PictureMask(Picture):
         return Case(self.name, {}, {"lesion": mask}, picture_affine_ras((40, 52), (40, 52)))
 
 
+class Prepared:
+    """What ``prepare`` wrote, checked by ``verify`` with its manifest of checksums: any file of it is damaged."""
+
+    name, before_a_case = "", ()
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    def make(self, folder):
+        import tempfile
+
+        from dicom_phantoms import Patient
+
+        from ctan_monai.data.dicom.prepare import prepare_dicom
+
+        with tempfile.TemporaryDirectory() as export:
+            Patient(rows=24, columns=30, slices=8, pixel_mm=(4.0, 5.0), spacing_mm=6.0).write(Path(export))
+            prepare_dicom(export, folder, kind=self.kind, workers=1, progress=False)
+
+    def targets(self, folder):
+        hidden = (".pseudonym.key", ".lock")
+        return sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in hidden)
+
+    def read(self, folder):
+        """Return what verify relies on beside checksums; refuse what it finds."""
+        from ctan_monai.data.dicom.manifest import verify_prepared
+
+        cases, problems = verify_prepared(folder, progress=False)
+        if problems:
+            raise DataError(folder, self.name, "; ".join(problems), "Prepare it again.")
+        return cases, json.loads((folder / "manifest.json").read_text(encoding="utf-8")), self._facts(folder)
+
+    def _facts(self, folder):
+        return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*/case.json"))]
+
+    @staticmethod
+    def same(one, other):
+        return one == other
+
+
 class Dicom:
     """A patient's CT, contours, plan and dose; one kind of object is damaged."""
 
@@ -167,6 +207,8 @@ FORMATS = {
     "PNG": Picture(),
     "PNG mask": PictureMask(),
     "JPEG": Jpeg(),
+    "prepared cases": Prepared("cache"),
+    "prepared NIfTI": Prepared("nifti"),
     "DICOM CT": Dicom("CT"),
     "DICOM RTSTRUCT": Dicom("RTSTRUCT"),
     "DICOM RTDOSE": Dicom("RTDOSE"),
@@ -192,10 +234,11 @@ def judge(reader, folder, sound):
     except DataError as error:
         named = str(folder) in str(error.path)
         case = error.case in (reader.name, *reader.before_a_case)
-        return ("refused" if named and case else "unnamed"), str(error)
+        return ("refused" if named and (case or not reader.name) else "unnamed"), str(error)
     except BaseException as error:
         return "traceback", f"{type(error).__name__}: {error}"
-    return ("same" if same_content(found, sound) else "changed"), ""
+    same = getattr(reader, "same", same_content)
+    return ("same" if same(found, sound) else "changed"), ""
 
 
 def main(kind, place, first, count):

@@ -10,7 +10,7 @@ from typing import Any
 from ctan_monai.data.atomic import replacing
 from ctan_monai.data.cache import CASE_SUFFIX, read_case_file
 from ctan_monai.data.cases import Case
-from ctan_monai.data.dicom.outputs import CASES, sha256
+from ctan_monai.data.dicom.outputs import CASES, RECORD, sha256
 from ctan_monai.data.dicom.splits import SPLITS
 from ctan_monai.data.dicom.table import Row
 from ctan_monai.errors import DataError
@@ -26,7 +26,10 @@ def write_manifest(folder: Path, rows: Iterable[Row], others: Sequence[Path]) ->
         DataError: it cannot be written.
     """
     files = {path.name: sha256(path) for path in others}
-    files.update({name: digest for row in rows for name, digest in row.files.items()})
+    for row in rows:
+        files.update(row.files)
+        if (folder / row.case / RECORD).is_file() and row.case:  # what a case in NIfTI is made of
+            files[f"{row.case}/{RECORD}"] = sha256(folder / row.case / RECORD)
     with replacing(folder / MANIFEST) as temporary:
         temporary.write_text(json.dumps({"sha256": dict(sorted(files.items()))}, indent=1) + "\n", encoding="utf-8")
 
@@ -66,9 +69,12 @@ def verify_prepared(folder: str | Path, progress: bool = True) -> tuple[int, lis
 
 
 def _read(folder: Path, name: str) -> dict[str, Any]:
+    keys = {"sha256"} if name == MANIFEST else set(SPLITS)
     try:
         content: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        if not keys <= set(content):
+            raise ValueError(f"{keys - set(content)} is missing")
+    except (OSError, ValueError, TypeError) as error:
         reason = f"{name} cannot be read ({type(error).__name__}); the folder was not prepared to its end."
         raise DataError(folder, None, reason, _PREPARE) from error
     return content

@@ -17,7 +17,7 @@ from ctan_monai.errors import DataError
 Format = Literal["cache", "nifti"]
 
 CASES = "cases"
-_RECORD = "case.json"
+RECORD = "case.json"
 _CHUNK = 2**20
 
 
@@ -51,14 +51,14 @@ def write(case: Case, folder: Path, kind: Format, fingerprint: str) -> dict[str,
         write_case(path, case, fingerprint)
         return _record(case, {path.relative_to(folder).as_posix(): sha256(path)})
     record = _write_nifti(case, folder)
-    with replacing(folder / case.case / _RECORD) as temporary:  # last: without it the case is not there
+    with replacing(folder / case.case / RECORD) as temporary:  # last: without it the case is not there
         temporary.write_text(json.dumps({**record, "fingerprint": fingerprint}, indent=1) + "\n", encoding="utf-8")
     return record
 
 
 def _write_nifti(case: Case, folder: Path) -> dict[str, Any]:
     place = folder / case.case
-    (place / _RECORD).unlink(missing_ok=True)
+    (place / RECORD).unlink(missing_ok=True)
     arrays = {
         f"{name}.nii.gz": array for name, array in {**case.volumes, **case.masks}.items() if name != "dose_region"
     }
@@ -109,7 +109,7 @@ def _existing_cache(case: str, folder: Path, fingerprint: str) -> dict[str, Any]
 
 
 def _existing_nifti(case: str, folder: Path, fingerprint: str) -> dict[str, Any] | None:
-    path = folder / case / _RECORD
+    path = folder / case / RECORD
     if not path.exists():
         return None
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
