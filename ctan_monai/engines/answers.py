@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ctan_monai.data.atomic import replacing
+from ctan_monai.data.csv_cells import safe_cell
 from ctan_monai.engines.predictions_index import PredictedCase
 from ctan_monai.tasks import Classification, Regression, Task
 
@@ -56,14 +57,3 @@ def _row(tasks: Iterable[Task], answers: Mapping[str, Mapping[str, float]]) -> d
             row[task.name] = max(answer, key=lambda name: answer[name])
         row.update({f"{task.name}: {name}": probability for name, probability in answer.items()})
     return row
-
-
-def safe_cell(value: str | float) -> str | float:
-    """Keep a spreadsheet from taking a text for a formula; numbers stay numbers.
-
-    >>> safe_cell("=1+1"), safe_cell(-1.5), safe_cell("pt_1")
-    ("'=1+1", -1.5, 'pt_1')
-    """
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return "'" + value
-    return value

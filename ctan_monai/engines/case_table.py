@@ -12,7 +12,7 @@ from typing import Any
 
 from ignite.engine import Events
 
-from ctan_monai.engines.answers import safe_cell
+from ctan_monai.data.csv_cells import safe_cell
 from ctan_monai.engines.atomic import write_json, write_text
 from ctan_monai.engines.processes import rank
 from ctan_monai.errors import ConfigError
@@ -91,7 +91,7 @@ def case_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _cell(value: Any) -> str | float:
+def _cell(value: Any) -> Any:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     return safe_cell(value)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ctan_monai.data.atomic import replacing
+from ctan_monai.data.csv_cells import safe_cell
 from ctan_monai.data.dicom.job import Job
 from ctan_monai.data.dicom.link import Stray
 from ctan_monai.data.dicom.pseudonyms import Pseudonyms
@@ -43,5 +44,5 @@ def write_identities(
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_COLUMNS)
-        writer.writerows(lines)
+        writer.writerows([safe_cell(cell) for cell in line] for line in lines)
     path.chmod(0o600)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ctan_monai.data.atomic import replacing
+from ctan_monai.data.csv_cells import safe_cell
 
 ACCEPTED, REJECTED, LEFT_OUT = "accepted", "rejected", "left out"
 
@@ -78,7 +79,7 @@ def write_tables(rows: Sequence[Row], folder: Path) -> list[Path]:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, fieldnames=list(Row("", "", "", "").flat()), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(row.flat() for row in rows)
+    writer.writerows({name: safe_cell(value) for name, value in row.flat().items()} for row in rows)
     content = {"table.csv": text.getvalue(), "table.json": json.dumps([asdict(row) for row in rows], indent=1) + "\n"}
     for name, each in content.items():
         with replacing(folder / name) as temporary:
