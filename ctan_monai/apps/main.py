@@ -40,7 +40,7 @@ app = typer.Typer(
 app.add_typer(prepare.app, name="prepare")
 app.add_typer(score.app, name="score")
 app.command()(report.report)
-app.command()(verify.verify)
+app.command(epilog=verify.EPILOG)(verify.verify)
 app.command(epilog=new.EPILOG)(new.new)
 
 

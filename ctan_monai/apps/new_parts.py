@@ -173,12 +173,13 @@ def _data_parts(plan: Plan) -> dict[str, str]:
         knobs.append(_knob("axes", "RAS", note))
         real, sample = ("[256, 256]", "[48, 48]") if plan.slices else ("[96, 96, 96]", "[48, 48, 32]")
         knobs.append(_knob("patch_size", f"'${real} if @datalist else {sample}'", "voxels that are trained on"))
-    inference = "".join(f", {name}: '@{name}'" for name in options)
+    values = ["label_values"] if plan.layout.label_values else []
+    inference = "".join(f", {name}: '@{name}'" for name in (*options, *values))
     if plan.slices:
         knobs.append(_knob("slices", "labelled", "train on slices that a label crosses; all"))
         knobs.append(_knob("empty_share", "0.2", "other slices to add, as a share of those"))
         options += ["slices", "empty_share"]
-    options += ["label_values"] if plan.layout.label_values else []
+    options += values
     listed = _wrapped("", [f"{name}: '@{name}'" for name in options], "", "  ")
     return {
         "grid_knobs": "\n".join(knobs),

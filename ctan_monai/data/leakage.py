@@ -85,18 +85,26 @@ def read_traces(items: Sequence[Mapping[str, Any]]) -> list[Trace]:
     found = []
     for item in items:
         header = read_header(item["file"])
-        meta = header.meta
         try:
-            pixels = np.frombuffer(bytes.fromhex(meta["thumbnail"]), np.int8)
-            side = int(np.sqrt(len(pixels)))
-            thumbnail = pixels.reshape(side, side)
-            colour = tuple(map(float, meta["mean_rgb"])) if "mean_rgb" in meta else None
-            ids = (meta["lesion_id"], meta["patient_id"], meta["file_sha256"])
-            found.append(Trace(header.case, *ids, thumbnail, colour))
+            found.append(trace_of(header.case, header.meta))
         except (KeyError, TypeError, ValueError) as error:
             reason = f"it does not say what picture it came from ({error})."
             raise DataError(item["file"], header.case, reason, "Delete it and prepare the data again.") from error
     return found
+
+
+def trace_of(case: str, meta: Mapping[str, Any]) -> Trace:
+    """Return what `trace_meta` put into a case's ``meta``.
+
+    Raises:
+        KeyError: it has none.
+        ValueError: it was damaged.
+    """
+    pixels = np.frombuffer(bytes.fromhex(meta["thumbnail"]), np.int8)
+    side = int(np.sqrt(len(pixels)))
+    colour = tuple(map(float, meta["mean_rgb"])) if "mean_rgb" in meta else None
+    ids = (meta["lesion_id"], meta["patient_id"], meta["file_sha256"])
+    return Trace(case, *ids, pixels.reshape(side, side), colour)
 
 
 def same_pictures(first: Sequence[Trace], second: Sequence[Trace]) -> list[tuple[int, int]]:

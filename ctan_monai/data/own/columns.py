@@ -14,6 +14,7 @@ from ctan_monai.tasks import Segmentation, region_key
 
 _logger = logging.getLogger(__name__)
 _ALIKE = 0.8  # difflib's ratio: 'splits' and 'split' have 0.91, 'base' and 'case' 0.75
+_GUESS = 0.6
 GROUP = ("group", "patient")
 
 
@@ -80,11 +81,16 @@ def _require(table: Table, names: Sequence[str], instead: Sequence[str]) -> None
     missing = [name for name in names if name not in table.columns]
     if not missing:
         return
-    alike = difflib.get_close_matches(missing[0], table.columns, n=1, cutoff=0.6)
-    guess = f" Did you mean {missing[0]!r} by {alike[0]!r}?" if alike else ""
+    guesses = [(_likeness(name, column), name, column) for name in (*missing, *instead) for column in table.columns]
+    best = max(guesses, default=(0.0, "", ""))
+    guess = f" Did you mean {best[1]!r} by {best[2]!r}?" if best[0] >= _GUESS else ""
     others = f" (or {', '.join(instead)})" if instead else ""
     reason = f"there is no column {', '.join(missing)}{others}; it has {', '.join(table.columns)}.{guess}"
     raise DataError(table.path, None, reason, "Correct the header, or add the column; its cells may be empty.")
+
+
+def _likeness(name: str, column: str) -> float:
+    return difflib.SequenceMatcher(None, name.lower(), column.lower()).ratio()
 
 
 def _check_strangers(table: Table, strangers: Sequence[str]) -> None:

@@ -65,7 +65,8 @@ def own_datalist(
         axes: where each axis of a volume points.
         label_values: numbers of the labels in label maps.
         slices: None for one item per case; otherwise volumes of ``train`` become an item per slice: 'labelled' for
-            slices in which a mask or a value of the tasks is not 0 (all slices of a case without such labels), 'all'.
+            slices in which a mask of the tasks has a voxel, or a value differs from that of the volume's corner (all
+            slices of a case without such labels), 'all'.
         empty_share: other slices to add to the labelled, as a share of those.
         shares: of training, validation and test, where the table does not divide.
         seed: of that division.
@@ -125,7 +126,7 @@ def divide(
         DataError: only some rows say their split, or there is no such fold.
         ConfigError: the shares do not add up to 1.
     """
-    chosen = _given_splits(path, rows, fold)
+    chosen = given_splits(path, rows, fold)
     if not any(chosen.values()):
         return _by_group(items, layout, shares, seed)
     found = {split: [item for item in items if chosen[item["case"]] == split] for split in SPLITS}
@@ -136,8 +137,12 @@ def divide(
     return found
 
 
-def _given_splits(path: Path, rows: Sequence[Row], fold: int) -> dict[str, str | None]:
-    """Return the split that the table gives to each case."""
+def given_splits(path: Path, rows: Sequence[Row], fold: int = 0) -> dict[str, str | None]:
+    """Return the split that a table gives to each case, None if it gives none to any.
+
+    Raises:
+        DataError: only some rows say their split, or there is no such fold.
+    """
     folds = {row.fold for row in rows if row.fold is not None}
     if folds and fold not in folds:
         raise DataError(path, None, f"there is no fold {fold} among {sorted(folds)}.", "Give another --fold.")

@@ -34,6 +34,7 @@ def own_inference_list(
     size: Sequence[int] | None = None,
     spacing_mm: Sequence[float] | None = None,
     axes: str = "RAS",
+    label_values: Mapping[str, Mapping[str, int]] | None = None,
     progress: bool = True,
 ) -> list[Item]:
     """List images for inference, reading them into the cache.
@@ -51,6 +52,7 @@ def own_inference_list(
         size: as in training.
         spacing_mm: as in training.
         axes: as in training.
+        label_values: as in training; for the synthetic cases only.
         progress: show a bar while the cache is filled.
 
     Returns:
@@ -62,7 +64,7 @@ def own_inference_list(
     """
     find_rows: functools.partial[list[Row]]
     if source is None or str(source) == "":
-        wanted = as_layout(check_tasks(tasks), image_channels, spatial_dims, size, spacing_mm, axes)
+        wanted = as_layout(check_tasks(tasks), image_channels, spatial_dims, size, spacing_mm, axes, label_values)
         place = sample_table(cache_dir, wanted, sample)
         find_rows = functools.partial(_rows_of_table, str(place), None, wanted, _SHOWN)
     else:

@@ -54,6 +54,13 @@ def read_case(row: Row, layout: Layout) -> Case:
     Raises:
         DataError: a file cannot be read, does not lie on the image's grid, or holds what its task cannot have.
     """
+    case = _read(row, layout)
+    if all(volume.min() == volume.max() for volume in (case.volumes[name] for name in layout.image_channels)):
+        raise DataError(row.images[0], row.case, "it is the same everywhere.", "Give an image that shows something.")
+    return case
+
+
+def _read(row: Row, layout: Layout) -> Case:
     if is_picture(row.images[0]):
         if layout.spatial_dims == 3:
             reason = "it is a picture, but the network takes volumes."

@@ -55,7 +55,7 @@ def read_rows(
     dataset_dir: str | Path | None,
     layout: Layout,
     labels_needed: bool = True,
-    problems: list[DataError] | None = None,
+    problems: list[tuple[str, DataError]] | None = None,
 ) -> list[Row]:
     """Read the cases of a table.
 
@@ -64,7 +64,8 @@ def read_rows(
         dataset_dir: folder that the paths in it start from; None for the table's own.
         layout: what is wanted.
         labels_needed: a task without any column is an error.
-        problems: gets what is wrong with single cases, which are then left out; None raises the first.
+        problems: gets the place and the error of cases that cannot be used, which are then left out; None raises the
+            first.
 
     Raises:
         DataError: the table cannot be used, or a case of it; names the line.
@@ -81,7 +82,7 @@ def read_rows(
         except DataError as error:
             if problems is None:
                 raise
-            problems.append(error)
+            problems.append((entry.where, error))
     return rows
 
 

@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from ctan_monai.data.nifti import write_nifti
 from ctan_monai.data.own.layout import IMAGE, Layout
+from ctan_monai.data.own.sides import side_of
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.tasks import Classification, Regression, Segmentation, Task, region_key
 
@@ -135,14 +136,6 @@ def draw_phantom(layout: Layout, number: int, shape: Sequence[int]) -> Phantom:
         elif isinstance(task, Regression):
             values[task.name] = round(float(task.scale * radius * 2), 3)
     return Phantom(image, masks, values, volumes)
-
-
-def side_of(label: str) -> int:
-    """Tell whether a label's name says left (-1), right (1) or neither (0)."""
-    words = label.lower().replace("-", "_").split("_")
-    left = words[-1] in ("l", "left") or words[0].startswith("left")
-    right = words[-1] in ("r", "right") or words[0].startswith("right")
-    return int(right) - int(left)
 
 
 def _ellipsoid(place: Array, random: np.random.Generator, at: int, count: int, side: int) -> tuple[Array, float]:
