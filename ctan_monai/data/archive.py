@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import lzma
 import os
 import shutil
 import stat
 import tarfile
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ctan_monai.data.archive_names import fault_of_name, place_of, shown
 from ctan_monai.errors import DataError
@@ -91,51 +89,18 @@ def _opened(archive: Path, limits: Limits) -> Iterator[list[_Member]]:
                 yield members
     except DataError:
         raise
-    except (
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        zlib.error,
-        lzma.LZMAError,
-        EOFError,
-        ValueError,
-        RuntimeError,
-    ) as error:
-        reason = f"it is no archive, or is damaged ({type(error).__name__}: {error})."
-        raise DataError(archive, None, reason, _REMEDY) from error
+    except tarfile.TarError as error:  # some are OSErrors too
+        raise _damaged(archive, error) from error
     except (OSError, NotImplementedError) as error:
         reason = f"it cannot be unpacked ({getattr(error, 'strerror', None) or error})."
         raise DataError(archive, None, reason, "Check the file, and the space that is left.") from error
+    except Exception as error:  # a damaged archive makes zipfile and tarfile raise almost anything
+        raise _damaged(archive, error) from error
 
 
-def _reach_end(archive: Path, stream: IO[bytes] | None) -> None:
-    """Read on behind the last member, as the checksum of a compressed tar stands at its end."""
-    done = 0
-    while stream is not None and (chunk := stream.read(_CHUNK)):
-        done += len(chunk)
-        if any(chunk) or done > _AFTER_TAR_MAX:
-            raise DataError(archive, None, "something follows its last member.", _REMEDY)
-
-
-def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
-    mode = info.external_attr >> 16
-    odd = stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR)
-    kind = "a link" if stat.S_ISLNK(mode) else "no file" if odd else "encrypted" if info.flag_bits & 1 else ""
-    # orig_filename: what stands in the file; zipfile itself cuts names at NUL
-    return _Member(
-        info.orig_filename, info.is_dir(), info.file_size, info.compress_size, kind, lambda: archive.open(info)
-    )
-
-
-def _tar_member(archive: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
-    def open_member() -> IO[bytes]:
-        file = archive.extractfile(info)
-        if file is None:
-            raise ValueError(f"{info.name!r} has no content")
-        return file
-
-    plain = info.isreg() or info.isdir()
-    kind = "" if plain and not info.issparse() else "a link" if info.issym() or info.islnk() else "no file"
-    return _Member(info.name, info.isdir(), info.size, None, kind, open_member)
+def _damaged(archive: Path, error: Exception) -> DataError:
+    reason = f"it is no archive, or is damaged ({type(error).__name__}: {error})."
+    return DataError(archive, None, reason, _REMEDY)
 
 
 def _within(archive: Path, limits: Limits, members: Iterable[_Member]) -> list[_Member]:
