@@ -103,6 +103,37 @@ def _damaged(archive: Path, error: Exception) -> DataError:
     return DataError(archive, None, reason, _REMEDY)
 
 
+def _reach_end(archive: Path, stream: Any) -> None:
+    """Read on behind the last member, as the checksum of a compressed tar stands at its end."""
+    done = 0
+    while chunk := stream.read(_CHUNK):
+        done += len(chunk)
+        if any(chunk) or done > _AFTER_TAR_MAX:
+            raise DataError(archive, None, "something follows its last member.", _REMEDY)
+
+
+def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
+    mode = info.external_attr >> 16
+    odd = stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR)
+    kind = "a link" if stat.S_ISLNK(mode) else "no file" if odd else "encrypted" if info.flag_bits & 1 else ""
+    # orig_filename: what stands in the file; zipfile itself cuts names at NUL
+    return _Member(
+        info.orig_filename, info.is_dir(), info.file_size, info.compress_size, kind, lambda: archive.open(info)
+    )
+
+
+def _tar_member(archive: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
+    def open_member() -> IO[bytes]:
+        file = archive.extractfile(info)
+        if file is None:
+            raise ValueError(f"{info.name!r} has no content")
+        return file
+
+    plain = info.isreg() or info.isdir()
+    kind = "" if plain and not info.issparse() else "a link" if info.issym() or info.islnk() else "no file"
+    return _Member(info.name, info.isdir(), info.size, None, kind, open_member)
+
+
 def _within(archive: Path, limits: Limits, members: Iterable[_Member]) -> list[_Member]:
     """List the members as long as they stay within the limits: to find the next of a tar, this one is inflated."""
     found: list[_Member] = []
