@@ -180,10 +180,10 @@ def _data_parts(plan: Plan) -> dict[str, str]:
         knobs.append(_knob("empty_share", "0.2", "other slices to add, as a share of those"))
         options += ["slices", "empty_share"]
     options += values
-    listed = _wrapped("", [f"{name}: '@{name}'" for name in options], "", "  ")
+    listed = _wrapped("  ", [f"{name}: '@{name}'" for name in options], "}", "  ")
     return {
         "grid_knobs": "\n".join(knobs),
-        "datalist_options": f",\n  {listed}" if options else "",
+        "datalist_options": f",\n{listed}",
         "inference_options": f",\n    {inference[2:]}" if inference else "",
         "inferer_options": "" if plan.image.pictures else ", roi_size: '@patch_size'",
         "batch_size": _batch(plan),
@@ -218,7 +218,7 @@ def _transform_parts(plan: Plan) -> dict[str, str]:
         "after_normalise": shift if plan.image.kind != "rgb" else "",
         "patch": "" if plan.image.pictures else patch,
         "mirror": "\n".join(mirrors),
-        "affine": f"spatial_dims: {plan.spatial_dims}{outside}",
+        "affine": (f", spatial_dims: {plan.spatial_dims}" if plan.spatial_dims == 3 else "") + outside,
     }
 
 

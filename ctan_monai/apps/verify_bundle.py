@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ctan_monai.data.own.check import Checked, check_items, check_table
+from ctan_monai.data.own.datalist import find_table
 from ctan_monai.data.own.layout import as_layout
-from ctan_monai.data.own.sample import sample_table
 from ctan_monai.errors import ConfigError, find_ctan_error
 
 _OWN = "ctan_monai.data.own."
@@ -59,7 +59,6 @@ def _check(parser: Any, path: Path) -> Checked:
         return check_items(parser.get_parsed_content("datalists"), tasks)
     given = {name: parser.get_parsed_content(f"datalists#{name}") for name in lists if not name.startswith("_")}
     layout = as_layout(tasks, **{name: given[name] for name in _LAYOUT if name in given})
-    table = given.get("datalist")
-    if not table:
-        table = sample_table(given["cache_dir"], layout, given.get("sample", "ct"))
-    return check_table(table, given.get("dataset_dir"), layout, given.get("fold", 0))
+    folder = given.get("dataset_dir")
+    table, _ = find_table(given.get("datalist"), folder, given["cache_dir"], layout, given.get("sample", "ct"))
+    return check_table(table, folder, layout, given.get("fold", 0))

@@ -85,7 +85,7 @@ def own_datalist(
     """
     layout = as_layout(check_tasks(tasks), image_channels, spatial_dims, size, spacing_mm, axes, label_values)
     _check_slices(slices, empty_share, layout)
-    path, synthetic = _table(datalist, dataset_dir, cache_dir, layout, sample)
+    path, synthetic = find_table(datalist, dataset_dir, cache_dir, layout, sample)
     base = None if synthetic or not dataset_dir else str(dataset_dir)
     find_rows = functools.partial(read_rows, str(path), base, layout)
     cache = RowCache(Path(cache_dir) / "cases", find_rows, layout, str(path.resolve()))
@@ -169,10 +169,15 @@ def _by_group(items: Sequence[Item], layout: Layout, shares: Sequence[float], se
     return {split: [by_name[case] for case in cases] for split, cases in divided.items()}
 
 
-def _table(
+def find_table(
     datalist: str | Path | None, dataset_dir: str | Path | None, cache_dir: str | Path, layout: Layout, sample: str
 ) -> tuple[Path, bool]:
-    """Return the table, and whether it is synthetic."""
+    """Return the table that a config's knobs name, and whether it is a synthetic one, made on the spot.
+
+    Raises:
+        ConfigError: a folder was given without a table.
+        DataError: the synthetic cases cannot be written.
+    """
     if datalist is not None and str(datalist):
         return Path(str(datalist)), False
     if dataset_dir is not None and str(dataset_dir):
