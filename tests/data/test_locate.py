@@ -30,6 +30,15 @@ def test_another_bundle_in_the_current_folder_is_not_taken_for_it(tmp_path, monk
     assert find_bundle_root("openkbp") == str(root)
 
 
+@pytest.mark.parametrize("start", ["", "other", "mine/docs"])
+def test_a_bundle_of_ones_own_is_found_from_beside_it(tmp_path, monkeypatch, start):
+    root = bundle(tmp_path / "mine", name="mine")
+    for folder in ("other", "mine/docs"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / start)
+    assert find_bundle_root("mine") == str(root)
+
+
 def test_a_renamed_folder_is_known_by_its_metadata(tmp_path, monkeypatch):
     monkeypatch.chdir(bundle(tmp_path / "my copy", name="OpenKBP: organs and dose"))
     assert find_bundle_root("openkbp") == str(tmp_path / "my copy")
