@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +67,15 @@ def prepared_folder(
         DataError: the data are missing, or cannot be read or written.
         ConfigError: a setting has an unknown value, or a prepared folder was prepared with another.
     """
-    named = read_mapping(names) if isinstance(names, str | Path) and str(names) else names or {}
-    own = {"names": named, "prescription_gy": prescription_gy, "normalise_to_gy": normalise_to_gy, "pixel_mm": pixel_mm}
-    settings = DicomOptions(**{**(options or {}), **own})
+    if isinstance(names, str | Path) and str(names):
+        names = read_mapping(Path(names).expanduser())  # a run's settings say ~ for the user's folder
+    own = {
+        "names": names or {},
+        "prescription_gy": prescription_gy,
+        "normalise_to_gy": normalise_to_gy,
+        "pixel_mm": pixel_mm,
+    }
+    settings = DicomOptions(**{**_known(options or {}, own), **own})
     if dataset_dir is not None and (Path(str(dataset_dir)) / DATALIST).is_file():
         return _as_prepared(Path(str(dataset_dir)), settings)
     if dataset_dir is None or str(dataset_dir) == "":
@@ -78,6 +84,14 @@ def prepared_folder(
         source, target = Path(str(dataset_dir)), Path(cache_dir)
     made = prepare_dicom(source, target, settings, workers=workers, seed=seed, shares=shares, progress=progress)
     return made.datalist.parent
+
+
+def _known(options: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Refuse further settings that there are not, or that have a knob of their own."""
+    allowed = sorted({each.name for each in fields(DicomOptions)} - own.keys())
+    if not isinstance(options, Mapping) or not set(options) <= set(allowed):
+        raise ConfigError("dicom", f"{options!r} was found.", f"Give some of {allowed}, as {{'boost': 'sum'}}.")
+    return options
 
 
 def _synthetic(cache_dir: Path, patients: int, grid: PhantomGrid, progress: bool) -> tuple[Path, Path]:

@@ -124,14 +124,25 @@ def test_settings_that_come_too_late_for_a_prepared_folder_are_refused(prepared,
         prepared_folder(prepared, "unused", pixel_mm=6.0, **knobs)
 
 
-def test_settings_that_it_was_prepared_with_may_be_repeated(export, tmp_path):
-    names = tmp_path / "names.yaml"
-    names.write_text("Rectum: [Rectum, rec]\n")
-    knobs = {"names": names, "normalise_to_gy": 30.0, "prescription_gy": 60.0, "options": {"need": ["structures"]}}
+def test_settings_that_it_was_prepared_with_may_be_repeated(export, tmp_path, monkeypatch):
+    (tmp_path / "names.yaml").write_text("Rectum: [Rectum, rec]\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    knobs = {
+        "names": "~/names.yaml",
+        "normalise_to_gy": 30.0,
+        "prescription_gy": 60.0,
+        "options": {"need": ["structures"]},
+    }
     made = prepared_folder(export, tmp_path / "cache", 6.0, workers=1, progress=False, **knobs)
     assert prepared_folder(made, "unused", 6.0, **knobs) == made
     assert data_record(made)["normalised_to_gy"] == 30.0
     assert data_record(made)["prescriptions_gy"] == {"60": 3}
+
+
+@pytest.mark.parametrize("options", [{"bost": "sum"}, {"pixel_mm": 2.0}, "boost"])
+def test_further_settings_that_there_are_not_are_refused(tmp_path, options):
+    with pytest.raises(ConfigError, match=r"dicom: .* Give some of \['ambiguous'"):
+        prepared_folder(tmp_path, tmp_path / "cache", options=options)
 
 
 def test_a_folder_without_dicom_is_refused(tmp_path):

@@ -56,11 +56,10 @@ def check_shares(shares: Sequence[float]) -> None:
     Raises:
         ConfigError: they are no three numbers from 0 to 1 that add up to 1, or nothing is left for training.
     """
-    usable = len(shares) == 3 and all(0 <= share <= 1 for share in shares) and abs(sum(shares) - 1) < 1e-6
+    numbers = isinstance(shares, list | tuple) and all(isinstance(share, int | float) for share in shares)
+    usable = numbers and len(shares) == 3 and all(0 <= share <= 1 for share in shares) and abs(sum(shares) - 1) < 1e-6
     if not usable or shares[0] <= 0:
-        raise ConfigError(
-            "split", f"{tuple(shares)} was found.", "Give three shares that add up to 1, as 0.7,0.15,0.15."
-        )
+        raise ConfigError("split", f"{shares} was found.", "Give three shares that add up to 1, as 0.7,0.15,0.15.")
 
 
 def _sizes(count: int, shares: Sequence[float]) -> list[int]:

@@ -39,7 +39,9 @@ def test_patients_that_come_later_move_nobody():
     assert divide(people(5), kept=first) == {"pt_5": first["pt_5"]}
 
 
-@pytest.mark.parametrize("shares", [(0.5, 0.5), (0.5, 0.4, 0.2), (0, 0.5, 0.5), (1.2, -0.1, -0.1)])
+@pytest.mark.parametrize(
+    "shares", [(0.5, 0.5), (0.5, 0.4, 0.2), (0, 0.5, 0.5), (1.2, -0.1, -0.1), None, ("a", 0.5, 0.5)]
+)
 def test_shares_that_divide_nothing_are_refused(shares):
     with pytest.raises(ConfigError, match="split"):
         divide(people(1), shares=shares)
