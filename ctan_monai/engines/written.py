@@ -12,7 +12,7 @@ import numpy as np
 from ctan_monai.engines.atomic import write_json, write_text
 from ctan_monai.engines.case_table import case_csv
 from ctan_monai.engines.prediction_folder import WRITTEN_JSON
-from ctan_monai.metrics.dvh import MM3_PER_CC, doses_inside
+from ctan_monai.metrics.dvh import MM3_PER_CC
 
 WRITTEN_CSV = "written.csv"
 Array = np.ndarray[Any, Any]
@@ -89,7 +89,7 @@ def figures_of(structures: Mapping[str, Array], dose_gy: Array | None, voxel_mm3
         if not count or dose_gy is None:
             found.append(StructureFigures(name, "found" if count else "empty", volume_cc))
             continue
-        inside = doses_inside(dose_gy, mask)
+        inside = dose_gy[mask].astype(np.float64)
         low, mean, high = (round(float(value), 3) for value in (inside.min(), inside.mean(), inside.max()))
         found.append(StructureFigures(name, "found", volume_cc, mean, low, high))
     return found

@@ -127,11 +127,13 @@ def _set_pixels(made: Any, dose_gy: npt.NDArray[Any], bits: Literal[16, 32]) -> 
     levels = 2**bits - 1
     highest = float(dose_gy.max(initial=0))
     scaling = decimal(max(highest, 1e-3) / levels)  # as the file will say it, so that nothing is lost to rounding
-    stored = np.rint(np.maximum(dose_gy, 0).astype(np.float64) / float(scaling))
+    stored = np.empty(dose_gy.shape, f"<u{bits // 8}")
+    for frame, plane_gy in zip(stored, dose_gy, strict=True):  # in double precision, which is much for all at once
+        whole = np.rint(np.maximum(plane_gy, 0).astype(np.float64) / float(scaling))
+        frame[...] = np.minimum(whole, levels)
     made.DoseGridScaling = scaling
     made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
     made.Rows, made.Columns = (int(side) for side in dose_gy.shape[1:])
     made.BitsAllocated = made.BitsStored = bits
     made.HighBit, made.PixelRepresentation = bits - 1, 0
-    pixels = np.minimum(stored, levels).astype(f"<u{bits // 8}").tobytes()
-    made.add_new(0x7FE00010, "OW", pixels + bytes(len(pixels) % 2))
+    made.add_new(0x7FE00010, "OW", stored.tobytes())  # of two or four bytes each, so even

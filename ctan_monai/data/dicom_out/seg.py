@@ -88,7 +88,7 @@ def build_seg(
     names = [name for name in frames if name not in empty]
     made = highdicom.seg.Segmentation(
         source_images=[with_required(header) for header in reference.headers],
-        pixel_array=np.stack([frames[name] for name in names], axis=-1).astype(np.uint8),  # (K, R, C, L)
+        pixel_array=np.stack([frames[name] for name in names], axis=-1).view(np.uint8),  # (K, R, C, L)
         segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[_description(highdicom, number, name, origin) for number, name in enumerate(names, 1)],
         series_instance_uid=uid_source(),
@@ -117,6 +117,8 @@ def _highdicom() -> Any:
         raise ConfigError(
             "DICOM SEG", f"highdicom cannot be imported ({error}).", "Install it: pip install 'ctan-monai[dicom]'."
         ) from error
+    if not logging.getLogger("highdicom").level:  # nobody asked for its messages, one for every module that it copies
+        logging.getLogger("highdicom").setLevel(logging.WARNING)
     return highdicom
 
 
