@@ -10,6 +10,7 @@ from torch import nn
 from ctan_monai.engines.early_stopping import EarlyStopping, StopTraining
 from ctan_monai.engines.loss_logging import LossLogger
 from ctan_monai.engines.metrics_logging import MetricsLogger
+from ctan_monai.engines.peer_watch import PeerWatch
 from ctan_monai.engines.progress import ProgressBar
 from ctan_monai.engines.seeding import ReseedEachEpoch
 from ctan_monai.engines.signals import StopOnSignal
@@ -21,8 +22,8 @@ def bookkeeping(
 ) -> list[Any]:
     """Return what a training needs beside its schedule and its validation, which a config shows.
 
-    Leaving on signals, reseeding, the progress bar, closing the weighting's epochs, logging of losses and metrics,
-    and early stopping; in that order. Put them after the ValidationHandler.
+    Leaving on signals, ending when one of several processes is lost, reseeding, the progress bar, closing the
+    weighting's epochs, logging of losses and metrics, and early stopping; in that order. Put them after the ValidationHandler.
 
     Args:
         title: of the progress bar.
@@ -34,6 +35,7 @@ def bookkeeping(
     """
     return [
         StopOnSignal(evaluator),
+        PeerWatch(),
         ReseedEachEpoch(seed),
         ProgressBar(title),
         WeightingHandler(loss),
