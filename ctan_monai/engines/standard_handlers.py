@@ -23,7 +23,8 @@ def bookkeeping(
     """Return what a training needs beside its schedule and its validation, which a config shows.
 
     Leaving on signals, ending when one of several processes is lost, reseeding, the progress bar, closing the
-    weighting's epochs, logging of losses and metrics, and early stopping; in that order. Put them after the ValidationHandler.
+    weighting's epochs, logging of losses and metrics, and early stopping; in that order. Put them after the
+    ValidationHandler.
 
     Args:
         title: of the progress bar.
