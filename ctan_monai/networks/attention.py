@@ -131,7 +131,7 @@ class CrossTaskAttentionEncoder(nn.Module):
                 pooled.append(pool(fused[index]))
         elif self.route.cross:  # one call for all tasks: larger batches, and batch statistics over all of them
             for pool in self.pool:
-                pooled = list(pool(torch.cat(fused, dim=0)).chunk(len(masks), dim=0))
+                pooled = list(pool(torch.cat(fused, dim=0)).unflatten(0, (len(masks), -1)).unbind(0))
         else:  # tasks must not meet, not even in the batch statistics
             for pool in self.pool:
                 pooled = [pool(value) for value in fused]
