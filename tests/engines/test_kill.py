@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import random
+import signal
 import time
 from pathlib import Path
 
@@ -13,10 +14,11 @@ from ignite.engine import Events
 from run_kit import Run, same, without_seconds
 
 from ctan_monai.data.atomic import remove_leftovers
+from ctan_monai.engines.resume import newest_checkpoint
+from ctan_monai.engines.signals import StopOnSignal
 from ctan_monai.engines.torch_file import load_checked, save_atomic
 
 pytestmark = pytest.mark.faults
-KILLS = int(os.environ.get("CTAN_TEST_KILLS", "3"))
 EPOCHS = 6
 processes = multiprocessing.get_context("fork")
 
@@ -41,9 +43,10 @@ def save_back_to_back(path, number):
         )
 
 
-def test_a_file_that_is_saved_back_to_back_loads_after_every_kill(tmp_path):
-    draw, path, number = random.Random(0), tmp_path / "last.pt", 0  # noqa: S311
-    for _ in range(5 * KILLS):
+@pytest.mark.promise(1, "a file that is saved back to back loads after every kill, and nothing else is left")
+def test_a_file_that_is_saved_back_to_back_loads_after_every_kill(tmp_path, count, figure):
+    draw, path, number, kills = random.Random(0), tmp_path / "last.pt", 0, count(15, 200)  # noqa: S311
+    for _ in range(kills):
         kill_after(0.1 + 0.1 * draw.random(), save_back_to_back, path, number)
         found = load_checked(path)
         assert found["weights"].unique().tolist() == [found["number"]]
@@ -51,43 +54,135 @@ def test_a_file_that_is_saved_back_to_back_loads_after_every_kill(tmp_path):
         number = found["number"]
         remove_leftovers(tmp_path)
         assert sorted(os.listdir(tmp_path)) == ["last.old", "last.pt"]
-    assert number > 5 * KILLS
+    assert number > kills
+    figure(f"{kills} kills in {number} saves: {kills} files whole")
 
 
-def train(folder, workers):
+def train(folder, workers, epoch=None, before=None):
+    """Train; ``epoch`` is a shared number that tells which epoch is under way."""
     os.setsid()  # a process group of its own, by which its workers are found
     torch.set_num_threads(1)
     logging.disable()
-    run = Run(folder, epochs=EPOCHS, resume=True, workers=workers)
+    if before is not None:
+        before()
+    run = Run(folder, epochs=EPOCHS, resume=True, workers=workers, train_handlers=[StopOnSignal()])
+    if epoch is not None:
+        run.trainer.add_event_handler(Events.EPOCH_STARTED, lambda: setattr(epoch, "value", run.trainer.state.epoch))
     run.trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: time.sleep(0.03))
     run.go()
 
 
 def living(groups):
     """List the processes of these groups that still run."""
-    states = [path.read_text().rsplit(")", 1)[1].split() for path in Path("/proc").glob("[0-9]*/stat")]
-    return [state for state in states if int(state[2]) in groups and state[0] != "Z"]
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state = path.read_text().rsplit(")", 1)[1].split()
+        except OSError:  # it has ended since
+            continue
+        if int(state[2]) in groups and state[0] != "Z":
+            found.append(path.parent.name)
+    return found
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for surviving processes in /proc")
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_training_that_is_killed_at_random_moments_ends_like_one_that_is_not(tmp_path, workers):
-    draw, groups, kills = random.Random(workers), set(), 0  # noqa: S311
-    Run(tmp_path / "whole", epochs=EPOCHS).go()
-    for _ in range(KILLS):
-        process, was_running = kill_after(0.1 + 0.4 * draw.random(), train, tmp_path / "killed", workers)
-        groups.add(process.pid)
-        kills += was_running
-    last = processes.Process(target=train, args=(tmp_path / "killed", workers))
+def saved_epoch(folder):
+    found = newest_checkpoint(folder) if folder.is_dir() else None
+    return found[1]["epoch"] if found else 0
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Folder of a run that nothing ended."""
+    folder = tmp_path_factory.mktemp("kill") / "whole"
+    Run(folder, epochs=EPOCHS).go()
+    return folder
+
+
+def finish(folder, workers, whole):
+    """Go on until the end, and compare with the run that nothing ended."""
+    last = processes.Process(target=train, args=(folder, workers))
     last.start()
-    last.join(60)
+    last.join(120)
     assert last.exitcode == 0
-    assert kills > 0
-    states = [without_seconds(load_checked(tmp_path / name / "last.pt")) for name in ("whole", "killed")]
+    states = [without_seconds(load_checked(path / "last.pt")) for path in (whole, folder)]
     assert states[0]["epoch"] == EPOCHS
     assert same(*states) is None
-    assert same(*[load_checked(tmp_path / name / "model.pt") for name in ("whole", "killed")]) is None
+    assert same(*[load_checked(path / "model.pt") for path in (whole, folder)]) is None
+
+
+@pytest.mark.promise(1, "killed twice at random and resumed, a run ends equal to the bit; one epoch is lost at most")
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for surviving processes in /proc")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_training_that_is_killed_at_random_moments_ends_like_one_that_is_not(tmp_path, workers, whole, count, figure):
+    draw, groups, kills, lost = random.Random(workers), set(), 0, 0  # noqa: S311
+    runs = count(2, 50)
+    for number in range(runs):
+        folder = tmp_path / str(number)
+        for _ in range(2):
+            epoch = processes.Value("i", 0)
+            process, was_running = kill_after(0.1 + 0.5 * draw.random(), train, folder, workers, epoch)
+            groups.add(process.pid)
+            kills += was_running
+            lost = max(lost, epoch.value - saved_epoch(folder))
+        finish(folder, workers, whole)
+    assert lost <= 1
+    assert kills > runs / 2
     deadline = time.monotonic() + 30
     while (left := living(groups)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert left == []
+    figure(
+        f"{workers} workers: {runs} of {runs} runs with {kills} kills equal, {lost} epoch lost at most, none survives"
+    )
+
+
+def kill_at(name, call):
+    """Return a function that makes this process kill itself when it calls ``os.<name>`` for the n-th time."""
+
+    def before():
+        real, calls = getattr(os, name), []
+
+        def die(*arguments, **options):
+            calls.append(name)
+            if len(calls) == call:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*arguments, **options)
+
+        setattr(os, name, die)
+
+    return before
+
+
+@pytest.mark.promise(1, "killed at each step of a save (each sync, link, rename), a run ends equal to the bit")
+@pytest.mark.parametrize("name", ["fsync", "link", "replace"])
+def test_a_training_that_is_killed_inside_a_save_ends_like_one_that_is_not(tmp_path, name, whole, count, figure):
+    calls = count(2, 20)
+    for call in range(1, calls + 1):
+        folder = tmp_path / str(call)
+        process = processes.Process(target=train, args=(folder, 0, None, kill_at(name, call)))
+        process.start()
+        process.join(120)
+        assert process.exitcode in (-signal.SIGKILL, 0)
+        finish(folder, 0, whole)
+    figure(f"os.{name}: {calls} of {calls} runs equal")
+
+
+@pytest.mark.promise(1, "SIGTERM and SIGINT end a training within 10 s with 143 and 130; resumed, it ends equal")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_a_training_in_time(tmp_path, number, code, whole, count, figure):
+    draw, slowest_s, runs = random.Random(code), 0.0, count(1, 10)  # noqa: S311
+    for run in range(runs):
+        epoch = processes.Value("i", 0)
+        process = processes.Process(target=train, args=(tmp_path / str(run), 2, epoch))
+        process.start()
+        while not epoch.value:  # handlers are in place
+            time.sleep(0.01)
+        time.sleep(0.3 * draw.random())
+        begun = time.monotonic()
+        os.kill(process.pid, number)
+        process.join(60)
+        slowest_s = max(slowest_s, time.monotonic() - begun)
+        assert process.exitcode == code
+        finish(tmp_path / str(run), 2, whole)
+    assert slowest_s < 10
+    figure(f"{number.name}: {runs} runs, {slowest_s:.1f} s at most, exit code {code}")
