@@ -10,9 +10,9 @@ known under ``dose_present`` and, for voxel-level regression, the voxels that co
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from ctan_monai.errors import ConfigError
 
@@ -204,3 +204,29 @@ def check_tasks(tasks: Iterable[Task]) -> tuple[Task, ...]:
             "List Segmentation, Regression or Classification entries with different names.",
         )
     return found
+
+
+def describe_task(task: Task) -> dict[str, Any]:
+    """Return a task as plain values, its class as ``kind``.
+
+    >>> describe_task(Classification("grade", ["low", "high"]))
+    {'kind': 'Classification', 'name': 'grade', 'classes': ('low', 'high'), 'multilabel': False}
+    """
+    return {"kind": type(task).__name__, **asdict(task)}
+
+
+def task_from(description: Mapping[str, Any]) -> Task:
+    """Return the task that `describe_task` described, also after a journey through JSON.
+
+    Raises:
+        ConfigError: there is no such kind, or its values are not those of this version.
+    """
+    kinds: dict[str, type[Segmentation] | type[Regression] | type[Classification]] = {
+        kind.__name__: kind for kind in (Segmentation, Regression, Classification)
+    }
+    values = {key: value for key, value in description.items() if key != "kind"}
+    try:
+        return kinds[description["kind"]](**values)
+    except (KeyError, TypeError) as error:
+        found = f"{dict(description)} is no task of this version ({error})."
+        raise ConfigError("tasks", found, f"Use one of {list(kinds)} with its own settings.") from error

@@ -1,11 +1,21 @@
 """Tasks: what YAML may say, what is refused, and what the other layers read off them."""
 
+import json
 import pickle
 
 import pytest
 
 from ctan_monai.errors import ConfigError
-from ctan_monai.tasks import Classification, Regression, Segmentation, check_tasks, present_key, region_key
+from ctan_monai.tasks import (
+    Classification,
+    Regression,
+    Segmentation,
+    check_tasks,
+    describe_task,
+    present_key,
+    region_key,
+    task_from,
+)
 
 ORGANS = Segmentation("oar", ["Cord", "Left", "Right"], overlapping=True, mirror_pairs=[["Left", "Right"]])
 DOSE = Regression("dose", unit="Gy", scale=70.0)
@@ -94,3 +104,16 @@ def test_tasks_come_back_as_a_tuple_in_their_order():
 def test_no_task_a_stranger_or_a_name_twice_is_refused(tasks):
     with pytest.raises(ConfigError, match="expected at least one task, each with a name of its own"):
         check_tasks(tasks)
+
+
+@pytest.mark.parametrize("task", [ORGANS, DOSE, Classification("stage", ["early", "late"])])
+def test_a_task_survives_a_journey_through_json(task):
+    assert task_from(json.loads(json.dumps(describe_task(task)))) == task
+
+
+@pytest.mark.parametrize(
+    "description", [{"name": "a"}, {"kind": "Detection", "name": "a"}, {"kind": "Regression", "name": "a", "units": 1}]
+)
+def test_a_description_of_another_version_is_refused(description):
+    with pytest.raises(ConfigError, match="is no task of this version"):
+        task_from(description)

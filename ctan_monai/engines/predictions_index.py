@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ctan_monai.data.atomic import replacing
 from ctan_monai.data.cases import check_case_id
-from ctan_monai.errors import DataError
-from ctan_monai.tasks import Classification, Regression, Segmentation, Task
+from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.tasks import Task, describe_task, task_from
 
 INDEX_FILE = "cases.json"
 _FORMAT = "ctan_monai predictions 1"
-_KINDS: dict[str, type[Segmentation] | type[Regression] | type[Classification]] = {
-    kind.__name__: kind for kind in (Segmentation, Regression, Classification)
-}
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ def write_index(folder: Path, tasks: Iterable[Task], cases: Iterable[PredictedCa
     """
     content = {
         "format": _FORMAT,
-        "tasks": [{"kind": type(task).__name__, **asdict(task)} for task in tasks],
+        "tasks": [describe_task(task) for task in tasks],
         "cases": [to_json(case, folder) for case in cases],
     }
     path = folder / INDEX_FILE
@@ -76,12 +73,12 @@ def read_index(folder: str | Path) -> PredictionsIndex:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.get("format") != _FORMAT:
             raise ValueError(f"its format is {content.get('format')!r}, expected {_FORMAT!r}")
-        tasks = tuple(_task(entry) for entry in content["tasks"])
+        tasks = tuple(task_from(entry) for entry in content["tasks"])
         return PredictionsIndex(tasks, tuple(from_json(entry, path.parent) for entry in content["cases"]))
     except OSError as error:
         remedy = "Name the folder that WritePredictions wrote, or predict first."
         raise DataError(path, None, f"it cannot be read ({error.strerror or error}).", remedy) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         raise DataError(path, None, f"it is no list of predictions ({error}).", "Predict again.") from error
 
 
@@ -111,10 +108,6 @@ def from_json(entry: Mapping[str, Any], folder: Path) -> PredictedCase:
     }
     source = None if entry["source"] is None else folder / entry["source"]
     return PredictedCase(check_case_id(entry["case"]), source, files, entry["answers"], tuple(entry["masked"]))
-
-
-def _task(entry: Mapping[str, Any]) -> Task:
-    return _KINDS[entry["kind"]](**{key: value for key, value in entry.items() if key != "kind"})
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
 from ctan_monai.networks.decoders import DecoderPlan
 from ctan_monai.networks.encoder import Features, ResNetEncoder
-from ctan_monai.tasks import Task
+from ctan_monai.tasks import Task, describe_task
 
 
 class MultiTaskNetwork(nn.Module):
@@ -82,7 +81,7 @@ def describe_network(network: MultiTaskNetwork) -> dict[str, Any]:
     return {
         "method": network.method,
         "spatial_dims": network.spatial_dims,
-        "tasks": [{"kind": type(task).__name__, **asdict(task)} for task in network.tasks],
+        "tasks": [describe_task(task) for task in network.tasks],
         **network.settings,
     }
 
