@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from ctan_monai import __version__
-from ctan_monai.apps import new, prepare, report, score, verify
+from ctan_monai.apps import compare, new, prepare, report, score, verify
 from ctan_monai.errors import CtanError
 
 EXIT_REFUSED = 2  # something that the user gave cannot be used, as for a wrong option
@@ -39,6 +39,7 @@ app = typer.Typer(
 )
 app.add_typer(prepare.app, name="prepare")
 app.add_typer(score.app, name="score")
+app.command(epilog=compare.EPILOG, context_settings=compare.SETTINGS)(compare.compare)
 app.command()(report.report)
 app.command(epilog=verify.EPILOG)(verify.verify)
 app.command(epilog=new.EPILOG)(new.new)

@@ -1,0 +1,115 @@
+"""What a comparison must know of a bundle before anything runs: its tasks, networks and knobs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ctan_monai.apps.comparing.plan import OWN_KNOBS
+from ctan_monai.errors import ConfigError, find_ctan_error
+
+CONFIGS = ("train.yaml", "evaluate.yaml")
+
+
+def read_overrides(arguments: Sequence[str]) -> dict[str, Any]:
+    """Read ``--name value`` pairs as `monai.bundle run` does.
+
+    >>> read_overrides(["--epochs", "5", "--train#x={a: 1}", "--amp"])
+    {'epochs': 5, 'train#x': {'a': 1}, 'amp': True}
+
+    Raises:
+        ConfigError: something is no such pair, or belongs to the comparison.
+    """
+    from fire.parser import DefaultParseValue
+
+    found: dict[str, Any] = {}
+    waiting: str | None = None
+    for argument in arguments:
+        if argument.startswith("--"):
+            name, equals, value = argument[2:].partition("=")
+            found[name] = DefaultParseValue(value) if equals else True
+            waiting = None if equals else name
+        elif waiting is not None:
+            found[waiting] = DefaultParseValue(argument)
+            waiting = None
+        else:
+            raise ConfigError(argument, "it belongs to no --name.", "Write --name value after the --.")
+    for name in found:
+        if name in OWN_KNOBS:
+            raise ConfigError(f"--{name}", "the comparison chooses it for each run.", "Leave it out after the --.")
+    return found
+
+
+class Bundle:
+    """A bundle's configs, with what was given on the command line.
+
+    Args:
+        folder: of the bundle.
+        arguments: overrides as on the command line.
+
+    Raises:
+        ConfigError: it is no bundle, or has no such knob.
+    """
+
+    def __init__(self, folder: str, arguments: Sequence[str] = ()) -> None:
+        self.folder, self.overrides = folder, read_overrides(arguments)
+        for name in CONFIGS:
+            if not (Path(folder) / "configs" / name).is_file():
+                raise ConfigError("--bundle", f"{folder} has no configs/{name}.", "Name a bundle, as bundles/openkbp.")
+        known = self.parser().config
+        for name in self.overrides:
+            if name.split("#")[0] not in known:
+                knobs = sorted(key for key, value in known.get("settings", known).items() if not key.startswith("_"))
+                raise ConfigError(f"--{name}", f"{folder} has no such entry.", f"Its knobs are {knobs}.")
+
+    def parser(self, *, evaluating: bool = False, **knobs: Any) -> Any:
+        """Return a parser of the training's config, or of the evaluation's.
+
+        Args:
+            evaluating: the evaluation's.
+            knobs: further overrides.
+        """
+        from monai.bundle import ConfigParser
+
+        parser = ConfigParser()
+        parser.read_config([str(Path(self.folder) / "configs" / name) for name in CONFIGS[: 1 + evaluating]])
+        parser.update({"bundle_root": self.folder, **self.overrides, **knobs})
+        return parser
+
+    def get(self, parser: Any, name: str) -> Any:
+        """Build an entry of a config.
+
+        Raises:
+            CtanError: it cannot be built; what MONAI wraps around it is taken off.
+            ConfigError: there is no such entry.
+        """
+        try:
+            return parser.get_parsed_content(name)
+        except KeyError as error:
+            reason = f"{self.folder} has no {name!r} in its configs."
+            raise ConfigError("--bundle", reason, "Use a bundle made as those of this project.") from error
+        except RuntimeError as error:
+            found = find_ctan_error(error)
+            if found is None:
+                raise
+            raise found from error
+
+    @property
+    def tasks(self) -> tuple[Any, ...]:
+        """What is learned."""
+        return tuple(self.get(self.parser(), "tasks"))
+
+    def fill_cache(self) -> None:
+        """List the data of the training, which reads them into the cache once instead of in every run."""
+        self.get(self.parser(), "datalists")
+
+    def network(self, method: str, arguments: Sequence[str] = ()) -> Any:
+        """Build a network, to see that it can be."""
+        return self.get(self.parser(method=method, **read_overrides(arguments)), "network_def")
+
+
+def described(tasks: Sequence[Any]) -> tuple[Mapping[str, Any], ...]:
+    """Describe tasks as run.json does."""
+    return tuple({"kind": type(task).__name__, **dataclasses.asdict(task)} for task in tasks)

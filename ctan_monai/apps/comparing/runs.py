@@ -1,0 +1,223 @@
+"""The processes of a comparison: each run trains, then evaluates; what is finished is never done again."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ctan_monai.apps.comparing.plan import STEPS, Run, command_text
+from ctan_monai.data.atomic import replacing
+from ctan_monai.engines.atomic import write_json
+from ctan_monai.engines.run_lock import hold, release
+from ctan_monai.errors import ConfigError
+from ctan_monai.report.compare_files import COMMANDS_FILE
+
+_SET_PDEATHSIG = 1  # prctl: a signal for the child when its parent dies
+_LOCKED_S = 60.0
+_ENDING_S = 60.0
+
+
+class RunProcess:
+    """Does the steps of a run that are not done yet, one process after the other.
+
+    Args:
+        run: what to run.
+        threads: of the process.
+    """
+
+    def __init__(self, run: Run, threads: int) -> None:
+        self.run, self.threads = run, threads
+        self.failed = False
+        self._process: subprocess.Popen[bytes] | None = None
+        self._step, self._started_s = "", 0.0
+        run.folder.mkdir(parents=True, exist_ok=True)
+        with replacing(run.folder / COMMANDS_FILE) as temporary:
+            temporary.write_text(command_text(run, threads), encoding="utf-8")
+
+    def advance(self) -> bool:
+        """Start the next step if none is running; return whether the run goes on."""
+        if self._process is not None:
+            usage = _ended(self._process)
+            if usage is None:
+                return True
+            self._note(self._process.returncode, usage)
+        step = next((step for step in STEPS if not is_done(self.run, step)), None)
+        if step is None or self.failed:
+            return False
+        self._start(step)
+        return True
+
+    def ask_to_end(self) -> None:
+        """Ask the process to leave after its present step; the next comparison continues it."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+
+    def wait_for_end(self) -> None:
+        """Wait for a process that was asked to end, not for ever."""
+        if self._process is not None:
+            try:
+                self._process.wait(_ENDING_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    def _start(self, step: str) -> None:
+        wait_until_free(self.run.output_dir)
+        command = [sys.executable, *self.run.commands[step][1:]]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads)}
+        with log_of(self.run, step).open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603  # this Python, with arguments of the user's own
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,  # Ctrl-C is for the comparison, which then asks its runs to end
+                preexec_fn=_with_parent(),
+            )
+        self._step, self._started_s = step, time.monotonic()
+
+    def _note(self, code: int, usage: Mapping[str, float]) -> None:
+        self._process = None
+        if code == 0:
+            seconds = round(time.monotonic() - self._started_s, 3)
+            write_json({"command": list(self.run.commands[self._step]), "seconds": seconds, **usage}, _mark(self))
+        else:
+            self.failed = True
+
+
+def _mark(process: RunProcess) -> Path:
+    return mark_of(process.run, process._step)
+
+
+def mark_of(run: Run, step: str) -> Path:
+    """Return the file that says that a step is finished, and what it cost."""
+    return run.folder / f"{step}.json"
+
+
+def log_of(run: Run, step: str) -> Path:
+    """Return the file that holds what a step printed."""
+    return run.folder / f"{step}.log"
+
+
+def is_done(run: Run, step: str) -> bool:
+    """Tell whether a step is finished.
+
+    Raises:
+        ConfigError: it is, but by another command.
+    """
+    mark = mark_of(run, step)
+    if not mark.is_file():
+        return False
+    done = json.loads(mark.read_text(encoding="utf-8"))["command"]
+    if tuple(done) != run.commands[step]:
+        found = f"{mark} was made by another command: {' '.join(done)}."
+        raise ConfigError("--out", found, "Give the same options as then, or another --out.")
+    return True
+
+
+def wait_until_free(folder: Path, seconds: float = _LOCKED_S) -> None:
+    """Wait for a training that an earlier, killed comparison left behind and that is just ending.
+
+    Raises:
+        ConfigError: it goes on.
+    """
+    until = time.monotonic() + seconds
+    while folder.is_dir():
+        try:
+            hold(folder)
+        except ConfigError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.2)
+        else:
+            release(folder)
+            return
+
+
+def last_error(run: Run) -> str:
+    """Return the line of a failed run's log that says most."""
+    for step in reversed(STEPS):
+        log = log_of(run, step)
+        if log.is_file():
+            lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+            errors = [line for line in lines if "Error" in line]
+            return (errors or lines or ["it printed nothing"])[-1].strip()
+    return "it did not start"
+
+
+def run_all(runs: list[Run], jobs: int, threads: int, tell: Callable[[], None], pause_s: float = 0.2) -> list[Run]:
+    """Do all runs, at most ``jobs`` side by side.
+
+    SIGTERM and Ctrl-C ask those that are running to end, and then end the comparison.
+
+    Args:
+        runs: in the order in which they are started.
+        jobs: how many at a time.
+        threads: of each.
+        tell: called again and again, to show how far they are.
+        pause_s: between two looks at the processes.
+
+    Returns:
+        Those that failed.
+    """
+    waiting, failed = list(runs), []
+    running: list[RunProcess] = []
+    previous = signal.signal(signal.SIGTERM, _leave)
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                running.append(RunProcess(waiting.pop(0), threads))
+            for process in list(running):
+                if not process.advance():
+                    running.remove(process)
+                    failed += [process.run] if process.failed else []
+            tell()
+            time.sleep(pause_s if running else 0)
+    finally:
+        for process in running:
+            process.ask_to_end()
+        for process in running:
+            process.wait_for_end()
+        signal.signal(signal.SIGTERM, previous)
+    return failed
+
+
+def run_one(run: Run, threads: int) -> bool:
+    """Do one run to its end, as a job of a cluster; return whether it succeeded."""
+    return not run_all([run], 1, threads, lambda: None, 1.0)
+
+
+def _leave(number: int, frame: Any) -> None:
+    raise SystemExit(128 + number)
+
+
+def _ended(process: subprocess.Popen[bytes]) -> dict[str, float] | None:
+    """Return what an ended process used, None while it runs."""
+    if not hasattr(os, "wait4"):  # Windows
+        return None if process.poll() is None else {}
+    pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+    if pid == 0:
+        return None
+    process.returncode = os.waitstatus_to_exitcode(status)
+    per_mb = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss is in bytes there, in kB elsewhere
+    return {
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 3),
+        "peak_memory_mb": round(usage.ru_maxrss / per_mb, 1),
+    }
+
+
+def _with_parent() -> Callable[[], Any] | None:
+    """Return what a child calls so that it ends with the comparison however that ends; Linux only."""
+    if not sys.platform.startswith("linux"):
+        return None
+    return partial(ctypes.CDLL(None).prctl, _SET_PDEATHSIG, signal.SIGTERM)
