@@ -8,6 +8,7 @@ from typing import Any
 # public name -> module; imported when first used, so that configs name everything as ctan_monai.engines.<name>
 # while a program that needs one part does not import the others
 _PUBLIC = {
+    "BagSampler": "bags",
     "BestModel": "best",
     "Checkpoint": "checkpoint",
     "EarlyStopping": "early_stopping",
@@ -19,10 +20,13 @@ _PUBLIC = {
     "MultiTaskMetrics": "metrics_handler",
     "MultiTaskTrainer": "trainer",
     "NonFiniteError": "finite",
+    "PeerWatch": "peer_watch",
+    "PrepareBags": "bags",
     "PrepareMultiTaskBatch": "prepare",
     "ProgressBar": "progress",
     "ReseedEachEpoch": "seeding",
     "RunFolder": "run_folder",
+    "SlicePoolingInferer": "slice_pooling",
     "StopOnSignal": "signals",
     "StopTraining": "early_stopping",
     "WeightingHandler": "weighting_handler",
@@ -30,6 +34,7 @@ _PUBLIC = {
     "WriteConfusion": "confusion_table",
     "WriteDicom": "dicom_writer",
     "WritePredictions": "writer",
+    "WriteSlices": "slice_table",
     "as_bool": "options",
     "bookkeeping": "standard_handlers",
     "check_run": "run_record",

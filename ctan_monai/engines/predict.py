@@ -34,6 +34,7 @@ def predict_cases(
     inferer: Inferer | None = None,
     amp: bool | str = False,
     formats: Sequence[str] = ("nifti",),
+    handlers: Sequence[Any] = (),
     **writing: Any,
 ) -> Path:
     """Predict the first cases of a data set and write them with `WritePredictions`.
@@ -52,6 +53,7 @@ def predict_cases(
         inferer: None: `MultiTaskInferer`.
         amp: mixed precision.
         formats: as for `WritePredictions`.
+        handlers: further ones of the evaluator.
         writing: its further options.
 
     Returns:
@@ -75,7 +77,7 @@ def predict_cases(
         network,
         prepare_batch=PrepareMultiTaskBatch(tasks, require_labels=False),
         inferer=inferer,
-        val_handlers=[WritePredictions(tasks, output_dir, formats, **writing)],
+        val_handlers=[WritePredictions(tasks, output_dir, formats, **writing), *handlers],
         amp=amp,
     ).run()
     return Path(str(output_dir))

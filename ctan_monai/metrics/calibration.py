@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctan_monai.errors import ConfigError
-from ctan_monai.metrics.base import NAN
-from ctan_monai.metrics.classification import ExclusiveAnswers
+from ctan_monai.metrics.base import NAN, known_mean
+from ctan_monai.metrics.classification import ExclusiveAnswers, FindingAnswers
 from ctan_monai.tasks import Classification
 
 BINS = 15
@@ -66,6 +66,47 @@ class Calibration(ExclusiveAnswers):
         given = probs[np.arange(len(truth)), truth]  # (N,)
         nll = -np.log(np.maximum(given, 1e-12)).mean() if len(truth) else math.nan
         return {f"{self.task.name}_ece": error, f"{self.task.name}_nll": float(nll)}
+
+    def selection(self) -> float | None:
+        """Return None: calibration chooses no model."""
+        return None
+
+
+class FindingCalibration(FindingAnswers):
+    """How far the probability of a finding can be taken at its word.
+
+    For a task named ``covid``: ``covid_ece``, the mean distance between probability and share of positives over bins of
+    the probability, weighted by their cases; ``covid_brier``, the mean squared error of the probability (0.25 for
+    always one half); ``covid_nll``, the mean of -log of the probability given to the truth (log 2 for always one half).
+    Of several classes that may hold together, the mean.
+
+    Args:
+        task: the classification that is measured.
+        bins: of the calibration error.
+
+    Raises:
+        ConfigError: the classes exclude each other, or there is no bin.
+    """
+
+    def __init__(self, task: Classification, bins: int = BINS) -> None:
+        if task.exclusive or bins < 1:
+            raise ConfigError("FindingCalibration", f"{task} with {bins} bins.", "Give findings and a bin or more.")
+        super().__init__(task)
+        self.bins = bins
+
+    def compute(self) -> dict[str, float]:
+        """Return the figures; nan = nothing known."""
+        probs, labels = self._known()  # (N, K) each
+        truth = labels > 0.5
+        given = np.where(truth, probs, 1 - probs)
+        errors = [
+            expected_calibration_error(probs[:, k], truth[:, k], self.bins) for k in range(len(self.task.classes))
+        ]
+        return {
+            f"{self.task.name}_ece": known_mean(errors),
+            f"{self.task.name}_brier": known_mean(((1 - given) ** 2).ravel()),
+            f"{self.task.name}_nll": known_mean((-np.log(np.maximum(given, 1e-12))).ravel()),
+        }
 
     def selection(self) -> float | None:
         """Return None: calibration chooses no model."""

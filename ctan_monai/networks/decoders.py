@@ -38,6 +38,7 @@ class DecoderPlan:
         skips: 'u' or 'p', which part of each stage is joined (SPEC A12).
         deepest_skip: whether stage 4 is joined too (SPEC 1.4).
         image_level: 'pyramid' or 'bottleneck' (SPEC A13).
+        slice_score: image-level decoders return one channel more, see `ScoredHead`.
 
     Raises:
         ConfigError: an option is unknown.
@@ -51,6 +52,7 @@ class DecoderPlan:
     skips: str = "u"
     deepest_skip: bool = True
     image_level: str = "pyramid"
+    slice_score: bool = False
 
     def __post_init__(self) -> None:
         """Check the options."""
@@ -137,10 +139,12 @@ class ImageDecoder(nn.Module):
             ]
         )
         self.average = Pool[Pool.ADAPTIVEAVG, plan.spatial_dims](1)
-        self.head = nn.Linear(IMAGE_WIDTHS[-1], out_channels)
+        self.head: nn.Module = nn.Linear(IMAGE_WIDTHS[-1], out_channels)
+        if plan.slice_score:
+            self.head = ScoredHead(self.head, IMAGE_WIDTHS[-1])
 
     def forward(self, query: Tensor, features: Features, image: Tensor) -> Tensor:
-        """Return logits (B, out_channels); arguments as for `PixelDecoder`."""
+        """Return logits (B, out_channels), with a score (B, out_channels + 1); arguments as for `PixelDecoder`."""
         skips = features.u if self.skips == "u" else features.p
         x = skips[0] if self.pyramid else query  # (B, C_1, *S_1) or (B, query_channels, *S_4)
         for level, down in enumerate(self.down):
@@ -154,6 +158,32 @@ class ImageDecoder(nn.Module):
             x = down(x)  # (B, 64 | 128 | 256 | 256, half the size)
         logits: Tensor = self.head(self.average(x).flatten(1))
         return logits
+
+
+class ScoredHead(nn.Module):
+    """Answer about an image, and say how much it should count among several images of one case.
+
+    The score is the gated attention w (tanh(V h) * sigmoid(U h)) of the image's features h, before its softmax over
+    the images of a case. As these weights add up to 1 and the answer is linear in h, pooling the logits with them is
+    the same as pooling the features first.
+
+    Args:
+        head: from features (B, channels) to logits (B, K).
+        channels: of the features.
+        width: rows of V and U.
+
+    Source: Ilse, Tomczak, Welling, "Attention-based deep multiple instance learning", ICML 2018, eq. 9.
+    """
+
+    def __init__(self, head: nn.Module, channels: int, width: int = 64) -> None:
+        super().__init__()
+        self.head, self.value, self.gate = head, nn.Linear(channels, width), nn.Linear(channels, width)
+        self.score = nn.Linear(width, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return (B, K + 1) from (B, channels): the logits, then the score."""
+        score = self.score(torch.tanh(self.value(features)) * torch.sigmoid(self.gate(features)))  # (B, 1)
+        return torch.cat([self.head(features), score], dim=1)
 
 
 def _pooled(skip: Tensor, like: Tensor) -> Tensor:

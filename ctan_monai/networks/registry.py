@@ -16,6 +16,7 @@ _Architecture = TypeVar("_Architecture", bound=type[MultiTaskNetwork])
 _ARCHITECTURES: dict[str, type[MultiTaskNetwork]] = {}
 _ENCODER_DEFAULTS: dict[str, dict[str, Any]] = {}
 _COMMON = {"self", "tasks", "encoder", "decoder_options"}
+_DECODER_OPTIONS = {"full_resolution", "skips", "deepest_skip", "image_level", "slice_score"}
 
 
 def register(
@@ -63,7 +64,7 @@ def create_network(
         in_channels: channels of the image.
         pretrained: None, 'imagenet' or a file, see `load_imagenet_weights`.
         encoder_options: `ResNetEncoder`'s stem, stem_stride and split.
-        decoder_options: `DecoderPlan`'s full_resolution, skips, deepest_skip and image_level.
+        decoder_options: `DecoderPlan`'s full_resolution, skips, deepest_skip, image_level and slice_score.
         network_options: options by method, of which the chosen method's entry is used.
 
     Returns:
@@ -86,7 +87,7 @@ def create_network(
     if pretrained:
         load_imagenet_weights(body, pretrained)
     decoders = dict(decoder_options or {})
-    _check_options("decoder_options", decoders, {"full_resolution", "skips", "deepest_skip", "image_level"})
+    _check_options("decoder_options", decoders, _DECODER_OPTIONS)
     network = _ARCHITECTURES[method](found, body, decoders, **chosen.get(method, {}))  # type: ignore[call-arg,arg-type]
     network.settings = {
         "encoder": encoder,

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from ctan_monai.errors import ConfigError
-from ctan_monai.metrics.calibration import Calibration, expected_calibration_error
+from ctan_monai.metrics.calibration import Calibration, FindingCalibration, expected_calibration_error
 from ctan_monai.tasks import Classification
 
 LESION = Classification("lesion", ["nv", "mel", "df"])
@@ -69,3 +69,34 @@ def test_unknown_labels_are_left_out_and_nothing_known_is_nan():
 def test_findings_that_may_hold_together_are_refused():
     with pytest.raises(ConfigError, match="Calibration"):
         Calibration(Classification("severe", ["severe"]))
+
+
+def fed_finding(probs, labels, known=None):
+    metric = FindingCalibration(Classification("covid", ["covid"]), bins=2)
+    for number, (prob, label) in enumerate(zip(probs, labels, strict=True)):
+        present = torch.tensor(True if known is None else bool(known[number]))
+        target = {"covid": torch.tensor([float(label)]), "covid_present": present}
+        metric.update(str(number), {"covid": torch.tensor([prob])}, target, ())
+    return metric
+
+
+def test_a_finding_by_hand():
+    found = fed_finding([0.2, 0.4, 0.9, 0.7], [0, 1, 1, 1]).compute()
+    # bins of a half: {.2 .4}: one of two, mean .3; {.9 .7}: two of two, mean .8
+    assert found["covid_ece"] == pytest.approx((2 * 0.2 + 2 * 0.2) / 4)
+    assert found["covid_brier"] == pytest.approx((0.04 + 0.36 + 0.01 + 0.09) / 4)
+    given = torch.tensor([0.2, 0.4, 0.9, 0.7])
+    expected = F.binary_cross_entropy(given, torch.tensor([0.0, 1.0, 1.0, 1.0]))
+    assert found["covid_nll"] == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_unknown_findings_count_nowhere_and_nothing_known_is_nan():
+    some, more = fed_finding([0.2], [1]), fed_finding([0.2, 0.9], [1, 0], known=[1, 0])
+    assert some.compute() == more.compute()
+    assert all(math.isnan(value) for value in fed_finding([0.3], [1], known=[0]).compute().values())
+    assert some.selection() is None
+
+
+def test_classes_that_exclude_each_other_have_their_own_calibration():
+    with pytest.raises(ConfigError, match="Give findings"):
+        FindingCalibration(LESION)

@@ -6,7 +6,8 @@ from network_cases import DOSE, GRADE, wave
 
 from ctan_monai.errors import ConfigError
 from ctan_monai.networks import create_network
-from ctan_monai.tasks import Regression, Segmentation
+from ctan_monai.networks.decoders import ScoredHead
+from ctan_monai.tasks import Classification, Regression, Segmentation
 
 
 def answer(task, **options):
@@ -54,3 +55,28 @@ def test_unknown_options_are_refused():
         answer(DOSE, skips="x")
     with pytest.raises(ConfigError, match=r"\['width'\] is unknown"):
         answer(DOSE, width=3)
+
+
+@pytest.mark.parametrize("method", ["ctan", "mtan", "hps", "stl"])
+def test_a_slice_score_is_one_channel_more_of_every_image_level_task(method):
+    tasks = (Classification("covid", ["covid"]), GRADE)
+    network = create_network(method, tasks, "resnet18", decoder_options={"slice_score": True}).eval()
+    found = network(wave(3, 1, 64, 64))
+    assert {name: tuple(logits.shape) for name, logits in found.items()} == {"covid": (3, 2), GRADE.name: (3, 4)}
+    found["covid"][:, -1].sum().backward()
+    own = {name for name, value in network.named_parameters() if value.grad is not None and "score" in name}
+    assert own
+    assert all(network.belongs_to(name, "covid") for name in own)
+
+
+def test_weighing_logits_by_scores_is_to_classify_weighed_features():
+    torch.manual_seed(0)
+    head = ScoredHead(torch.nn.Linear(6, 2), channels=6, width=3)
+    features = torch.randn(5, 6)
+    scored = head(features)  # (5, 2 + 1)
+    gate = torch.tanh(features @ head.value.weight.T + head.value.bias)
+    gate = gate * torch.sigmoid(features @ head.gate.weight.T + head.gate.bias)
+    attention = torch.softmax(gate @ head.score.weight[0], dim=0)  # Ilse et al. 2018, eq. 9
+    expected = head.head(attention @ features)
+    found = (torch.softmax(scored[:, 2], dim=0)[:, None] * scored[:, :2]).sum(0)
+    torch.testing.assert_close(found, expected)
