@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from ctan_monai.data.cache import CaseCache
+from ctan_monai.data.cache import CaseCache, read_header
 from ctan_monai.data.cases import Case, check_case_id
 from ctan_monai.data.datalist import Item
 from ctan_monai.data.ham10000 import MASK_ENDING, find_ham10000
@@ -19,7 +19,7 @@ from ctan_monai.data.pictures import CHANNELS, PICTURE_SUFFIXES, picture_affine_
 from ctan_monai.errors import DataError
 
 _logger = logging.getLogger(__name__)
-_VERSION = "picture-2"  # raise it when the same file gives another case
+_VERSION = "picture-3"  # raise it when the same file gives another case
 _SHOWN = 4  # synthetic pictures that stand for a user's
 _STRETCH = 1.1  # how much a picture may be stretched before the log says so
 _SMALLEST = 32  # rows and columns; in less there is nothing to outline
@@ -63,7 +63,23 @@ def picture_inference_list(
             _logger.warning("%s is called %s in the results", path, name)
     files = PictureFileCache(Path(cache_dir) / "pictures" / f"{size[0]}x{size[1]}", PictureReader(size), _VERSION)
     cached = files.prepare(found, on_error=on_error, skip_share=1.0)
+    _warn_of_strange(cached, size)
     return [{"case": names[path], "file": str(file)} for path, file in cached.items()]
+
+
+def _warn_of_strange(cached: Mapping[Path, Path], size: tuple[int, int]) -> None:
+    """Say which pictures are unlike those that a network of dermatoscopic pictures has learned from."""
+    found = {path: read_header(file).meta for path, file in cached.items()}
+    shapes = {path: meta["full_shape"] for path, meta in found.items()}
+    stretch = {path: shape[0] * size[1] / (shape[1] * size[0]) for path, shape in shapes.items()}
+    stretched = [path for path, factor in stretch.items() if max(factor, 1 / factor) > _STRETCH]
+    grey = [path for path, meta in found.items() if meta["grey"]]
+    if stretched:
+        rows, columns = shapes[stretched[0]]
+        what = f"stretched to {size[1]} x {size[0]}, for example {stretched[0]} of {columns} x {rows} pixels"
+        _logger.warning("%d of %d pictures are %s", len(stretched), len(found), what)
+    if grey:
+        _logger.warning("%d of %d pictures have no colour, for example %s", len(grey), len(found), grey[0])
 
 
 def picture_name(path: str | Path) -> str:
@@ -104,12 +120,10 @@ class PictureReader:
         if min(picture.full_shape) < _SMALLEST:
             reason = f"it has {picture.full_shape[0]} rows and {picture.full_shape[1]} columns, expected {_SMALLEST}"
             raise DataError(path, case, f"{reason} of each at least.", "Give the picture itself, not an icon of it.")
-        stretch = picture.full_shape[0] * self.size[1] / (picture.full_shape[1] * self.size[0])
-        if max(stretch, 1 / stretch) > _STRETCH:
-            found = f"{picture.full_shape[1]} x {picture.full_shape[0]} pixels"
-            _logger.warning("%s: %s are stretched to %d x %d", path, found, self.size[1], self.size[0])
         volumes: dict[str, Any] = {name: picture.rgb[..., at].copy() for at, name in enumerate(CHANNELS)}
-        meta = {"full_shape": list(picture.full_shape), **({"synthetic": True} if is_synthetic(path) else {})}
+        is_grey = bool((picture.rgb == picture.rgb[..., :1]).all())
+        meta: dict[str, Any] = {"full_shape": list(picture.full_shape), "grey": is_grey}
+        meta |= {"synthetic": True} if is_synthetic(path) else {}
         return Case(case, volumes, {}, picture_affine_ras(picture.full_shape, self.size), {}, meta)
 
 

@@ -27,7 +27,7 @@ def test_pictures_of_a_folder_become_cases_without_labels(folder, tmp_path):
     case = read_case_file(items[0]["file"])
     assert case.shape == (48, 64)
     assert (case.masks, case.values) == ({}, {})
-    assert case.meta == {"full_shape": [60, 80]}
+    assert case.meta == {"full_shape": [60, 80], "grey": False}
 
 
 def test_one_file_is_enough(folder, tmp_path):
@@ -35,12 +35,16 @@ def test_one_file_is_enough(folder, tmp_path):
     assert item["case"] == "b"
 
 
-def test_stretching_is_said(folder, tmp_path, caplog):
+def test_stretching_and_missing_colour_are_said_each_time(folder, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         picture_inference_list(folder / "a.png", tmp_path / "cache", [48, 64])
         assert not caplog.records
-        picture_inference_list(folder / "a.png", tmp_path / "cache", [64, 64])
-    assert "80 x 60 pixels are stretched to 64 x 64" in caplog.text
+        Image.open(folder / "a.png").convert("L").save(folder / "d.png")
+        for _ in range(2):  # the second time from the cache
+            caplog.clear()
+            picture_inference_list(folder, tmp_path / "cache", [64, 64])
+            assert f"4 of 4 pictures are stretched to 64 x 64, for example {folder}/a.png of 80 x 60" in caplog.text
+            assert f"1 of 4 pictures have no colour, for example {folder}/d.png" in caplog.text
 
 
 def test_two_pictures_of_one_name_are_refused(folder, tmp_path):
