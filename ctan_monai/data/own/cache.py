@@ -65,7 +65,7 @@ class RowCache(CaseCache):
                 reason = f"it cannot be read ({error.strerror})."
                 raise DataError(path, row.case, reason, "Check the path.") from error
             states.append((str(path), state.st_size, state.st_mtime_ns))
-        return _digest(repr((self._version, self.layout, row.group, row.values, states)), 16)
+        return _digest(repr((self._version, self.layout, row.group, row.values, row.synthetic, states)), 16)
 
 
 _CACHES: dict[str, RowCache] = {}  # what this process has, also for its forked workers

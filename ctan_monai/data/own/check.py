@@ -12,7 +12,7 @@ import numpy as np
 from ctan_monai.data.cache import read_case_file
 from ctan_monai.data.cases import Case
 from ctan_monai.data.leakage import find_leaks, trace_of
-from ctan_monai.data.own.datalist import given_splits
+from ctan_monai.data.own.division import given_splits
 from ctan_monai.data.own.layout import Layout
 from ctan_monai.data.own.read import read_case
 from ctan_monai.data.own.rows import read_rows

@@ -9,19 +9,17 @@ from pathlib import Path
 from typing import Literal
 
 from ctan_monai.data.cache import Header, read_header
-from ctan_monai.data.datalist import Item
-from ctan_monai.data.leakage import link, read_traces
+from ctan_monai.data.datalist import Item, read_choice
 from ctan_monai.data.own.cache import RowCache
+from ctan_monai.data.own.division import divide, divide_as_before, given_splits
 from ctan_monai.data.own.layout import Layout, as_layout
-from ctan_monai.data.own.rows import Row, read_rows
+from ctan_monai.data.own.rows import read_rows
 from ctan_monai.data.own.sample import sample_table
-from ctan_monai.data.splits import SPLITS, grouped_split
 from ctan_monai.errors import ConfigError, DataError
-from ctan_monai.tasks import Classification, Task, check_tasks
+from ctan_monai.tasks import Task, check_tasks
 
 _logger = logging.getLogger(__name__)
 _SLICES = ("labelled", "all")
-_HELD_OUT = 0.15  # of the training cases, for validation, where a table has none
 
 
 def own_datalist(
@@ -41,6 +39,7 @@ def own_datalist(
     shares: Sequence[float] = (0.7, 0.1, 0.2),
     seed: int = 0,
     fold: int = 0,
+    divided_as: str | Path | None = None,
     required: Sequence[str] = ("train", "validation"),
     workers: int | None = None,
     on_error: Literal["raise", "skip"] = "raise",
@@ -71,6 +70,8 @@ def own_datalist(
         shares: of training, validation and test, where the table does not divide.
         seed: of that division.
         fold: number of the fold to validate on.
+        divided_as: JSON file with the names of the cases of each split, as a run keeps it (`engines.write_datalist`):
+            these stay where they were, whatever the table says now, and others are listed only if the table divides.
         required: splits that must not be empty.
         workers: processes that fill the cache; None for one per processor.
         on_error: 'skip' leaves out up to a tenth of the cases if they cannot be read.
@@ -95,78 +96,21 @@ def own_datalist(
     items = [{"case": source.name, "file": str(file)} for source, file in files.items()]
     if not synthetic:
         _logger.info("%d cases of %s, cached in %s", len(items), path, cache.cache_dir)
-    divided = divide(path, [cache.rows[item["case"]] for item in items], items, layout, shares, seed, fold)
+    rows = [cache.rows[item["case"]] for item in items]
+    if divided_as is not None and str(divided_as):
+        divided = divide_as_before(read_choice(divided_as), items, given_splits(path, rows, fold))
+    else:
+        divided = divide(path, rows, items, layout, shares, seed, fold)
     _require(path, divided, required)
     if slices is not None:
         divided["train"] = _slice_items(divided["train"], layout, slices, empty_share)
     return divided
 
 
-def divide(
-    path: Path,
-    rows: Sequence[Row],
-    items: Sequence[Item],
-    layout: Layout,
-    shares: Sequence[float] = (0.7, 0.1, 0.2),
-    seed: int = 0,
-    fold: int = 0,
-) -> dict[str, list[Item]]:
-    """Divide cases as their table says, or by group.
-
-    Args:
-        path: the table, for messages.
-        rows: of the cases.
-        items: of the same cases, in that order.
-        layout: its first exclusive classification is spread evenly.
-        shares: as in `own_datalist`.
-        seed: as in `own_datalist`.
-        fold: as in `own_datalist`.
-
-    Raises:
-        DataError: only some rows say their split, or there is no such fold.
-        ConfigError: the shares do not add up to 1.
-    """
-    chosen = given_splits(path, rows, fold)
-    if not any(chosen.values()):
-        return _by_group(items, layout, shares, seed)
-    found = {split: [item for item in items if chosen[item["case"]] == split] for split in SPLITS}
-    if found["train"] and not found["validation"]:
-        again = _by_group(found["train"], layout, (1 - _HELD_OUT, _HELD_OUT, 0.0), seed)
-        found |= {"train": again["train"], "validation": again["validation"]}
-        _logger.warning("%s has no validation set: %d training cases serve", path, len(found["validation"]))
-    return found
-
-
-def given_splits(path: Path, rows: Sequence[Row], fold: int = 0) -> dict[str, str | None]:
-    """Return the split that a table gives to each case, None if it gives none to any.
-
-    Raises:
-        DataError: only some rows say their split, or there is no such fold.
-    """
-    folds = {row.fold for row in rows if row.fold is not None}
-    if folds and fold not in folds:
-        raise DataError(path, None, f"there is no fold {fold} among {sorted(folds)}.", "Give another --fold.")
-    found: dict[str, str | None] = {}
-    for row in rows:
-        by_fold = None if row.fold is None or row.split == "test" else "validation" if row.fold == fold else "train"
-        found[row.case] = by_fold or row.split
-    silent = [row for row in rows if found[row.case] is None]
-    if silent and len(silent) < len(rows):
-        reason = f"{silent[0].where} has no split, but other lines have one."
-        raise DataError(path, silent[0].case, reason, "Give all cases a split (or fold), or none.")
-    return found
-
-
-def _by_group(items: Sequence[Item], layout: Layout, shares: Sequence[float], seed: int) -> dict[str, list[Item]]:
-    exclusive = [task for task in layout.image_level if isinstance(task, Classification) and task.exclusive]
-    classes: dict[str, int | str | None] = {}
-    if exclusive:
-        for item in items:
-            value = read_header(item["file"]).values.get(exclusive[0].name)
-            classes[item["case"]] = None if value is None else str(value)
-    divided = grouped_split(link(read_traces(items)), classes, shares, seed)
-    by_name = {item["case"]: item for item in items}
-    return {split: [by_name[case] for case in cases] for split, cases in divided.items()}
+def is_synthetic(datalists: Mapping[str, Sequence[Item]]) -> bool:
+    """Tell whether some of the cases of the lists are synthetic."""
+    files = {item["file"] for items in datalists.values() for item in items}
+    return any(read_header(file).meta.get("synthetic", False) for file in sorted(files))
 
 
 def find_table(

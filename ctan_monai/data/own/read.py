@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
 from collections.abc import Mapping
@@ -57,7 +58,7 @@ def read_case(row: Row, layout: Layout) -> Case:
     case = _read(row, layout)
     if all(volume.min() == volume.max() for volume in (case.volumes[name] for name in layout.image_channels)):
         raise DataError(row.images[0], row.case, "it is the same everywhere.", "Give an image that shows something.")
-    return case
+    return dataclasses.replace(case, meta={**case.meta, "synthetic": True}) if row.synthetic else case
 
 
 def _read(row: Row, layout: Layout) -> Case:

@@ -11,7 +11,7 @@ from typing import Any
 from ctan_monai.data.cases import check_case_id
 from ctan_monai.data.own.cells import Value, read_value
 from ctan_monai.data.own.columns import Columns, find_columns
-from ctan_monai.data.own.layout import IMAGE, Layout
+from ctan_monai.data.own.layout import IMAGE, SYNTHETIC, Layout
 from ctan_monai.data.own.table import SPLIT_NAMES, Entry, Table, is_unknown, read_table
 from ctan_monai.errors import DataError
 
@@ -31,6 +31,7 @@ class Row:
         maps: label maps by segmentation task.
         volumes: files by voxel-level regression.
         values: labels of the whole image by task.
+        synthetic: beside the table, or in the folder that its paths start from, lies the mark of synthetic cases.
     """
 
     where: str
@@ -43,6 +44,7 @@ class Row:
     maps: Mapping[str, Path]
     volumes: Mapping[str, Path]
     values: Mapping[str, Value]
+    synthetic: bool = False
 
     @property
     def files(self) -> list[Path]:
@@ -91,6 +93,7 @@ class _RowReader:
 
     def __init__(self, table: Table, base: Path, layout: Layout, columns: Columns) -> None:
         self.table, self.base, self.layout, self.columns = table, base, layout, columns
+        self.synthetic = any((folder / SYNTHETIC).is_file() for folder in (base, table.path.parent))
         self.seen: dict[str, str] = {}  # where each case is; by lower case, as file systems see names
 
     def read(self, entry: Entry) -> Row:
@@ -111,6 +114,7 @@ class _RowReader:
                 self._files(cells, self.columns.maps),
                 self._files(cells, self.columns.volumes),
                 dict(self._values(cells)),
+                self.synthetic,
             )
             self._check_files(row)
         except _EntryError as fault:

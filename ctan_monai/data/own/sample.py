@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ctan_monai.data.nifti import write_nifti
-from ctan_monai.data.own.layout import IMAGE, Layout
+from ctan_monai.data.own.layout import IMAGE, SYNTHETIC, Layout
 from ctan_monai.data.own.sides import side_of
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.tasks import Classification, Regression, Segmentation, Task, region_key
@@ -34,7 +34,7 @@ VERSION = 1  # raise it when other cases are made
 KINDS = ("ct", "mr", "rgb", "grey")
 PICTURES = ("rgb", "grey")
 SIZES = {"train": 12, "validation": 4, "test": 4}
-TABLE, MARK = "datalist.csv", "SYNTHETIC.txt"
+TABLE = "datalist.csv"
 _VOLUMES = {
     2: ((48, 48, 16), (4.0, 4.0, 8.0)),
     3: ((48, 48, 32), (4.0, 4.0, 4.0)),
@@ -81,7 +81,7 @@ def sample_table(cache_dir: str | Path, layout: Layout, kind: str) -> Path:
         raise ConfigError("sample", found, f"Use one of {KINDS}; rgb for red, green, blue; volumes in 3D.")
     text = repr((VERSION, kind, layout.spatial_dims, layout.tasks, layout.image_channels, layout.label_values, SIZES))
     folder = Path(cache_dir) / f"synthetic-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
-    if not (folder / MARK).is_file():
+    if not (folder / SYNTHETIC).is_file():
         _write(folder, layout, kind)
     _logger.warning("synthetic cases in use (%s): they show no patients; give --datalist for your own", folder)
     return folder / TABLE
@@ -167,7 +167,7 @@ def _write(folder: Path, layout: Layout, kind: str) -> None:
         draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
             _write_cases(draft, layout, kind)
-            (draft / MARK).write_text("Drawn by ctan_monai. These images show no patient.\n", encoding="utf-8")
+            (draft / SYNTHETIC).write_text("Drawn by ctan_monai. These images show no patient.\n", encoding="utf-8")
             draft.chmod(0o755)  # mkdtemp's is for this user alone
             with contextlib.suppress(OSError):  # another process was faster
                 os.rename(draft, folder)
@@ -175,7 +175,7 @@ def _write(folder: Path, layout: Layout, kind: str) -> None:
             shutil.rmtree(draft, ignore_errors=True)
     except OSError as error:
         raise DataError(folder, None, f"it cannot be written ({error.strerror or error}).", "Free space.") from error
-    if not (folder / MARK).is_file():
+    if not (folder / SYNTHETIC).is_file():
         raise DataError(folder, None, "something else is in the place of the synthetic cases.", "Remove it.")
 
 

@@ -111,6 +111,24 @@ def test_a_training_set_without_validation_gives_some_of_its_cases(tmp_path, cap
         lists(tmp_path / "a.csv", tmp_path, [GRADE], required=["test"])
 
 
+def test_an_evaluation_tests_on_what_was_held_out_though_the_table_has_changed(tmp_path, caplog):
+    rows = images(tmp_path, 24)
+    before = names(lists(write_csv(tmp_path / "a.csv", rows[4:]), tmp_path, [GRADE]))
+    kept = write_json(tmp_path / "datalist.json", before)
+    grown = write_csv(tmp_path / "a.csv", [*rows[:4], *rows[5:]])
+    assert names(lists(grown, tmp_path, [GRADE]))["test"] != before["test"]  # else this would show nothing
+    found = names(lists(grown, tmp_path, [GRADE], divided_as=str(kept), required=["test"]))
+    assert found == {split: [case for case in cases if case != "c04"] for split, cases in before.items()}
+    assert "1 cases have left the table and 4 were added" in caplog.text
+
+
+def test_an_evaluation_takes_other_test_cases_that_a_table_calls_so(tmp_path):
+    rows = [row | {"split": "test"} for row in images(tmp_path, 4)]
+    kept = write_json(tmp_path / "datalist.json", {"train": ["c01"], "validation": ["x"], "test": ["y"]})
+    found = names(lists(write_csv(tmp_path / "a.csv", rows), tmp_path, [GRADE], divided_as=kept, required=["test"]))
+    assert found == {"train": ["c01"], "validation": [], "test": ["c00", "c02", "c03"]}
+
+
 def test_some_cases_without_a_split_are_refused(tmp_path):
     rows = [row | {"split": split} for row, split in zip(images(tmp_path, 3), ["train", "", "test"], strict=True)]
     with pytest.raises(DataError, match="line 3 has no split, but other lines have one"):
