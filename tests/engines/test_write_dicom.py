@@ -36,7 +36,7 @@ LAYINGS = {
 def read_back(folder):
     """Read CT and predictions below a folder as a patient of training is read, on the CT's grid."""
     options = DicomOptions(axcodes=None)
-    (linked,), strays = link(scan(folder, progress=False).objects)
+    (linked,), strays = link(scan(folder, progress=False).objects, predicted=True)
     assert not [stray for stray in strays if stray.header.kind != "seg"]
     return read_patient(select(linked, options), "back", options)
 
@@ -64,6 +64,21 @@ def test_masks_and_dose_come_back_through_the_whole_path_however_the_patient_lie
     assert known.mean() > (0.1 if "lean_deg" in laying else 0.99)
     away_gy = np.abs(back.volumes["dose"] - dose_at(points))[known]
     assert away_gy.max() <= step_gy / 2 + 2e-5  # float32 of 50 Gy
+
+
+def test_predictions_beside_a_patients_own_objects_are_not_taken_for_what_was_contoured_and_planned(tmp_path):
+    patient = Patient()
+    patient.write(tmp_path / "in")
+    predict(tmp_path / "in", tmp_path, without=["CTV"], formats=["rtstruct", "rtdose"])
+    options = DicomOptions(axcodes=None)
+    (linked,), strays = link(scan(tmp_path, progress=False).objects)
+    study = select(linked, options)
+    assert study.structure_set.sop_uid == patient.struct_uid
+    assert [dose.sop_uid for group in study.plan_doses for dose in group.doses] == [patient.dose_uid]
+    assert sorted(stray.header.kind for stray in strays) == ["RTDOSE", "RTPLAN", "RTSTRUCT"]
+    assert {stray.reason for stray in strays} == {
+        "a network of this software predicted it; nothing is learned from that."
+    }
 
 
 @pytest.mark.parametrize("tasks", [TASKS, (EXCLUSIVE, DOSE)], ids=["overlapping", "exclusive"])

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ctan_monai.data.dicom_out.origin import PREDICTED, SOFTWARE
+
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 RT_DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
@@ -21,11 +23,15 @@ _TAGS = [
     "SOPInstanceUID",
     _SYNTHETIC_DATA,
     "Modality",
+    "Manufacturer",
     "PatientID",
     "StudyInstanceUID",
     "SeriesInstanceUID",
     "FrameOfReferenceUID",
     "DoseSummationType",
+    "DoseComment",
+    "RTPlanLabel",
+    "StructureSetLabel",
     "StructureSetDate",
     "StructureSetTime",
     "ReferencedFrameOfReferenceSequence",
@@ -52,6 +58,7 @@ class Header:
         summation: DoseSummationType of a dose.
         localizer: a scout view, not a slice.
         synthetic: SyntheticData says that no patient was imaged.
+        predicted: a network of this software made it.
         images: images that it refers to, by their series.
         frames: frames of reference that it refers to.
         plans: plans that it refers to.
@@ -69,6 +76,7 @@ class Header:
     summation: str = ""
     localizer: bool = False
     synthetic: bool = False
+    predicted: bool = False
     images: Mapping[str, frozenset[str]] = field(default_factory=dict)
     frames: frozenset[str] = frozenset()
     plans: tuple[str, ...] = ()
@@ -136,6 +144,7 @@ def _header(path: Path, dataset: Any) -> Header | None:
         date=f"{dataset.get('StructureSetDate', '') or ''}{dataset.get('StructureSetTime', '') or ''}",
         summation=str(dataset.get("DoseSummationType", "") or "").upper(),
         localizer="LOCALIZER" in list(image_type),
+        predicted=_is_predicted(dataset),
         synthetic=_SYNTHETIC_DATA in dataset and str(dataset[_SYNTHETIC_DATA].value).upper() == "YES",
         images={
             str(item.get("SeriesInstanceUID", "")): frozenset(_instances(item.get("ContourImageSequence")))
@@ -145,6 +154,12 @@ def _header(path: Path, dataset: Any) -> Header | None:
         plans=tuple(_instances(dataset.get("ReferencedRTPlanSequence"))),
         structure_sets=tuple(_instances(dataset.get("ReferencedStructureSetSequence"))),
     )
+
+
+def _is_predicted(dataset: Any) -> bool:
+    """Tell what ``dicom_out`` wrote as predicted from what a clinic, or a phantom, has."""
+    labels = [str(dataset.get(name, "") or "") for name in ("StructureSetLabel", "RTPlanLabel", "DoseComment")]
+    return dataset.get("Manufacturer") == SOFTWARE and any(label.upper().startswith(PREDICTED) for label in labels)
 
 
 def _kind(sop_class: str, modality: str) -> str:

@@ -65,7 +65,9 @@ class Stray:
     reason: str
 
 
-def link(objects: Iterable[Header], patient_by: str = "id") -> tuple[list[Linked], list[Stray]]:
+def link(
+    objects: Iterable[Header], patient_by: str = "id", predicted: bool = False
+) -> tuple[list[Linked], list[Stray]]:
     """Link the objects of a folder by their UIDs, patient by patient.
 
     A structure set belongs to the CT series it refers to, by the series' UID or its images'; only if it refers to
@@ -76,6 +78,8 @@ def link(objects: Iterable[Header], patient_by: str = "id") -> tuple[list[Linked
     Args:
         objects: of a scan.
         patient_by: 'id' to tell patients apart by PatientID, 'study' by study (where the IDs were all made equal).
+        predicted: link what networks of this software predicted, too, instead of leaving it out as nothing to learn
+            from; for reading predictions back.
 
     Returns:
         One entry per CT series, and what belongs to none.
@@ -87,24 +91,28 @@ def link(objects: Iterable[Header], patient_by: str = "id") -> tuple[list[Linked
     linked: list[Linked] = []
     strays: list[Stray] = []
     for identity, headers in patients.items():
-        found, left = _Patient(identity, headers).link()
+        found, left = _Patient(identity, headers, predicted).link()
         linked += found
         strays += left
     return linked, strays
 
 
+_PREDICTED = "a network of this software predicted it; nothing is learned from that."
 _ENHANCED = "it is an enhanced (multi-frame) CT, which is not read here; convert it to single slices."
 
 
 class _Patient:
     """The objects of one patient, sorted by what they belong to."""
 
-    def __init__(self, identity: str, headers: Sequence[Header]) -> None:
+    def __init__(self, identity: str, headers: Sequence[Header], predicted: bool) -> None:
         self.identity = identity
         self.strays: list[Stray] = []
         by_kind: dict[str, list[Header]] = defaultdict(list)
         for header in headers:
-            by_kind[header.kind].append(header)
+            if header.predicted and not predicted:
+                self.strays.append(self._stray(header, _PREDICTED))
+            else:
+                by_kind[header.kind].append(header)
         self.series: dict[str, list[Header]] = defaultdict(list)
         for header in by_kind["CT"]:
             if not header.localizer:

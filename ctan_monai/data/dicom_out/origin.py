@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ctan_monai import __version__
 
 SOFTWARE = "ctan_monai"
+PREDICTED = "PREDICTED"  # label of what a network made
 OPERATOR = f"{SOFTWARE}^software"  # as a person's name is written
 
 
@@ -50,7 +51,7 @@ def predicted_by(model: str, details: str = "") -> Origin:
         details: what a reader must know, for example 'Learned from plans of 60 Gy in 20 fractions'.
     """
     statement = f"Predicted by {SOFTWARE} {__version__}, not for clinical use"
-    return Origin("PREDICTED", statement, model or SOFTWARE, details)
+    return Origin(PREDICTED, statement, model or SOFTWARE, details)
 
 
 def shortened(text: str, characters: int) -> str:
