@@ -1,0 +1,136 @@
+"""Paired tests of two methods on the same cases."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Test:
+    """A two-sided test.
+
+    Args:
+        name: of the test.
+        p: its p-value, nan where it cannot be made.
+        units: number of independent observations.
+    """
+
+    __test__ = False  # pytest takes classes of this name for its own
+
+    name: str
+    p: float
+    units: int
+
+
+def cluster_means(values: Floats, groups: Sequence[Hashable]) -> Floats:
+    """Average what is known within each cluster, (N,) -> (G,); clusters of which nothing is known are left out.
+
+    >>> cluster_means(np.array([1.0, 3.0, np.nan, 5.0]), ["a", "a", "b", "c"]).tolist()
+    [2.0, 5.0]
+    """
+    known = ~np.isnan(values)
+    names = np.asarray([str(group) for group in groups])[known]
+    _, cluster = np.unique(names, return_inverse=True)
+    sums, counts = np.bincount(cluster, values[known]), np.bincount(cluster)
+    means: Floats = sums / np.maximum(counts, 1)
+    return means
+
+
+def wilcoxon_test(differences: Floats, groups: Sequence[Hashable]) -> Test:
+    """Wilcoxon's signed-rank test of paired differences, cases of a cluster averaged first.
+
+    Args:
+        differences: (N,) one method's value minus the other's; nan = unknown, left out.
+        groups: for each case its cluster.
+
+    Returns:
+        The test; p is 1 where nothing differs, nan with fewer than two clusters.
+    """
+    from scipy.stats import wilcoxon
+
+    means = cluster_means(differences, groups)
+    if len(means) < 2:
+        return Test("Wilcoxon", math.nan, len(means))
+    p = float(wilcoxon(means).pvalue) if np.any(means != 0) else 1.0
+    return Test("Wilcoxon", p, len(means))
+
+
+def bootstrap_test(samples: Floats, clusters: int) -> Test:
+    """Test whether a bootstrapped difference is 0: twice the share of draws on the other side of 0.
+
+    Args:
+        samples: (draws,) of the difference; nan = unknown in this draw.
+        clusters: how many there were to draw from.
+    """
+    known = samples[~np.isnan(samples)]
+    if clusters < 2 or not len(known):
+        return Test("bootstrap", math.nan, clusters)
+    below, above = float((known <= 0).sum()), float((known >= 0).sum())
+    return Test("bootstrap", min(1.0, 2 * (1 + min(below, above)) / (len(known) + 1)), clusters)
+
+
+def delong_test(
+    ours: Sequence[Floats], theirs: Sequence[Floats], positive: Bools, groups: Sequence[Hashable] | None = None
+) -> Test:
+    """Test the difference of two AUROCs, each the mean over seeds, on the same cases.
+
+    Args:
+        ours: for each seed the scores (N,) of one method.
+        theirs: those of the other.
+        positive: (N,) the truth.
+        groups: for each case its cluster; None: every case is one.
+
+    Returns:
+        The test; p is 1 where the scores give the same components everywhere, nan where only one class occurs or a
+        class comes from a single cluster.
+
+    Source: DeLong, DeLong, Clarke-Pearson 1988; for clusters Obuchowski 1997, "Nonparametric analysis of clustered ROC
+    curve data", which is the same for clusters of one case but for the covariance between classes, then 0.
+    """
+    from scipy.stats import norm
+
+    names = np.arange(len(positive)) if groups is None else np.asarray([str(group) for group in groups])
+    _, cluster = np.unique(names, return_inverse=True)
+    units = int(cluster.max()) + 1 if len(cluster) else 0
+    if min(len(set(cluster[positive])), len(set(cluster[~positive]))) < 2:
+        return Test("DeLong", math.nan, units)
+    parts = np.mean([placements(score, positive) for score in ours], axis=0)
+    difference = parts - np.mean([placements(score, positive) for score in theirs], axis=0)  # (N,)
+    mean = float(difference[positive].mean())
+    variance = _variance(difference - mean, positive, cluster, units)
+    if variance <= 0:
+        return Test("DeLong", 1.0 if mean == 0 else math.nan, units)
+    return Test("DeLong", float(2 * norm.sf(abs(mean) / math.sqrt(variance))), units)
+
+
+def placements(score: Floats, positive: Bools) -> Floats:
+    """Return DeLong's structural components, (N,): the share of the other class that a case is ranked right to.
+
+    A tie counts half. Their mean over the positives, and over the negatives, is the AUROC.
+    """
+    from scipy.stats import rankdata
+
+    overall, inside = rankdata(score), np.empty(len(score))
+    inside[positive], inside[~positive] = rankdata(score[positive]), rankdata(score[~positive])
+    others = np.where(positive, (~positive).sum(), positive.sum())
+    beaten = overall - inside  # cases of the other class below, ties half
+    found: Floats = np.where(positive, beaten, others - beaten) / others
+    return found
+
+
+def _variance(centred: Floats, positive: Bools, cluster: NDArray[np.int64], units: int) -> float:
+    """Return the variance of the mean of the positives' and the negatives' components together."""
+    sums = [np.bincount(cluster[side], centred[side], units) for side in (positive, ~positive)]
+    counts = [int(side.sum()) for side in (positive, ~positive)]
+    held = [len(set(cluster[side])) for side in (positive, ~positive)]  # clusters with a case of the class
+    own = sum(n / (n - 1) * float(total @ total) / count**2 for total, count, n in zip(sums, counts, held, strict=True))
+    both = units / (units - 1) * float(sums[0] @ sums[1]) / (counts[0] * counts[1])
+    return float(own + 2 * both)
