@@ -128,6 +128,49 @@ class PictureMask(Picture):
         return Case(self.name, {}, {"lesion": mask}, picture_affine_ras((40, 52), (40, 52)))
 
 
+class MetaImage(Nifti):
+    """A volume of a data set of one's own, as MetaImage."""
+
+    suffix = ".mha"
+    compressed = False
+
+    def make(self, folder):
+        import SimpleITK as sitk
+
+        image = sitk.GetImageFromArray(ct_hu().T)
+        image.SetSpacing((1.5, 2.0, 3.0))
+        sitk.WriteImage(image, str(folder / f"{self.name}{self.suffix}"), self.compressed)
+
+    def read(self, folder):
+        from ctan_monai.data.own.files import read_volumes
+
+        volumes, affine_ras = read_volumes(folder / f"{self.name}{self.suffix}", self.name, "RAS")
+        return Case(self.name, {"image": volumes[0]}, {}, affine_ras)
+
+
+class MetaImageZlib(MetaImage):
+    compressed = True
+
+
+class Chest(MetaImage):
+    """A CT of the chest, as STOIC has them."""
+
+    def make(self, folder):
+        import SimpleITK as sitk
+
+        index = np.indices((34, 33, 6))
+        hu = (-700 + 20 * index[0] + 5 * index[1] - 30 * index[2]).astype(np.int16)
+        image = sitk.GetImageFromArray(hu.T)
+        image.SetSpacing((4.0, 4.5, 20.0))
+        sitk.WriteImage(image, str(folder / f"{self.name}{self.suffix}"))
+
+    def read(self, folder):
+        from ctan_monai.data.chest.scan import read_scan
+
+        scan = read_scan(folder / f"{self.name}{self.suffix}")
+        return Case(self.name, {"ct": np.ascontiguousarray(scan.hu)}, {}, scan.affine_ras)
+
+
 class Prepared:
     """What ``prepare`` wrote, checked by ``verify`` with its manifest of checksums: any file of it is damaged."""
 
@@ -207,6 +250,9 @@ FORMATS = {
     "PNG": Picture(),
     "PNG mask": PictureMask(),
     "JPEG": Jpeg(),
+    "mha": MetaImage(),
+    "mha, compressed": MetaImageZlib(),
+    "mha of STOIC": Chest(),
     "prepared cases": Prepared("cache"),
     "prepared NIfTI": Prepared("nifti"),
     "DICOM CT": Dicom("CT"),

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ctan_monai.data.cases import Case
+from ctan_monai.data.chest.metaimage import MHA_SUFFIX, read_mha
 from ctan_monai.data.grid import reorient
 from ctan_monai.data.nifti import NIFTI_SUFFIXES, load_nifti
 from ctan_monai.data.pictures import PICTURE_SUFFIXES, decode_picture, picture_bytes
@@ -20,6 +21,7 @@ Affine = npt.NDArray[np.float64]
 ITK_SUFFIXES = (".mha", ".mhd", ".nrrd")
 VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, *ITK_SUFFIXES)
 IMAGE_SUFFIXES = (*VOLUME_SUFFIXES, *PICTURE_SUFFIXES)
+_VOXELS_MAX = 2**30
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _GREY_MODES = {"1", "L", "P", "I", "I;16", "I;16B", "I;16L"}
 _SOFTEST_INSIDE = 127  # of masks with grey edges
@@ -47,6 +49,8 @@ def read_volumes(path: Path, case: str, axes: str, channels: int = 1) -> tuple[l
     """
     if path.name.lower().endswith(NIFTI_SUFFIXES):
         values, affine_ras = load_nifti(path, case, channels)
+    elif path.name.lower().endswith(MHA_SUFFIX):
+        values, affine_ras, _ = read_mha(path, case, _VOXELS_MAX)
     elif path.name.lower().endswith(ITK_SUFFIXES):
         values, affine_ras = _read_itk(path, case)
     else:
