@@ -14,6 +14,7 @@ import pytest
 import yaml
 from markdown_pages import PAGES, ROOT, anchors, blocks, commands, links, name, prose, section_block
 from monai.bundle import ConfigParser
+from new_bundles import folder_of_new_bundles
 from typer.main import get_command
 
 from ctan_monai.apps.main import app
@@ -95,9 +96,10 @@ def options_of(call):
 
 
 def read_configs(page, given):
-    """Read the config files that a call names, from the root or from the bundle that the page belongs to."""
+    """Read the config files that a call names: of the root, of the page's bundle, or of one that the page makes."""
     files = ast.literal_eval(given) if given.startswith("[") else [given]
-    base = ROOT if (ROOT / files[0]).is_file() else page.parents[1]
+    bases = [ROOT, page.parents[1], folder_of_new_bundles(page)]
+    base = next(base for base in bases if base and (base / files[0]).is_file())
     parser = ConfigParser()
     parser.read_config([str(base / file) for file in files])
     return parser
