@@ -6,6 +6,7 @@ by its owner only.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -74,10 +75,32 @@ def write_source(source: CtSource, case_file: str | Path) -> Path:
         "affine_ras": source.affine_ras.tolist(),
         "files": [str(file.resolve()) for file in source.files],
     }
-    with replacing(path, before=None) as temporary:
+    with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     path.chmod(0o600)
     return path
+
+
+def keep_nifti_source(path: Path, case: str, case_file: str | Path, fingerprint: str) -> None:
+    """Write down that a cached case was made of a NIfTI file, unless that is there already.
+
+    Args:
+        path: the file, which was read before.
+        case: id.
+        case_file: the cached case.
+        fingerprint: of what it was made from.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    import nibabel as nib
+
+    with contextlib.suppress(DataError):
+        if read_source(case_file).fingerprint == fingerprint:
+            return
+    image = nib.load(path)
+    first, second, third = (int(size) for size in image.shape)
+    write_source(CtSource(case, (first, second, third), image.affine, (path,), fingerprint=fingerprint), case_file)
 
 
 def read_source(case_file: str | Path) -> CtSource:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ctan_monai.data.cache import CASE_SUFFIX, CaseCache, read_header
 from ctan_monai.data.cases import Case
+from ctan_monai.data.ct_source import keep_nifti_source
 from ctan_monai.data.datalist import Item
 from ctan_monai.data.grid import reorient, resample_in_plane
 from ctan_monai.data.nifti import NIFTI_SUFFIXES, read_nifti_case
@@ -24,7 +25,7 @@ def openkbp_inference_list(source: str | Path, cache_dir: str | Path) -> list[It
     Args:
         source: an OpenKBP patient's folder, a NIfTI file of a CT, a ``.case`` file, or a folder of any of these.
             A NIfTI CT is turned to OpenKBP's axes and, if its pixels are not of a size that occurs in OpenKBP,
-            resampled to 3.906 mm in the plane; results are written on that grid, with its affine.
+            resampled to 3.906 mm in the plane; `ct_source.read_source` says what its own grid was.
         cache_dir: folder for the cached cases.
 
     Returns:
@@ -44,6 +45,9 @@ def openkbp_inference_list(source: str | Path, cache_dir: str | Path) -> list[It
     ready = {path: path for path in found if path.name.endswith(CASE_SUFFIX)}
     cache = CaseCache(cache_dir, read_any, f"{READER_VERSION} {_AXCODES} {_PIXEL_MM}")
     files = {**ready, **cache.prepare([path for path in found if path not in ready])}
+    for path in files:
+        if path.name.endswith(NIFTI_SUFFIXES):
+            keep_nifti_source(path, cache.name_of(path), files[path], cache.fingerprint(path))
     return [{"case": read_header(files[path]).case, "file": str(files[path])} for path in found]
 
 

@@ -33,6 +33,7 @@ _PUBLIC = {
     "WriteCaseMetrics": "case_table",
     "WriteConfusion": "confusion_table",
     "WriteDicom": "dicom_writer",
+    "WriteOnOwnGrid": "own_grid_writer",
     "WritePredictions": "writer",
     "WriteSlices": "slice_table",
     "as_bool": "options",

@@ -72,7 +72,7 @@ class WriteDicom:
         self.tasks = tuple(task for task in check_tasks(tasks) if task.pixel_level)
         self.output_dir, self.model, self.run_dir = Path(str(output_dir)), model, run_dir
         self.formats = _checked(formats, self.tasks)
-        self._names = file_names(self.tasks, ("ct",))
+        file_names(self.tasks, ("ct",))  # refuses names that would collide
         self._said: dict[str, Any] = {"clock": clock, "uid_source": uid_source}
         self._cases: dict[str, WrittenCase] = {}
 
@@ -111,7 +111,7 @@ class WriteDicom:
         if source.dicom:
             files.write_dicom(self.formats, structures, dose_gy)
         if "nifti" in self.formats or not source.dicom:
-            files.write_nifti(self._arrays(found))
+            files.write_nifti(found.by_file(self.tasks))
         written = WrittenCase(
             case,
             {kind: path.relative_to(self.output_dir).as_posix() for kind, path in files.files.items()},
@@ -122,12 +122,6 @@ class WriteDicom:
         )
         _tell(written)
         return written
-
-    def _arrays(self, found: OnCt) -> dict[str, Any]:
-        arrays = {
-            self._names[task, label]: mask for task, masks in found.masks.items() for label, mask in masks.items()
-        }
-        return {**arrays, **{self._names[task, task]: values for task, values in found.values.items()}}
 
     def finish(self, engine: Engine) -> None:
         """Write the tables, of all processes together."""

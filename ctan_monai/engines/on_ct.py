@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ctan_monai.data.ct_source import CtSource
 from ctan_monai.data.regrid import Regrid
+from ctan_monai.engines.prediction_files import file_names
 from ctan_monai.tasks import Segmentation, Task
 from ctan_monai.transforms.activate import activate
 from ctan_monai.transforms.postprocess import postprocess_for
@@ -33,6 +34,12 @@ class OnCt:
     def structures(self) -> dict[str, Array]:
         """Return the masks of all tasks by label."""
         return {label: mask for masks in self.masks.values() for label, mask in masks.items()}
+
+    def by_file(self, tasks: Iterable[Task]) -> dict[str, Array]:
+        """Return all arrays by the names of their NIfTI files."""
+        names = file_names(tuple(tasks))
+        masks = {names[task, label]: mask for task, found in self.masks.items() for label, mask in found.items()}
+        return {**masks, **{names[task, task]: values for task, values in self.values.items()}}
 
 
 def on_ct(tasks: Iterable[Task], logits: Mapping[str, Tensor], affine_ras: Array, source: CtSource) -> OnCt:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ctan_monai.data.cache import CASE_SUFFIX, CaseCache, check_case_file, write_case
 from ctan_monai.data.cases import Case
-from ctan_monai.data.ct_source import CtSource, read_source, write_source
+from ctan_monai.data.ct_source import CtSource, keep_nifti_source, read_source, write_source
 from ctan_monai.data.dicom.header import Header
 from ctan_monai.data.dicom.job import fingerprint_of
 from ctan_monai.data.dicom.options import DicomOptions
@@ -128,14 +128,9 @@ def make_nifti_case(path: Path, folder: Path, options: DicomOptions) -> Path:
     """
     pixel = "own" if options.pixel_mm is None else f"{options.pixel_mm:g}"
     cache = CaseCache(folder, NiftiReader(options), f"{_VERSION} {pixel} {options.axcodes}")
-    fingerprint, file = cache.fingerprint(path), cache.path_of(path)
-    if not _is_there(file, fingerprint):
-        own = read_nifti_case(path)
-        rows, columns, slices = own.shape
-        write_source(
-            CtSource(own.case, (rows, columns, slices), own.affine_ras, (path,), fingerprint=fingerprint), file
-        )
-    return cache.get(path)
+    file = cache.get(path)
+    keep_nifti_source(path, cache.name_of(path), file, cache.fingerprint(path))
+    return file
 
 
 class NiftiReader:
