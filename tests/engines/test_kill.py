@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 from ignite.engine import Events
-from run_kit import Run, same, without_seconds
+from run_kit import TASKS, Run, same, without_seconds
 
 from ctan_monai.data.atomic import remove_leftovers
 from ctan_monai.engines.resume import newest_checkpoint
 from ctan_monai.engines.signals import StopOnSignal
 from ctan_monai.engines.torch_file import load_checked, save_atomic
+from ctan_monai.networks import create_network
 
 pytestmark = pytest.mark.faults
 EPOCHS = 6
@@ -134,6 +135,41 @@ def test_a_training_that_is_killed_at_random_moments_ends_like_one_that_is_not(t
     figure(
         f"{workers} workers: {runs} of {runs} runs with {kills} kills equal, {lost} epoch lost at most, none survives"
     )
+
+
+def ctan():
+    return create_network("ctan", TASKS, encoder="resnet18", spatial_dims=2)
+
+
+def train_ctan(folder):
+    os.setsid()
+    torch.set_num_threads(1)
+    logging.disable()
+    Run(folder, epochs=3, resume=True, network=ctan).go()
+
+
+@pytest.mark.promise(1, "a CTAN (ResNet-18, DWA) that is killed twice and resumed ends equal to the bit")
+@pytest.mark.slow
+def test_a_ctan_that_is_killed_ends_like_one_that_is_not(tmp_path, count, figure):
+    if not count(0, 1):
+        pytest.skip("writes gigabytes; in the long form only")
+    draw, kills = random.Random(5), 0  # noqa: S311
+    begun = time.monotonic()
+    whole = processes.Process(target=train_ctan, args=(tmp_path / "whole",))
+    whole.start()
+    whole.join(300)
+    took_s = time.monotonic() - begun
+    for _ in range(2):
+        kills += kill_after(took_s * (0.3 + 0.3 * draw.random()), train_ctan, tmp_path / "killed")[1]
+    last = processes.Process(target=train_ctan, args=(tmp_path / "killed",))
+    last.start()
+    last.join(300)
+    assert (whole.exitcode, last.exitcode) == (0, 0)
+    assert kills > 0
+    states = [without_seconds(load_checked(tmp_path / name / "last.pt")) for name in ("whole", "killed")]
+    assert states[0]["epoch"] == 3
+    assert same(*states) is None
+    figure(f"{kills} kills in 3 epochs of {took_s / 3:.0f} s: equal")
 
 
 def kill_at(name, call):

@@ -129,8 +129,9 @@ def test_a_malicious_file_never_runs_even_with_a_right_checksum(tmp_path, monkey
     monkeypatch.setattr("ctan_monai.engines.torch_file.plain", lambda value: value)
     canary, path = tmp_path / "canary", tmp_path / "last.pt"
     save_atomic(attack(canary), path)
-    with pytest.raises(CheckpointError, match="cannot be read as plain tensors"):
-        load_checked(path)
+    for needs_checksum in (True, False):
+        with pytest.raises(CheckpointError, match="cannot be read as plain tensors"):
+            load_checked(path, needs_checksum)
     assert sorted(os.listdir(tmp_path)) == ["last.pt"]
 
 
