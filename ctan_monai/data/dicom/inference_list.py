@@ -49,8 +49,8 @@ def dicom_inference_list(
 
     Args:
         source: a folder with any nesting that holds one CT series, a patient or many patients; a file of a CT series,
-            for the images of that series in the file's folder; a CT as NIfTI, or a folder of such. None or '' for a synthetic patient that no
-            training has seen.
+            for the images of that series in the file's folder; a CT as NIfTI, or a folder of such. None or '' for a
+            synthetic patient that no training has seen.
         cache_dir: folder for the cached cases.
         pixel_mm: pixel size within the slices that the network was trained with; None for the CT's own.
         axcodes: where the axes pointed in training.
