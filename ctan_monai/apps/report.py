@@ -16,14 +16,18 @@ from ctan_monai.errors import ConfigError
 class Options:
     """What was asked for."""
 
+    goals: Path | None
     targets: tuple[str, ...]
+    gamma: bool
     max_cases: int
 
 
 def _predictions(folder: Path, options: Options) -> Path | None:
     from ctan_monai.report import report_predictions
 
-    return report_predictions(folder, targets=options.targets, max_cases=options.max_cases)
+    return report_predictions(
+        folder, goals=options.goals, gamma=options.gamma, targets=options.targets, max_cases=options.max_cases
+    )
 
 
 def _run(folder: Path, options: Options) -> Path | None:
@@ -32,8 +36,15 @@ def _run(folder: Path, options: Options) -> Path | None:
     return report_run(folder, folder / "predictions", targets=options.targets, max_cases=options.max_cases)
 
 
+def _comparison(folder: Path, options: Options) -> Path | None:
+    from ctan_monai.report.compare_report import report_comparison
+
+    return report_comparison(folder)
+
+
 # The file that shows what a folder is, what that is called, and what makes its pages; the first that is there counts.
 KINDS: tuple[tuple[str, str, Callable[[Path, Options], Path | None]], ...] = (
+    ("compare.json", "comparison", _comparison),
     ("cases.json", "predictions", _predictions),
     ("metrics.json", "run", _run),
 )
@@ -43,17 +54,25 @@ def report(
     folder: Annotated[
         Path, typer.Argument(exists=True, file_okay=False, help="A run, or predictions of an evaluation or inference.")
     ],
+    goals: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="YAML file of clinical goals (predictions of dose)."),
+    ] = None,
     target: Annotated[
         list[str] | None, typer.Option(help="Structure that is drawn as a target, such as PTV; may be repeated.")
     ] = None,
+    gamma: Annotated[bool, typer.Option(help="Compute gamma pass rates (predictions of dose).")] = True,
     max_cases: Annotated[int, typer.Option(min=0, help="Cases whose pictures stand in report.html.")] = 8,
 ) -> None:
-    """Make the pages of a folder again, from the files in it."""
+    """Make the pages of a folder again, from the files in it.
+
+    Predictions of dose get a page for each patient, too, one for the cohort, and their figures as CSV.
+    """
     import logging
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     make = _kind(folder)
-    path = make(folder, Options(tuple(target or ()), max_cases))
+    path = make(folder, Options(goals, tuple(target or ()), gamma, max_cases))
     typer.echo(f"{path}")
 
 

@@ -7,11 +7,14 @@ three dimensions, at steps of a tenth of the distance criterion (Wendling et al.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
+import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -249,19 +252,42 @@ def _gamma(
     axes = [np.arange(size) * step for size, step in zip(reference_gy.shape, spacing_mm, strict=False)]
     short = tuple(axis for axis, size in enumerate(reference_gy.shape) if size == 1)  # it refuses such axes
     long = [axis for axis in range(reference_gy.ndim) if axis not in short]
-    found = module.gamma(
-        tuple(axes[axis][lattice[axis]] for axis in long),
-        np.squeeze(np.where(chosen & ~lost, wanted, -1.0), short),  # what lies under the cutoff is not examined
-        tuple(axes[axis][around[axis]] for axis in long),
-        np.squeeze(nearby, short),
-        *criterion,
-        lower_percent_dose_cutoff=0,
-        global_normalisation=highest,
-        ram_available=_RAM_BYTES,
-        interp_algo="scipy",  # the other one needs numba
-        **settings,
-    )
+    with _quietly(module):
+        found = module.gamma(
+            tuple(axes[axis][lattice[axis]] for axis in long),
+            np.squeeze(np.where(chosen & ~lost, wanted, -1.0), short),  # what lies under the cutoff is not examined
+            tuple(axes[axis][around[axis]] for axis in long),
+            np.squeeze(nearby, short),
+            *criterion,
+            lower_percent_dose_cutoff=0,
+            global_normalisation=highest,
+            ram_available=_RAM_BYTES,
+            interp_algo="scipy",  # the other one needs numba
+            **settings,
+        )
     return np.where(lost, gamma, np.asarray(found, np.float64).reshape(chosen.shape))
+
+
+@contextlib.contextmanager
+def _quietly(module: ModuleType) -> Iterator[None]:
+    """Keep a module from logging on the root logger, which is not its own.
+
+    pymedphys 0.41 does so; one of its messages cannot be formatted with NumPy 2.4, which prints a traceback; and where
+    nothing has a handler yet, `logging.info` would set one up for the whole process.
+    """
+    root, own = logging.getLogger(), str(Path(module.__file__ or "").parent)
+    handler = logging.NullHandler()
+
+    def not_its_own(record: logging.LogRecord) -> bool:
+        return not record.pathname.startswith(own)
+
+    root.addFilter(not_its_own)
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.removeFilter(not_its_own)
 
 
 def _beyond(wanted: Array, nearby: Array, places: tuple[slice, ...], reach: Sequence[float], tolerance: float) -> Array:

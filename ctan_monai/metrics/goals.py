@@ -40,19 +40,12 @@ class Plan:
     """What goals need to know of a plan; None is unknown.
 
     Args:
-        prescription_gy: total dose.
-        fractions: number of fractions.
+        prescription_gy: total dose, in the scale of the doses that are judged.
+        fraction_gy: dose per fraction.
     """
 
     prescription_gy: float | None = None
-    fractions: int | None = None
-
-    @property
-    def fraction_gy(self) -> float | None:
-        """Dose per fraction."""
-        if self.prescription_gy is None or not self.fractions:
-            return None
-        return self.prescription_gy / self.fractions
+    fraction_gy: float | None = None
 
 
 @dataclass(frozen=True)

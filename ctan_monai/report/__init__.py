@@ -2,6 +2,7 @@
 
 from ctan_monai.report.case_pictures import CasePictures, draw_cases
 from ctan_monai.report.curves import curves_figure
+from ctan_monai.report.dose_report import report_doses
 from ctan_monai.report.dvh_plot import dvh_figure
 from ctan_monai.report.overlay import overlay_figure
 from ctan_monai.report.run_report import report_predictions, report_run
@@ -14,6 +15,7 @@ __all__ = [
     "draw_cases",
     "dvh_figure",
     "overlay_figure",
+    "report_doses",
     "report_predictions",
     "report_run",
 ]

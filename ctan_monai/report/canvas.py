@@ -21,6 +21,15 @@ def new_figure(width_inches: float, height_inches: float, arrange: bool = True) 
     return Figure(size, DOTS_PER_INCH, layout="constrained" if arrange else None, facecolor="white")
 
 
+def png_of(figure: Figure, dots_per_inch: int = DOTS_PER_INCH) -> bytes:
+    """Return a figure as PNG, for a page that holds its pictures; the same figure gives the same bytes."""
+    from io import BytesIO
+
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=dots_per_inch, metadata={"Software": None})
+    return buffer.getvalue()
+
+
 def save_figure(figure: Figure, path: str | Path) -> Path:
     """Write a PNG whole or not at all; the same figure gives the same bytes.
 

@@ -17,6 +17,7 @@ from ctan_monai.engines.prediction_files import is_dose
 from ctan_monai.engines.predictions_index import PredictedCase
 from ctan_monai.errors import DataError
 from ctan_monai.metrics.for_task import metrics_for
+from ctan_monai.metrics.goals import Plan
 from ctan_monai.report.view import CaseView
 from ctan_monai.tasks import Regression, Segmentation, Task, present_key, region_key
 from ctan_monai.transforms.labels import read_label
@@ -59,6 +60,7 @@ def load_view(
     masks = {name: mask for name, mask in case.masks.items() if not name.endswith(_REGION_ENDING)}
     doses = [task for task in tasks if is_dose(task) and task.name in arrays]
     dose = doses[0] if doses else None
+    reference_dose = case.volumes.get(dose.name) if dose else None
     view = CaseView(
         case.case,
         case.volumes[image],
@@ -70,13 +72,29 @@ def load_view(
             if isinstance(task, Segmentation) and task.name in arrays
             for label in task.labels
         },
-        case.volumes.get(dose.name) if dose else None,
+        reference_dose,
         arrays[dose.name][dose.name] if dose else None,
         getattr(dose, "unit", "Gy"),
         tuple(targets),
+        case.masks.get(region_key(dose)) if dose is not None and reference_dose is not None else None,
+        plan_of(case.meta),
+        bool(case.meta.get("synthetic")),
     )
     figures = _figures(case, predicted, tasks, arrays)
     return view, f"SYNTHETIC, no patient; {figures}" if case.meta.get("synthetic") else figures
+
+
+def plan_of(meta: Mapping[str, Any]) -> Plan:
+    """Read prescription and dose per fraction from what is known of a case; doses may have been scaled since.
+
+    >>> plan_of({"prescription_gy": 60.0, "fractions": 20})
+    Plan(prescription_gy=60.0, fraction_gy=3.0)
+    >>> plan_of({"prescription_gy": 60.0, "fractions": 20, "dose_normalised_to_gy": 78.0})
+    Plan(prescription_gy=78.0, fraction_gy=3.0)
+    """
+    prescribed_gy, fractions = meta.get("prescription_gy"), meta.get("fractions")
+    fraction_gy = prescribed_gy / fractions if prescribed_gy and fractions else None
+    return Plan(meta.get("dose_normalised_to_gy") or prescribed_gy, fraction_gy)
 
 
 def _read_nifti(path: Path, case: Case) -> Array:

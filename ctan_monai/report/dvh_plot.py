@@ -39,7 +39,8 @@ def dvh_curves(view: CaseView) -> list[Curves]:
     """Compute the cumulative DVHs of a case, on one dose axis.
 
     The predicted dose is read inside the reference contour, so that the two curves of a structure differ by dose
-    alone; inside the predicted contour where there is no reference. Structures without a voxel are left out.
+    alone; inside the predicted contour where there is no reference. Voxels whose reference dose is not known count in
+    neither, and structures without a voxel are left out.
     """
     voxel_mm3 = float(abs(np.linalg.det(view.affine_ras[:3, :3])))
     doses = [dose for dose in (view.dose_reference, view.dose_predicted) if dose is not None]
@@ -48,6 +49,8 @@ def dvh_curves(view: CaseView) -> list[Curves]:
     found = []
     for name in [*view.names, *(target for target in view.targets if target in view.reference)]:
         mask = view.reference.get(name, view.predicted.get(name))
+        if mask is not None and view.dose_region is not None:
+            mask = mask & view.dose_region
         if mask is None or not mask.any():
             continue
         both = [
@@ -59,8 +62,13 @@ def dvh_curves(view: CaseView) -> list[Curves]:
     return found
 
 
-def dvh_figure(view: CaseView, subtitle: str = "") -> Figure:
+def dvh_figure(view: CaseView, subtitle: str = "", words: tuple[str, str] = ("reference", "prediction")) -> Figure:
     """Draw the DVHs of a case: reference solid, prediction dashed, targets in black and grey.
+
+    Args:
+        view: the case.
+        subtitle: a line under the title.
+        words: what reference and prediction are called.
 
     Raises:
         DataError: the case has no dose, or no structure.
@@ -89,11 +97,15 @@ def dvh_figure(view: CaseView, subtitle: str = "") -> Figure:
     panel.spines[["top", "right"]].set_visible(False)
     styles = []
     if view.dose_reference is not None:
-        styles.append(Line2D([], [], color=TEXT, linestyle="-", label="reference"))
+        styles.append(Line2D([], [], color=TEXT, linestyle="-", label=words[0]))
     if view.dose_predicted is not None:
-        styles.append(Line2D([], [], color=TEXT, linestyle=DASHED, label="prediction"))
+        styles.append(Line2D([], [], color=TEXT, linestyle=DASHED, label=words[1]))
+    if view.plan.prescription_gy is not None:
+        panel.axvline(view.plan.prescription_gy, color=TEXT, linestyle=":", linewidth=1.2)
+        label = f"prescription {view.plan.prescription_gy:g} {view.dose_unit}"
+        styles.append(Line2D([], [], color=TEXT, linestyle=":", label=label))
     panel.add_artist(panel.legend(handles=styles, loc="lower left", fontsize=10, framealpha=0.9))
-    heading = f"mean dose / {view.dose_unit}\nreference / prediction"
+    heading = f"mean dose / {view.dose_unit}\n{words[0]} / {words[1]}"
     figure.legend(handles=handles, loc="outside right upper", fontsize=10, frameon=False, title=heading)
     title = "\n".join([view.case, *textwrap.wrap(subtitle, _TITLE_LETTERS)])
     panel.set_title(title, loc="left", fontsize=11, color=TEXT)

@@ -53,20 +53,23 @@ class Layout:
         return _FOOT + (self.rows - 1 - row) * (_SIDE + _GAP)
 
 
-def frame(plane: Plane, bright: NDArray[Any]) -> Box:
-    """Frame what is bright in a plane by a square, with a margin.
+def frame(plane: Plane, bright: NDArray[Any], square: bool = True) -> Box:
+    """Frame what is bright in a plane, with a margin.
 
     Args:
         plane: plane of the turned volume.
         bright: (*S) mask over the turned volume of what is worth showing; all of the plane if nothing is.
+        square: frame it by a square, else by a rectangle.
     """
     seen = plane.cut(bright)  # (rows, columns)
     if not seen.any():
         seen = np.ones_like(seen)
     spans = [_span(np.nonzero(seen.any(axis=axis))[0], step) for axis, step in enumerate(plane.spacing_mm)]
-    half = max(_SMALLEST_MM, *(last - first for first, last in spans)) / 2 + _MARGIN_MM
+    halves = [max(_SMALLEST_MM, last - first) / 2 + _MARGIN_MM for first, last in spans]
+    if square:
+        halves = [max(halves)] * 2
     (x_mm, y_mm) = (sum(span) / 2 for span in spans)
-    return x_mm - half, x_mm + half, y_mm + half, y_mm - half
+    return x_mm - halves[0], x_mm + halves[0], y_mm + halves[1], y_mm - halves[1]
 
 
 def _span(places: NDArray[Any], step_mm: float) -> tuple[float, float]:

@@ -63,9 +63,9 @@ def overlay_figure(
     """
     point, reason = choose_point(planes, view.image.shape, _first_dose(view), _first_masks(view))
     cuts = planes_through(point, view.image.shape, view.affine_ras)
-    turned = _turned(view)
+    turned = turned_view(view)
     rows = rows_of(turned)
-    scales = _scales(rows)
+    scales = scales_of([row.dose for row in rows], [row.error for row in rows])
     boxes = [frame(plane, turned.image > window[0]) for plane in cuts]
     layout = Layout(len(rows), len(cuts))
     figure = new_figure(*layout.size_inches, arrange=False)
@@ -87,6 +87,8 @@ def rows_of(view: CaseView) -> list[Row]:
     error = None
     if view.dose_reference is not None and view.dose_predicted is not None:
         error = view.dose_predicted.astype(np.float32) - view.dose_reference
+        if view.dose_region is not None:
+            error = error * view.dose_region
     reference = Row("Reference", view.dose_reference, None, view.reference, {})
     title = "Prediction - reference" if error is not None else "Both"
     return [reference, prediction, Row(title, None, error, view.reference, view.predicted)]
@@ -123,7 +125,9 @@ def _draw_row(
         )
 
 
-def _turned(view: CaseView) -> CaseView:
+def turned_view(view: CaseView) -> CaseView:
+    """Turn every array of a case as `planes.turn` does."""
+
     def each(arrays: Mapping[str, Array]) -> dict[str, Array]:
         return {name: turn(array, view.affine_ras) for name, array in arrays.items()}
 
@@ -137,6 +141,7 @@ def _turned(view: CaseView) -> CaseView:
         predicted=each(view.predicted),
         dose_reference=maybe(view.dose_reference),
         dose_predicted=maybe(view.dose_predicted),
+        dose_region=maybe(view.dose_region),
     )
 
 
@@ -149,10 +154,11 @@ def _first_masks(view: CaseView) -> list[Array]:
     return list((masks or view.predicted or view.reference).values())
 
 
-def _scales(rows: Sequence[Row]) -> Scales:
-    highest = max((float(row.dose.max()) for row in rows if row.dose is not None), default=1.0)
-    errors = [np.abs(row.error[row.error != 0]) for row in rows if row.error is not None]
-    widest = max((float(np.percentile(error, 99.5)) for error in errors if error.size), default=1.0)
+def scales_of(doses: Sequence[Array | None], errors: Sequence[Array | None]) -> Scales:
+    """Choose scales that hold every dose, and 99.5 % of the errors that are not 0, at least 1 Gy to both sides."""
+    highest = max((float(dose.max()) for dose in doses if dose is not None), default=1.0)
+    sizes = [np.abs(error[error != 0]) for error in errors if error is not None]
+    widest = max((float(np.percentile(size, 99.5)) for size in sizes if size.size), default=1.0)
     return Scales(max(highest, 1e-6), max(1.0, float(np.ceil(widest))))
 
 

@@ -17,6 +17,7 @@ from ctan_monai.report.canvas import save_figure
 from ctan_monai.report.case_pictures import CasePictures, draw_cases
 from ctan_monai.report.confusion_plot import confusion_figure
 from ctan_monai.report.curves import curves_figure
+from ctan_monai.report.dose_report import report_doses
 from ctan_monai.report.html import Section, Table, page
 from ctan_monai.report.run_files import RunHistory, read_history, read_json
 
@@ -59,22 +60,36 @@ def report_run(output_dir: str | Path, predictions_dir: str | Path | None = None
     return path
 
 
-def report_predictions(predictions_dir: str | Path, **pictures: Any) -> Path | None:
+def report_predictions(
+    predictions_dir: str | Path,
+    goals: str | Path | None = None,
+    gamma: bool | str | Mapping[str, Any] = False,
+    **pictures: Any,
+) -> Path | None:
     """Draw predicted cases and write ``report.html`` beside them, with the figures over all cases if there are any.
+
+    Where a dose was predicted, every patient gets a page of its own and all of them one, with tables
+    (`dose_report.report_doses`).
 
     Args:
         predictions_dir: the folder of `WritePredictions`, and of `WriteCaseMetrics` where cases were measured.
+        goals: YAML file of clinical goals for doses (`metrics.goals`), None for none.
+        gamma: whether to compute gamma pass rates of doses, or options of `metrics.gamma.Gamma`.
         pictures: options of `draw_cases`.
 
     Returns:
         The page, None in processes other than the first.
 
     Raises:
+        ConfigError: goals, gamma or an option of the pictures is not what it should be.
         DataError: there are no predictions, or a file cannot be written.
+        CheckpointError: a table cannot be written.
     """
     if rank() != 0:
         return None
     folder = Path(str(predictions_dir))
+    shared = {name: pictures[name] for name in ("targets", "structures", "image", "window") if name in pictures}
+    cohort = report_doses(folder, goals=goals, gamma=gamma, **shared)
     drawn = draw_cases(folder, **pictures)
     sections = [_case(case) for case in drawn]
     summary = read_json(folder / SUMMARY_FILE)
@@ -83,7 +98,8 @@ def report_predictions(predictions_dir: str | Path, **pictures: Any) -> Path | N
         over = f"Over {summary.get('cases')} cases; unknown where no case has the label."
         tables = [Table(("figure", "value"), rows)]
         sections.insert(0, Section("All cases", [over], tables, [_confusion(path) for path in _confusions(folder)]))
-    path = _write(folder / REPORT_FILE, f"Predictions in {folder.resolve().name}", sections)
+    links = [("Dose of all patients, with a page for each", cohort.name)] if cohort else []
+    path = _write(folder / REPORT_FILE, f"Predictions in {folder.resolve().name}", sections, links)
     logger.info("Predictions are in %s; pictures and figures on one page: %s", folder, path)
     return path
 
@@ -97,9 +113,9 @@ def _confusion(table: Path) -> tuple[Path, str]:
     return save_figure(confusion_figure(table), table.with_suffix(".png")), f"confusion matrix of {table.stem}"
 
 
-def _write(path: Path, title: str, sections: Sequence[Section]) -> Path:
+def _write(path: Path, title: str, sections: Sequence[Section], links: Sequence[tuple[str, str]] = ()) -> Path:
     with replacing(path) as temporary:
-        temporary.write_text(page(title, sections, _NOTE), encoding="utf-8")
+        temporary.write_text(page(title, sections, _NOTE, links=links), encoding="utf-8")
     return path
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from ctan_monai.metrics.goals import Plan
+
 Array = NDArray[Any]
 
 
@@ -25,6 +27,10 @@ class CaseView:
         dose_predicted: (*S) in ``dose_unit``, None if no task predicts one.
         dose_unit: its unit.
         targets: names of reference structures that are drawn in white, the contours that a plan aims at.
+        dose_region: (*S) where the reference dose is known, None for everywhere; what it means for a predicted dose
+            of a case without a plan is nothing.
+        plan: prescription and dose per fraction, as far as they are known.
+        synthetic: whether the case was computed rather than imaged.
     """
 
     case: str
@@ -36,6 +42,9 @@ class CaseView:
     dose_predicted: Array | None = None
     dose_unit: str = "Gy"
     targets: Sequence[str] = ()
+    dose_region: Array | None = None
+    plan: Plan = field(default_factory=Plan)
+    synthetic: bool = False
 
     @property
     def names(self) -> list[str]:

@@ -1,6 +1,7 @@
 """Gamma against cases that are known by hand, and against every pair of points of a small grid."""
 
 import dataclasses
+import logging
 import sys
 
 import numpy as np
@@ -157,6 +158,16 @@ def test_voxels_that_are_beyond_reach_are_found_without_a_search_and_others_are_
     monkeypatch.setattr("ctan_monai.metrics.gamma._beyond", lambda wanted, *_: np.zeros(wanted.shape, bool))
     assert rates(reference, evaluated) == quick
     assert 1 < quick[1] < 99
+
+
+def test_nothing_is_said_on_the_loggers_of_others(caplog, capsys):
+    root = logging.getLogger()
+    handlers, filters = list(root.handlers), list(root.filters)
+    with caplog.at_level(logging.DEBUG):
+        pass_rates(FLAT, FLAT * 1.01, SPACING_MM, None, ONLY_3)
+    assert caplog.records == []
+    assert "Logging error" not in capsys.readouterr().err
+    assert (root.handlers, root.filters) == (handlers, filters)
 
 
 def test_doses_that_cannot_be_compared_are_refused():

@@ -57,10 +57,10 @@ def test_doses_can_be_compared_with_the_prescription(judge):
 
 def test_a_goal_for_another_fractionation_is_not_judged(judge):
     more = ", fraction_gy: [1.8, 2.0]"
-    assert judge("V60Gy <= 50 %", Plan(78.0, 39), more).met is True
-    assert judge("V60Gy <= 50 %", Plan(59.4, 33), more).met is True, "33 fractions of 1.8 Gy"
+    assert judge("V60Gy <= 50 %", Plan(78.0, 2.0), more).met is True
+    assert judge("V60Gy <= 50 %", Plan(59.4, 59.4 / 33), more).met is True, "33 fractions of 1.8 Gy"
     assert judge("V60Gy <= 50 %", Plan(78.0, None), more).met is True, "nobody knows"
-    other = judge("V60Gy <= 50 %", Plan(60.0, 20), more)
+    other = judge("V60Gy <= 50 %", Plan(60.0, 3.0), more)
     assert (other.value, other.met, other.reason) == (50.0, None, "not for 3 Gy per fraction")
 
 

@@ -32,7 +32,7 @@ def test_a_run_ends_with_curves_pictures_of_cases_and_one_page(run_folder, predi
 
 def test_the_page_shows_the_figures_of_the_best_epoch(run_folder):
     text = report_run(run_folder).read_text(encoding="utf-8")
-    assert "<th>epoch 3</th>" in text
+    assert '<th scope="col">epoch 3</th>' in text
     assert '<td>oar_dice</td><td class="n">0.4</td>' in text
     assert '<td>oar_dice_Larynx</td><td class="n">unknown</td>' in text
 

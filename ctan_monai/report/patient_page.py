@@ -1,0 +1,238 @@
+"""The page of one patient: planned and predicted dose in pictures and numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import groupby
+
+from ctan_monai.errors import CtanError
+from ctan_monai.metrics.gamma import Gamma
+from ctan_monai.metrics.goals import Judgement
+from ctan_monai.report.canvas import png_of
+from ctan_monai.report.dose_results import FIGURES, CaseResult, GoalResult, StructureResult, without_outline
+from ctan_monai.report.dvh_plot import dvh_figure
+from ctan_monai.report.gamma_figure import gamma_figure
+from ctan_monai.report.html import Cell, Entry, Section, Table, page
+from ctan_monai.report.overlay import CT_WINDOW_HU
+from ctan_monai.report.plan_figure import plan_figure, point_of
+from ctan_monai.report.view import CaseView
+
+NOTE = "For research only, not for clinical use. Nothing on this page is loaded from elsewhere."
+SYNTHETIC = "SYNTHETIC data: CT, contours and planned dose were computed from random numbers. No patient was imaged."
+_DOTS_PER_INCH = 100
+_TELL_PERCENT = 0.5  # less than this of a structure outside of the dose grid is not worth a line
+_HEADS = ("Structure", "Goal", "Source", "Planned", "Predicted", "Predicted - planned", "Plan", "Prediction", "Same")
+
+
+def patient_page(
+    view: CaseView, result: CaseResult, gamma: Gamma | None = None, window: tuple[float, float] = CT_WINDOW_HU
+) -> str:
+    """Compose the page.
+
+    Args:
+        view: the case.
+        result: what `assess` found of it.
+        gamma: as it was given to `assess`; the map is drawn with it.
+        window: grey values that are black and white.
+    """
+    shown = without_outline(view)
+    sections = [_summary(result), _planes(shown, window), *_dvh(shown, result)]
+    sections += [_goals(result)] if result.goals else []
+    sections += [_structures(result), _gamma(shown, result, gamma)]
+    warning = SYNTHETIC if result.synthetic else ""
+    return page(f"Dose report: {result.case}", sections, NOTE, warning, [("All patients", "../cohort.html")])
+
+
+def plan_text(result: CaseResult) -> str:
+    """Say what was prescribed."""
+    if result.plan.prescription_gy is None:
+        return "unknown"
+    per_fraction = result.plan.fraction_gy
+    return f"{result.plan.prescription_gy:g} Gy" + (f", {per_fraction:.3g} Gy per fraction" if per_fraction else "")
+
+
+def agreement_text(goals: Sequence[GoalResult]) -> str:
+    """Say of how many goals plan and prediction agree."""
+    judged = [goal for goal in goals if goal.agree is not None]
+    if not judged:
+        return "none could be judged for both"
+    return f"{sum(bool(goal.agree) for goal in judged)} of {len(judged)}"
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """Write a difference with its sign."""
+    return "-" if math.isnan(value) else f"{round(value, digits) + 0.0:+.{digits}f}"  # + 0.0: no -0.00
+
+
+def _summary(result: CaseResult) -> Section:
+    rows: list[list[Entry]] = [["Prescription", plan_text(result)]]
+    if result.has_plan:
+        mean, absolute = result.error_gy
+        where = "over all voxels whose planned dose is known"
+        rows.append(
+            ["Dose error (predicted - planned)", f"mean {mean:+.2f} Gy, mean absolute {absolute:.2f} Gy, {where}"]
+        )
+    for rate in result.gamma:
+        rows.append([f"Gamma {rate.name}", f"{rate.percent:.1f} % of the voxels pass"])
+    if result.goals and result.has_plan:
+        text = f"plan and prediction agree on {agreement_text(result.goals)} whether they are met"
+        rows.append(["Clinical goals", text])
+    paragraphs = []
+    if not result.has_plan:
+        contours = {structure.planned_contour for structure in result.structures}
+        inside = {True: "in the given contours", False: "in predicted contours"}
+        where = " and ".join(inside[kind] for kind in sorted(contours, reverse=True)) or "of no structure"
+        paragraphs = [
+            "There is no planned dose for this case, so nothing can be compared: the page shows the predicted dose, "
+            f"and its figures {where}."
+        ]
+    return Section("Summary", paragraphs, [Table(("What", "Found"), rows)])
+
+
+def _planes(view: CaseView, window: tuple[float, float]) -> Section:
+    point, reason = point_of(view)
+    words = f"Axial, coronal and sagittal plane {reason}, with contours"
+    parts = "planned dose, predicted dose and their difference" if view.dose_reference is not None else "predicted dose"
+    note = (
+        f"Planes {reason} (voxel {point[0]}, {point[1]}, {point[2]}), in radiological convention: the patient's right "
+        "is on the left of the picture. Doses under 10 % of the highest one are not coloured; in the difference, blue "
+        "is too little dose, orange too much. Where the planned dose is not known, no difference is shown."
+    )
+    picture = png_of(plan_figure(view, window), _DOTS_PER_INCH)
+    return Section("Dose on three planes", pictures=[(picture, f"{words}: {parts}, in Gy")], notes=[note])
+
+
+def _dvh(view: CaseView, result: CaseResult) -> list[Section]:
+    if not result.structures:
+        return []
+    picture = png_of(dvh_figure(view, words=("planned", "predicted")), _DOTS_PER_INCH)
+    means = "; ".join(f"{each.name} {_mean_words(each)}" for each in result.structures)
+    words = f"Cumulative dose-volume histograms, planned solid and predicted dashed. Mean doses: {means}"
+    note = (
+        "Both curves of a structure are read in the same voxels: those of the planned contour, or of the predicted one "
+        "where there is no planned contour."
+    )
+    own = [each.name for each in result.structures if not each.planned_contour]
+    notes = [note, *([f"Predicted contours were used for {', '.join(own)}."] if own else [])]
+    return [Section("Dose-volume histograms", pictures=[(picture, words)], notes=notes)]
+
+
+def _mean_words(structure: StructureResult) -> str:
+    predicted = f"{structure.predicted['Dmean']:.1f} Gy predicted"
+    return predicted if structure.planned is None else f"{structure.planned['Dmean']:.1f} Gy planned, {predicted}"
+
+
+def _goals(result: CaseResult) -> Section:
+    shown = [goal for goal in result.goals if goal.planned.met is not None or goal.predicted.met is not None]
+    rows: list[list[Entry]] = []
+    for structure, group in groupby(shown, lambda goal: goal.goal.structure):
+        members = list(group)
+        for number, goal in enumerate(members):
+            head: list[Entry] = [Cell(structure, "head", rows=len(members))] if number == 0 else []
+            rows.append([*head, *_goal(goal)])
+    others: dict[str, list[str]] = {}
+    for each in result.goals:
+        if each not in shown:
+            reason = each.predicted.reason or each.planned.reason
+            others.setdefault(reason, []).append(f"{each.goal.structure} {each.goal}")
+    notes = [f"Not judged, {reason}: {'; '.join(names)}." for reason, names in others.items()]
+    if shown:
+        notes.insert(0, "Plan, Prediction: whether the dose meets the goal. Same: whether both give the same answer.")
+    tables = [Table(_HEADS, rows, dense=True)] if rows else []
+    return Section("Clinical goals", [] if rows else ["None of the goals can be judged."], tables, notes=notes)
+
+
+def _goal(result: GoalResult) -> list[Entry]:
+    goal, planned, predicted = result.goal, result.planned, result.predicted
+    difference = math.nan
+    if planned.value is not None and predicted.value is not None:
+        difference = predicted.value - planned.value
+    unit = goal.unit_text
+    return [
+        str(goal),
+        goal.source,
+        _value(planned, unit),
+        _value(predicted, unit),
+        Cell(f"{signed(difference)} {unit}" if not math.isnan(difference) else "-", "n"),
+        met_cell(planned),
+        met_cell(predicted),
+        Cell("-", "na") if result.agree is None else Cell("yes", "yes") if result.agree else Cell("NO", "no"),
+    ]
+
+
+def met_cell(judgement: Judgement) -> Cell:
+    """Say in words whether a goal is met."""
+    if judgement.met is None:
+        return Cell(judgement.reason, "na")
+    return Cell("met", "yes") if judgement.met else Cell("NOT met", "no")
+
+
+def _value(judgement: Judgement, unit: str) -> Cell:
+    return Cell("-" if judgement.value is None else f"{judgement.value:.2f} {unit}", "n")
+
+
+def _structures(result: CaseResult) -> Section:
+    rows: list[list[Entry]] = []
+    for structure in result.structures:
+        lines = {"predicted": structure.predicted}
+        if structure.planned is not None:
+            lines = {"planned": structure.planned, **lines}
+        head = Cell(_structure_words(structure), "head", rows=len(lines) + (structure.planned is not None))
+        for number, (name, figures) in enumerate(lines.items()):
+            row: list[Entry] = [name, *(Cell(f"{figures[figure.name]:.2f}", "n") for figure in FIGURES)]
+            rows.append([head, *row] if number == 0 else row)
+        if structure.planned is not None:
+            rows.append(["error", *(Cell(signed(structure.error(figure.name)), "n") for figure in FIGURES)])
+    head_row = ("Structure", "Dose", *(f"{figure.name} / Gy" for figure in FIGURES))
+    notes = [
+        "Error: predicted - planned. D x % and D x cc: the dose that the hottest x % or x cc of the structure receive "
+        "at least; volumes in cc are rounded to whole voxels, at least one. Dice: predicted against planned contour.",
+        *(
+            f"{each.name}: {each.unknown_percent:.1f} % of its volume lie where the planned dose is not known, and are "
+            "left out."
+            for each in result.structures
+            if each.unknown_percent > _TELL_PERCENT
+        ),
+    ]
+    tables = [Table(head_row, rows, dense=True)] if rows else []
+    return Section("Dose in each structure", [] if rows else ["No structure is contoured."], tables, notes=notes)
+
+
+def _structure_words(structure: StructureResult) -> str:
+    dice = "" if math.isnan(structure.dice) else f", Dice {structure.dice:.3f}"
+    contour = "" if structure.planned_contour else ", predicted contour"
+    return f"{structure.name} ({structure.volume_cc:.1f} cc{dice}{contour})"
+
+
+def _gamma(view: CaseView, result: CaseResult, gamma: Gamma | None) -> Section:
+    if not result.gamma or gamma is None:
+        return Section("Gamma", [f"Gamma was not computed: {result.gamma_note}"])
+    rows: list[list[Entry]] = [
+        [
+            Cell(rate.name, "head"),
+            Cell(f"{rate.percent:.1f} %", "n"),
+            Cell(f"± {rate.interval:.1f} %" if rate.interval else "none: all voxels", "n"),
+            Cell(f"{rate.points:,}", "n"),
+            Cell(f"{rate.eligible:,}", "n"),
+        ]
+        for rate in result.gamma
+    ]
+    head = ("Criterion", "Pass rate", "95 % interval of the draw", "Voxels examined", "Voxels above the cutoff")
+    picture = []
+    try:
+        words = "Gamma on the axial plane; what fails is orange to red"
+        picture = [(png_of(gamma_figure(view, gamma), _DOTS_PER_INCH), words)]
+    except CtanError as error:  # the figures are worth a page without the map
+        rows.append([f"no map: {error}"])
+    return Section("Gamma", [gamma_words(gamma, result.gamma[0].normalisation_gy)], [Table(head, rows)], picture)
+
+
+def gamma_words(gamma: Gamma, highest_gy: float | None = None) -> str:
+    """Say how gamma was computed."""
+    of = "" if highest_gy is None else f" ({highest_gy:.1f} Gy)"
+    return (
+        f"Global gamma in three dimensions (pymedphys): percent of the highest planned dose{of}; reference: planned "
+        "dose, evaluated: predicted dose, interpolated linearly. Region: voxels whose planned dose is known and at "
+        f"least {gamma.cutoff_percent:g} % of the highest. A voxel passes if gamma is at most 1."
+    )

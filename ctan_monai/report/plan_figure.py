@@ -1,0 +1,178 @@
+"""Three planes of a case: planned dose, predicted dose and their difference side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctan_monai.report.canvas import new_figure
+from ctan_monai.report.layout import Box, frame
+from ctan_monai.report.overlay import CT_WINDOW_HU, Scales, scales_of, turned_view
+from ctan_monai.report.palette import ON_WHITE, TARGET, TEXT, UNDER_COLOURS, colours_of
+from ctan_monai.report.panels import DASHED, SOLID, draw_contours, draw_dose, draw_error, draw_grey
+from ctan_monai.report.planes import Plane, choose_point, planes_through
+from ctan_monai.report.view import CaseView
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Array = NDArray[Any]
+_ISODOSE, _ISODOSE_COLOUR = 0.95, "#00E676"
+_SIDE, _GAP, _LEFT, _HEAD, _BARS, _FOOT = 3.55, 0.07, 0.34, 0.36, 0.72, 0.62  # inches
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the figure: what is coloured over the grey values, and the contours."""
+
+    title: str
+    dose: Array | None
+    error: Array | None
+    solid: Mapping[str, Array]
+    dashed: Mapping[str, Array]
+
+
+def point_of(view: CaseView) -> tuple[tuple[int, int, int], str]:
+    """Choose where the planes cross: the targets' centre, else the high-dose volume's, and say which."""
+    targets = [name for name in view.targets if name in view.reference and view.reference[name].any()]
+    if targets:
+        mask = np.any(np.stack([view.reference[name] for name in targets]), axis=0)
+        i, j, k = (round(float(places.mean())) for places in np.nonzero(mask))
+        return (i, j, k), f"through the centre of {' and '.join(targets)}"
+    dose = view.dose_predicted if view.dose_reference is None else view.dose_reference
+    return choose_point("dose", view.image.shape, dose, list((view.reference or view.predicted).values()))
+
+
+def plan_figure(view: CaseView, window: tuple[float, float] = CT_WINDOW_HU) -> Figure:
+    """Draw a case with a predicted dose; without a planned one, only the prediction.
+
+    Rows are the axial, coronal and sagittal plane, in radiological convention. Planned contours are solid, predicted
+    ones dashed, targets white; doses under 10 % of the highest are not coloured.
+
+    Args:
+        view: the case.
+        window: grey values that are black and white.
+    """
+    point, _ = point_of(view)
+    cuts = planes_through(point, view.image.shape, view.affine_ras)
+    turned = turned_view(view)
+    columns = columns_of(turned)
+    scales = scales_of([column.dose for column in columns], [column.error for column in columns])
+    boxes = [frame(plane, turned.image > window[0], square=False) for plane in cuts]
+    heights = [_SIDE * (box[2] - box[3]) / (box[1] - box[0]) for box in boxes]
+    width = _LEFT + len(columns) * (_SIDE + _GAP)
+    height = _HEAD + sum(heights) + len(cuts) * _GAP + _BARS + _FOOT
+    figure = new_figure(width, height, arrange=False)
+    shown: dict[str, Any] = {}
+    bottom = height - _HEAD
+    for plane, box, side in zip(cuts, boxes, heights, strict=True):
+        bottom -= side
+        for number, column in enumerate(columns):
+            left = _LEFT + number * (_SIDE + _GAP)
+            panel = figure.add_axes((left / width, bottom / height, _SIDE / width, side / height))
+            shown[column.title] = _draw(panel, plane, box, column, turned, window, scales)
+            if plane is cuts[0]:
+                panel.set_title(column.title, fontsize=12, color=TEXT, fontweight="bold")
+            if number == 0:
+                panel.set_ylabel(plane.name, fontsize=12, color=TEXT, fontweight="bold")
+        bottom -= _GAP
+    _bars(figure, columns, shown, (width, height))
+    _legend(figure, turned)
+    return figure
+
+
+def columns_of(view: CaseView) -> list[Column]:
+    """Choose the columns: what is not known is not drawn."""
+    planned = view.reference
+    targets = {name: mask for name, mask in planned.items() if name in view.targets}
+    prediction = Column("Predicted dose", view.dose_predicted, None, targets, view.predicted)
+    if view.dose_reference is None or view.dose_predicted is None:
+        return [prediction]
+    error = view.dose_predicted.astype(np.float32) - view.dose_reference
+    if view.dose_region is not None:
+        error = error * view.dose_region
+    return [
+        Column("Planned dose", view.dose_reference, None, planned, {}),
+        prediction,
+        Column("Predicted - planned", None, error, planned, {}),
+    ]
+
+
+def _draw(
+    panel: Axes, plane: Plane, box: Box, column: Column, view: CaseView, window: tuple[float, float], scales: Scales
+) -> Any:
+    colours = {**colours_of(view.names), **dict.fromkeys(view.targets, TARGET)}
+    draw_grey(panel, plane, box, view.image, window, dim=True)
+    shown = None
+    if column.dose is not None:
+        shown = draw_dose(panel, plane, column.dose, scales.highest)
+        _isodose(panel, plane, column.dose, view.plan.prescription_gy)
+    if column.error is not None:
+        shown = draw_error(panel, plane, column.error, scales.widest)
+    draw_contours(panel, plane, column.solid, colours, SOLID, thin=view.targets)
+    draw_contours(panel, plane, column.dashed, colours, DASHED)
+    return shown
+
+
+def _isodose(panel: Axes, plane: Plane, dose: Array, prescription_gy: float | None) -> None:
+    """Draw where the dose is 95 % of the prescription."""
+    from matplotlib.patheffects import withStroke
+
+    cut = plane.cut(dose)
+    if prescription_gy is None or not float(cut.min()) < _ISODOSE * prescription_gy < float(cut.max()):
+        return
+    places = ((np.arange(size) + 0.5) * step for size, step in zip(cut.shape[::-1], plane.spacing_mm, strict=True))
+    lines = panel.contour(*places, cut, levels=[_ISODOSE * prescription_gy], colors=_ISODOSE_COLOUR, linewidths=1.5)
+    lines.set_path_effects([withStroke(linewidth=2.7, foreground="black", alpha=0.6)])
+
+
+def _bars(figure: Figure, columns: Sequence[Column], shown: Mapping[str, Any], size: tuple[float, float]) -> None:
+    """Draw a colour bar under the columns of a scale: the doses share one."""
+    width, height = size
+    doses = [number for number, column in enumerate(columns) if column.dose is not None]
+    for numbers, label in ((doses, "Dose / Gy"), ([2] if len(columns) > 2 else [], "Predicted - planned / Gy")):
+        if not numbers:
+            continue
+        span = len(numbers) * (_SIDE + _GAP) - _GAP
+        left = _LEFT + numbers[0] * (_SIDE + _GAP) + 0.06 * span
+        place = figure.add_axes(
+            (left / width, (_FOOT + _BARS - 0.25) / height, 0.88 * span / width, 0.15 / height), facecolor=UNDER_COLOURS
+        )
+        is_dose = numbers == doses
+        mapped = shown[columns[numbers[0]].title]
+        extend = "neither" if is_dose else "both"
+        bar = figure.colorbar(mapped, cax=place, orientation="horizontal", extend=extend, spacing="proportional")
+        if is_dose:
+            bottom, top = place.get_xlim()
+            bar.set_ticks([dose for dose in range(0, 1000, 10) if bottom <= dose <= top])
+        bar.ax.minorticks_off()
+        bar.set_label(label, fontsize=11, color=TEXT)
+        bar.ax.tick_params(labelsize=10)
+
+
+def _legend(figure: Figure, view: CaseView) -> None:
+    from matplotlib.lines import Line2D
+
+    colours = colours_of(view.names)
+    entries = [
+        Line2D([], [], color=ON_WHITE.get(colour, colour), linewidth=3, label=name)
+        for name, colour in colours.items()
+        if any(masks[name].any() for masks in (view.reference, view.predicted) if name in masks)
+    ]
+    targets = [name for name in view.targets if name in view.reference]
+    if targets:
+        entries.append(Line2D([], [], color="#B5B5B5", linewidth=3, label=f"{', '.join(targets)} (white)"))
+    if view.reference:
+        entries.append(Line2D([], [], color=TEXT, linestyle="-", label="planned contour"))
+    if view.predicted:
+        entries.append(Line2D([], [], color=TEXT, linestyle=DASHED, label="predicted contour"))
+    if view.plan.prescription_gy is not None:
+        label = f"{_ISODOSE:.0%} of {view.plan.prescription_gy:g} Gy"
+        entries.append(Line2D([], [], color=_ISODOSE_COLOUR, linewidth=3, label=label))
+    columns = -(-len(entries) // 2)
+    figure.legend(handles=entries, loc="lower center", ncols=columns, fontsize=10, frameon=False, handlelength=2.4)
