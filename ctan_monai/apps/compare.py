@@ -71,6 +71,8 @@ def compare(
     )
     save_plan(plan, out)
     failed = _execute(plan, out, made, jobs, slurm)
+    if report:
+        _report(plan, out, made)
     if failed:
         raise typer.Exit(_FAILED)
 
@@ -103,3 +105,15 @@ def _execute(plan: Plan, out: Path, made: Bundle, jobs: int, slurm: str) -> list
     for run in failed:
         typer.echo(f"{run.row.name}, seed {run.seed} failed: {last_error(run)} (logs in {run.folder})", err=True)
     return failed
+
+
+def _report(plan: Plan, out: Path, made: Bundle) -> None:
+    """Measure what stands beside the runs, then write tables and the page."""
+    from ctan_monai.apps.comparing.collect import collect
+    from ctan_monai.apps.comparing.runs import is_done
+    from ctan_monai.report.compare_report import report_comparison
+
+    done = [run for run in plan.runs(out) if is_done(run, "evaluating")]
+    if done:
+        collect(plan, out, made, done)
+        typer.echo(f"{report_comparison(out)}")

@@ -64,18 +64,18 @@ class Bundle:
                 knobs = sorted(key for key, value in known.get("settings", known).items() if not key.startswith("_"))
                 raise ConfigError(f"--{name}", f"{folder} has no such entry.", f"Its knobs are {knobs}.")
 
-    def parser(self, *, evaluating: bool = False, **knobs: Any) -> Any:
+    def parser(self, knobs: Mapping[str, Any] | None = None, *, evaluating: bool = False) -> Any:
         """Return a parser of the training's config, or of the evaluation's.
 
         Args:
-            evaluating: the evaluation's.
             knobs: further overrides.
+            evaluating: the evaluation's.
         """
         from monai.bundle import ConfigParser
 
         parser = ConfigParser()
         parser.read_config([str(Path(self.folder) / "configs" / name) for name in CONFIGS[: 1 + evaluating]])
-        parser.update({"bundle_root": self.folder, **self.overrides, **knobs})
+        parser.update({"bundle_root": self.folder, **self.overrides, **(knobs or {})})
         return parser
 
     def get(self, parser: Any, name: str) -> Any:
@@ -107,7 +107,7 @@ class Bundle:
 
     def network(self, method: str, arguments: Sequence[str] = ()) -> Any:
         """Build a network, to see that it can be."""
-        return self.get(self.parser(method=method, **read_overrides(arguments)), "network_def")
+        return self.get(self.parser({"method": method, **read_overrides(arguments)}), "network_def")
 
 
 def described(tasks: Sequence[Any]) -> tuple[Mapping[str, Any], ...]:

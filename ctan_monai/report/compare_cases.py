@@ -1,0 +1,99 @@
+"""Best, median and worst test case of a comparison, chosen by a rule that is said beside the pictures."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctan_monai.data.cache import read_case_file
+from ctan_monai.engines.predictions_index import PredictedCase, PredictionsIndex, read_index
+from ctan_monai.errors import DataError
+from ctan_monai.metrics.main_metric import main_metric_for
+from ctan_monai.report.canvas import save_figure
+from ctan_monai.report.case_view import load_view
+from ctan_monai.report.compare_files import ComparedRow, Comparison
+from ctan_monai.report.html import Section
+from ctan_monai.report.image_view import draw_picture, is_picture
+from ctan_monai.report.overlay import overlay_figure
+
+_logger = logging.getLogger(__name__)
+Floats = NDArray[np.float64]
+_COLOUR_CHANNELS = 3
+
+
+def chosen_cases(row: ComparedRow, comparison: Comparison) -> dict[str, str]:
+    """Choose cases by the mean over tasks of their rank, each task ordered by its seed-averaged answers.
+
+    Args:
+        row: whose answers count.
+        comparison: its files.
+
+    Returns:
+        Ids under 'best', 'median' and 'worst'; fewer where there are fewer cases. Cases of which no label is known
+        are left out; of equal ones the first counts.
+    """
+    from scipy.stats import rankdata
+
+    ranks = []
+    for task in comparison.tasks:
+        metric = main_metric_for(task)
+        order = np.mean([metric.case_order(run.evaluated.values(metric)) for run in row.runs], axis=0)  # (N,)
+        ranks.append(rankdata(order, nan_policy="omit") / max(1, int((~np.isnan(order)).sum())))
+    table = np.stack(ranks)  # (T, N)
+    known = ~np.isnan(table).all(0)
+    mean = np.nanmean(table[:, known], axis=0)
+    cases = [case for case, here in zip(comparison.cases, known, strict=True) if here]
+    by_rank = [cases[index] for index in np.argsort(-mean, kind="stable")]
+    if not by_rank:
+        return {}
+    found = {"best": by_rank[0], "median": by_rank[len(by_rank) // 2], "worst": by_rank[-1]}
+    return {
+        name: case for number, (name, case) in enumerate(found.items()) if case not in list(found.values())[:number]
+    }
+
+
+def draw_chosen(comparison: Comparison, folder: Path) -> Section:
+    """Draw the chosen cases as the candidate and as the reference answered them with the first seed."""
+    candidate = next(
+        (row for row in comparison.rows if row.method == comparison.plan["candidate"]), comparison.rows[-1]
+    )
+    rows = list({row.name: row for row in (candidate, comparison.reference)}.values())
+    rule = (
+        f"Cases are ordered by the mean over tasks of their rank in the answers of {candidate.name}, averaged over"
+        " seeds (by the task's figure, or by the probability of the right answer). Pictures are of the first seed."
+    )
+    pictures = []
+    for name, case in chosen_cases(candidate, comparison).items():
+        for row in rows:
+            words = f"{name} case {case}, {row.name}"
+            try:
+                pictures.append((_draw(row, case, words, folder / f"{name}-{row.name}.png"), words))
+            except DataError as error:
+                _logger.warning("No picture of the %s: %s", words, error)
+    return Section("Best, median and worst case", [rule], pictures=pictures)
+
+
+def _draw(row: ComparedRow, case: str, words: str, path: Path) -> Path:
+    index: PredictionsIndex = read_index(row.runs[0].evaluated.folder)
+    predicted = next((found for found in index.cases if found.case == case), None)
+    if predicted is None:
+        raise DataError(row.runs[0].evaluated.folder, case, "its prediction was not kept.", "Evaluate again.")
+    channels = _channels(predicted, index)
+    if is_picture(predicted):
+        _, figure = draw_picture(predicted, index.tasks, channels[:_COLOUR_CHANNELS])
+    else:
+        view, caption = load_view(predicted, index.tasks, channels[0])
+        figure = overlay_figure(view, subtitle=f"{words}; {caption}")
+    return save_figure(figure, path)
+
+
+def _channels(predicted: PredictedCase, index: PredictionsIndex) -> list[str]:
+    """Return the volumes of a case that are images, not labels; three or more are colours."""
+    if predicted.source is None:
+        raise DataError("cases.json", predicted.case, "the source of the case is not known.", "Predict again.")
+    labels = {task.name for task in index.tasks}
+    names = [name for name in read_case_file(predicted.source).volumes if name not in labels]
+    return names if len(names) >= _COLOUR_CHANNELS else names[:1]

@@ -1,0 +1,224 @@
+"""The tables of a comparison, from what `compare_analysis.analyse` found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ctan_monai.metrics.delta import PublishedDelta, published_table2
+from ctan_monai.report.compare_analysis import MEAN, SEEDS_FOR_CLAIMS
+from ctan_monai.report.html import Table
+
+Summary = Mapping[str, Any]
+_DIGITS = 2
+UNKNOWN = "unknown"
+
+
+def number(value: float | None, digits: int = _DIGITS, sign: bool = False) -> str:
+    """Write a number; unknown where there is none.
+
+    >>> number(1.005, sign=True), number(float("nan")), number(None)
+    ('+1.00', 'unknown', 'unknown')
+    """
+    if value is None or math.isnan(value):
+        return UNKNOWN
+    return f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+
+
+def with_interval(
+    value: float | None, interval: Sequence[float | None], digits: int = _DIGITS, sign: bool = False
+) -> str:
+    """Write a number with its interval."""
+    low, high = interval
+    if low is None or high is None or math.isnan(low) or math.isnan(high):
+        return f"{number(value, digits, sign)} [{UNKNOWN}]"
+    return f"{number(value, digits, sign)} [{number(low, digits, sign)}, {number(high, digits, sign)}]"
+
+
+def paper_table(summary: Summary) -> Table:
+    """Show the paper's columns: M_task, Delta_task, Delta_mean and rank, with intervals."""
+    head = ["row"]
+    for name, metric in summary["tasks"].items():
+        head += [f"{name}: {metric['label']} ({metric['unit']})", f"Delta {name} (%)"]
+    rows = []
+    for name, row in summary["rows"].items():
+        against = row["against_reference"]
+        cells = [name]
+        for task in summary["tasks"]:
+            found = row["tasks"][task]
+            cells += [with_interval(found["figure"], found["interval"]), _delta(against, task)]
+        rows.append([*cells, _delta(against, MEAN), str(row["rank"])])
+    caption = (
+        "Mean over seeds with 95 % intervals over test cases. Delta: improvement over the reference (CTAN eq. 3);"
+        " positive is better."
+    )
+    return Table([*head, "Delta mean (%)", "rank"], rows, caption)
+
+
+def test_table(summary: Summary, against: str) -> Table | None:
+    """Show what can be said about each improvement.
+
+    Args:
+        summary: of the comparison.
+        against: 'against_reference' or 'against_best_baseline'.
+
+    Returns:
+        The table, None where nothing was compared.
+    """
+    rows = []
+    for name, row in summary["rows"].items():
+        found = row[against]
+        for task in [*summary["tasks"], MEAN] if found else []:
+            entry = found[task]
+            needed = entry["cases_needed"]
+            rows.append(
+                [
+                    f"{name} against {found['with']}",
+                    task,
+                    with_interval(entry["delta"], entry["interval"], sign=True),
+                    f"{entry['test']}, n = {entry['units']}",
+                    number(entry["p"], 4),
+                    number(entry["p_holm"], 4),
+                    UNKNOWN if needed is None else f"about {needed}",
+                    entry["verdict"],
+                ]
+            )
+    head = ("rows", "task", "Delta (%)", "test", "p", "p, Holm", "cases to see it", "difference")
+    return Table(head, rows) if rows else None
+
+
+def seed_table(summary: Summary) -> Table:
+    """Show the figure of each seed, and their spread."""
+    head = ["row", "task", *(f"seed {seed}" for seed in summary["seeds"]), "standard deviation"]
+    rows = [
+        [name, task, *(number(value) for value in found["by_seed"]), number(found["spread_over_seeds"])]
+        for name, row in summary["rows"].items()
+        for task, found in row["tasks"].items()
+    ]
+    return Table(head, rows)
+
+
+def seed_words(summary: Summary) -> str:
+    """Say what the seeds allow to be said."""
+    seeds = len(summary["seeds"])
+    if seeds >= SEEDS_FOR_CLAIMS:
+        return f"{seeds} seeds. Intervals and tests are about other cases, given these seeds; their spread is here."
+    return (
+        f"Only {seeds} of the {SEEDS_FOR_CLAIMS} seeds that a statement about other seeds needs: intervals and tests"
+        " are about other cases, given these seeds, and nothing is said about how other seeds would rank the rows."
+    )
+
+
+def complete_table(summary: Summary) -> Table:
+    """Show the figures over the cases whose labels are all known (SPEC A18)."""
+    rows = [
+        [name, *(number(row["complete_cases"]["tasks"].get(task)) for task in summary["tasks"])]
+        for name, row in summary["rows"].items()
+    ]
+    count = next(iter(summary["rows"].values()))["complete_cases"]["cases"]
+    return Table(["row", *summary["tasks"]], rows, f"Over the {count} of {summary['cases']} cases with all labels.")
+
+
+def trivial_table(summary: Summary) -> Table | None:
+    """Show what can be answered without looking at the image."""
+    rows = [
+        [task, found["answer"], number(found["figure"]), summary["tasks"][task]["unit"]]
+        for task, found in summary["trivial"].items()
+    ]
+    return Table(("task", "answer", "figure", "unit"), rows) if rows else None
+
+
+def other_table(summary: Summary) -> Table:
+    """Show everything else that the evaluations report, each error named with its region."""
+    names = list(dict.fromkeys(name for row in summary["rows"].values() for name in row["other_figures"]))
+    trivial = {name: value for found in summary["trivial"].values() for name, value in found["other_figures"].items()}
+    shown = [name for name in names if not name.startswith("selection")]
+    rows = [
+        [
+            name,
+            *(number(row["other_figures"].get(name), 4) for row in summary["rows"].values()),
+            number(trivial.get(name), 4),
+        ]
+        for name in shown
+    ]
+    return Table(
+        ["figure", *summary["rows"], "trivial"], rows, "Mean over seeds, in the units of the evaluation.", dense=True
+    )
+
+
+def cost_table(summary: Summary) -> Table:
+    """Show size, work, time and memory."""
+    rows = []
+    for name, row in summary["rows"].items():
+        cost, run = row["cost"] or {}, row["runs"]
+        gpu = cost.get("gpu_memory_mb")
+        memory = run["training_peak_memory_mb"] if gpu is None else gpu
+        rows.append(
+            [
+                name,
+                number(None if not cost else cost["parameters"] / 1e6, 1),
+                number(cost.get("gflops"), 2),
+                number(cost.get("step_s"), 3),
+                number(cost.get("inference_s"), 3),
+                number(memory, 0),
+                number(run["training_cpu_seconds"], 0),
+            ]
+        )
+    head = (
+        *("row", "parameters (M)", "GFLOPs, 1 image", "training step (s)", "inference, 1 batch (s)"),
+        *("memory (MB)", "CPU time of a training (s)"),
+    )
+    return Table(head, rows, "Memory: the GPU's during steps, or the training process's peak on a CPU.")
+
+
+def epoch_table(summary: Summary) -> Table:
+    """Show which epoch's weights were tested, and the one that would be best for all tasks together."""
+    rows = []
+    for name, row in summary["rows"].items():
+        for seed, epochs in row["runs"]["best_epochs"].items():
+            parts = [f"{part}: {epoch}" for part, epoch in epochs.items() if part not in ("all", "joint")]
+            rows.append(
+                [name, str(seed), ", ".join(parts) or str(epochs.get("all", UNKNOWN)), str(epochs.get("joint"))]
+            )
+    caption = "Where tasks share nothing, each task's own best epoch is tested. Joint: the best epoch for all tasks."
+    return Table(("row", "seed", "tested epoch", "joint epoch"), rows, caption)
+
+
+def published_table(dataset: str) -> Table | None:
+    """Show the paper's Table 2 for a data set, None for one that it does not have.
+
+    Args:
+        dataset: its name, however it is capitalised.
+    """
+    found = [entry for entry in published_table2() if entry.dataset.lower() == dataset.lower()]
+    rows = [
+        [entry.method, entry.task, entry.metric, _printed(entry.baseline), _printed(entry.value), _shown(entry)]
+        for entry in found
+    ]
+    caption = "As printed in the paper (Kim et al. 2023, Table 2). * : does not follow from its own columns."
+    head = ("method", "task", "metric", "STL", "method's", "Delta (%)")
+    return Table(head, rows, caption) if rows else None
+
+
+def markdown(table: Table) -> str:
+    """Write a table as Markdown, its caption above it."""
+    lines = [f"{table.caption}\n"] if table.caption else []
+    cells = [list(table.head), ["---"] * len(table.head), *([str(cell) for cell in row] for row in table.rows)]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
+    return "\n".join(lines) + "\n"
+
+
+def _delta(against: Mapping[str, Any] | None, task: str) -> str:
+    if against is None:
+        return "reference"
+    entry = against[task]
+    return with_interval(entry["delta"], entry["interval"], sign=True)
+
+
+def _printed(value: float | None) -> str:
+    return "" if value is None else number(value)
+
+
+def _shown(entry: PublishedDelta) -> str:
+    return number(entry.delta, sign=True) + ("" if entry.follows else " *")
