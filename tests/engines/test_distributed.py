@@ -50,6 +50,7 @@ def test_metrics_are_the_same_everywhere_and_those_of_one_process_that_saw_every
     assert not math.isnan(alone["selection"])
 
 
+@pytest.mark.promise(3, "a NaN in an image of one of two processes stops both")
 def test_a_damaged_image_in_one_process_stops_both(found):
     assert "image of pt_2" in found[1]["error"]
     assert "cases pt_0: images and labels are finite" in found[0]["error"]
