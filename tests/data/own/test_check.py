@@ -53,6 +53,7 @@ def small(value, dtype=np.float32):
         ("image", ramp() + 3, "same file: p2 (train) and p3 (test)"),
     ],
 )
+@pytest.mark.promise(4, "faults of a table of one's own data are found once, at their place")
 def test_each_fault_is_found_once_at_its_place(tmp_path, column, content, message):
     if not isinstance(content, str):
         content = save_volume(tmp_path / "changed.nii.gz", content)
@@ -87,6 +88,7 @@ def test_a_table_that_cannot_be_used_at_all_is_one_fault(tmp_path):
 @pytest.mark.parametrize(
     ("direction", "right_first", "swapped"), [(1, False, False), (1, True, True), (-1, False, True), (-1, True, False)]
 )
+@pytest.mark.promise(4, "in data of one's own, left and right labels are checked against the affine")
 def test_left_is_where_the_image_says_that_left_is(tmp_path, direction, right_first, swapped):
     """In RAS the first axis runs to the right: what has small indices lies left, unless the axis is flipped."""
     shape, affine_ras = (40, 8, 8), np.diag([2.0 * direction, 2, 2, 1])

@@ -81,6 +81,7 @@ def test_without_splits_groups_stay_together_and_classes_are_spread(tmp_path):
     }
 
 
+@pytest.mark.promise(4, "one image under two names is kept in one split, and found where it is not")
 def test_one_image_under_two_names_is_kept_in_one_split_and_found_where_it_is_not(tmp_path):
     rows = images(tmp_path, 12, grade=lambda _: "low")
     save_volume(tmp_path / "copy.nii", ramp())  # what c00 holds, stored otherwise
@@ -156,6 +157,7 @@ def test_slices_that_a_label_crosses_are_trained_on(tmp_path):
     assert len(lists(path, tmp_path, slices="all")["train"]) == 3 * SHAPE[2]
 
 
+@pytest.mark.promise(5, "a case of one's own data is read again when a label, a file or the way of reading changes")
 def test_a_case_is_read_again_when_a_label_a_file_or_the_way_of_reading_changes(tmp_path):
     rows = [full_case(tmp_path, f"p{at}", split=split) for at, split in enumerate(["train", "validation"])]
     path = write_csv(tmp_path / "cases.csv", rows)

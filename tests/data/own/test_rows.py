@@ -76,6 +76,7 @@ def test_paths_start_from_the_dataset_dir(tmp_path):
         read_rows(path, tmp_path / "nowhere", volume_layout())
 
 
+@pytest.mark.promise(6, "a relative path in a table of data does not leave its folder")
 def test_a_whole_path_may_lead_anywhere_but_a_relative_one_does_not_leave_its_folder(tmp_path):
     (tmp_path / "lists").mkdir()
     row = full_case(tmp_path, "p1")
