@@ -70,6 +70,9 @@ def _read(row: Row, layout: Layout) -> Case:
     if layout.colour:
         reason = "it is no picture, but the image's channels are red, green and blue."
         raise DataError(row.images[0], row.case, reason, "Give JPEG or PNG, or other image_channels.")
+    if layout.size is not None:
+        reason = f"it is no picture, but pictures of the size {list(layout.size)} are wanted."
+        raise DataError(row.images[0], row.case, reason, "Give JPEG or PNG, or make a bundle with --image ct or mr.")
     return _VolumeCase(row, layout).read()
 
 

@@ -294,3 +294,5 @@ def test_pictures_and_volumes_are_not_mistaken_for_each_other(tmp_path):
     row = picture_row(tmp_path, image=save_volume(tmp_path / "a.nii.gz", ramp()))
     with pytest.raises(DataError, match="it is no picture"):
         read(tmp_path, row, volume_layout([TUMOUR, DOSE], RGB))
+    with pytest.raises(DataError, match=r"pictures of the size \[32, 48\] are wanted"):
+        read(tmp_path, row, volume_layout([TUMOUR, DOSE], ("grey",), size=[32, 48]))
