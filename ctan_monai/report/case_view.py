@@ -76,12 +76,23 @@ def load_view(
         arrays[dose.name][dose.name] if dose else None,
         getattr(dose, "unit", "Gy"),
         tuple(targets),
-        case.masks.get(region_key(dose)) if dose is not None and reference_dose is not None else None,
+        _known_region(case, dose) if reference_dose is not None else None,
         plan_of(case.meta),
         bool(case.meta.get("synthetic")),
     )
     figures = _figures(case, predicted, tasks, arrays)
     return view, f"SYNTHETIC, no patient; {figures}" if case.meta.get("synthetic") else figures
+
+
+def _known_region(case: Case, dose: Task | None) -> Array | None:
+    """Return where the planned dose is known, None for everywhere.
+
+    A task says whether voxels outside its region are unknown (region: mask). OpenKBP's possible_dose_mask is a region,
+    too, but outside it the dose is known to be 0.
+    """
+    if not isinstance(dose, Regression) or dose.region != "mask":
+        return None
+    return case.masks.get(region_key(dose))
 
 
 def plan_of(meta: Mapping[str, Any]) -> Plan:

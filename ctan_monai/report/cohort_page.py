@@ -30,7 +30,11 @@ _DRAWN = ("Dmean", "D2%", "D95%", "D98%")  # figures whose errors are drawn as b
 
 
 def cohort_page(
-    results: Sequence[CaseResult], left_out: Mapping[str, str], gamma: Gamma | None, patients_folder: str
+    results: Sequence[CaseResult],
+    left_out: Mapping[str, str],
+    gamma: Gamma | None,
+    patients_folder: str,
+    learned: str = "",
 ) -> str:
     """Compose the page.
 
@@ -39,9 +43,10 @@ def cohort_page(
         left_out: why a case is not among them, by case.
         gamma: how gamma was computed, None if it was not.
         patients_folder: folder of the patients' pages beside this one.
+        learned: what the network was learned from, in words.
     """
     planned = [result for result in results if result.has_plan]
-    sections = [_patients(results, left_out, patients_folder)]
+    sections = [_patients(results, left_out, patients_folder, learned)]
     if planned:
         sections += [*_errors(planned), *_goals(planned), _gamma(planned, gamma), *_dice(results)]
     files = [(STATISTICS_FILE, STATISTICS_FILE)] if any(result.structures for result in results) else []
@@ -56,7 +61,7 @@ def cohort_page(
     )
 
 
-def _patients(results: Sequence[CaseResult], left_out: Mapping[str, str], folder: str) -> Section:
+def _patients(results: Sequence[CaseResult], left_out: Mapping[str, str], folder: str, learned: str) -> Section:
     rates = list(dict.fromkeys(rate.name for result in results for rate in result.gamma))
     targets = list(dict.fromkeys(name for result in results for name in result.targets))
     head = ["Patient", "Prescription", "Mean absolute error / Gy", *(f"D98% error {name} / Gy" for name in targets)]
@@ -68,6 +73,7 @@ def _patients(results: Sequence[CaseResult], left_out: Mapping[str, str], folder
         + "; ".join(f"{text}: {count} of {len(results)} patients" for text, count in plans.items())
         + "."
     ]
+    paragraphs += [f"Predictions: {learned}"] if learned else []
     without = [result.case for result in results if not result.has_plan]
     if without:
         paragraphs.append(f"{len(without)} of {len(results)} patients have no planned dose and count in no comparison.")

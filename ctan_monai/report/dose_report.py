@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from ctan_monai.data.atomic import replacing
+from ctan_monai.engines.learned_from import LearnedFrom, learned_from
 from ctan_monai.engines.options import as_bool
 from ctan_monai.engines.prediction_files import is_dose
 from ctan_monai.engines.predictions_index import PredictedCase, read_index
@@ -18,7 +19,7 @@ from ctan_monai.metrics.gamma import Gamma
 from ctan_monai.metrics.goals import Goals, read_goals
 from ctan_monai.report.case_view import load_view
 from ctan_monai.report.cohort_page import cohort_page
-from ctan_monai.report.dose_results import CaseResult, assess
+from ctan_monai.report.dose_results import OUTLINE_SPELLINGS, CaseResult, assess
 from ctan_monai.report.dose_tables import write_tables
 from ctan_monai.report.overlay import CT_WINDOW_HU
 from ctan_monai.report.patient_page import patient_page
@@ -26,6 +27,27 @@ from ctan_monai.tasks import Task
 
 logger = logging.getLogger(__name__)
 PATIENTS_FOLDER, COHORT_FILE = "patients", "cohort.html"
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """The arguments of `report_doses`, understood."""
+
+    goals: Goals | None
+    gamma: Gamma | None
+    image: str
+    targets: tuple[str, ...]
+    structures: Sequence[str] | None
+    window: tuple[float, float]
+    learned: LearnedFrom | None
+
+    @property
+    def read_structures(self) -> list[str] | None:
+        """Structures to read: what was asked for, what goals are about, and the patient's outline for the region."""
+        if self.structures is None:
+            return None
+        judged = [goal.structure for goal in self.goals.goals] if self.goals else []
+        return [*self.structures, *judged, *OUTLINE_SPELLINGS]
 
 
 def report_doses(
@@ -36,6 +58,7 @@ def report_doses(
     image: str = "ct",
     structures: Sequence[str] | None = None,
     window: Sequence[float] | None = None,
+    run_dir: str | Path | None = None,
 ) -> Path | None:
     """Write ``patients/<case>.html``, ``cohort.html``, ``dose_statistics.csv``, ``goals.csv`` and ``gamma.csv``.
 
@@ -48,8 +71,10 @@ def report_doses(
         goals: YAML file of clinical goals (`metrics.goals`), None for none.
         gamma: whether to compute gamma pass rates, or options of `metrics.gamma.Gamma`.
         image: volume to show.
-        structures: reference structures to report, None for all that a case has.
+        structures: reference structures to report beside the targets and those of goals, None for all that a case has.
         window: grey values that are black and white, None for soft tissue on a CT.
+        run_dir: the run that predicted; pages say what it was learned from, and its prescription stands in for those
+            that are not known.
 
     Returns:
         The page of all; None where no task predicts a dose, no case could be read, or in processes other than the
@@ -58,31 +83,37 @@ def report_doses(
     Raises:
         ConfigError: goals or gamma are not what they should be.
         DataError: there are no predictions, or a page cannot be written.
-        CheckpointError: a table cannot be written.
+        CheckpointError: a table cannot be written, or the run's record cannot be read.
     """
-    wanted = read_goals(goals) if goals else None
-    options = gamma_options(gamma)
+    wanted = _Wanted(
+        read_goals(goals) if goals else None,
+        gamma_options(gamma),
+        str(image),
+        tuple(targets),
+        structures,
+        CT_WINDOW_HU if window is None else (float(window[0]), float(window[1])),
+        None if run_dir is None else learned_from(run_dir),
+    )
     if rank() != 0:
         return None
     folder = Path(str(predictions_dir))
     index = read_index(folder)
     if not any(is_dose(task) for task in index.tasks):
         return None
-    ends = CT_WINDOW_HU if window is None else (float(window[0]), float(window[1]))
     results: list[CaseResult] = []
     left_out: dict[str, str] = {}
     for case in index.cases:
         try:
-            result = _report(folder, case, index.tasks, wanted, options, str(image), targets, structures, ends)
-            results.append(result)
+            results.append(_report(folder, case, index.tasks, wanted))
         except DataError as error:
             logger.warning("No dose report of %s: %s", case.case, error)
             left_out[case.case] = error.reason
     if not results:
         return None
-    _warn_of_unknown_structures(wanted, results)
-    write_tables(folder, results, options)
-    path = _write(folder / COHORT_FILE, cohort_page(results, left_out, options, PATIENTS_FOLDER))
+    _warn_of_unknown_structures(wanted.goals, results)
+    write_tables(folder, results, wanted.gamma)
+    text = cohort_page(results, left_out, wanted.gamma, PATIENTS_FOLDER, wanted.learned.text if wanted.learned else "")
+    path = _write(folder / COHORT_FILE, text)
     logger.info("Dose of %d patients, with a page for each: %s", len(results), path)
     return path
 
@@ -98,25 +129,19 @@ def gamma_options(gamma: bool | str | Mapping[str, Any]) -> Gamma | None:
     known = {field.name for field in fields(Gamma)}
     if unknown := sorted(set(gamma) - known):
         raise ConfigError("gamma", f"{unknown} is unknown.", f"Use {sorted(known)}.")
-    return Gamma(**gamma)
+    try:
+        return Gamma(**gamma)
+    except (TypeError, ValueError) as error:
+        raise ConfigError("gamma", f"{dict(gamma)} ({error}).", "Write criteria like [[3, 3], [2, 2]].") from error
 
 
-def _report(
-    folder: Path,
-    predicted: PredictedCase,
-    tasks: Sequence[Task],
-    goals: Goals | None,
-    gamma: Gamma | None,
-    image: str,
-    targets: Sequence[str],
-    structures: Sequence[str] | None,
-    window: tuple[float, float],
-) -> CaseResult:
-    view, _ = load_view(predicted, tasks, image, targets, structures)
+def _report(folder: Path, predicted: PredictedCase, tasks: Sequence[Task], wanted: _Wanted) -> CaseResult:
+    view, _ = load_view(predicted, tasks, wanted.image, wanted.targets, wanted.read_structures)
     if view.image.ndim != 3:
         raise DataError("report", view.case, f"it has {view.image.ndim} axes.", "Report volumes.")
-    result = assess(view, goals, gamma)
-    text = patient_page(view, result, gamma, window)
+    learned = wanted.learned
+    result = assess(view, wanted.goals, wanted.gamma, learned.prescription_gy if learned else None)
+    text = patient_page(view, result, wanted.gamma, wanted.window, learned.text if learned else "")
     _write(folder / PATIENTS_FOLDER / f"{view.case}.html", text)
     return result
 

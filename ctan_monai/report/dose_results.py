@@ -23,7 +23,8 @@ Array = NDArray[Any]
 FIGURES: tuple[DoseFigure, ...] = tuple(
     parse_figure(name) for name in ("Dmean", "D2%", "D50%", "D95%", "D98%", "D0.03cc", "D1cc")
 )
-OUTLINES = ("external", "body", "skin")  # names of the patient's outline, of which no dose is reported
+OUTLINE_SPELLINGS = ("External", "EXTERNAL", "Body", "BODY", "Skin", "SKIN")  # of the patient's outline
+OUTLINES = {name.lower() for name in OUTLINE_SPELLINGS}  # of which no dose is reported
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class CaseResult:
         gamma_note: why there are none, or ''.
         error_gy: mean and mean absolute error, nan without a plan.
         error_where: over which voxels that is.
+        prescription_from: where the prescription was taken from where the case does not say it, or ''.
         targets: names of the targets among the structures.
     """
 
@@ -98,22 +100,26 @@ class CaseResult:
     error_gy: tuple[float, float]
     error_where: str
     targets: Sequence[str] = ()
+    prescription_from: str = ""
 
 
-def assess(view: CaseView, goals: Goals | None = None, gamma: Gamma | None = None) -> CaseResult:
+def assess(
+    view: CaseView, goals: Goals | None = None, gamma: Gamma | None = None, learned_gy: float | None = None
+) -> CaseResult:
     """Measure a case.
 
     Args:
         view: the case; it has a predicted dose.
         goals: to judge, None for none.
         gamma: how to compute gamma, None to leave it out.
+        learned_gy: the prescription that the network was learned from, which stands in for an unknown one.
 
     Raises:
         DataError: it has no predicted dose.
     """
     if view.dose_predicted is None:
         raise DataError("report", view.case, "no dose is predicted.", "Report a case with a dose.")
-    plan = Plan(view.plan.prescription_gy or (goals.prescription_gy if goals else None), view.plan.fraction_gy)
+    plan, origin = _plan(view, goals, learned_gy)
     names = [*without_outline(view).names, *(name for name in view.targets if name in view.reference)]
     found = [result for name in names if (result := _structure(view, name)) is not None]
     judged = [_goal(view, goal, plan) for goal in goals.goals] if goals else []
@@ -121,7 +127,20 @@ def assess(view: CaseView, goals: Goals | None = None, gamma: Gamma | None = Non
     error = _error(view)
     has_plan = view.dose_reference is not None
     targets = tuple(name for name in view.targets if name in view.reference)
-    return CaseResult(view.case, view.synthetic, plan, has_plan, found, judged, rates, note, *error, targets)
+    return CaseResult(view.case, view.synthetic, plan, has_plan, found, judged, rates, note, *error, targets, origin)
+
+
+def _plan(view: CaseView, goals: Goals | None, learned_gy: float | None) -> tuple[Plan, str]:
+    """Choose the prescription, and say where it is from if not from the case."""
+    named_gy = goals.prescription_gy if goals else None
+    for dose_gy, origin in (
+        (view.plan.prescription_gy, ""),
+        (learned_gy, "that of the doses which the network was learned from; the case does not say its own"),
+        (named_gy, "from the file of goals; the case does not say its own"),
+    ):
+        if dose_gy is not None:
+            return Plan(dose_gy, view.plan.fraction_gy), origin
+    return Plan(), ""
 
 
 def without_outline(view: CaseView) -> CaseView:
@@ -221,7 +240,7 @@ def _error(view: CaseView) -> tuple[tuple[float, float], str]:
     if view.dose_reference is None or view.dose_predicted is None:
         return (math.nan, math.nan), ""
     counts = np.ones(view.dose_reference.shape, bool) if view.dose_region is None else view.dose_region > 0
-    where = "over the voxels whose planned dose is known"
+    where = "over the whole volume" if view.dose_region is None else "over the voxels whose planned dose is known"
     outline = next((name for name in view.reference if name.lower() in OUTLINES), None)
     if outline is not None:
         counts, where = counts & view.reference[outline], f"{where}, inside {outline}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 
 from ctan_monai.errors import CtanError
@@ -26,7 +27,11 @@ _HEADS = ("Structure", "Goal", "Source", "Planned", "Predicted", "Predicted - pl
 
 
 def patient_page(
-    view: CaseView, result: CaseResult, gamma: Gamma | None = None, window: tuple[float, float] = CT_WINDOW_HU
+    view: CaseView,
+    result: CaseResult,
+    gamma: Gamma | None = None,
+    window: tuple[float, float] = CT_WINDOW_HU,
+    learned: str = "",
 ) -> str:
     """Compose the page.
 
@@ -35,9 +40,10 @@ def patient_page(
         result: what `assess` found of it.
         gamma: as it was given to `assess`; the map is drawn with it.
         window: grey values that are black and white.
+        learned: what the network was learned from, in words.
     """
-    shown = without_outline(view)
-    sections = [_summary(result), _planes(shown, window), *_dvh(shown, result)]
+    shown = replace(without_outline(view), plan=result.plan)
+    sections = [_summary(result, learned), _planes(shown, window), *_dvh(shown, result)]
     sections += [_goals(result)] if result.goals else []
     sections += [_structures(result), _gamma(shown, result, gamma)]
     warning = SYNTHETIC if result.synthetic else ""
@@ -65,18 +71,18 @@ def signed(value: float, digits: int = 2) -> str:
     return "-" if math.isnan(value) else f"{round(value, digits) + 0.0:+.{digits}f}"  # + 0.0: no -0.00
 
 
-def _summary(result: CaseResult) -> Section:
-    rows: list[list[Entry]] = [["Prescription", plan_text(result)]]
+def _summary(result: CaseResult, learned: str) -> Section:
+    origin = f" ({result.prescription_from})" if result.prescription_from else ""
+    rows: list[list[Entry]] = [["Prescription", plan_text(result) + origin]]
+    rows += [["Prediction", learned]] if learned else []
     if result.has_plan:
         mean, absolute = result.error_gy
-        where = "over all voxels whose planned dose is known"
-        rows.append(
-            ["Dose error (predicted - planned)", f"mean {mean:+.2f} Gy, mean absolute {absolute:.2f} Gy, {where}"]
-        )
+        found = f"mean {signed(mean)} Gy, mean absolute {absolute:.2f} Gy, {result.error_where}"
+        rows.append(["Dose error (predicted - planned)", found])
     for rate in result.gamma:
         rows.append([f"Gamma {rate.name}", f"{rate.percent:.1f} % of the voxels pass"])
     if result.goals and result.has_plan:
-        text = f"plan and prediction agree on {agreement_text(result.goals)} whether they are met"
+        text = f"the prediction gives the same answer as the plan for {agreement_text(result.goals)}"
         rows.append(["Clinical goals", text])
     paragraphs = []
     if not result.has_plan:
@@ -139,6 +145,8 @@ def _goals(result: CaseResult) -> Section:
     notes = [f"Not judged, {reason}: {'; '.join(names)}." for reason, names in others.items()]
     if shown:
         notes.insert(0, "Plan, Prediction: whether the dose meets the goal. Same: whether both give the same answer.")
+    if result.plan.fraction_gy is None and any(each.goal.fraction_gy for each in shown):
+        notes.append("The dose per fraction is not known: goals for a certain one are judged as if it were that.")
     tables = [Table(_HEADS, rows, dense=True)] if rows else []
     return Section("Clinical goals", [] if rows else ["None of the goals can be judged."], tables, notes=notes)
 

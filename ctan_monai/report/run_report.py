@@ -64,6 +64,7 @@ def report_predictions(
     predictions_dir: str | Path,
     goals: str | Path | None = None,
     gamma: bool | str | Mapping[str, Any] = False,
+    run_dir: str | Path | None = None,
     **pictures: Any,
 ) -> Path | None:
     """Draw predicted cases and write ``report.html`` beside them, with the figures over all cases if there are any.
@@ -75,6 +76,7 @@ def report_predictions(
         predictions_dir: the folder of `WritePredictions`, and of `WriteCaseMetrics` where cases were measured.
         goals: YAML file of clinical goals for doses (`metrics.goals`), None for none.
         gamma: whether to compute gamma pass rates of doses, or options of `metrics.gamma.Gamma`.
+        run_dir: the run that predicted doses, of which pages say what it was learned from.
         pictures: options of `draw_cases`.
 
     Returns:
@@ -89,7 +91,7 @@ def report_predictions(
         return None
     folder = Path(str(predictions_dir))
     shared = {name: pictures[name] for name in ("targets", "structures", "image", "window") if name in pictures}
-    cohort = report_doses(folder, goals=goals, gamma=gamma, **shared)
+    cohort = report_doses(folder, goals=goals, gamma=gamma, run_dir=run_dir, **shared)
     drawn = draw_cases(folder, **pictures)
     sections = [_case(case) for case in drawn]
     summary = read_json(folder / SUMMARY_FILE)

@@ -31,7 +31,7 @@ def test_a_run_gets_its_page_again(run, run_folder):
 def test_a_folder_that_holds_neither_run_nor_predictions_is_refused(run, tmp_path):
     code, _, err = run(app, "report", tmp_path)
     assert code == 2
-    assert "it holds none of: predictions (cases.json), run (metrics.json)" in " ".join(err.split())
+    assert "predictions (cases.json), run (metrics.json)" in " ".join(err.split())
 
 
 def test_a_folder_that_is_not_there_is_refused(run, tmp_path):

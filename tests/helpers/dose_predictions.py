@@ -12,7 +12,10 @@ from ctan_monai.tasks import Regression, Segmentation
 
 SHAPE = (20, 24, 14)  # 4 x 4 x 2.5 mm: 0.04 cc each
 AFFINE_RAS = np.array([[-4.0, 0, 0, 0], [0, -4.0, 0, 0], [0, 0, 2.5, 0], [0, 0, 0, 1]])
-TASKS = (Segmentation("oar", ["Rectum", "Bladder"], overlapping=True), Regression("dose", "Gy", 80.0))
+TASKS = (
+    Segmentation("oar", ["Rectum", "Bladder"], overlapping=True),
+    Regression("dose", "Gy", 80.0, region="mask"),  # the planned dose is unknown outside of it
+)
 
 
 def box(*sides):

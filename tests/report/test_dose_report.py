@@ -6,8 +6,9 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from dose_predictions import ANSWERED, BODY, box_case, predicted_dose, write_predictions
+from dose_predictions import ANSWERED, BODY, TARGET, box_case, predicted_dose, write_predictions
 
+from ctan_monai.engines import write_data_record
 from ctan_monai.errors import ConfigError
 from ctan_monai.report import report_doses, report_predictions
 from ctan_monai.report.dose_report import gamma_options
@@ -202,11 +203,36 @@ def test_a_report_of_predictions_leads_to_the_doses_and_both_are_repeated_to_the
     assert not any(str(one.parent).encode() in page for page in first), "no path of this machine"
 
 
+def test_a_prediction_for_a_new_ct_says_what_it_was_learned_from_and_is_judged_by_that_prescription(tmp_path):
+    unknown = {"prescription_gy": None, "fractions": None, "synthetic": False}
+    case = box_case(meta=unknown, planned=False)
+    folder = write_predictions(tmp_path, [(case, {**ANSWERED, "Bladder": TARGET}, predicted_dose(3.0))])
+    (tmp_path / "goals.yaml").write_text("goals: [{structure: Bladder, goal: D50% <= 104 %, fraction_gy: 2}]")
+    record = {"synthetic": True, "prescriptions_gy": {"60": 9}, "normalised_to_gy": None, "cases": {"train": 9}}
+    write_data_record(tmp_path / "run", record)
+    report_doses(folder, goals=tmp_path / "goals.yaml", run_dir=tmp_path / "run")
+    page = read(folder / "patients" / "pt_1.html")
+    assert page.row("Prescription")[0].startswith("60 Gy (that of the doses which the network was learned from")
+    assert "Learned from 9 SYNTHETIC phantoms, no patients; prescription 60 Gy." in page.words
+    assert page.row("Bladder", "D50% <= 104 % of prescription", "")[1] == "105.00 % of prescription"
+    assert "The dose per fraction is not known" in page.words
+
+
+def test_only_structures_that_were_asked_for_targets_and_those_of_goals_are_reported(one, tmp_path):
+    (tmp_path / "goals.yaml").write_text("goals: [{structure: Bladder, goal: Dmean < 1 Gy}]")
+    report_doses(one, targets=["PTV"], structures=[], goals=tmp_path / "goals.yaml")
+    found = {row["structure"] for row in table(one / "dose_statistics.csv")}
+    assert found == {"PTV", "Bladder", "Rectum"}, "the rectum in its predicted contour"
+    assert "inside External" in read(one / "patients" / "pt_1.html").words
+
+
 def test_options_of_gamma_are_checked():
     assert gamma_options("false") is None
     assert gamma_options(True).criteria == ((3.0, 3.0), (2.0, 2.0))
     assert gamma_options({"criteria": [[2, 1]], "max_points": 7}).criteria == ((2.0, 1.0),)
     with pytest.raises(ConfigError, match=r"\['local'\] is unknown"):
         gamma_options({"local": True})
+    with pytest.raises(ConfigError, match="Write criteria like"):
+        gamma_options({"criteria": 3})
     with pytest.raises(ConfigError, match="neither true nor false"):
         gamma_options("maybe")

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from dose_predictions import ANSWERED, BODY, SHAPE, box_case, predicted_dose, write_predictions
+from dose_predictions import ANSWERED, BODY, SHAPE, TASKS, box_case, predicted_dose, write_predictions
 
 from ctan_monai.engines.predictions_index import read_index
 from ctan_monai.errors import DataError
@@ -52,6 +52,17 @@ def test_voxels_whose_planned_dose_is_not_known_count_nowhere(tmp_path):
     assert rectum.unknown_percent == pytest.approx(100 / 14), "one slice of fourteen"
     assert rectum.planned["D98%"] == 20, "not the 0 Gy of the slice outside the dose grid"
     assert assess(view).error_gy == (0, 0)
+
+
+def test_a_region_that_bounds_the_dose_rather_than_what_is_known_leaves_nothing_out(tmp_path, monkeypatch):
+    """OpenKBP's possible_dose_mask: outside it the dose is known to be 0."""
+    everywhere = (TASKS[0], dataclasses.replace(TASKS[1], region="all"))
+    monkeypatch.setattr("dose_predictions.TASKS", everywhere)
+    case = box_case()
+    case = dataclasses.replace(case, masks={**case.masks, "Rectum": BODY})
+    rectum = assess(view_of(tmp_path, case, ANSWERED, predicted_dose())).structures[0]
+    assert rectum.unknown_percent == 0
+    assert rectum.planned["D98%"] == 0
 
 
 def test_the_error_is_that_inside_the_patient(view):
