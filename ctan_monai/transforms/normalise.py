@@ -9,7 +9,7 @@ from monai.transforms import Transform
 from torch import Tensor
 
 from ctan_monai.data.cache import read_header
-from ctan_monai.data.own.read import STATISTICS
+from ctan_monai.data.own.values import STATISTICS
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.transforms.load import check_channels
 from ctan_monai.transforms.window import scale_windows

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from ctan_monai.apps.main import app
 from ctan_monai.data.own.layout import as_layout
-from ctan_monai.data.own.sample import cell_of, draw_phantom
+from ctan_monai.data.own.phantom import draw_phantom
+from ctan_monai.data.own.sample import cell_of
 from ctan_monai.tasks import Classification, Regression, Segmentation
 
 THREE = ("segmentation:lesion=core,edema", "regression:dose=Gy", "classification:grade=low,high")

@@ -1,9 +1,7 @@
 """Synthetic cases for any combination of tasks, in the format that a user's own table has, to try everything out with.
 
-They show no patient and are not meant to look like one: ellipsoids of different brightness in a body, one per label.
-What is to be found follows from them, so that a network can learn it from a few dozen cases: a class is a second,
-brighter part of the first ellipsoid, a value of the whole image is its size, a value per voxel falls with the distance
-from it. In the training cases a quarter of the labels is left out, as in data that people have.
+They show no patient and are not meant to look like one (`phantom`). In the training cases a quarter of the labels is
+left out, as in data that people have.
 """
 
 from __future__ import annotations
@@ -15,8 +13,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +22,11 @@ import numpy.typing as npt
 
 from ctan_monai.data.nifti import write_nifti
 from ctan_monai.data.own.layout import IMAGE, SYNTHETIC, Layout
-from ctan_monai.data.own.sides import side_of
+from ctan_monai.data.own.phantom import VERSION, Phantom, draw_phantom
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.tasks import Classification, Regression, Segmentation, Task, region_key
 
 _logger = logging.getLogger(__name__)
-VERSION = 1  # raise it when other cases are made
 KINDS = ("ct", "mr", "rgb", "grey")
 PICTURES = ("rgb", "grey")
 SIZES = {"train": 12, "validation": 4, "test": 4}
@@ -45,23 +41,6 @@ _FULLY_KNOWN = 3  # first training cases, so that no label is unknown everywhere
 _BODY_HU, _AIR_HU = 40, -1000
 
 Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Phantom:
-    """What a synthetic case consists of.
-
-    Args:
-        image: (*S) brightness, 0 outside of the body, about 1 to 2 inside.
-        masks: by label, and by region.
-        values: by task, the class's index, or per class 0 or 1, or the value of the image.
-        volumes: by task, (*S) in its unit.
-    """
-
-    image: Array
-    masks: Mapping[str, Array]
-    values: Mapping[str, Any]
-    volumes: Mapping[str, Array]
 
 
 def sample_table(cache_dir: str | Path, layout: Layout, kind: str) -> Path:
@@ -97,66 +76,6 @@ def header_of(layout: Layout, kind: str) -> list[str]:
     return columns
 
 
-def draw_phantom(layout: Layout, number: int, shape: Sequence[int]) -> Phantom:
-    """Draw a case.
-
-    Args:
-        layout: tasks.
-        number: another number gives another case.
-        shape: of the grid; its first axis runs from left to right if it has three.
-    """
-    random = np.random.default_rng([VERSION, number])
-    axes = [np.linspace(-1, 1, size) for size in shape]
-    place = np.stack(np.meshgrid(*axes, indexing="ij"))  # (D, *S), -1 to 1
-    body = (place**2).sum(0) < 0.9
-    image = body * (1 + 0.03 * random.standard_normal(tuple(shape)))
-    labels = [label for task in layout.segmentations for label in task.labels]
-    masks: dict[str, Array] = {}
-    distance = np.sqrt(((place - random.uniform(-0.2, 0.2, (len(shape), *[1] * len(shape)))) ** 2).sum(0))
-    radius = random.uniform(0.2, 0.35)
-    for at, label in enumerate(labels):
-        found, size = _ellipsoid(place, random, at, len(labels), side_of(label))
-        masks[label] = (found < 1) & body
-        image = image + masks[label] * (0.4 + 0.6 * (at + 1) / len(labels))
-        if at == 0:
-            distance, radius = found * size, size
-    if not labels:
-        image = image + 0.5 * (distance < radius)
-    values: dict[str, Any] = {}
-    volumes: dict[str, Array] = {}
-    for task in layout.tasks:
-        if isinstance(task, Classification):
-            classes = max(len(task.classes), 2)
-            index = number % classes
-            values[task.name] = index if task.exclusive else _findings(task, number)
-            image = image + 0.8 * index / (classes - 1) * (distance < 0.5 * radius)
-        elif isinstance(task, Regression) and task.pixel_level:
-            volumes[task.name] = (task.scale * np.exp(-((distance / 0.6) ** 2)) * body).astype(np.float32)
-            masks[region_key(task)] = body
-        elif isinstance(task, Regression):
-            values[task.name] = round(float(task.scale * radius * 2), 3)
-    return Phantom(image, masks, values, volumes)
-
-
-def _ellipsoid(place: Array, random: np.random.Generator, at: int, count: int, side: int) -> tuple[Array, float]:
-    """Return (*S) below 1 inside of an ellipsoid, and its radius; ellipsoids of different labels hardly meet."""
-    dimensions = len(place)
-    size = random.uniform(0.18, 0.3) / max(1.0, count / 4)
-    angle = 2 * np.pi * at / max(count, 1) + random.uniform(-0.2, 0.2)
-    centre = random.uniform(-0.15, 0.15, dimensions)
-    if count > 1:
-        centre[:2] += 0.5 * np.array([np.cos(angle), np.sin(angle)])
-    if side:
-        centre[0] = side * max(abs(centre[0]), 0.35)
-    radii = size * random.uniform(0.8, 1.25, dimensions)
-    ones = [1] * dimensions
-    return np.sqrt((((place - centre.reshape(-1, *ones)) / radii.reshape(-1, *ones)) ** 2).sum(0)), size
-
-
-def _findings(task: Classification, number: int) -> list[int]:
-    return [int((number >> at) % 2) for at in range(len(task.classes))]
-
-
 def _has_map(task: Segmentation) -> bool:
     return not task.overlapping and tuple(task.labels) != (task.name,)
 
@@ -184,12 +103,12 @@ def _write_cases(folder: Path, layout: Layout, kind: str) -> None:
     splits = [split for split, count in SIZES.items() for _ in range(count)]
     for number, split in enumerate(splits):
         phantom = draw_phantom(layout, number, _PICTURE if kind in PICTURES else _VOLUMES[layout.spatial_dims][0])
-        name = f"synthetic_{number:02d}"
+        name = _name_of(number)
         first = splits.index(split)
         about = {"case": name, "group": f"{split}_{(number - first) // 2}", "split": split}
         known = _known(layout, number) if split == "train" and number >= _FULLY_KNOWN else set(header_of(layout, kind))
         cells = {
-            **_write_image(folder, name, phantom.image, layout, kind),
+            **_write_image(folder, number, phantom.image, layout, kind),
             **_write_labels(folder, name, phantom, layout),
         }
         rows.append(
@@ -199,6 +118,10 @@ def _write_cases(folder: Path, layout: Layout, kind: str) -> None:
         writer = csv.DictWriter(file, header_of(layout, kind), restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _name_of(number: int) -> str:
+    return f"synthetic_{number:02d}"
 
 
 def _is_image(column: str, layout: Layout) -> bool:
@@ -213,14 +136,15 @@ def _known(layout: Layout, number: int) -> set[str]:
     return {name for name in dict.fromkeys(names) if random.uniform() >= _UNKNOWN_SHARE} | regions
 
 
-def _write_image(folder: Path, name: str, image: Array, layout: Layout, kind: str) -> dict[str, str]:
+def _write_image(folder: Path, number: int, image: Array, layout: Layout, kind: str) -> dict[str, str]:
     single = kind == "rgb" or len(layout.image_channels) == 1
     columns = [IMAGE] if single else list(layout.image_channels)
     written = {}
     for at, column in enumerate(columns):
-        file = f"{name}_{column}" + (".png" if kind in PICTURES else ".nii.gz")
+        file = f"{_name_of(number)}_{column}" + (".png" if kind in PICTURES else ".nii.gz")
         if kind in PICTURES:
-            _write_picture(folder / file, _grey_values(image, at), colour=kind == "rgb")
+            grey = _grey_values(image, at)
+            _write_picture(folder / file, _in_colours(grey, number) if kind == "rgb" else grey)
         else:
             hu = np.where(image > 0, _BODY_HU + 150 * (image - 1), _AIR_HU)
             values = hu if kind == "ct" else 300 * (at + 1) * image
@@ -233,11 +157,20 @@ def _grey_values(image: Array, at: int) -> Array:
     return np.asarray(np.clip(image * (90 - 10 * at), 0, 255))
 
 
-def _write_picture(path: Path, grey: Array, colour: bool = False) -> None:
+def _in_colours(grey: Array, number: int) -> Array:
+    """Return a grey picture as RGB, on another skin and under another light for each case."""
+    random = np.random.default_rng([VERSION, number, 3])
+    rows, columns = (np.linspace(-1, 1, size) for size in grey.shape)
+    angle = random.uniform(0, 2 * np.pi)
+    light = 1 + 0.3 * (np.cos(angle) * rows[:, None] + np.sin(angle) * columns[None])
+    skin = np.array([1.0, 0.8, 0.6]) * random.uniform(0.8, 1.2, 3)
+    return np.asarray(np.clip((grey * light)[..., None] * skin + [0, 0, 20], 0, 255))
+
+
+def _write_picture(path: Path, values: Array) -> None:
     from PIL import Image
 
-    rgb = np.stack([grey, 0.8 * grey, 0.6 * grey + 20], -1) if colour else grey
-    Image.fromarray(np.rint(rgb).astype(np.uint8)).save(path)
+    Image.fromarray(np.rint(values).astype(np.uint8)).save(path)
 
 
 def _write_volume(path: Path, values: Array) -> None:

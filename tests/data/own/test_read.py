@@ -21,8 +21,9 @@ from own_data import (
 )
 from PIL import Image
 
-from ctan_monai.data.own.read import STATISTICS, read_case
+from ctan_monai.data.own.read import read_case
 from ctan_monai.data.own.rows import read_rows
+from ctan_monai.data.own.values import STATISTICS
 from ctan_monai.errors import DataError
 from ctan_monai.tasks import Regression, Segmentation
 

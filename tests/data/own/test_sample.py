@@ -5,7 +5,8 @@ import pytest
 from own_data import AGE, DOSE, GRADE, TUMOUR, volume_layout
 
 from ctan_monai.data.own.check import check_table
-from ctan_monai.data.own.sample import draw_phantom, sample_table
+from ctan_monai.data.own.phantom import draw_phantom
+from ctan_monai.data.own.sample import sample_table
 from ctan_monai.tasks import Classification, Regression, Segmentation
 
 SIDES = Segmentation("lungs", ["Lung_L", "Lung_R"], overlapping=True, mirror_pairs=[("Lung_L", "Lung_R")])
