@@ -42,7 +42,7 @@ def read_mha(path: Path, case: str, voxels_max: int) -> tuple[Array, npt.NDArray
     """Read a volume.
 
     Not by SimpleITK: of a damaged compressed stream it returns whatever could be inflated and says nothing, what
-    follows the voxels it passes over, and damaged headers end the whole process by a signal (measured with 2.5; ADR
+    follows the voxels it passes over, and 1 of 600 damaged files ended the process by a signal (measured with 2.5; ADR
     18). Here, the stream's own checksum counts, the length must fit, and no compressed copy is held.
 
     Args:
