@@ -67,6 +67,7 @@ def test_the_highest_byte_may_come_first(tmp_path):
         (b"BinaryData = True", b"BinaryData = Trua", "expected True or False"),
         (b"CompressedData = False", b"CompressedData = True", "cannot be read as a MetaImage volume"),
         (b"ElementDataFile = LOCAL", b"ElementDataFile = a.raw", "stored as"),
+        (b"ElementDataFile = LOCAL\n", b"ElementDataFile = L\x9d\x05\xda\xa1\xc1'", "cannot be read as a MetaImage"),
     ],
 )
 def test_a_damaged_header_is_refused(tmp_path, old, new, message):
