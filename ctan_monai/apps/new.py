@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -56,13 +57,14 @@ def new(
     check_tasks(entry.task for entry in tasks)
     folder = write_bundle(Plan(name, tasks, parse_image(image, spatial_dims), spatial_dims), out)
     console = Console()
-    root = "" if out.resolve() == Path.cwd() else f" --bundle_root {folder}"
+    shown = shlex.quote(str(folder))
+    root = "" if out.resolve() == Path.cwd() else f" --bundle_root {shown}"
     for line in (
         f"Written: {folder}. Try it on synthetic cases:",
-        f"  python -m monai.bundle run training --config_file {folder}/configs/train.yaml{root}",
+        f"  python -m monai.bundle run training --config_file {shown}/configs/train.yaml{root}",
         f"Then write a table as {folder / EXAMPLE}, check it, and train on it:",
-        f"  python -m ctan_monai verify --bundle {folder} --datalist cases.csv",
-        f"  python -m monai.bundle run training --config_file {folder}/configs/train.yaml{root} --datalist cases.csv",
+        f"  python -m ctan_monai verify --bundle {shown} --datalist cases.csv",
+        f"  python -m monai.bundle run training --config_file {shown}/configs/train.yaml{root} --datalist cases.csv",
     ):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
 

@@ -51,17 +51,19 @@ def find_columns(table: Table, layout: Layout, labels_needed: bool) -> Columns:
     maps: dict[str, str] = {}
     for task in layout.segmentations:
         column = _map_column(task, layout, have)
-        if column:
+        if column and len(task.labels) == 1:
+            masks[task.labels[0]] = column  # of one label a map and a mask are the same, and a mask may hold 255
+        elif column:
             maps[task.name] = column
         masks.update({label: label for label in task.labels if label in have and label != column})
         if not column and labels_needed:
             _require(table, task.labels, [] if task.name in task.labels else [task.name])
     regressions = layout.voxel_regressions
-    masks.update({region_key(task): region_key(task) for task in regressions if region_key(task) in have})
+    masks.update({name: name for name in map(region_key, layout.in_regions) if name in have})
     if labels_needed:
         for name in [task.name for task in (*regressions, *layout.image_level)]:
             _require(table, [name], [])
-        _require(table, [region_key(task) for task in regressions if task.region == "mask"], [])
+        _require(table, [region_key(task) for task in layout.in_regions], [])
     volumes = {task.name: task.name for task in regressions if task.name in have}
     values = [task.name for task in layout.image_level]
     used = {IMAGE, *ABOUT, *GROUP, *layout.image_channels, *masks.values(), *maps.values(), *volumes, *values}

@@ -64,6 +64,11 @@ class Layout:
         return tuple(task for task in self.tasks if isinstance(task, Regression) and task.pixel_level)
 
     @property
+    def in_regions(self) -> tuple[Regression, ...]:
+        """Those of them that are learned in a region only."""
+        return tuple(task for task in self.voxel_regressions if task.region == "mask")
+
+    @property
     def image_level(self) -> tuple[Task, ...]:
         """The tasks with one label per image."""
         return tuple(task for task in self.tasks if not task.pixel_level)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
+import numpy.typing as npt
+
 from ctan_monai.data.cases import Case
 from ctan_monai.data.own.files import is_picture
 from ctan_monai.data.own.layout import Layout
@@ -11,6 +14,7 @@ from ctan_monai.data.own.read_pictures import read_picture_case
 from ctan_monai.data.own.read_volumes import VolumeCase
 from ctan_monai.data.own.rows import Row
 from ctan_monai.errors import DataError
+from ctan_monai.tasks import region_key
 
 READER_VERSION = "own-1"  # raise it when the same files give another case: caches are rebuilt
 
@@ -33,7 +37,14 @@ def read_case(row: Row, layout: Layout) -> Case:
     case = _read(row, layout)
     if all(volume.min() == volume.max() for volume in (case.volumes[name] for name in layout.image_channels)):
         raise DataError(row.images[0], row.case, "it is the same everywhere.", "Give an image that shows something.")
-    return dataclasses.replace(case, meta={**case.meta, "synthetic": True}) if row.synthetic else case
+    meta = {**case.meta, "synthetic": True} if row.synthetic else case.meta
+    return dataclasses.replace(case, masks={**case.masks, **_regions(case, layout)}, meta=meta)
+
+
+def _regions(case: Case, layout: Layout) -> dict[str, npt.NDArray[np.bool_]]:
+    """Return the regions that a case lacks: of a value that is known, everything; of one that is not, nothing."""
+    regions = {region_key(task): task.name in case.volumes for task in layout.in_regions}
+    return {name: np.full(case.shape, known) for name, known in regions.items() if name not in case.masks}
 
 
 def _read(row: Row, layout: Layout) -> Case:

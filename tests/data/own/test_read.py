@@ -123,6 +123,9 @@ def test_a_region_says_where_a_value_is_known(tmp_path):
     row = full_case(tmp_path, "p1") | {"dose_region": save_volume(tmp_path / "r.nii.gz", label_map() > 0)}
     case = read(tmp_path, row, tasks=[dose])
     np.testing.assert_array_equal(case.masks["dose_region"], label_map() > 0)
+    assert read(tmp_path, row | {"dose_region": ""}, tasks=[dose]).masks["dose_region"].all()
+    assert not read(tmp_path, row | {"dose_region": "", "dose": ""}, tasks=[dose]).masks["dose_region"].any()
+    assert "dose_region" not in read(tmp_path, row).masks  # a task that counts everywhere has none
 
 
 def test_a_label_on_another_grid_is_refused_and_both_grids_are_told(tmp_path):

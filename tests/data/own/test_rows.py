@@ -65,6 +65,15 @@ def test_the_decathlons_label_is_the_map_of_the_only_segmentation(tmp_path):
     assert found.split == "train"
 
 
+def test_of_one_label_a_map_and_a_mask_are_the_same(tmp_path):
+    save_volume(tmp_path / "i.nii.gz", ramp())
+    save_volume(tmp_path / "l.nii.gz", label_map() > 0)
+    for column, task in (("lesion", "lesion"), ("lesion", "core"), ("label", "lesion")):
+        path = write_csv(tmp_path / "a.csv", [{"image": "i.nii.gz", column: "l.nii.gz"}])
+        (found,) = read_rows(path, None, volume_layout([Segmentation("lesion", [task], overlapping=True)]))
+        assert (found.masks, found.maps) == ({task: tmp_path / "l.nii.gz"}, {})
+
+
 def test_paths_start_from_the_dataset_dir(tmp_path):
     (tmp_path / "images").mkdir()
     row = full_case(tmp_path / "images", "p1")
