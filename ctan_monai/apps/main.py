@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from ctan_monai import __version__
-from ctan_monai.apps import compare, new, prepare, report, score, verify
+from ctan_monai.apps import compare, export, new, prepare, report, score, verify
 from ctan_monai.errors import CtanError
 
 EXIT_REFUSED = 2  # something that the user gave cannot be used, as for a wrong option
@@ -43,6 +43,7 @@ app.command(epilog=compare.EPILOG, context_settings=compare.SETTINGS)(compare.co
 app.command()(report.report)
 app.command(epilog=verify.EPILOG)(verify.verify)
 app.command(epilog=new.EPILOG)(new.new)
+app.command(epilog=export.EPILOG)(export.export)
 
 
 def _show_version(wanted: bool) -> None:

@@ -30,11 +30,10 @@ class AttentionProduct(nn.Module):
         """Return (B, d, N) from E_t^T and E_t'^T, both (B, d, N); under autocast in 32 bits."""
         if torch.jit.is_scripting():
             return self.product(query.float(), others.float()).to(query.dtype)
+        if not torch.is_autocast_enabled(query.device.type):  # a region without autocast cannot be exported
+            return self.product(query.float(), others.float()).to(query.dtype)
         with torch.autocast(device_type=query.device.type, enabled=False):
-            attended = self.product(query.float(), others.float())
-        if torch.is_autocast_enabled(query.device.type):
-            return attended
-        return attended.to(query.dtype)
+            return self.product(query.float(), others.float())
 
     def product(self, query: Tensor, others: Tensor) -> Tensor:
         """Return (B, d, N) from two (B, d, N) in 32 bits."""
@@ -57,7 +56,8 @@ class ChannelProduct(AttentionProduct):
     def product(self, query: Tensor, others: Tensor) -> Tensor:
         """See the base class."""
         inner_factor, outer_factor = self.factors(query.shape[1], query.shape[2])
-        if query.shape[2] < query.shape[1]:
+        by_size = torch.jit.is_scripting() or not torch.compiler.is_compiling()  # else one choice, for all sizes
+        if by_size and query.shape[2] < query.shape[1]:
             inner = torch.matmul(others.transpose(1, 2), query) * (inner_factor * outer_factor)  # (B, N, N)
             return torch.matmul(query, inner)  # (B, d, N)
         inner = torch.matmul(query, others.transpose(1, 2)) * inner_factor  # (E_t'^T E_t)^T: (B, d, d)

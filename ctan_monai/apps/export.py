@@ -1,0 +1,71 @@
+"""``ctan-monai export``: a run's network as TorchScript, ONNX or torch.export file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ctan_monai.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ctan_monai.share import Exported
+
+EPILOG = """[bold]Examples[/]
+
+  ctan-monai export runs/ctan
+
+  ctan-monai export runs/ctan --format onnx --size 192,256 --out exported
+"""
+_USUAL = {2: (128, 128), 3: (64, 64, 64)}  # pixels of the images that the check is made with
+
+
+def export(
+    run: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder of a run: model.pt, run.json.")],
+    wanted: Annotated[
+        list[str] | None, typer.Option("--format", help="torchscript, onnx or export; repeat for several.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(file_okay=False, help="Folder for the files; RUN/export.")] = None,
+    size: Annotated[str | None, typer.Option(help="Rows, columns (and slices) to check with, such as 192,256.")] = None,
+) -> None:
+    """Export a run's best network, and check that each file answers as it does.
+
+    Outputs have the tasks' names. Batch and image size stay open.
+
+    A file whose answers differ by more than 1e-4 is not written.
+    """
+    from ctan_monai.data.atomic import replacing
+    from ctan_monai.engines.run_network import network_of_run
+    from ctan_monai.share import FORMATS, export_network
+
+    network = network_of_run(run)
+    folder = run / "export" if out is None else out
+    pixels = _USUAL[network.spatial_dims] if size is None else _numbers(size)
+    written = export_network(network, folder, wanted or list(FORMATS), pixels)
+    with replacing(folder / "export.json") as temporary:
+        entries = [{**asdict(entry), "path": entry.path.name} for entry in written]
+        temporary.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+    _show(written)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise ConfigError("--size", f"{text!r} was found.", "Give whole numbers, such as 192,256.") from error
+
+
+def _show(written: Sequence[Exported]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("file", "MB", "task", "largest difference to the network")
+    for entry in written:
+        for position, (task, difference) in enumerate(entry.largest_difference.items()):
+            first = (str(entry.path), f"{entry.path.stat().st_size / 1e6:.1f}") if position == 0 else ("", "")
+            table.add_row(*first, task, f"{difference:.1e}")
+    Console().print(table)

@@ -1,0 +1,111 @@
+"""Export a network, and check that what was written answers as the network does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ctan_monai.data.atomic import replacing
+from ctan_monai.errors import CheckpointError, ConfigError
+from ctan_monai.networks import MultiTaskNetwork
+from ctan_monai.share.formats import FORMATS, Format
+
+TOLERANCE = 1e-4  # of the largest logit of a task, or of 1 where all are smaller
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written and checked.
+
+    Args:
+        format: key of `FORMATS`.
+        path: the file.
+        largest_difference: by task, of the file's logits to the network's over all images tried, relative to the
+            largest logit.
+        shapes: of those images.
+    """
+
+    format: str
+    path: Path
+    largest_difference: dict[str, float]
+    shapes: tuple[tuple[int, ...], ...]
+
+
+def export_network(
+    network: MultiTaskNetwork, out: str | Path, formats: Sequence[str], size: Sequence[int], seed: int = 0
+) -> list[Exported]:
+    """Write ``<out>/model<suffix>`` for each format, with named outputs and open batch and image size.
+
+    Each file is read back and must answer as the network does, for images of noise: one of ``size``, two of another,
+    odd size. A file that does not is not left behind.
+
+    Args:
+        network: in evaluation mode, on the CPU.
+        out: folder, made if it is missing.
+        formats: some of `FORMATS`.
+        size: (*S) of a usual image.
+        seed: of the noise.
+
+    Returns:
+        What was written, in the order of ``formats``.
+
+    Raises:
+        ConfigError: a format is unknown, the size does not fit the network, or a package is missing.
+        CheckpointError: a file differs from the network by more than `TOLERANCE`, or cannot be written.
+    """
+    unknown = sorted(set(formats) - set(FORMATS))
+    if unknown or not formats:
+        raise ConfigError("format", f"{unknown or 'nothing'} was found.", f"Use some of {list(FORMATS)}.")
+    if len(size) != network.spatial_dims or min(size) < 32:
+        found = f"{list(size)} for a network of {network.spatial_dims} dimensions."
+        raise ConfigError("size", found, f"Give {network.spatial_dims} numbers of at least 32.")
+    images = _images(network, size, seed)
+    with torch.no_grad():
+        expected = [network(image) for image in images]
+    written = []
+    for name in formats:
+        path = Path(out) / f"model{FORMATS[name].suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            largest = _write_and_compare(FORMATS[name], network, images, expected, temporary)
+            _refuse_differences(path, largest)
+        written.append(Exported(name, path, largest, tuple(tuple(image.shape) for image in images)))
+    return written
+
+
+def _write_and_compare(
+    target: Format, network: MultiTaskNetwork, images: list[Tensor], expected: list[dict[str, Tensor]], path: Path
+) -> dict[str, float]:
+    # two images of different sizes, so that no exporter takes a size or a batch of one for a constant
+    target.write(network, images[1], path)
+    run, _ = target.read(path)
+    largest = {task.name: 0.0 for task in network.tasks}
+    for image, logits in zip(images, expected, strict=True):
+        answer = run(image)
+        for name in largest:
+            scale = max(1.0, float(logits[name].abs().max()))
+            largest[name] = max(largest[name], float((answer[name] - logits[name]).abs().max()) / scale)
+    return largest
+
+
+def _refuse_differences(path: Path, found: dict[str, float]) -> None:
+    wrong = {name: value for name, value in found.items() if not value <= TOLERANCE}
+    if wrong:
+        raise CheckpointError(
+            path,
+            f"the file's answers differ from the network's by {wrong}, more than {TOLERANCE} of the largest logit.",
+            "Use another format, and report this with the versions of torch, onnx and onnxruntime.",
+        )
+
+
+def _images(network: MultiTaskNetwork, size: Sequence[int], seed: int) -> list[Tensor]:
+    """Return an image (1, C, *S) of the size, and two (2, C, *S') of another."""
+    generator = torch.Generator().manual_seed(seed)
+    channels = int(network.settings["in_channels"])
+    other = [extent + 6 + 4 * axis for axis, extent in enumerate(size)]
+    shapes = [(1, channels, *size), (2, channels, *other)]
+    return [torch.randn(shape, generator=generator) for shape in shapes]

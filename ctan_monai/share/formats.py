@@ -1,0 +1,166 @@
+"""Files that hold a whole network: written by one function each, run by another, nothing else in common."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import zipfile
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ctan_monai.engines.run_record import describe
+from ctan_monai.errors import CheckpointError, ConfigError
+from ctan_monai.networks import MultiTaskNetwork
+
+DESCRIPTION = "ctan_monai.json"  # the network's description inside a file
+INPUT = "image"
+Outputs = dict[str, Tensor]
+Run = Callable[[Tensor], Outputs]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One kind of file.
+
+    Args:
+        suffix: of its name.
+        write: writes a network; the image (B, C, *S) is an example, whose batch and size the file does not fix.
+        read: returns the network as a function, and its description.
+    """
+
+    suffix: str
+    write: Callable[[MultiTaskNetwork, Tensor, Path], None]
+    read: Callable[[Path], tuple[Run, dict[str, Any]]]
+
+
+def read_exported(path: str | Path) -> tuple[Run, dict[str, Any]]:
+    """Read a network that was exported, whatever its format.
+
+    Returns:
+        A function from an image (B, C, *S) on the CPU to the logits of every task, and the description that run.json
+        had.
+
+    Raises:
+        ConfigError: no format has this suffix, or a package is missing.
+        CheckpointError: the file cannot be read.
+    """
+    file = Path(str(path))
+    for known in FORMATS.values():
+        if file.suffix == known.suffix:
+            return _read(known, file)
+    suffixes = [known.suffix for known in FORMATS.values()]
+    raise ConfigError("model", f"{file.name} ends in {file.suffix!r}.", f"Name a file that ends in one of {suffixes}.")
+
+
+def _read(known: Format, file: Path) -> tuple[Run, dict[str, Any]]:
+    if not file.is_file():
+        raise CheckpointError(file, "there is no such file.", "Export a run first, or correct the path.")
+    try:
+        return known.read(file)
+    except (RuntimeError, ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(file, f"it is no network that was exported ({first}).", "Export it again.") from error
+
+
+def _write_torchscript(network: MultiTaskNetwork, image: Tensor, path: Path) -> None:
+    scripted = torch.jit.script(network)
+    torch.jit.save(scripted, str(path), _extra_files={DESCRIPTION: json.dumps(describe(network))})
+
+
+def _read_torchscript(path: Path) -> tuple[Run, dict[str, Any]]:
+    extra = {DESCRIPTION: ""}
+    module = torch.jit.load(str(path), map_location="cpu", _extra_files=extra).eval()  # type: ignore[no-untyped-call]  # torch.jit has no types
+    return _without_gradient(module), json.loads(extra[DESCRIPTION])
+
+
+def _write_exported_program(network: MultiTaskNetwork, image: Tensor, path: Path) -> None:
+    program = torch.export.export(network, (image,), dynamic_shapes=_dynamic(image))
+    torch.export.save(program, path, extra_files={DESCRIPTION: json.dumps(describe(network))})
+
+
+def _read_exported_program(path: Path) -> tuple[Run, dict[str, Any]]:
+    extra: dict[str, Any] = {DESCRIPTION: ""}
+    module = torch.export.load(path, extra_files=extra).module()
+    return _without_gradient(module), json.loads(extra[DESCRIPTION])
+
+
+def _write_onnx(network: MultiTaskNetwork, image: Tensor, path: Path) -> None:
+    _needs("onnxscript")
+    names = [task.name for task in network.tasks]
+    with redirect_stdout(io.StringIO()), _Quiet("torch.onnx"):
+        program = torch.onnx.export(
+            network, (image,), dynamo=True, dynamic_shapes=_dynamic(image), input_names=[INPUT], output_names=names
+        )
+    if program is None:
+        raise CheckpointError(path, "torch.onnx gave no program back.", "Use another version of torch.")
+    program.model.metadata_props[DESCRIPTION] = json.dumps(describe(network))
+    program.save(str(path), external_data=False)
+
+
+def _read_onnx(path: Path) -> tuple[Run, dict[str, Any]]:
+    runtime = _needs("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its classes are those of a C++ library, without a common base
+        raise CheckpointError(path, f"onnxruntime cannot read it ({error}).", "Export it again.") from error
+    names = [output.name for output in session.get_outputs()]
+
+    def run(image: Tensor) -> Outputs:
+        answers = session.run(names, {INPUT: image.detach().float().cpu().numpy()})
+        return {name: torch.from_numpy(answer) for name, answer in zip(names, answers, strict=True)}
+
+    return run, json.loads(session.get_modelmeta().custom_metadata_map[DESCRIPTION])
+
+
+def _dynamic(image: Tensor) -> dict[str, dict[int, Any]]:
+    """Leave batch and spatial sizes open."""
+    open_axes = [0, *range(2, image.ndim)]
+    return {INPUT: dict.fromkeys(open_axes, torch.export.Dim.DYNAMIC)}
+
+
+def _without_gradient(module: Callable[[Tensor], Mapping[str, Tensor]]) -> Run:
+    def run(image: Tensor) -> Outputs:
+        with torch.no_grad():
+            return dict(module(image))
+
+    return run
+
+
+def _needs(package: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        remedy = "Install it: pip install 'ctan-monai[export]'."
+        raise ConfigError("format onnx", f"the package {package} is not installed.", remedy) from error
+
+
+class _Quiet:
+    """Keep a logger's remarks about packages that are not needed off the screen."""
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+
+    def __enter__(self) -> None:
+        self._level = self._logger.level
+        self._logger.setLevel(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.setLevel(self._level)
+
+
+FORMATS = {
+    "torchscript": Format(".ts", _write_torchscript, _read_torchscript),
+    "onnx": Format(".onnx", _write_onnx, _read_onnx),
+    "export": Format(".pt2", _write_exported_program, _read_exported_program),
+}

@@ -1,0 +1,117 @@
+"""Exported files answer as the network does, whoever runs them; what cannot be exported or read is refused."""
+
+import json
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+from network_cases import DOSE, TASKS, wave
+from typer.testing import CliRunner
+
+from ctan_monai.apps.main import app
+from ctan_monai.engines import MultiTaskInferer
+from ctan_monai.engines.run_network import network_of_run
+from ctan_monai.errors import CheckpointError, ConfigError
+from ctan_monai.share import FORMATS, ExportedNetwork, export_network
+from ctan_monai.share import export as module
+
+SUFFIXES = {name: known.suffix for name, known in FORMATS.items()}
+
+
+@pytest.fixture(scope="session")
+def exported(run_dir):
+    """Export by the command, as a user does."""
+    result = CliRunner().invoke(app, ["export", str(run_dir), "--size", "128,96"], env={"COLUMNS": "160"})
+    assert result.exit_code == 0, result.output
+    return run_dir / "export"
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("shape", [(1, 1, 128, 128), (3, 1, 97, 150)])
+def test_a_file_answers_as_the_network_for_any_batch_and_size(exported, trained, name, shape):
+    file = ExportedNetwork(exported / f"model{SUFFIXES[name]}", TASKS)
+    with torch.no_grad():
+        expected = trained(wave(*shape))
+    answer = file(wave(*shape))
+    assert list(answer) == ["oar", "dose", "grade"]
+    for task, logits in expected.items():
+        torch.testing.assert_close(answer[task], logits, rtol=1e-4, atol=1e-4)
+
+
+def test_the_onnx_file_is_valid_and_names_what_goes_in_and_out(exported):
+    onnx.checker.check_model(str(exported / "model.onnx"), full_check=True)
+    session = onnxruntime.InferenceSession(exported / "model.onnx", providers=["CPUExecutionProvider"])
+    assert [entry.name for entry in session.get_inputs()] == ["image"]
+    assert [entry.name for entry in session.get_outputs()] == ["oar", "dose", "grade"]
+
+
+def test_the_command_writes_what_it_measured(exported):
+    entries = json.loads((exported / "export.json").read_text())
+    assert [entry["path"] for entry in entries] == ["model.ts", "model.onnx", "model.pt2"]
+    for entry in entries:
+        assert set(entry["largest_difference"]) == {"oar", "dose", "grade"}
+        assert all(0 <= value <= module.TOLERANCE for value in entry["largest_difference"].values())
+        assert len({shape[-1] for shape in map(tuple, entry["shapes"])}) == 2
+
+
+def test_a_volume_goes_through_an_exported_network_slice_by_slice(exported, trained):
+    volume = wave(1, 1, 96, 72, 3)
+    answer = MultiTaskInferer(slice_batch=2)(volume, ExportedNetwork(exported / "model.onnx", TASKS))
+    with torch.no_grad():
+        expected = torch.stack([trained(volume[..., index])["dose"] for index in range(3)], dim=-1)
+    torch.testing.assert_close(answer["dose"], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_network_of_a_run_needs_nothing_but_its_folder(run_dir, trained):
+    network = network_of_run(run_dir)
+    assert not network.training
+    for key, value in trained.state_dict().items():
+        assert torch.equal(network.state_dict()[key], value)
+
+
+def test_a_folder_without_a_run_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match=r"run\.json: no network can be built from it.*Name the folder of a run"):
+        network_of_run(tmp_path)
+
+
+def test_a_file_that_answers_otherwise_is_not_left_behind(trained, tmp_path, monkeypatch):
+    class Twisted(torch.nn.Module):
+        """Answers as the network, but for a thousandth."""
+
+        def forward(self, image):
+            return {name: logits * 1.001 for name, logits in trained(image).items()}
+
+    read = FORMATS["torchscript"].read
+    twisted = module.Format(".ts", FORMATS["torchscript"].write, lambda path: (Twisted(), read(path)[1]))
+    monkeypatch.setitem(module.FORMATS, "torchscript", twisted)
+    with pytest.raises(CheckpointError, match=r"answers differ from the network's by \{'oar': "):
+        export_network(trained, tmp_path, ["torchscript"], (64, 64))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("formats", "size"), [(["tensorrt"], (64, 64)), (["onnx"], (64,)), (["onnx"], (8, 64)), ([], (64, 64))]
+)
+def test_what_cannot_be_exported_is_refused(trained, tmp_path, formats, size):
+    with pytest.raises(ConfigError, match="Remedy: "):
+        export_network(trained, tmp_path, formats, size)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("damage", [b"", b"not a network", None])
+def test_a_file_that_is_no_network_is_refused(exported, tmp_path, name, damage):
+    path = tmp_path / f"model{SUFFIXES[name]}"
+    whole = (exported / path.name).read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] if damage is None else damage)
+    with pytest.raises(CheckpointError, match="Export it again"):
+        ExportedNetwork(path, TASKS)
+
+
+def test_a_missing_file_another_kind_and_other_tasks_are_refused(exported, tmp_path):
+    with pytest.raises(CheckpointError, match="there is no such file"):
+        ExportedNetwork(tmp_path / "model.ts", TASKS)
+    with pytest.raises(ConfigError, match=r"ends in one of \['\.ts', '\.onnx', '\.pt2'\]"):
+        ExportedNetwork(tmp_path / "model.pth", TASKS)
+    with pytest.raises(ConfigError, match=r"answers \['oar', 'dose', 'grade'\]"):
+        ExportedNetwork(exported / "model.ts", [DOSE])
