@@ -187,8 +187,12 @@ def check_leakage(
     """
     if on_leak not in ("raise", "warn"):
         raise ConfigError("on_leak", f"{on_leak!r} is unknown.", "Use raise or warn.")
-    leaks = find_leaks({split: read_traces(items) for split, items in datalists.items()})
-    counts = ", ".join(f"{len(items)} in {split}" for split, items in datalists.items())
+    traces = {
+        split: read_traces(list({str(item["file"]): item for item in items}.values()))  # a case has many slices
+        for split, items in datalists.items()
+    }
+    leaks = find_leaks(traces)
+    counts = ", ".join(f"{len(found)} in {split}" for split, found in traces.items())
     if not leaks:
         _logger.info("No lesion, patient, file or picture is in two splits (%s).", counts)
         return leaks

@@ -136,7 +136,7 @@ def test_some_cases_without_a_split_are_refused(tmp_path):
         lists(write_csv(tmp_path / "a.csv", rows), tmp_path, [GRADE])
 
 
-def test_slices_that_a_label_crosses_are_trained_on(tmp_path):
+def test_slices_that_a_label_crosses_are_trained_on(tmp_path, caplog):
     """label_map marks slices 1 and 2 of 4; the dose, where it is known, the last one."""
     dose = np.zeros(SHAPE, np.float32)
     dose[..., 3] = 2.5
@@ -152,6 +152,9 @@ def test_slices_that_a_label_crosses_are_trained_on(tmp_path):
     slices = {name: [i["slice"] for i in found["train"] if i["case"] == name] for name in names(found)["train"]}
     assert slices == {"labelled": [1, 2], "dosed": [1, 2, 3], "unlabelled": [0, 1, 2, 3]}
     assert "slice" not in found["validation"][0]
+    caplog.set_level(logging.INFO)
+    check_leakage({"train": found["train"]})
+    assert "(3 in train)" in caplog.text  # cases, not slices
     more = lists(path, tmp_path, slices="labelled", empty_share=0.5)
     assert len([item for item in more["train"] if item["case"] == "labelled"]) == 3
     assert len(lists(path, tmp_path, slices="all")["train"]) == 3 * SHAPE[2]
