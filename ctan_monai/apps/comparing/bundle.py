@@ -54,15 +54,18 @@ class Bundle:
     """
 
     def __init__(self, folder: str, arguments: Sequence[str] = ()) -> None:
-        self.folder, self.overrides = folder, read_overrides(arguments)
+        self.folder = folder
+        self.overrides: dict[str, Any] = {}
+        given = read_overrides(arguments)
         for name in CONFIGS:
             if not (Path(folder) / "configs" / name).is_file():
                 raise ConfigError("--bundle", f"{folder} has no configs/{name}.", "Name a bundle, as bundles/openkbp.")
         known = self.parser().config
-        for name in self.overrides:
+        for name in given:
             if name.split("#")[0] not in known:
                 knobs = sorted(key for key, value in known.get("settings", known).items() if not key.startswith("_"))
                 raise ConfigError(f"--{name}", f"{folder} has no such entry.", f"Its knobs are {knobs}.")
+        self.overrides = given
 
     def parser(self, knobs: Mapping[str, Any] | None = None, *, evaluating: bool = False) -> Any:
         """Return a parser of the training's config, or of the evaluation's.

@@ -1,0 +1,174 @@
+"""The whole command on synthetic pictures: killed, continued, side by side; what it writes, and what it refuses."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ctan_monai.apps.main import app
+
+ROOT = Path(__file__).parents[2]
+BUNDLE = ROOT / "bundles" / "ham10000"
+CHOICE = {  # of the synthetic pictures: two of each class to train on, one of each to test on
+    "train": [0, 1, 18, 19, 27, 28, 36, 37, 43, 44, 50, 51, 57, 58],
+    "validation": [4, 22],
+    "test": [8, 24, 32, 40, 47, 54, 61],
+}
+
+
+@pytest.fixture(scope="module")
+def knobs(tmp_path_factory):
+    """Make a run as small as it can be."""
+    folder = tmp_path_factory.mktemp("data")
+    names = {split: [f"SYN_{number:07d}" for number in numbers] for split, numbers in CHOICE.items()}
+    (folder / "choice.json").write_text(json.dumps(names))
+    return [
+        *("--encoder", "resnet18", "--epochs", "1", "--image_size", "[64,64]", "--cache_dir", str(folder / "cache")),
+        *("--datalist", str(folder / "choice.json"), "--training#5#cases", "1", "--evaluating#1#max_cases", "0"),
+    ]
+
+
+def options(out, seeds, jobs, knobs):
+    methods = ("--methods", "stl,ctan", "--seeds", str(seeds), "--jobs", str(jobs), "--threads", "1")
+    return ["compare", "--bundle", str(BUNDLE), "--out", str(out), *methods, "--", *knobs]
+
+
+def start_and_kill(arguments, log):
+    """Start a comparison and kill it as soon as its first training is done and its second one runs."""
+    process = subprocess.Popen([sys.executable, "-m", "ctan_monai", *arguments], cwd=ROOT, start_new_session=True)
+    until = time.monotonic() + 300
+    while not log.is_file():
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def answers(out):
+    """Read what every run answered, by row and seed."""
+    found = {}
+    for path in sorted(out.glob("runs/*/seed*/run/evaluation/per_case.csv")):
+        found[path.parts[-5], path.parts[-4]] = path.read_text()
+    return found
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory, knobs):
+    """Compare two methods with two seeds one after the other, killed in the middle; then one seed side by side."""
+    from typer.testing import CliRunner
+
+    folder = tmp_path_factory.mktemp("compared")
+    alone, beside = folder / "alone", folder / "beside"
+    start_and_kill(options(alone, 2, 1, knobs), alone / "runs" / "ctan" / "seed0" / "training.log")
+    before = (alone / "runs" / "stl" / "seed0" / "training.json").stat().st_mtime_ns
+    ended = CliRunner().invoke(app, options(alone, 2, 1, knobs))
+    assert ended.exit_code == 0, ended.output
+    assert (alone / "runs" / "stl" / "seed0" / "training.json").stat().st_mtime_ns == before
+    assert CliRunner().invoke(app, options(beside, 1, 2, knobs)).exit_code == 0
+    return alone, beside
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_killed_comparison_goes_on_and_side_by_side_gives_the_same_to_the_bit(compared):
+    alone, beside = map(answers, compared)
+    assert list(alone) == [(row, seed) for row in ("ctan", "stl") for seed in ("seed0", "seed1")]
+    assert list(beside) == [("ctan", "seed0"), ("stl", "seed0")]
+    assert all(beside[run] == alone[run] for run in beside)
+    assert alone["ctan", "seed0"] != alone["ctan", "seed1"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_folder_holds_tables_and_a_page_that_needs_nothing_else(compared):
+    out = compared[0]
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["seeds"] == [0, 1]
+    assert summary["missing"] == []
+    assert set(summary["rows"]) == {"stl", "ctan"}
+    assert summary["rows"]["ctan"]["against_reference"]["with"] == "stl"
+    assert summary["rows"]["stl"]["against_reference"] is None
+    assert summary["trivial"]["lesion"]["figure"] == 0.0
+    assert summary["trivial"]["diagnosis"]["figure"] == pytest.approx(100 / 7)
+    assert summary["rows"]["ctan"]["cost"]["parameters"] > 1e7
+    rows = list(csv.DictReader((out / "per_case.csv").open()))
+    assert len(rows) == 2 * 2 * len(CHOICE["test"])
+    page = (out / "report.html").read_text()
+    assert page.count("data:image/png;base64,") >= 4
+    assert "src=" not in page.replace('src="data:image/png;base64,', "")
+    table = (out / "table.md").read_text()
+    assert "| CTAN | mean |" in table  # the paper's, beside ours
+    assert "1 of the 5 seeds" not in table
+    assert "Only 2 of the 5 seeds" in table
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_page_is_made_again_from_the_files(compared):
+    from typer.testing import CliRunner
+
+    out = compared[0]
+    before = (out / "summary.json").read_text()
+    (out / "report.html").unlink()
+    assert CliRunner().invoke(app, ["report", str(out)]).exit_code == 0
+    assert (out / "summary.json").read_text() == before
+    assert (out / "report.html").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_each_run_says_how_to_repeat_it(compared):
+    script = (compared[0] / "runs" / "ctan" / "seed1" / "commands.sh").read_text()
+    assert "python -m monai.bundle run training" in script
+    assert "--method ctan" in script
+    assert "--seed 1" in script
+    assert "OMP_NUM_THREADS=1" in script
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_another_comparison_is_refused_where_one_is(compared, knobs, run):
+    changed = [*options(compared[0], 2, 1, knobs), "--learning_rate", "0.5"]
+    code, _, error = run(app, *changed)
+    assert code == 2
+    assert "holds another comparison" in " ".join(error.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--methods", "stl,unet"], "'unet' is unknown"),
+        (["--methods", "stl,stl"], "names one twice"),
+        (["--weighting", "equal,luck"], "'luck' is unknown"),
+        (["--preset", "no_coffee"], "'no_coffee' is unknown"),
+        (["--candidate", "mtan", "--methods", "stl,ctan"], "'mtan' is not among"),
+        (["--", "--epoch", "3"], "has no such entry"),
+        (["--", "--seed", "3"], "the comparison chooses it"),
+        (["--", "3"], "it belongs to no --name"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_runs(tmp_path, run, arguments, words):
+    ours = [] if "--methods" in arguments else ["--methods", "stl"]
+    code, _, error = run(app, "compare", "--bundle", BUNDLE, "--out", tmp_path / "out", *ours, *arguments)
+    assert code == 2
+    assert words in " ".join(error.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path, run):
+    (tmp_path / "thesis.txt").write_text("precious")
+    small = ["--encoder", "resnet18", "--cache_dir", tmp_path / "cache"]
+    code, _, error = run(
+        app, "compare", "--bundle", BUNDLE, "--out", tmp_path, "--methods", "stl", "--no-report", "--", *small
+    )
+    assert code == 2
+    assert "holds something else" in " ".join(error.split())
+    assert os.listdir(tmp_path) == ["thesis.txt"]
