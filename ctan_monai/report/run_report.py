@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from ctan_monai.report.canvas import save_figure
 from ctan_monai.report.case_pictures import CasePictures, draw_cases
 from ctan_monai.report.confusion_plot import confusion_figure
 from ctan_monai.report.curves import curves_figure
-from ctan_monai.report.dose_report import report_doses
+from ctan_monai.report.dose_report import gamma_options, report_doses
 from ctan_monai.report.html import Section, Table, page
 from ctan_monai.report.run_files import RunHistory, read_history, read_json
 
@@ -26,7 +27,13 @@ REPORT_FILE = "report.html"
 _NOTE = "For research only. Made from the files in this folder; nothing is loaded from elsewhere."
 
 
-def report_run(output_dir: str | Path, predictions_dir: str | Path | None = None, **pictures: Any) -> Path | None:
+def report_run(
+    output_dir: str | Path,
+    predictions_dir: str | Path | None = None,
+    goals: str | Path | None = None,
+    gamma: bool | str | Mapping[str, Any] = False,
+    **pictures: Any,
+) -> Path | None:
     """Write ``pictures/curves.png`` and ``report.html`` into a run's folder, and say where everything lies.
 
     Put it last in a config's run list. Under several processes only the first does anything.
@@ -34,13 +41,17 @@ def report_run(output_dir: str | Path, predictions_dir: str | Path | None = None
     Args:
         output_dir: the run's folder, with metrics.json; run.json and settings.json are shown if they are there.
         predictions_dir: predictions of a few (validation) cases to draw, or None.
+        goals: YAML file of clinical goals; where it is given, predicted doses get the pages of `report_predictions`.
+        gamma: the same for gamma pass rates, or options of `metrics.gamma.Gamma`.
         pictures: options of `draw_cases`.
 
     Returns:
         The page, None in other processes.
 
     Raises:
+        ConfigError: goals, gamma or an option of the pictures is not what it should be.
         DataError: the run has no metrics.json, or a file cannot be written.
+        CheckpointError: a table cannot be written, or the run's record cannot be read.
     """
     if rank() != 0:
         return None
@@ -48,11 +59,13 @@ def report_run(output_dir: str | Path, predictions_dir: str | Path | None = None
     history = read_history(folder)
     curves = save_figure(curves_figure(history), folder / "pictures" / "curves.png")
     sections = [_about(folder), _best(history), Section("Learning curves", pictures=[(curves, "learning curves")])]
-    drawn = []
+    drawn, cohort = [], None
     if predictions_dir is not None and (Path(str(predictions_dir)) / INDEX_FILE).is_file():
+        if goals or gamma_options(gamma):
+            cohort = report_doses(predictions_dir, goals=goals, gamma=gamma, run_dir=folder, **_shared(pictures))
         drawn = draw_cases(predictions_dir, **pictures)
         sections += [_case(case) for case in drawn]
-    path = _write(folder / REPORT_FILE, f"Run {folder.resolve().name}", sections)
+    path = _write(folder / REPORT_FILE, f"Run {folder.resolve().name}", sections, _links(cohort, folder))
     logger.info("Results are in %s: model.pt (the best network), metrics.json, last.pt (to resume).", folder)
     seen = "".join(f", {file}" for case in drawn for file in case.files)
     logger.info("Pictures: %s%s.", curves, seen)
@@ -90,8 +103,7 @@ def report_predictions(
     if rank() != 0:
         return None
     folder = Path(str(predictions_dir))
-    shared = {name: pictures[name] for name in ("targets", "structures", "image", "window") if name in pictures}
-    cohort = report_doses(folder, goals=goals, gamma=gamma, run_dir=run_dir, **shared)
+    cohort = report_doses(folder, goals=goals, gamma=gamma, run_dir=run_dir, **_shared(pictures))
     drawn = draw_cases(folder, **pictures)
     sections = [_case(case) for case in drawn]
     summary = read_json(folder / SUMMARY_FILE)
@@ -100,10 +112,21 @@ def report_predictions(
         over = f"Over {summary.get('cases')} cases; unknown where no case has the label."
         tables = [Table(("figure", "value"), rows)]
         sections.insert(0, Section("All cases", [over], tables, [_confusion(path) for path in _confusions(folder)]))
-    links = [("Dose of all patients, with a page for each", cohort.name)] if cohort else []
-    path = _write(folder / REPORT_FILE, f"Predictions in {folder.resolve().name}", sections, links)
+    path = _write(folder / REPORT_FILE, f"Predictions in {folder.resolve().name}", sections, _links(cohort, folder))
     logger.info("Predictions are in %s; pictures and figures on one page: %s", folder, path)
     return path
+
+
+def _shared(pictures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of pictures that pages about doses have, too."""
+    return {name: pictures[name] for name in ("targets", "structures", "image", "window") if name in pictures}
+
+
+def _links(cohort: Path | None, folder: Path) -> list[tuple[str, str]]:
+    """Lead from a page in a folder to that about doses."""
+    if cohort is None:
+        return []
+    return [("Dose of all patients, with a page for each", Path(os.path.relpath(cohort, folder)).as_posix())]
 
 
 def _confusions(folder: Path) -> list[Path]:

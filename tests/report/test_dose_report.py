@@ -10,7 +10,7 @@ from dose_predictions import ANSWERED, BODY, TARGET, box_case, predicted_dose, w
 
 from ctan_monai.engines import write_data_record
 from ctan_monai.errors import ConfigError
-from ctan_monai.report import report_doses, report_predictions
+from ctan_monai.report import report_doses, report_predictions, report_run
 from ctan_monai.report.dose_report import gamma_options
 
 GOALS = """
@@ -236,3 +236,12 @@ def test_options_of_gamma_are_checked():
         gamma_options({"criteria": 3})
     with pytest.raises(ConfigError, match="neither true nor false"):
         gamma_options("maybe")
+
+
+def test_a_runs_page_leads_to_the_doses_of_its_cases_where_goals_are_given(one, run_folder):
+    moved = run_folder / "predictions"
+    one.rename(moved)
+    (one.parent / "cache").rename(run_folder / "cache")
+    path = report_run(run_folder, moved, goals=write_goals(run_folder), targets=["PTV"], max_cases=0)
+    assert read(path).links == ["predictions/cohort.html"]
+    assert "It was not recorded what the network was learned from." in read(moved / "patients" / "pt_1.html").words
