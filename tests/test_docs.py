@@ -121,28 +121,42 @@ def test_every_way_to_use_the_bundle_is_in_the_readme():
     assert {call[0] for page, call in bundle_calls() if page == README} == {"training", "evaluating", "inferring"}
 
 
-def knobs_of_train_yaml():
-    """Return the entries of train.yaml under its heading of knobs, with their values."""
-    text = (ROOT / "bundles" / "openkbp" / "configs" / "train.yaml").read_text(encoding="utf-8")
+BUNDLES = sorted(path.parent.parent for path in ROOT.glob("bundles/*/configs/train.yaml"))
+
+
+def knobs_of(bundle):
+    """Return the entries of a bundle's train.yaml under its heading of knobs, with their values."""
+    text = (bundle / "configs" / "train.yaml").read_text(encoding="utf-8")
     part = re.search(r"^# ---- knobs.*?\n(.*?)^(?:settings|# ----)", text, re.M | re.S)
     return yaml.safe_load(part[1])
 
 
-def knobs_of_readme():
-    """Return the README's table of knobs: name and default, '' where that depends on something."""
-    return dict(re.findall(r"^\| `(\w+)` \| `?([^|`]*?)`? ?\| [^|]+\|$", prose(README), re.M))
+def knobs_on(page):
+    """Return a page's table of knobs: name and default, '' where that depends on something."""
+    table = re.search(r"^\| knob \|.*\n\|[-|]+\n((?:\|.*\n)+)", prose(page), re.M)[1]
+    found = {}
+    for row in table.splitlines():
+        keys, values = (re.findall(r"`([^`]+)`", cell) for cell in row.split("|")[1:3])
+        found |= dict.fromkeys(keys, values[0] if len(values) == 1 else "") | dict(zip(keys, values, strict=False))
+    return found
 
 
-def test_the_readme_lists_every_knob_and_no_other():
-    assert knobs_of_readme().keys() == knobs_of_train_yaml().keys()
+def test_the_readme_lists_the_knobs_that_all_bundles_have():
+    assert knobs_on(README).keys() == set.intersection(*[set(knobs_of(bundle)) for bundle in BUNDLES])
 
 
-def test_the_readme_knows_the_knobs_defaults():
-    config = knobs_of_train_yaml()
-    fixed = {key for key, value in config.items() if not isinstance(value, dict) and not str(value).startswith("$")}
-    assert {key: yaml.safe_load(value) for key, value in knobs_of_readme().items() if value} == {
-        key: config[key] for key in fixed
-    }
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: bundle.name)
+def test_a_bundles_page_lists_the_other_knobs_and_none_that_there_is_not(bundle):
+    listed = knobs_on(bundle / "docs" / "README.md").keys()
+    assert listed <= knobs_of(bundle).keys() <= listed | knobs_on(README).keys()
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: bundle.name)
+def test_the_pages_know_the_knobs_defaults(bundle):
+    config = knobs_of(bundle)
+    for page in (README, bundle / "docs" / "README.md"):
+        stated = {key: yaml.safe_load(value) for key, value in knobs_on(page).items() if value}
+        assert stated == {key: config[key] for key in stated}
 
 
 def test_entries_that_the_readme_overrides_by_their_path_exist():
@@ -167,7 +181,8 @@ def test_every_call_of_the_package_is_one_that_it_knows(page, call):
     while hasattr(command, "commands"):
         command = command.commands[rest.pop(0)]
     known = {option for parameter in command.params for option in parameter.opts}
-    assert {word for word in rest if word.startswith("--")} <= known
+    own = rest[: rest.index("--")] if "--" in rest else rest  # what follows goes to the bundle
+    assert {word for word in own if word.startswith("--")} <= known
 
 
 def test_some_call_of_the_package_is_shown():
