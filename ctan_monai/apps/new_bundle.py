@@ -112,7 +112,7 @@ def metadata_of(plan: Plan) -> dict[str, Any]:
         "authors": "write your name here",
         "copyright": "write here who holds it",
         "data_source": "write here where the data come from; without any, synthetic cases are used",
-        "data_type": "JPEG or PNG" if plan.image.pictures else "NIfTI, MetaImage or NRRD",
+        "data_type": "JPEG or PNG" if plan.image.pictures else "NIfTI or MetaImage",
         "image_classes": f"channels {', '.join(plan.image.channels)}",
         "label_classes": "; ".join(_about(task) for task in tasks),
         "pred_classes": "; ".join(_about(task) for task in tasks),
@@ -168,7 +168,7 @@ def _columns(plan: Plan) -> str:
     lines = {**_ABOUT}
     for name in header_of(layout, plan.image.kind):
         if name == IMAGE:
-            what = "JPEG or PNG" if plan.image.pictures else "NIfTI, .mha or .nrrd"
+            what = "JPEG or PNG" if plan.image.pictures else "NIfTI or .mha"
             lines[name] = f"the image, {what}"
         elif name in layout.image_channels:
             lines[name] = f"the channel {name} of the image"

@@ -18,11 +18,9 @@ from ctan_monai.errors import DataError
 Array = npt.NDArray[Any]
 Affine = npt.NDArray[np.float64]
 
-ITK_SUFFIXES = (".mha", ".mhd", ".nrrd")
-VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, *ITK_SUFFIXES)
+VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, MHA_SUFFIX)
 IMAGE_SUFFIXES = (*VOLUME_SUFFIXES, *PICTURE_SUFFIXES)
 _VOXELS_MAX = 2**30
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _GREY_MODES = {"1", "L", "P", "I", "I;16", "I;16B", "I;16L"}
 _SOFTEST_INSIDE = 127  # of masks with grey edges
 
@@ -36,7 +34,7 @@ def read_volumes(path: Path, case: str, axes: str, channels: int = 1) -> tuple[l
     """Read a volume, its axes turned.
 
     Args:
-        path: NIfTI, MetaImage or NRRD.
+        path: NIfTI or MetaImage.
         case: id, for the message.
         axes: where each axis shall point, such as 'RAS'.
         channels: how many volumes the file shall hold, along a fourth axis if there are several.
@@ -51,8 +49,6 @@ def read_volumes(path: Path, case: str, axes: str, channels: int = 1) -> tuple[l
         values, affine_ras = load_nifti(path, case, channels)
     elif path.name.lower().endswith(MHA_SUFFIX):
         values, affine_ras, _ = read_mha(path, case, _VOXELS_MAX)
-    elif path.name.lower().endswith(ITK_SUFFIXES):
-        values, affine_ras = _read_itk(path, case)
     else:
         raise DataError(path, case, f"a volume ends in one of {VOLUME_SUFFIXES}.", "Convert it to NIfTI.")
     if values.dtype.kind not in "iuf":
@@ -126,20 +122,3 @@ def read_values(path: Path, case: str) -> npt.NDArray[np.float32]:
     if values.ndim != 2 or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
         raise DataError(path, case, f"it holds {values.dtype} {values.shape}.", "Store rows and columns of numbers.")
     return np.asarray(values, np.float32)
-
-
-def _read_itk(path: Path, case: str) -> tuple[Array, Affine]:
-    import SimpleITK as sitk
-
-    try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise DataError(path, case, f"it cannot be read ({lines[-1]}).", "Copy or convert it again.") from error
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        found = f"it has {image.GetDimension()} axes and {image.GetNumberOfComponentsPerPixel()} values per voxel"
-        raise DataError(path, case, f"{found}, expected 3 and 1.", "Give one volume.")
-    affine_lps = np.eye(4)
-    affine_lps[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.array(image.GetSpacing())
-    affine_lps[:3, 3] = image.GetOrigin()
-    return sitk.GetArrayFromImage(image).T, _LPS_TO_RAS @ affine_lps

@@ -203,7 +203,7 @@ class _RowReader:
             both = [label for label in task.labels if label in row.masks]
             if task.name in row.maps and both:
                 raise _EntryError(f"{task.name} has a label map and masks of {', '.join(both)}", "Give one of them.")
-        missing = [path for path in row.files if not path.is_file()]
+        missing = [path for path in row.files if not _is_file(path)]
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             remedy = "Correct the path, which starts from --dataset_dir or the table's folder."
@@ -216,6 +216,13 @@ class _EntryError(Exception):
     def __init__(self, reason: str, remedy: str) -> None:
         self.remedy = remedy
         super().__init__(reason)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
 
 
 def _text(cells: Mapping[str, Any], *columns: str) -> str | None:

@@ -97,10 +97,7 @@ def _text(path: Path) -> str:
 
 
 def _read_csv(path: Path, text: str) -> tuple[list[str], list[Entry]]:
-    lines = text.splitlines()
-    header = next((line for line in lines if line.strip()), "")
-    if not header:
-        raise DataError(path, None, "it is empty.", "Write a header line, then a line for each case.")
+    header = next((line for line in text.splitlines() if line.strip()), "")
     delimiter = max(",;\t", key=header.count)
     reader = csv.reader(io.StringIO(text.replace("\r\n", "\n").replace("\r", "\n")), delimiter=delimiter)
     try:
@@ -108,6 +105,8 @@ def _read_csv(path: Path, text: str) -> tuple[list[str], list[Entry]]:
     except csv.Error as error:
         raise DataError(path, None, f"line {reader.line_num} cannot be read ({error}).", "Save it again.") from error
     rows = [(line, row) for line, row in rows if any(row)]
+    if not rows:
+        raise DataError(path, None, "it is empty.", "Write a header line, then a line for each case.")
     columns = rows[0][1]
     while columns and not columns[-1]:  # spreadsheets leave empty columns at the right
         columns = columns[:-1]

@@ -106,6 +106,7 @@ def test_a_whole_path_may_lead_anywhere_but_a_relative_one_does_not_leave_its_fo
         ({"case": "p/2"}, "line 3: 'p/2' cannot be a case's name"),
         ({"image": ""}, "line 3: there is no file for image"),
         ({"image": "none.nii.gz"}, "line 3: there is no file"),
+        ({"image": 300 * "a" + ".nii.gz"}, "line 3: there is no file"),
         ({"split": "trian"}, "line 3: the split 'trian' is unknown"),
         ({"fold": "first"}, "line 3: the fold 'first' is no number"),
         ({"core": "p1_tumour.nii.gz"}, "line 3: tumour has a label map and masks of core"),

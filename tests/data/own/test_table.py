@@ -1,11 +1,17 @@
 from __future__ import annotations
 
-import pytest
-from own_data import write_json
+import contextlib
 
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from own_data import volume_layout, write_json
+
+from ctan_monai.data.own.rows import read_rows
 from ctan_monai.data.own.table import read_table
 from ctan_monai.errors import DataError
 
+COLUMN = st.sampled_from(["case", "group", "split", "fold", "image", "tumour", "core", "grade", "dose", "age", "x"])
 LINES = ["case,image,grade", "p1,p1.nii,low", "p2,p2.nii,"]
 CELLS = [{"case": "p1", "image": "p1.nii", "grade": "low"}, {"case": "p2", "image": "p2.nii", "grade": ""}]
 
@@ -98,3 +104,28 @@ def test_another_kind_of_file_and_a_missing_one_are_refused(tmp_path):
         read_table(table(tmp_path, b"PK", "cases.xlsx"))
     with pytest.raises(DataError, match="it cannot be read"):
         read_table(tmp_path / "none.csv")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(COLUMN, inner, max_size=6),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=60) | st.text(alphabet="case,image;\t\n\r\"'p1\0\ufeff", max_size=60).map(str.encode))
+def test_whatever_lies_in_a_csv_is_a_table_or_a_data_error(tmp_path, content):
+    try_to_read(table(tmp_path, content))
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=JSON)
+def test_whatever_lies_in_json_is_a_table_or_a_data_error(tmp_path, content):
+    try_to_read(write_json(tmp_path / "cases.json", {"training": [content]}))
+    try_to_read(write_json(tmp_path / "cases.json", content))
+
+
+def try_to_read(path):
+    with contextlib.suppress(DataError):
+        read_rows(path, None, volume_layout())
