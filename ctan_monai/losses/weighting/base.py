@@ -13,7 +13,8 @@ from ctan_monai.tasks import Task, check_tasks
 class Weighting(nn.Module):
     """Joins the tasks' losses into one: the sum of lambda times loss over the tasks that were observed.
 
-    A weighting says `weigh`, and `observe` and `end_epoch` if it learns from losses. The losses it gets are means
+    A weighting says `weigh` (or `terms`, where a task's weight depends on the other losses of the step), and `observe`
+    and `end_epoch` if it learns from losses. The losses it gets are means
     over the global batch, the same on every process (`MultiTaskLoss`), so it needs no communication of its own.
     A task that is not observed in a step adds a 0 with a graph; no weighting sees it.
 
@@ -37,10 +38,13 @@ class Weighting(nn.Module):
         """
         if self.training and torch.is_grad_enabled():  # a validation loss is no part of the history
             self.observe({name: losses[name].detach() for name in self.names if observed[name]})
-        terms = [
-            self.weigh(name, losses[name]) if observed[name] else losses[name] * 0.0 for name in self.names
-        ]  # T scalars
-        return torch.stack(terms).sum()
+        seen = {name: losses[name] for name in self.names if observed[name]}
+        unseen = [losses[name] * 0.0 for name in self.names if not observed[name]]
+        return torch.stack([*self.terms(seen), *unseen]).sum()
+
+    def terms(self, losses: Mapping[str, Tensor]) -> list[Tensor]:
+        """Return scalars whose sum is the total over the observed tasks, of which there may be none."""
+        return [self.weigh(name, loss) for name, loss in losses.items()]
 
     def weigh(self, name: str, loss: Tensor) -> Tensor:
         """Return what the loss of an observed task adds to the total."""

@@ -10,7 +10,12 @@ from ctan_monai.losses.options import build, check_choice
 from ctan_monai.losses.weighting.base import Weighting
 from ctan_monai.losses.weighting.dwa import DynamicWeightAverage
 from ctan_monai.losses.weighting.equal import EqualWeighting
+from ctan_monai.losses.weighting.famo import Famo
+from ctan_monai.losses.weighting.geometric import GeometricLoss
+from ctan_monai.losses.weighting.imtl_l import ImpartialLoss
+from ctan_monai.losses.weighting.random_weights import RandomWeighting
 from ctan_monai.losses.weighting.static import StaticWeighting
+from ctan_monai.losses.weighting.tchebycheff import SmoothTchebycheff
 from ctan_monai.losses.weighting.uncertainty import UncertaintyWeighting
 from ctan_monai.tasks import Task
 
@@ -21,6 +26,11 @@ WEIGHTINGS: dict[str, type[Weighting]] = {
     "static": StaticWeighting,
     "dwa": DynamicWeightAverage,
     "uncertainty": UncertaintyWeighting,
+    "imtl_l": ImpartialLoss,
+    "gls": GeometricLoss,
+    "rlw": RandomWeighting,
+    "stch": SmoothTchebycheff,
+    "famo": Famo,
 }
 
 
@@ -28,7 +38,7 @@ def create_weighting(name: str, tasks: Iterable[Task], independent: bool = False
     """Build a weighting.
 
     Args:
-        name: 'equal', 'static', 'dwa' or 'uncertainty'.
+        name: one of `WEIGHTINGS`.
         tasks: the tasks.
         independent: the tasks share no parameters (STL): the weighting is equal, whatever the name, and the log
             says so.

@@ -54,10 +54,12 @@ def make(name: str, tasks) -> tuple[Weighting, torch.optim.Optimizer | None]:
 def test_a_task_that_is_not_observed_changes_nothing_and_gets_a_zero_gradient(name, tasks):
     weighting, optimizer = make(name, tasks)
     train(weighting, optimizer, stop=6)
+    twin, _ = make(name, tasks)  # a step changes some weightings
+    twin.load_state_dict(weighting.state_dict())
     losses = losses_of(EPOCHS[2])
     seen = {**SEEN, "dose": False}
     total = weighting({**losses, "dose": losses["dose"] * 0}, seen)
-    other = weighting({**losses_of(EPOCHS[2]), "dose": torch.tensor(123.0)}, seen)
+    other = twin({**losses_of(EPOCHS[2]), "dose": torch.tensor(123.0)}, seen)
     assert total == other
     total.backward()
     assert losses["dose"].grad == 0
@@ -156,6 +158,12 @@ def test_unknown_option_is_named_with_the_weighting(name, tasks):
     [
         ("dwa", {"temperature": 0}, "dwa.temperature"),
         ("uncertainty", {"initial_log_variance": "0"}, "uncertainty.initial_log_variance"),
+        ("imtl_l", {"initial_log_scale": None}, "imtl_l.initial_log_scale"),
+        ("gls", {"eps": 0.0}, "gls.eps"),
+        ("stch", {"mu": 0}, "stch.mu"),
+        ("stch", {"preferences": {"oar": 1.0}}, "stch.preferences"),
+        ("stch", {"ideal": {"oar": 0.1, "dose": -0.1, "severe": 0.0}}, "stch.ideal.dose"),
+        ("famo", {"learning_rate": 0}, "famo.learning_rate"),
         ("static", {}, "static.weights"),
         ("static", {"weights": {"oar": 1.0, "dose": 1.0}}, "static.weights"),
         ("static", {"weights": {"oar": 1.0, "dose": 1.0, "severe": -1.0}}, "static.weights.severe"),

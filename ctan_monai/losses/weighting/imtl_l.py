@@ -1,0 +1,52 @@
+"""IMTL-L: loss scales that are learned until all scaled losses are equal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from ctan_monai.losses.options import check_number
+from ctan_monai.losses.weighting.base import Weighting
+from ctan_monai.tasks import Task
+
+
+class ImpartialLoss(Weighting):
+    """One learned log-scale s_k per task: the sum of exp(s_k) L_k - s_k, with lambda_k = exp(s_k).
+
+    The derivative by s_k is exp(s_k) L_k - 1, so that at rest every scaled loss is 1: no task's loss is larger than
+    another's. With -s_k for s_k this is this package's uncertainty weighting, to the letter; both are here because they
+    are asked for by both names. The parameters must go to the optimizer.
+
+    Args:
+        tasks: the tasks.
+        initial_log_scale: s_k at the start.
+
+    Raises:
+        ConfigError: the option is no number.
+
+    Source: Liu et al. 2021, "Towards impartial multi-task learning", section 3.2 (loss balance).
+
+    >>> from ctan_monai.tasks import Classification, Regression
+    >>> tasks = [Regression("dose", unit="Gy", scale=80.0), Classification("severe", ["severe"])]
+    >>> losses = {"dose": torch.tensor(0.25), "severe": torch.tensor(0.5)}
+    >>> total = ImpartialLoss(tasks, initial_log_scale=1.0)(losses, {"dose": True, "severe": True})
+    >>> round(total.item(), 4)  # 0.25 e - 1 + 0.5 e - 1
+    0.0387
+    """
+
+    def __init__(self, tasks: Iterable[Task], *, initial_log_scale: float = 0.0) -> None:
+        super().__init__(tasks)
+        start = check_number("weighting: imtl_l.initial_log_scale", initial_log_scale, minimum=-20.0)
+        for name in self.names:
+            self.register_parameter(f"log_scale_{name}", nn.Parameter(torch.tensor(start)))
+
+    def weigh(self, name: str, loss: Tensor) -> Tensor:
+        """Return exp(s) L - s."""
+        scale = self.get_parameter(f"log_scale_{name}")
+        return scale.exp() * loss - scale
+
+    def weights(self) -> dict[str, float]:
+        """Return exp(s) of each task."""
+        return {name: float(self.get_parameter(f"log_scale_{name}").detach().exp()) for name in self.names}
