@@ -82,9 +82,7 @@ def resample(values: Array, source: VolumeGrid, target: VolumeGrid, outside: flo
     transform = sitk.AffineTransform(3)
     transform.SetMatrix(to_source[:3, :3].ravel().tolist())
     transform.SetTranslation(to_source[:3, 3].tolist())
-    padded = np.pad(smooth, 1, mode="edge")  # the outer half of the border's voxels belongs to them too
-    image = sitk.GetImageFromArray(padded.T)  # sitk's index order is the array's own
-    image.SetOrigin([-1.0] * 3)
+    image = sitk.GetImageFromArray(smooth.T)  # sitk's index order is the array's own
     size = [int(side) for side in target.shape]
     found = sitk.Resample(
         image, size, transform, sitk.sitkLinear, [0.0] * 3, [1.0] * 3, np.eye(3).ravel().tolist(), float(outside)

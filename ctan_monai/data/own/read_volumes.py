@@ -63,8 +63,8 @@ class VolumeCase:
                 masks.update({name: self._moved_mask(mask, source, target) for name, mask in found.items()})
         for name, path in self.row.volumes.items():
             values, source = self._label(path, grid)
-            same = target is grid
-            volumes[name] = np.asarray(values, np.float32) if same else resample(values, source, target, 0.0)
+            there = source.agrees(target)
+            volumes[name] = np.asarray(values, np.float32) if there else resample(values, source, target, 0.0)
         trace = trace_meta(None, self.row.group, digest, BLANK)
         meta = {**trace, STATISTICS: statistics_of(volumes, self.layout)}
         return Case(self.row.case, volumes, masks, target.affine_ras, dict(self.row.values), meta)
@@ -98,9 +98,7 @@ class VolumeCase:
         return values, grid
 
     def _moved_mask(self, mask: Mask, source: VolumeGrid, target: VolumeGrid) -> Mask:
-        if target is source or (source.shape == target.shape and source.agrees(target)):
-            return mask
-        return resample(mask, source, target, 0.0) >= HALF
+        return mask if source.agrees(target) else resample(mask, source, target, 0.0) >= HALF
 
     def _other_grid(self, path: Path, values: Array, grid: VolumeGrid, image: VolumeGrid) -> Array:
         """Resample a channel that lies elsewhere, if that was asked for."""

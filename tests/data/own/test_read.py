@@ -168,6 +168,16 @@ def test_with_a_spacing_everything_is_resampled_by_its_place(tmp_path):
     np.testing.assert_allclose(case.volumes["dose"][inside], (where[0] + 10 * where[2])[inside], atol=0.05)
 
 
+def test_a_label_that_is_shifted_is_resampled_though_the_image_has_the_wanted_spacing(tmp_path):
+    values = np.arange(SHAPE[0], dtype=np.float32).reshape(-1, 1, 1) * np.ones(SHAPE, np.float32)
+    shifted = AFFINE_RAS.copy()
+    shifted[0, 3] -= 2  # voxel i of the image is voxel i + 2 of the dose
+    row = full_case(tmp_path, "p1", dose=save_volume(tmp_path / "d.nii.gz", values, shifted))
+    case = read(tmp_path, row, spacing_mm=[1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(case.volumes["ct"], ramp())
+    np.testing.assert_allclose(case.volumes["dose"][:, 2, 2], [2, 3, 4, 5, 0, 0], atol=1e-5)
+
+
 def test_masks_keep_their_volume_when_they_are_resampled(tmp_path):
     index = np.indices((24, 24, 24)) - 11.5
     ball = (index**2).sum(0) < 8**2
