@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 
 from ctan_monai.metrics.gamma import Gamma
 from ctan_monai.report.box_plots import box_figure
@@ -15,6 +14,7 @@ from ctan_monai.report.dose_tables import (
     GAMMA_FILE,
     GOALS_FILE,
     STATISTICS_FILE,
+    Agreement,
     Spread,
     agreements,
     dices_of,
@@ -23,7 +23,7 @@ from ctan_monai.report.dose_tables import (
     structure_names,
 )
 from ctan_monai.report.html import Cell, Entry, Section, Table, page
-from ctan_monai.report.patient_page import NOTE, SYNTHETIC, agreement_text, gamma_words, plan_text, signed
+from ctan_monai.report.patient_page import NOTE, SYNTHETIC, agreement_text, gamma_words, goal_rows, plan_text, signed
 
 _DOTS_PER_INCH = 100
 _DRAWN = ("Dmean", "D2%", "D95%", "D98%")  # figures whose errors are drawn as boxes
@@ -142,15 +142,7 @@ def _goals(results: Sequence[CaseResult]) -> list[Section]:
     if not any(result.goals for result in results):
         return []
     found = agreements(results)
-    rows: list[list[Entry]] = []
-    for structure, group in groupby(found, lambda each: each.goal.structure):
-        members = list(group)
-        for number, each in enumerate(members):
-            head: list[Entry] = [Cell(structure, "head", rows=len(members))] if number == 0 else []
-            same = each.both_met + each.both_missed
-            counts = (each.both_met, each.both_missed, each.only_plan, each.only_prediction)
-            verdict = Cell(f"{same} of {each.judged}", "yes" if same == each.judged else "no")
-            rows.append([*head, str(each.goal), each.goal.source, *(Cell(str(n), "n") for n in counts), verdict])
+    rows = goal_rows(found, lambda each: each.goal.structure, _agreement)
     judged = {each.goal for each in found}
     others = dict.fromkeys(each.goal for result in results for each in result.goals if each.goal not in judged)
     names = "; ".join(f"{goal.structure} {goal}" for goal in others)
@@ -161,6 +153,13 @@ def _goals(results: Sequence[CaseResult]) -> list[Section]:
     )  # fmt: skip
     tables = [Table(head_row, rows, dense=True)] if rows else []
     return [Section("Clinical goals: plan and prediction", [] if rows else ["None was judged."], tables, notes=notes)]
+
+
+def _agreement(each: Agreement) -> list[Entry]:
+    same = each.both_met + each.both_missed
+    counts = (each.both_met, each.both_missed, each.only_plan, each.only_prediction)
+    verdict = Cell(f"{same} of {each.judged}", "yes" if same == each.judged else "no")
+    return [str(each.goal), each.goal.source, *(Cell(str(number), "n") for number in counts), verdict]
 
 
 def _gamma(results: Sequence[CaseResult], gamma: Gamma | None) -> Section:

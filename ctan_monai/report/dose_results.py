@@ -120,7 +120,7 @@ def assess(
     if view.dose_predicted is None:
         raise DataError("report", view.case, "no dose is predicted.", "Report a case with a dose.")
     plan, origin = _plan(view, goals, learned_gy)
-    names = [*without_outline(view).names, *(name for name in view.targets if name in view.reference)]
+    names = [*without_outline(view).names, *view.targets_here]
     found = [result for name in names if (result := _structure(view, name)) is not None]
     judged = [_goal(view, goal, plan) for goal in goals.goals] if goals else []
     rates, note = _gamma(view, gamma)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 _STEPS = 500
+_BEYOND = 1.03  # the dose axis ends a little after the highest dose and the prescription
 _TITLE_LETTERS = 95  # that fit above the panel
 
 
@@ -45,9 +46,9 @@ def dvh_curves(view: CaseView) -> list[Curves]:
     voxel_mm3 = float(abs(np.linalg.det(view.affine_ras[:3, :3])))
     doses = [dose for dose in (view.dose_reference, view.dose_predicted) if dose is not None]
     top = max((float(dose.max()) for dose in doses), default=0.0)
-    bins = np.linspace(0, 1.03 * max(top, 1e-6), _STEPS).tolist()
+    bins = np.linspace(0, _BEYOND * max(top, 1e-6), _STEPS).tolist()
     found = []
-    for name in [*view.names, *(target for target in view.targets if target in view.reference)]:
+    for name in [*view.names, *view.targets_here]:
         mask = view.reference.get(name, view.predicted.get(name))
         if mask is not None and view.dose_region is not None:
             mask = mask & view.dose_region
@@ -104,9 +105,9 @@ def dvh_figure(view: CaseView, subtitle: str = "", words: tuple[str, str] = ("re
         panel.axvline(view.plan.prescription_gy, color=TEXT, linestyle=":", linewidth=1.2)
         label = f"prescription {view.plan.prescription_gy:g} {view.dose_unit}"
         styles.append(Line2D([], [], color=TEXT, linestyle=":", label=label))
-    panel.add_artist(panel.legend(handles=styles, loc="lower left", fontsize=10, framealpha=0.9))
+        panel.set_xlim(right=max(panel.get_xlim()[1], _BEYOND * view.plan.prescription_gy))
     heading = f"mean dose / {view.dose_unit}\n{words[0]} / {words[1]}"
-    figure.legend(handles=handles, loc="outside right upper", fontsize=10, frameon=False, title=heading)
+    figure.legend(handles=[*handles, *styles], loc="outside right upper", fontsize=10, frameon=False, title=heading)
     title = "\n".join([view.case, *textwrap.wrap(subtitle, _TITLE_LETTERS)])
     panel.set_title(title, loc="left", fontsize=11, color=TEXT)
     return figure

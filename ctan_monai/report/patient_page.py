@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import groupby
+from typing import TypeVar
 
 from ctan_monai.errors import CtanError
 from ctan_monai.metrics.gamma import Gamma
@@ -21,9 +21,11 @@ from ctan_monai.report.view import CaseView
 
 NOTE = "For research only, not for clinical use. Nothing on this page is loaded from elsewhere."
 SYNTHETIC = "SYNTHETIC data: CT, contours and planned dose were computed from random numbers. No patient was imaged."
+_T = TypeVar("_T")
 _DOTS_PER_INCH = 100
 _TELL_PERCENT = 0.5  # less than this of a structure outside of the dose grid is not worth a line
 _HEADS = ("Structure", "Goal", "Source", "Planned", "Predicted", "Predicted - planned", "Plan", "Prediction", "Same")
+_HEADS_WITHOUT_PLAN = ("Structure", "Goal", "Source", "Predicted", "Prediction")
 
 
 def patient_page(
@@ -45,7 +47,8 @@ def patient_page(
     shown = replace(without_outline(view), plan=result.plan)
     sections = [_summary(result, learned), _planes(shown, window), *_dvh(shown, result)]
     sections += [_goals(result)] if result.goals else []
-    sections += [_structures(result), _gamma(shown, result, gamma)]
+    sections += [_structures(result)]
+    sections += [_gamma(shown, result, gamma)] if result.has_plan or gamma is not None else []
     warning = SYNTHETIC if result.synthetic else ""
     return page(f"Dose report: {result.case}", sections, NOTE, warning, [("All patients", "../cohort.html")])
 
@@ -102,9 +105,12 @@ def _planes(view: CaseView, window: tuple[float, float]) -> Section:
     parts = "planned dose, predicted dose and their difference" if view.dose_reference is not None else "predicted dose"
     note = (
         f"Planes {reason} (voxel {point[0]}, {point[1]}, {point[2]}), in radiological convention: the patient's right "
-        "is on the left of the picture. Doses under 10 % of the highest one are not coloured; in the difference, blue "
-        "is too little dose, orange too much. Where the planned dose is not known, no difference is shown."
+        "is on the left of the picture. Doses under 10 % of the highest one are not coloured."
     )
+    if view.dose_reference is not None:
+        note += (
+            " In the difference, blue is too little dose, orange too much; where the plan is unknown, none is shown."
+        )
     picture = png_of(plan_figure(view, window), _DOTS_PER_INCH)
     return Section("Dose on three planes", pictures=[(picture, f"{words}: {parts}, in Gy")], notes=[note])
 
@@ -131,28 +137,39 @@ def _mean_words(structure: StructureResult) -> str:
 
 def _goals(result: CaseResult) -> Section:
     shown = [goal for goal in result.goals if goal.planned.met is not None or goal.predicted.met is not None]
-    rows: list[list[Entry]] = []
-    for structure, group in groupby(shown, lambda goal: goal.goal.structure):
-        members = list(group)
-        for number, goal in enumerate(members):
-            head: list[Entry] = [Cell(structure, "head", rows=len(members))] if number == 0 else []
-            rows.append([*head, *_goal(goal)])
+    rows = goal_rows(shown, lambda each: each.goal.structure, lambda each: _goal(each, result.has_plan))
     others: dict[str, list[str]] = {}
     for each in result.goals:
         if each not in shown:
             reason = each.predicted.reason or each.planned.reason
             others.setdefault(reason, []).append(f"{each.goal.structure} {each.goal}")
     notes = [f"Not judged, {reason}: {'; '.join(names)}." for reason, names in others.items()]
-    if shown:
+    if shown and result.has_plan:
         notes.insert(0, "Plan, Prediction: whether the dose meets the goal. Same: whether both give the same answer.")
     if result.plan.fraction_gy is None and any(each.goal.fraction_gy for each in shown):
         notes.append("The dose per fraction is not known: goals for a certain one are judged as if it were that.")
-    tables = [Table(_HEADS, rows, dense=True)] if rows else []
+    tables = [Table(_HEADS if result.has_plan else _HEADS_WITHOUT_PLAN, rows, dense=True)] if rows else []
     return Section("Clinical goals", [] if rows else ["None of the goals can be judged."], tables, notes=notes)
 
 
-def _goal(result: GoalResult) -> list[Entry]:
+def goal_rows(
+    results: Sequence[_T], structure_of: Callable[[_T], str], cells: Callable[[_T], list[Entry]]
+) -> list[list[Entry]]:
+    """Set goals into rows, those of a structure together under its name."""
+    by_structure: dict[str, list[_T]] = {}
+    for result in results:
+        by_structure.setdefault(structure_of(result), []).append(result)
+    rows: list[list[Entry]] = []
+    for name, members in by_structure.items():
+        first, *others = [cells(member) for member in members]
+        rows += [[Cell(name, "head", rows=len(members)), *first], *others]
+    return rows
+
+
+def _goal(result: GoalResult, has_plan: bool) -> list[Entry]:
     goal, planned, predicted = result.goal, result.planned, result.predicted
+    if not has_plan:
+        return [str(goal), goal.source, _value(predicted, goal.unit_text), met_cell(predicted)]
     difference = math.nan
     if planned.value is not None and predicted.value is not None:
         difference = predicted.value - planned.value

@@ -39,11 +39,13 @@ class Column:
 
 def point_of(view: CaseView) -> tuple[tuple[int, int, int], str]:
     """Choose where the planes cross: the targets' centre, else the high-dose volume's, and say which."""
-    targets = [name for name in view.targets if name in view.reference and view.reference[name].any()]
+    contours = view.reference if any(name in view.reference for name in view.targets) else view.predicted
+    targets = [name for name in view.targets if name in contours and contours[name].any()]
     if targets:
-        mask = np.any(np.stack([view.reference[name] for name in targets]), axis=0)
+        mask = np.any(np.stack([contours[name] for name in targets]), axis=0)
         i, j, k = (round(float(places.mean())) for places in np.nonzero(mask))
-        return (i, j, k), f"through the centre of {' and '.join(targets)}"
+        kind = "" if contours is view.reference else "predicted "
+        return (i, j, k), f"through the centre of the {kind}{' and '.join(targets)}"
     dose = view.dose_predicted if view.dose_reference is None else view.dose_reference
     return choose_point("dose", view.image.shape, dose, list((view.reference or view.predicted).values()))
 
@@ -64,26 +66,62 @@ def plan_figure(view: CaseView, window: tuple[float, float] = CT_WINDOW_HU) -> F
     columns = columns_of(turned)
     scales = scales_of([column.dose for column in columns], [column.error for column in columns])
     boxes = [frame(plane, turned.image > window[0], square=False) for plane in cuts]
-    heights = [_SIDE * (box[2] - box[3]) / (box[1] - box[0]) for box in boxes]
-    width = _LEFT + len(columns) * (_SIDE + _GAP)
-    height = _HEAD + sum(heights) + len(cuts) * _GAP + _BARS + _FOOT
-    figure = new_figure(width, height, arrange=False)
+    grid = Grid(tuple(_SIDE * (box[2] - box[3]) / (box[1] - box[0]) for box in boxes), len(columns))
+    figure = new_figure(*grid.size_inches, arrange=False)
     shown: dict[str, Any] = {}
-    bottom = height - _HEAD
-    for plane, box, side in zip(cuts, boxes, heights, strict=True):
-        bottom -= side
+    for row, (plane, box) in enumerate(zip(cuts, boxes, strict=True)):
         for number, column in enumerate(columns):
-            left = _LEFT + number * (_SIDE + _GAP)
-            panel = figure.add_axes((left / width, bottom / height, _SIDE / width, side / height))
+            panel = figure.add_axes(grid.panel(row, number))
             shown[column.title] = _draw(panel, plane, box, column, turned, window, scales)
-            if plane is cuts[0]:
-                panel.set_title(column.title, fontsize=12, color=TEXT, fontweight="bold")
-            if number == 0:
-                panel.set_ylabel(plane.name, fontsize=12, color=TEXT, fontweight="bold")
-        bottom -= _GAP
-    _bars(figure, columns, shown, (width, height))
+            beside, above = (column.title, plane.name) if grid.flat else (plane.name, column.title)
+            if (row if not grid.flat else 0) == 0:
+                panel.set_title(above, fontsize=12, color=TEXT, fontweight="bold")
+            if (row if grid.flat else number) == 0:
+                panel.set_ylabel(beside, fontsize=12, color=TEXT, fontweight="bold")
+    _bars(figure, columns, shown, grid)
     _legend(figure, turned)
     return figure
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the panels stand: a row for each plane; a single column lies flat, its planes side by side.
+
+    Args:
+        heights: of each plane's panels, inches.
+        columns: number of columns.
+    """
+
+    heights: tuple[float, ...]
+    columns: int
+
+    @property
+    def flat(self) -> bool:
+        """Whether the planes stand side by side."""
+        return self.columns == 1
+
+    @property
+    def size_inches(self) -> tuple[float, float]:
+        """Width and height of the figure."""
+        across = len(self.heights) if self.flat else self.columns
+        down = max(self.heights) if self.flat else sum(self.heights) + (len(self.heights) - 1) * _GAP
+        return _LEFT + across * (_SIDE + _GAP), _HEAD + down + _GAP + _BARS + _FOOT
+
+    def panel(self, row: int, column: int) -> tuple[float, float, float, float]:
+        """Return left, bottom, width and height of a panel as shares of the figure."""
+        width, height = self.size_inches
+        left = _LEFT + (row if self.flat else column) * (_SIDE + _GAP)
+        above = 0.0 if self.flat else sum(self.heights[:row]) + row * _GAP
+        bottom = height - _HEAD - above - self.heights[row]
+        return left / width, bottom / height, _SIDE / width, self.heights[row] / height
+
+    def bar(self, columns: Sequence[int]) -> tuple[float, float, float, float]:
+        """Return the place of a colour bar under some columns."""
+        width, height = self.size_inches
+        across = len(self.heights) if self.flat else len(columns)
+        span = across * (_SIDE + _GAP) - _GAP
+        left = _LEFT + columns[0] * (_SIDE + _GAP) + 0.06 * span
+        return left / width, (_FOOT + _BARS - 0.25) / height, 0.88 * span / width, 0.15 / height
 
 
 def columns_of(view: CaseView) -> list[Column]:
@@ -131,18 +169,14 @@ def _isodose(panel: Axes, plane: Plane, dose: Array, prescription_gy: float | No
     lines.set_path_effects([withStroke(linewidth=2.7, foreground="black", alpha=0.6)])
 
 
-def _bars(figure: Figure, columns: Sequence[Column], shown: Mapping[str, Any], size: tuple[float, float]) -> None:
+def _bars(figure: Figure, columns: Sequence[Column], shown: Mapping[str, Any], grid: Grid) -> None:
     """Draw a colour bar under the columns of a scale: the doses share one."""
-    width, height = size
     doses = [number for number, column in enumerate(columns) if column.dose is not None]
-    for numbers, label in ((doses, "Dose / Gy"), ([2] if len(columns) > 2 else [], "Predicted - planned / Gy")):
+    errors = [number for number, column in enumerate(columns) if column.error is not None]
+    for numbers, label in ((doses, "Dose / Gy"), (errors, "Predicted - planned / Gy")):
         if not numbers:
             continue
-        span = len(numbers) * (_SIDE + _GAP) - _GAP
-        left = _LEFT + numbers[0] * (_SIDE + _GAP) + 0.06 * span
-        place = figure.add_axes(
-            (left / width, (_FOOT + _BARS - 0.25) / height, 0.88 * span / width, 0.15 / height), facecolor=UNDER_COLOURS
-        )
+        place = figure.add_axes(grid.bar(numbers), facecolor=UNDER_COLOURS)
         is_dose = numbers == doses
         mapped = shown[columns[numbers[0]].title]
         extend = "neither" if is_dose else "both"
@@ -164,7 +198,7 @@ def _legend(figure: Figure, view: CaseView) -> None:
         for name, colour in colours.items()
         if any(masks[name].any() for masks in (view.reference, view.predicted) if name in masks)
     ]
-    targets = [name for name in view.targets if name in view.reference]
+    targets = view.targets_here
     if targets:
         entries.append(Line2D([], [], color="#B5B5B5", linewidth=3, label=f"{', '.join(targets)} (white)"))
     if view.reference:

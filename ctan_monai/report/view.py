@@ -50,3 +50,8 @@ class CaseView:
     def names(self) -> list[str]:
         """Structures to draw, each once, predicted ones first, targets left out."""
         return [name for name in dict.fromkeys([*self.predicted, *self.reference]) if name not in self.targets]
+
+    @property
+    def targets_here(self) -> list[str]:
+        """Targets that are contoured or predicted."""
+        return [name for name in self.targets if name in self.reference or name in self.predicted]

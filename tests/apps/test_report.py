@@ -43,7 +43,9 @@ def test_a_folder_that_is_not_there_is_refused(run, tmp_path):
 def test_predictions_of_dose_get_pages_with_the_goals_that_were_named(run, predicted_doses, tmp_path):
     goals = tmp_path / "mine.yaml"
     goals.write_text("goals: [{structure: PTV, goal: D50% >= 57 Gy}]")
-    code, out, err = run(app, "report", predicted_doses, "--goals", goals, "--target", "PTV", "--no-gamma", "--max-cases", 0)
+    code, out, err = run(
+        app, "report", predicted_doses, "--goals", goals, "--target", "PTV", "--no-gamma", "--max-cases", 0
+    )
     assert (code, out) == (0, f"{predicted_doses / 'report.html'}\n"), err
     text = (predicted_doses / "patients" / "pt_1.html").read_text(encoding="utf-8")
     assert "D50% &gt;= 57 Gy" in text

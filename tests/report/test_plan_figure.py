@@ -8,7 +8,8 @@ from dose_predictions import ANSWERED, TARGET, box_case, predicted_dose, write_p
 
 from ctan_monai.engines.predictions_index import read_index
 from ctan_monai.report.case_view import load_view
-from ctan_monai.report.dose_results import without_outline
+from ctan_monai.report.dose_results import assess, without_outline
+from ctan_monai.report.dvh_plot import dvh_curves
 from ctan_monai.report.plan_figure import columns_of, plan_figure, point_of
 
 
@@ -26,7 +27,7 @@ def test_the_planes_cross_in_the_middle_of_the_target(view):
     point, reason = point_of(view)
     middle = [float(places.mean()) for places in np.nonzero(TARGET)]
     assert point == pytest.approx(middle, abs=0.5)
-    assert reason == "through the centre of PTV"
+    assert reason == "through the centre of the PTV"
     other, reason = point_of(dataclasses.replace(view, targets=()))
     assert other == pytest.approx(middle, abs=0.5), "here the high dose lies in the same place"
     assert "90%" in reason
@@ -71,4 +72,22 @@ def test_where_the_planned_dose_is_not_known_there_is_no_difference(view):
 
 def test_without_a_plan_only_the_prediction_is_shown(view):
     bare = dataclasses.replace(view, dose_reference=None, dose_region=None, reference={}, targets=())
-    assert [panel.get_title() for panel in panels_of(plan_figure(bare))] == ["Predicted dose", "", ""]
+    figure = plan_figure(bare)
+    assert [panel.get_title() for panel in panels_of(figure)] == ["axial", "coronal", "sagittal"]
+    assert [panel.get_ylabel() for panel in panels_of(figure)] == ["Predicted dose", "", ""]
+    width = figure.get_window_extent().width
+    assert figure.legends[0].get_window_extent().x0 >= 0
+    assert figure.legends[0].get_window_extent().x1 <= width, "the names are not cut off"
+
+
+def test_a_target_that_is_only_predicted_is_shown_and_cut_through(view):
+    bare = dataclasses.replace(
+        view, dose_reference=None, dose_region=None, reference={}, predicted={"CTV": TARGET}, targets=("CTV", "PTV")
+    )
+    point, reason = point_of(bare)
+    assert reason == "through the centre of the predicted CTV"
+    assert TARGET[point]
+    names = {text.get_text() for text in plan_figure(bare).legends[0].get_texts()}
+    assert "CTV (white)" in names
+    assert [curve.name for curve in dvh_curves(bare)] == ["CTV"]
+    assert [each.name for each in assess(bare).structures] == ["CTV"]
