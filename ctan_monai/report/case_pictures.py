@@ -9,16 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
-from ctan_monai.engines.predictions_index import read_index
+from ctan_monai.engines.predictions_index import PredictedCase, read_index
 from ctan_monai.engines.processes import rank
 from ctan_monai.errors import DataError
 from ctan_monai.report.canvas import save_figure
 from ctan_monai.report.case_view import load_view
 from ctan_monai.report.dvh_plot import dvh_figure
+from ctan_monai.report.findings_view import draw_findings, is_findings
 from ctan_monai.report.image_view import draw_picture, is_picture
 from ctan_monai.report.overlay import CT_WINDOW_HU, overlay_figure
 from ctan_monai.report.planes import PlaneRule
 from ctan_monai.report.view import CaseView
+from ctan_monai.tasks import Task
 
 logger = logging.getLogger(__name__)
 
@@ -72,10 +74,8 @@ def draw_cases(
     drawn = []
     for predicted in index.cases[:max_cases]:
         try:
-            if is_picture(predicted):
-                caption, figure = draw_picture(predicted, index.tasks, [image] if isinstance(image, str) else image)
-                file = save_figure(figure, folder / predicted.case / "overlay.png")
-                drawn.append(CasePictures(predicted.case, caption, (file,)))
+            if is_picture(predicted) or is_findings(predicted, index.tasks):
+                drawn.append(_draw_flat(folder, predicted, index.tasks, image))
                 continue
             view, caption = load_view(predicted, index.tasks, str(image), targets, structures)
             ends = _window_of(view) if window is None else (float(window[0]), float(window[1]))
@@ -84,6 +84,17 @@ def draw_cases(
             logger.warning("No picture of %s: %s", predicted.case, error)
     logger.info("Pictures of %d of %d cases are in %s.", len(drawn), len(index.cases), folder)
     return drawn
+
+
+def _draw_flat(
+    folder: Path, predicted: PredictedCase, tasks: Sequence[Task], image: str | Sequence[str]
+) -> CasePictures:
+    """Draw what has no planes to choose: a picture, or a volume with answers for the patient as a whole."""
+    if is_picture(predicted):
+        caption, figure = draw_picture(predicted, tasks, [image] if isinstance(image, str) else image)
+    else:
+        caption, figure = draw_findings(predicted, tasks, folder, str(image))
+    return CasePictures(predicted.case, caption, (save_figure(figure, folder / predicted.case / "overlay.png"),))
 
 
 def _window_of(view: CaseView) -> tuple[float, float]:

@@ -16,9 +16,9 @@ from ctan_monai.apps.main import app
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "ham10000"
 CHOICE = {  # of the synthetic pictures: two of each class to train on, one of each to test on
-    "train": [0, 1, 18, 19, 27, 28, 36, 37, 43, 44, 50, 51, 57, 58],
-    "validation": [4, 22],
-    "test": [8, 24, 32, 40, 47, 54, 61],
+    "train": [5, 8, 20, 21, 29, 31, 39, 40, 46, 47, 52, 53, 58, 59],
+    "validation": [11, 34],
+    "test": [15, 25, 37, 44, 50, 56, 62],
 }
 
 
@@ -30,24 +30,23 @@ def knobs(tmp_path_factory):
     (folder / "choice.json").write_text(json.dumps(names))
     return [
         *("--encoder", "resnet18", "--epochs", "1", "--image_size", "[64,64]", "--cache_dir", str(folder / "cache")),
-        *("--datalist", str(folder / "choice.json"), "--training#5#cases", "1", "--evaluating#1#max_cases", "0"),
+        *("--datalist", str(folder / "choice.json")),
     ]
 
 
-def options(out, seeds, jobs, knobs):
-    methods = ("--methods", "stl,ctan", "--seeds", str(seeds), "--jobs", str(jobs), "--threads", "1")
+def options(out, methods, seeds, jobs, knobs):
+    methods = ("--methods", methods, "--seeds", str(seeds), "--jobs", str(jobs), "--threads", "1")
     return ["compare", "--bundle", str(BUNDLE), "--out", str(out), *methods, "--", *knobs]
 
 
-def start_and_kill(arguments, log):
-    """Start a comparison and kill it as soon as its first training is done and its second one runs."""
+def start_and_kill(arguments, done, log):
+    """Start a comparison and kill it as soon as a training is done and another run's log is there."""
     process = subprocess.Popen([sys.executable, "-m", "ctan_monai", *arguments], cwd=ROOT, start_new_session=True)
     until = time.monotonic() + 300
-    while not log.is_file():
+    while not (done.is_file() and log.is_file()):
         assert process.poll() is None
         assert time.monotonic() < until
         time.sleep(0.1)
-    time.sleep(0.5)
     process.send_signal(signal.SIGKILL)
     process.wait()
 
@@ -62,28 +61,29 @@ def answers(out):
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory, knobs):
-    """Compare two methods with two seeds one after the other, killed in the middle; then one seed side by side."""
+    """Compare two methods with two seeds side by side, killed in the middle and continued; then one run alone."""
     from typer.testing import CliRunner
 
     folder = tmp_path_factory.mktemp("compared")
-    alone, beside = folder / "alone", folder / "beside"
-    start_and_kill(options(alone, 2, 1, knobs), alone / "runs" / "ctan" / "seed0" / "training.log")
-    before = (alone / "runs" / "stl" / "seed0" / "training.json").stat().st_mtime_ns
-    ended = CliRunner().invoke(app, options(alone, 2, 1, knobs))
+    beside, alone = folder / "beside", folder / "alone"
+    arguments = options(beside, "stl,ctan", 2, 2, knobs)
+    mark = beside / "runs" / "ctan" / "seed0" / "training.json"
+    start_and_kill(arguments, mark, beside / "runs" / "ctan" / "seed0" / "evaluating.log")
+    before = mark.stat().st_mtime_ns
+    ended = CliRunner().invoke(app, arguments)
     assert ended.exit_code == 0, ended.output
-    assert (alone / "runs" / "stl" / "seed0" / "training.json").stat().st_mtime_ns == before
-    assert CliRunner().invoke(app, options(beside, 1, 2, knobs)).exit_code == 0
-    return alone, beside
+    assert mark.stat().st_mtime_ns == before
+    assert CliRunner().invoke(app, ["compare", "--no-report", *options(alone, "ctan", 1, 1, knobs)[1:]]).exit_code == 0
+    return beside, alone
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_killed_comparison_goes_on_and_side_by_side_gives_the_same_to_the_bit(compared):
-    alone, beside = map(answers, compared)
-    assert list(alone) == [(row, seed) for row in ("ctan", "stl") for seed in ("seed0", "seed1")]
-    assert list(beside) == [("ctan", "seed0"), ("stl", "seed0")]
-    assert all(beside[run] == alone[run] for run in beside)
-    assert alone["ctan", "seed0"] != alone["ctan", "seed1"]
+    beside, alone = map(answers, compared)
+    assert list(beside) == [(row, seed) for row in ("ctan", "stl") for seed in ("seed0", "seed1")]
+    assert beside["ctan", "seed0"] == alone["ctan", "seed0"]
+    assert beside["ctan", "seed0"] != beside["ctan", "seed1"]
 
 
 @pytest.mark.slow
@@ -135,8 +135,15 @@ def test_each_run_says_how_to_repeat_it(compared):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+def test_a_finished_run_keeps_its_model_and_not_what_only_continues_it(compared):
+    run = compared[0] / "runs" / "stl" / "seed0" / "run"
+    assert [path.name for path in sorted(run.glob("*.pt"))] == ["model.pt"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_another_comparison_is_refused_where_one_is(compared, knobs, run):
-    changed = [*options(compared[0], 2, 1, knobs), "--learning_rate", "0.5"]
+    changed = [*options(compared[0], "stl,ctan", 2, 2, knobs), "--learning_rate", "0.5"]
     code, _, error = run(app, *changed)
     assert code == 2
     assert "holds another comparison" in " ".join(error.split())

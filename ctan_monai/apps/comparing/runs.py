@@ -17,6 +17,7 @@ from typing import Any
 from ctan_monai.apps.comparing.plan import STEPS, Run, command_text
 from ctan_monai.data.atomic import replacing
 from ctan_monai.engines.atomic import write_json
+from ctan_monai.engines.resume import LAST_FILE, PREVIOUS_FILE
 from ctan_monai.engines.run_lock import hold, release
 from ctan_monai.errors import ConfigError
 from ctan_monai.report.compare_files import COMMANDS_FILE
@@ -91,8 +92,15 @@ class RunProcess:
         if code == 0:
             seconds = round(time.monotonic() - self._started_s, 3)
             write_json({"command": list(self.run.commands[self._step]), "seconds": seconds, **usage}, _mark(self))
+            if self._step == STEPS[0]:
+                self._drop_checkpoints()
         else:
             self.failed = True
+
+    def _drop_checkpoints(self) -> None:
+        """Delete what only serves to continue a training: four times what model.pt takes, in every run."""
+        for name in (LAST_FILE, PREVIOUS_FILE):
+            (self.run.output_dir / name).unlink(missing_ok=True)
 
 
 def _mark(process: RunProcess) -> Path:
