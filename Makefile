@@ -2,4 +2,4 @@
 SHARE ?= 1
 .PHONY: faults
 faults:
-	OMP_NUM_THREADS=1 python -m pytest -m promise --long $(SHARE) --promises docs/promises.md
+	OMP_NUM_THREADS=1 python -m pytest -m promise --long=$(SHARE) --promises=docs/promises.md

@@ -31,7 +31,7 @@ def test_every_test_of_a_promise_is_on_the_page():
             if line.startswith("@pytest.mark.promise(") and file.name != "test_promises.py":
                 function = next(each for each in lines[number:] if each.startswith("def "))
                 marked.add(f"{file.relative_to(ROOT).as_posix()}::{function[4:].split('(')[0]}")
-    assert marked == set(rows), "bring the page up to date: pytest -m promise --promises docs/promises.md TESTS"
+    assert marked == set(rows), "bring the page up to date: pytest -m promise --promises=docs/promises.md TESTS"
 
 
 def test_the_page_survives_being_read_and_written():

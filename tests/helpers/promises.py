@@ -3,7 +3,7 @@
 A test is marked ``@pytest.mark.promise(number, "what is promised")``, number being that of a section below. It may ask
 for `figure` to say what it measured, and for `count` to repeat something a few times in CI and often in the long run::
 
-    pytest -m promise --long 1 --promises docs/promises.md
+    pytest -m promise --long=1 --promises=docs/promises.md
 
 Rows of tests that were not run this time stay as they are, with their date and commit, so that the long run can be
 made in parts. What stands on the page from "## What is not promised" on is written by hand and kept.
@@ -43,7 +43,7 @@ Written by the tests themselves, up to "What is not promised":
 make faults
 ```
 
-which is `pytest -m promise --long 1 --promises docs/promises.md`; a part of the tests updates its rows only. CI runs
+which is `pytest -m promise --long=1 --promises=docs/promises.md`; a part of the tests updates its rows only. CI runs
 every test in a short form. A figure is what the test measured on the day and at the commit beside it, on {machine}.
 """
 
