@@ -98,7 +98,10 @@ def draw_findings(
         panels = part.subplots(1, _SHOWN, squeeze=False)[0]
         for panel, (index, words) in zip(panels, [*chosen, *[(-1, "")] * _SHOWN], strict=False):
             _draw_slice(panel, case, image, index, f"{title} {index}{words}", colour)
-    figure.suptitle(f"{case.case}\n{caption}", x=0.01, ha="left", fontsize=11, color=TEXT)
+    low, high = LUNG_WINDOW_HU
+    figure.suptitle(
+        f"{case.case}, lung window from {low:g} to {high:g} HU\n{caption}", x=0.01, ha="left", fontsize=11, color=TEXT
+    )
     return caption, figure
 
 
@@ -175,6 +178,7 @@ def _draw_overview(panel: Axes, name: str, plane: Overview) -> None:
     panel.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color="#E69F00", linewidth=1.6)
     panel.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
     panel.set_title(f"{name}: box that was used", fontsize=9, color=TEXT, loc="left")
+    _mark_sides(panel)
 
 
 def _draw_curves(panel: Axes, case: Case, curves: Sequence[SliceCurve]) -> None:
@@ -192,8 +196,6 @@ def _draw_curves(panel: Axes, case: Case, curves: Sequence[SliceCurve]) -> None:
 
 
 def _draw_slice(panel: Axes, case: Case, image: str, index: int, title: str, colour: str) -> None:
-    from matplotlib.patheffects import withStroke
-
     if index < 0:
         panel.set_axis_off()
         return
@@ -204,6 +206,13 @@ def _draw_slice(panel: Axes, case: Case, image: str, index: int, title: str, col
     panel.set(xticks=[], yticks=[])
     panel.spines[:].set_color(colour)
     panel.set_title(title, fontsize=9, color=TEXT, loc="left")
+    _mark_sides(panel)
+
+
+def _mark_sides(panel: Axes) -> None:
+    """Write which side of the patient is where: on the left of the picture is the right one."""
+    from matplotlib.patheffects import withStroke
+
     edge = [withStroke(linewidth=2, foreground="black")]
-    for letter, x in (("R", 0.04), ("L", 0.96)):
+    for letter, x in (("R", 0.045), ("L", 0.955)):
         panel.text(x, 0.5, letter, color="white", ha="center", transform=panel.transAxes, path_effects=edge)
