@@ -21,4 +21,7 @@ def to_channels_last(network: nn.Module) -> None:
     """
     for parameter in unwrap(network).parameters():
         if parameter.ndim in _FORMATS:
-            parameter.data = parameter.data.contiguous(memory_format=_FORMATS[parameter.ndim])
+            # not contiguous(): kernels of one pixel are so in either format, and would keep strides that the
+            # gradient's are not, which DistributedDataParallel complains about
+            laid_out = torch.empty_like(parameter.data, memory_format=_FORMATS[parameter.ndim])
+            parameter.data = laid_out.copy_(parameter.data)

@@ -80,7 +80,7 @@ def test_a_store_that_does_not_answer_ends_this_process(store, monkeypatch, capl
 
     monkeypatch.setattr(dist.distributed_c10d, "_get_default_store", Silent)
     run(PeerWatch(silence_s=0.2, interval_s=0.02, leave=left.append), lambda step: wait_for(lambda: left))
-    assert left == [EXIT_PEER_LOST]
+    assert set(left) == {EXIT_PEER_LOST}  # told by both threads, as nothing has left here
     assert "has not answered for 0.2 s" in caplog.text
 
 

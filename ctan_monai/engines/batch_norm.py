@@ -1,0 +1,102 @@
+"""Batch normalisation over the batches of all processes, on any device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+_BY_AXES = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
+
+
+class _Sum(torch.autograd.Function):
+    """All-reduced sum whose gradient is summed over the processes too, as each of them depends on every part."""
+
+    @staticmethod
+    def forward(ctx: Any, part: Tensor) -> Tensor:
+        """Add up the parts of all processes."""
+        total = part.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        """Add up what all processes want of the sum."""
+        total = grads[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+
+class SharedBatchNorm(_BatchNorm):
+    """Batch normalisation whose mean and variance are those of the batches of all processes together.
+
+    `torch.nn.SyncBatchNorm` is that for GPUs only. Parameters and buffers have the names of `torch.nn.BatchNorm2d`;
+    outside of training, and in a process that is alone, it is that.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:  # (B, C, *S) -> (B, C, *S)
+        """Normalise each channel over batch and space."""
+        if not self.training or not dist.is_initialized() or dist.get_world_size() == 1:
+            return super().forward(features)
+        exact = features.float()
+        shape = [1, -1] + [1] * (features.ndim - 2)
+        axes = [0, *range(2, features.ndim)]
+        count = exact.new_tensor([exact.numel() / exact.shape[1]])
+        sums: Tensor = _Sum.apply(torch.cat([exact.sum(axes), count]))  # type: ignore[no-untyped-call]
+        total = sums[-1].detach()
+        mean = sums[:-1] / total  # (C,)
+        centred = exact - mean.view(shape)
+        squares: Tensor = _Sum.apply((centred * centred).sum(axes))  # type: ignore[no-untyped-call]
+        variance = squares / total
+        self._follow(mean.detach(), variance.detach(), float(total))
+        normalised = centred * torch.rsqrt(variance + self.eps).view(shape)
+        if self.affine:
+            normalised = normalised * self.weight.view(shape) + self.bias.view(shape)
+        return normalised.to(features.dtype)
+
+    def _check_input_dim(self, features: Tensor) -> None:
+        if features.ndim not in _BY_AXES:
+            raise ValueError(f"expected (B, C) and up to three axes, got {tuple(features.shape)}")
+
+    @torch.no_grad()
+    def _follow(self, mean: Tensor, variance: Tensor, count: float) -> None:
+        """Update the running statistics as `torch.nn.BatchNorm2d` does: the variance without bias."""
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked += 1
+        share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean.to(self.running_mean), share)
+        self.running_var.lerp_((variance * count / max(count - 1, 1)).to(self.running_var), share)
+
+
+def share_batch_norm(network: nn.Module, device: torch.device) -> nn.Module:
+    """Let every batch normalisation of a network look at the batches of all processes; weights stay the same.
+
+    Args:
+        network: changed in place, but for one that is a normalisation itself.
+        device: CUDA gets torch's own `SyncBatchNorm`.
+
+    Returns:
+        The network.
+    """
+    if device.type == "cuda":
+        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+        return converted
+    if isinstance(network, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+        return _shared(network)
+    for name, child in network.named_children():
+        setattr(network, name, share_batch_norm(child, device))
+    return network
+
+
+def _shared(norm: _BatchNorm) -> SharedBatchNorm:
+    tracked = norm.track_running_stats
+    made = SharedBatchNorm(norm.num_features, norm.eps, norm.momentum, norm.affine, tracked)
+    for name, parameter in norm.named_parameters(recurse=False):
+        setattr(made, name, parameter)
+    for name, buffer in norm.named_buffers(recurse=False):
+        setattr(made, name, buffer)
+    return made.train(norm.training)
