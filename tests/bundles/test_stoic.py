@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import math
 import re
 import shutil
 from pathlib import Path
@@ -210,19 +211,27 @@ def test_attention_on_a_published_folder_with_labels_missing_and_severity_read_a
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pooling", ["max", "topk"])
-def test_the_pooling_can_be_changed_after_the_training(run, tmp_path, cache, pooling):
+def test_a_share_of_the_slices_answers_and_the_pooling_can_be_changed_after_the_training(run, tmp_path, cache):
     folder = tmp_path / "run"
     knobs = {**SMALL, "method": "hps", "cache_dir": cache, "output_dir": str(folder)}
-    run("stoic", "train.yaml", run_id="training", **knobs)
-    run("stoic", *OVERLAY, run_id="evaluating", pooling=pooling, top_share=0.5, **knobs)
-    check_slices(folder / "evaluation", json.loads((folder / "datalist.json").read_text())["test"])
+    run("stoic", "train.yaml", run_id="training", pooling="topk", top_share=0.4, **knobs)
+    names = json.loads((folder / "datalist.json").read_text())["test"]
+    for given, share in (({}, 0.4), ({"top_share": 1.0}, 1.0), ({"pooling": "max"}, 0.0)):
+        shutil.rmtree(folder / "evaluation", ignore_errors=True)
+        run("stoic", *OVERLAY, run_id="evaluating", **knobs, **given)
+        check_slices(folder / "evaluation", names)
+        for name in names:
+            table = rows_of(folder / "evaluation" / name / "slices.csv")
+            ranked = sorted(table, key=lambda row: -float(row["covid: covid"]))
+            weights = [float(row["covid: covid weight"]) for row in ranked]
+            count = max(1, math.ceil(share * len(table)))
+            assert weights == pytest.approx([1 / count] * count + [0] * (len(table) - count), abs=1e-5)
 
 
 @pytest.mark.slow
 def test_one_switch_makes_it_3d(run, tmp_path, cache):
     folder = tmp_path / "run"
-    knobs = {**SMALL, "method": "ctan", "batch_size": 2, "spatial_dims": 3, "depth": 32}
+    knobs = {**SMALL, "method": "ctan", "batch_size": 2, "spatial_dims": 3, "depth": 16}
     knobs |= {"cache_dir": cache, "output_dir": str(folder)}
     run("stoic", "train.yaml", run_id="training", **knobs)
     assert json.loads((folder / "run.json").read_text())["spatial_dims"] == 3
