@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from ctan_monai import __version__
-from ctan_monai.apps import compare, export, new, prepare, report, score, verify
+from ctan_monai.apps import compare, export, new, pack, prepare, report, score, verify
 from ctan_monai.errors import CtanError
 
 EXIT_REFUSED = 2  # something that the user gave cannot be used, as for a wrong option
@@ -44,6 +44,7 @@ app.command()(report.report)
 app.command(epilog=verify.EPILOG)(verify.verify)
 app.command(epilog=new.EPILOG)(new.new)
 app.command(epilog=export.EPILOG)(export.export)
+app.command(epilog=pack.EPILOG)(pack.pack)
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,0 +1,176 @@
+"""Pages of a packed bundle: README by the Model Zoo's template, and a model card."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ctan_monai.share.pack_figures import Figures
+from ctan_monai.share.pack_source import Trained
+from ctan_monai.tasks import Segmentation, Task, task_from
+
+_NO_WEIGHTS = re.compile(r"No\s+weights\s+are\s+shipped(\.|,\s+and)\s*")
+_KINDS = {"Segmentation": "Segmentation", "Regression": "Regression", "Classification": "Classification"}
+
+
+def readme(metadata: Mapping[str, Any], page: str, trained: Trained, figures: Figures, vendored: bool) -> str:
+    """Return docs/README.md.
+
+    Args:
+        metadata: of the packed bundle.
+        page: the bundle's own README, of which data and limits are taken over.
+        trained: the weights and their run.
+        figures: how good it is.
+        vendored: the code is in scripts/.
+    """
+    tags = dict.fromkeys([*(_KINDS[entry["kind"]] for entry in trained.record["tasks"]), "Multi-task"])
+    parts = [
+        f"# {metadata['name']}",
+        "### **Authors**\n" + str(metadata.get("authors", "")),
+        "### **Tags**\n" + ", ".join([*tags, str(_modality(metadata)), str(trained.record["method"]).upper()]),
+        "## **Model Description**\n" + _description(metadata, trained),
+        "## **Data**\n" + f"{figures.learned_from}\n\nSource: {metadata.get('data_source', 'not stated')}.",
+        _deeper(section(page, "Data", "Your data")),
+        "#### **Preprocessing**\n" + f"{_sentence(metadata.get('image_classes', 'See configs/inference.yaml'))}",
+        "## **Performance**\n" + performance(trained, figures),
+        "## **Additional Usage Steps**\n" + _usage(vendored),
+        "## **System Configuration**\n" + _system(trained),
+        "## **Limitations**\n" + _limits(metadata, page, figures),
+        "## **References**\n" + "\n".join(f"* {entry}" for entry in metadata.get("references", [])),
+    ]
+    return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
+
+
+def model_card(metadata: Mapping[str, Any], page: str, trained: Trained, figures: Figures) -> str:
+    """Return docs/model_card.md: what it is for, what it learned from, how good it is, what it cannot do."""
+    weights = metadata["weights"]
+    files = "\n".join(
+        f"| `{name}` | {entry['bytes']} | `{entry['sha256']}` |" for name, entry in weights["files"].items()
+    )
+    settings = "\n".join(f"| `{name}` | `{value}` |" for name, value in trained.settings.items() if value is not None)
+    parts = [
+        f"# Model card: {metadata['name']}",
+        f"Version {metadata['version']}. {metadata['description']}",
+        "## Model\n\n" + _description(metadata, trained),
+        "## Intended use\n\n" + _sentence(metadata.get("intended_use", "Research. Not for clinical use")),
+        "## Training data\n\n"
+        + f"{figures.learned_from}\n\nSource: {metadata.get('data_source', 'not stated')}. Terms: data_license.txt.",
+        "## Figures\n\n" + performance(trained, figures),
+        "## Limits\n\n" + _limits(metadata, page, figures),
+        "## Settings of the training\n\n| knob | value |\n|---|---|\n" + settings,
+        f"## Files\n\n{weights['parameters']} parameters and statistics.\n\n"
+        f"| file | bytes | SHA-256 |\n|---|---|---|\n{files}",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def performance(trained: Trained, figures: Figures) -> str:
+    """Return a table of figures, what they were measured on, and the commands that made them."""
+    if not figures.values:
+        return "No figures came with the weights. Measure them on your own data before you rely on anything."
+    rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in figures.values.items())
+    given = "".join(f" --{name} {'FILE' if name == 'datalist' else 'DIR'}" for name in trained.given if name in _GIVEN)
+    amp = " --amp True" if trained.settings.get("amp") else ""
+    train = f"    python -m monai.bundle run training --config_file configs/train.yaml{amp}{given}"
+    evaluate = (
+        "    python -m monai.bundle run evaluating \\\n"
+        f"        --config_file \"['configs/train.yaml','configs/evaluate.yaml']\"{amp}{given}"
+    )
+    commands = f"{train}\n{evaluate}" if figures.evaluated else train
+    return (
+        f"Measured on {figures.measured_on}:\n\n| figure | value |\n|---|---|\n{rows}\n\n"
+        "The configs hold the settings of the training, so these are the commands that made the figures"
+        f"{_seconds(trained)}. Other machines and versions give other last digits, and a training of few steps "
+        f"other figures.\n\n{commands}"
+    )
+
+
+_GIVEN = ("dataset_dir", "datalist")
+
+
+def section(page: str, *titles: str) -> str:
+    r"""Return what stands under the first of some headings of the second level that a page has, empty without one.
+
+    >>> section("# A\n## Data\nwords\n### More\n## Next\n", "Data")
+    'words\n### More'
+    """
+    for title in titles:
+        found = re.search(rf"^## {re.escape(title)}\s*$(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+        if found:
+            return found[1].strip()
+    return ""
+
+
+def _deeper(text: str) -> str:
+    return re.sub(r"^### ", "#### ", text, flags=re.MULTILINE)
+
+
+def _description(metadata: Mapping[str, Any], trained: Trained) -> str:
+    record = trained.record
+    tasks = "\n".join(f"* `{entry['name']}`: {_about(task_from(entry))}" for entry in record["tasks"])
+    kind = f"{record['method'].upper()} with a {record['encoder']} encoder, {record['spatial_dims']}D"
+    return (
+        f"{_sentence(metadata.get('task', metadata['description']))} Architecture: {kind}, {record['in_channels']} "
+        f"input channels, {metadata['weights']['parameters'] / 1e6:.1f} million parameters, one output per task:"
+        f"\n\n{tasks}"
+    )
+
+
+def _about(task: Task) -> str:
+    names = ", ".join(getattr(task, "labels", getattr(task, "classes", ())))
+    if isinstance(task, Segmentation):
+        return f"{'overlapping masks' if task.overlapping else 'label map'} of {names}"
+    return (
+        f"classes {names}"
+        if names
+        else f"{getattr(task, 'unit', '')} {'per voxel' if task.pixel_level else 'per image'}"
+    )
+
+
+def _usage(vendored: bool) -> str:
+    code = (
+        "The code is in `scripts/`; the packages of `required_packages_version` must be installed. MONAI looks for it "
+        "in the current folder: start there, or put this one in `PYTHONPATH`."
+        if vendored
+        else "The code is the package `ctan-monai` (`required_packages_version` has the version)."
+    )
+    return (
+        f"{code} From another folder, give `--bundle_root` the path of this one.\n\n"
+        "    python -m monai.bundle run inferring --config_file configs/inference.yaml --input PATH\n"
+        "    python -m monai.bundle run training --config_file configs/train.yaml --dataset_dir DIR\n\n"
+        "Training goes to `runs/` and leaves `models/` alone; `--run_dir runs/NAME` (inference) and `--output_dir "
+        "runs/NAME` (evaluation) use it. One output alone, for tools that take one: the id `network_<task>` of "
+        "`configs/inference.yaml`. More: `docs/bundle.md`."
+    )
+
+
+def _system(trained: Trained) -> str:
+    known = {name: value for name, value in trained.versions.items() if name != "git" and value not in (None, "None")}
+    versions = ", ".join(f"{name} {value}" for name, value in known.items())
+    if not versions:
+        return "Not known: the weights came without their run. CPU or CUDA; `--device` chooses."
+    return f"Trained with: {versions}{_seconds(trained)}. Runs on CPU or CUDA; `--device` chooses."
+
+
+def _seconds(trained: Trained) -> str:
+    epochs = trained.history.get("epochs", [])
+    total = sum(entry.get("seconds") or 0 for entry in epochs)
+    length = f"{total / 60:.0f} minutes" if total >= 120 else f"{total:.0f} seconds"
+    return f" ({len(epochs)} epoch{'s' if len(epochs) != 1 else ''} in {length})" if total else ""
+
+
+def _limits(metadata: Mapping[str, Any], page: str, figures: Figures) -> str:
+    own = _NO_WEIGHTS.sub("", _deeper(section(page, "Limits"))).strip()
+    first = f"{_sentence(metadata.get('intended_use', 'Research. Not for clinical use'))} {figures.learned_from}"
+    return f"{first}\n\n{own}" if own else first
+
+
+def _modality(metadata: Mapping[str, Any]) -> str:
+    return str(metadata["network_data_format"]["inputs"]["image"].get("modality", ""))
+
+
+def _sentence(text: Any) -> str:
+    words = str(text).strip()
+    words = words[:1].upper() + words[1:]
+    return words if words.endswith(".") else f"{words}."

@@ -1,0 +1,80 @@
+"""The figures of a run, and in words what they were measured on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from ctan_monai.share.pack_source import Trained
+
+_BOOKKEEPING = ("selection", "complete_cases")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How good a network is.
+
+    Args:
+        values: by name.
+        measured_on: which cases, in words.
+        prefix: in front of the names where the cases are not those of the test.
+        learned_from: what the network was trained on, in words.
+        evaluated: the figures are an evaluation's, not those of the training's validation.
+    """
+
+    values: dict[str, float]
+    measured_on: str
+    prefix: str
+    learned_from: str
+    evaluated: bool
+
+
+def figures_of(trained: Trained) -> Figures:
+    """Collect a run's figures: those of its evaluation, else those of the best epoch's validation, else none."""
+    learned_from, kind = _learned_from(trained)
+    if values := _numbers(trained.evaluation.get("metrics")):
+        cases = trained.evaluation.get("cases", "an unknown number of")
+        return Figures(values, f"the {cases} cases of the test split{kind}", "", learned_from, True)
+    epochs = {entry.get("epoch"): entry for entry in trained.history.get("epochs", [])}
+    best = (trained.history.get("best") or {}).get("all") or {}
+    if values := _numbers(epochs.get(best.get("epoch"), {}).get("validation")):
+        where = f"the validation split{kind}, on which the epoch ({best['epoch']}) was chosen; no test was run"
+        return Figures(values, where, "validation_", learned_from, False)
+    scores = {f"{task}_selection": entry.get("score") for task, entry in (trained.history.get("best") or {}).items()}
+    if values := _numbers(scores, drop=()):
+        where = f"the validation split{kind}, on which each task's best epoch was chosen; no test was run"
+        return Figures(values, where, "validation_", learned_from, False)
+    return Figures({}, "", "", learned_from, False)
+
+
+def _numbers(metrics: Any, drop: tuple[str, ...] = _BOOKKEEPING) -> dict[str, float]:
+    """Keep what is a number, without what only chose the epoch."""
+    if not isinstance(metrics, dict):
+        return {}
+    numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
+    return {
+        name: round(float(value), 6)
+        for name, value in numbers.items()
+        if math.isfinite(value) and not (drop and name.startswith(drop))
+    }
+
+
+def _learned_from(trained: Trained) -> tuple[str, str]:
+    """Say what was trained on, and what to add wherever a number of cases is given."""
+    cases = (trained.data or {}).get("cases", {})
+    counts = ", ".join(f"{number} for {split}" for split, number in cases.items())
+    in_cases = f" ({counts})" if counts else ""
+    if trained.synthetic:
+        words = f"Synthetic data{in_cases}, computed by a program; they show no patient."
+        return words + " Figures on them say nothing about patients.", " of synthetic data"
+    if "dataset_dir" in trained.given:
+        return f"Data that were given as dataset_dir{in_cases}.", ""
+    if trained.data is not None:
+        return f"Data that were given{in_cases}.", ""
+    if trained.history:
+        return (
+            "The sample that is part of the bundle: far too few cases for a network that is of use.",
+            " of the sample",
+        )
+    return "Not known: the weights came without their run.", ""

@@ -1,0 +1,105 @@
+"""metadata.json of a packed bundle: what this network takes and gives, its figures, its files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ctan_monai import __version__
+from ctan_monai.errors import ConfigError
+from ctan_monai.share.pack_figures import Figures
+from ctan_monai.share.pack_source import Trained
+from ctan_monai.tasks import Segmentation, Task, task_from
+
+_VERSIONS = {"monai_version": "monai", "pytorch_version": "torch", "numpy_version": "numpy"}
+_NEEDED = ("version", "changelog", "network_data_format", "name", "description")
+
+
+def packed_metadata(
+    metadata: Mapping[str, Any],
+    trained: Trained,
+    image_channels: Sequence[str],
+    figures: Figures,
+    weights: Mapping[str, Mapping[str, Any]],
+    packages: Mapping[str, str] | None,
+) -> dict[str, Any]:
+    """Return a bundle's metadata with what is known about its weights.
+
+    Args:
+        metadata: the bundle's own.
+        trained: the weights and their run.
+        image_channels: names of the image's channels.
+        figures: how good it is.
+        weights: by file: bytes and digests.
+        packages: what must be installed, with versions; None: what the bundle says, and this package.
+
+    Raises:
+        ConfigError: something is missing, or the outputs are not those of the tasks.
+    """
+    if missing := [key for key in _NEEDED if not metadata.get(key)]:
+        raise ConfigError("BUNDLE, configs/metadata.json", f"{missing} is missing.", "Write it.")
+    version = str(metadata["version"])
+    if version not in metadata["changelog"]:
+        reason = f"the changelog does not say what is new in version {version}."
+        raise ConfigError("BUNDLE, configs/metadata.json", reason, "Add a line to it.")
+    known = dict(metadata)
+    for key, package in _VERSIONS.items():
+        if found := trained.versions.get(package):
+            known[key] = str(found).split("+")[0]
+    own = {**known.get("required_packages_version", {}), "ctan-monai": __version__}
+    known["required_packages_version"] = dict(own if packages is None else packages)
+    known["training_data"] = figures.learned_from
+    known["eval_metrics"] = {f"{figures.prefix}{name}": value for name, value in figures.values.items()}
+    known["network_data_format"] = _format(metadata["network_data_format"], trained, image_channels)
+    known["weights"] = {"parameters": _parameters(trained), "files": dict(weights)}
+    return known
+
+
+def _parameters(trained: Trained) -> int:
+    floating = (entry for entry in trained.state.values() if entry.is_floating_point())
+    return sum(math.prod(entry.shape) for entry in floating)
+
+
+def _format(given: Mapping[str, Any], trained: Trained, image_channels: Sequence[str]) -> dict[str, Any]:
+    tasks = [task_from(entry) for entry in trained.record["tasks"]]
+    expected = ["pred", *(task.name for task in tasks[1:])]
+    outputs = given.get("outputs", {})
+    if list(outputs) != expected or "image" not in given.get("inputs", {}):
+        found = f"network_data_format has outputs {list(outputs)}, the network's are {expected}."
+        raise ConfigError("BUNDLE, configs/metadata.json", found, "Describe each output, the first task's as pred.")
+    image = dict(given["inputs"]["image"])
+    image["num_channels"] = trained.record["in_channels"]
+    image["spatial_shape"] = _shape(image["spatial_shape"], trained)
+    if len(image.get("channel_def", {})) != len(image_channels):
+        image["channel_def"] = {str(at): name for at, name in enumerate(image_channels)}
+    described = {
+        name: _output(outputs[name], task, image["spatial_shape"]) for name, task in zip(expected, tasks, strict=True)
+    }
+    return {"inputs": {"image": image}, "outputs": described}
+
+
+def _shape(given: Sequence[Any], trained: Trained) -> list[Any]:
+    """Return the size of an image: the run's, where it is a knob, else what the bundle says."""
+    dims = int(trained.record["spatial_dims"])
+    size = trained.settings.get("image_size") or trained.settings.get("size")
+    if isinstance(size, list) and dims == len(size) + 1 and trained.settings.get("depth"):
+        size = [*size, trained.settings["depth"]]
+    if isinstance(size, list) and len(size) == dims:
+        return size
+    if len(given) != dims:
+        found = f"spatial_shape {list(given)} does not fit a network of {dims} dimensions."
+        raise ConfigError("BUNDLE, configs/metadata.json", found, f"Give {dims} numbers.")
+    return list(given)
+
+
+def _output(given: Mapping[str, Any], task: Task, shape: Sequence[Any]) -> dict[str, Any]:
+    names = list(getattr(task, "labels", getattr(task, "classes", (task.name,))))
+    if isinstance(task, Segmentation) and not task.overlapping:
+        names = ["background", *names]
+    described = {**given, "num_channels": task.channels}
+    if task.pixel_level:
+        described["spatial_shape"] = list(shape)
+    if len(given.get("channel_def", {})) != task.channels:
+        described["channel_def"] = {str(at): name for at, name in enumerate(names)}
+    return described

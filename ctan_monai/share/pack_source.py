@@ -1,0 +1,144 @@
+"""What is packed: weights, and what their run says about them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ctan_monai.engines.data_record import read_data_record
+from ctan_monai.engines.manifest import SETTINGS_FILE
+from ctan_monai.engines.run_network import network_of_run
+from ctan_monai.engines.run_record import MODEL_FILE, RUN_FILE, describe, load_weights
+from ctan_monai.engines.torch_file import load_checked
+from ctan_monai.errors import CheckpointError
+from ctan_monai.share.pack_parse import default_network, default_settings
+
+PLACES = ("dataset_dir", "datalist")  # knobs that say where something lies on the machine of the training
+_DATALIST_FILE = "datalist.json"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network and its run.
+
+    Args:
+        state: its weights, by name.
+        record: run.json.
+        settings: the knobs; what named a place on that machine is None.
+        given: knobs of `settings` that named a place.
+        data: data.json, None where the run has none.
+        history: metrics.json, empty where there is none.
+        evaluation: evaluation/summary.json, empty where there is none.
+        versions: versions.json, empty where there is none.
+        datalist: which case was in which split, None where the run does not say.
+    """
+
+    state: dict[str, Tensor]
+    record: dict[str, Any]
+    settings: dict[str, Any]
+    given: tuple[str, ...] = ()
+    data: dict[str, Any] | None = None
+    history: dict[str, Any] = field(default_factory=dict)
+    evaluation: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, Any] = field(default_factory=dict)
+    datalist: Path | None = None
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the run says that it learned from synthetic data."""
+        return bool(self.data and self.data["synthetic"])
+
+
+def read_trained(weights: Path, bundle: Path) -> Trained:
+    """Read a run's folder, or a file of weights.
+
+    Args:
+        weights: the folder of a run; or a state dict as .pt or .safetensors, of the network that the bundle's config
+            builds if no knob is given. A model.pt that lies in a run's folder stands for the run.
+        bundle: the bundle's folder.
+
+    Raises:
+        CheckpointError: something is missing, damaged, or does not fit.
+        ConfigError: the network cannot be built.
+    """
+    if weights.is_file() and not (weights.name == MODEL_FILE and (weights.parent / RUN_FILE).is_file()):
+        return _of_file(weights, bundle)
+    if not weights.exists():
+        raise CheckpointError(weights, "there is no such file or folder.", "Name a run's folder, or a file of weights.")
+    return _of_run(weights if weights.is_dir() else weights.parent)
+
+
+def _of_run(folder: Path) -> Trained:
+    network = network_of_run(folder)
+    settings = _json_of(folder / SETTINGS_FILE, needed=True)
+    kept = {name: without_places(value, name) for name, value in settings.items()}
+    datalist = folder / _DATALIST_FILE
+    return Trained(
+        state=network.state_dict(),
+        record=_json_of(folder / RUN_FILE, needed=True),
+        settings=kept,
+        given=tuple(name for name, value in settings.items() if value is not None and kept[name] is None),
+        data=read_data_record(folder),
+        history=_json_of(folder / "metrics.json"),
+        evaluation=_json_of(folder / "evaluation" / "summary.json"),
+        versions=_json_of(folder / "versions.json"),
+        datalist=datalist if datalist.is_file() else None,
+    )
+
+
+def _of_file(path: Path, bundle: Path) -> Trained:
+    network = default_network(bundle)
+    load_weights(network, _tensors_of(path), path)
+    settings = default_settings(bundle)
+    kept = {name: without_places(value, name) for name, value in settings.items()}
+    return Trained(state=network.state_dict(), record=describe(network), settings=kept)
+
+
+def _tensors_of(path: Path) -> Any:
+    if path.suffix != ".safetensors":
+        return load_checked(path, needs_checksum=False)
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(path, f"it cannot be read ({error}).", "Restore it from a copy.") from error
+
+
+def without_places(value: Any, name: str = "") -> Any:
+    """Return a setting without what says where something lies: None takes the place of paths.
+
+    >>> without_places({"boost": "sum", "table": "/home/a/b.csv"})
+    {'boost': 'sum', 'table': None}
+    >>> without_places([96, 128], "image_size"), without_places("here", "dataset_dir")
+    ([96, 128], None)
+    """
+    if isinstance(value, Mapping):
+        return {key: without_places(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_places(entry) for entry in value]
+    if name in PLACES:
+        return None
+    if isinstance(value, str) and (set(value) & set("/\\") or value.startswith("~") or Path(value).suffix):
+        return None
+    return value
+
+
+def _json_of(path: Path, needed: bool = False) -> dict[str, Any]:
+    """Read a JSON object; an empty one where there is no file, unless it is needed."""
+    remedy = "Name the folder of a whole run, or restore the file from a copy."
+    if not path.is_file() and not needed:
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(path, f"it cannot be read ({error}).", remedy) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(path, f"found a {type(content).__name__}, expected names with values.", remedy)
+    return content
