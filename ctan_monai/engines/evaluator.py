@@ -14,6 +14,7 @@ from monai.inferers import Inferer
 from torch import nn
 
 from ctan_monai.engines.inferer import MultiTaskInferer
+from ctan_monai.engines.loader_workers import end_workers_with_parent
 from ctan_monai.engines.memory_format import to_channels_last
 from ctan_monai.engines.options import as_bool
 from ctan_monai.engines.precision import choose_precision
@@ -76,6 +77,7 @@ class MultiTaskEvaluator(SupervisedEvaluator):  # type: ignore[misc]  # monai ha
             **options,
         )
         self.precision = precision
+        end_workers_with_parent(val_data_loader)
         self.add_event_handler(Events.STARTED, self._share_buffers)
         self._register_handlers(list(val_handlers or ()))
 

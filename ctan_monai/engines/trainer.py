@@ -17,6 +17,7 @@ from ctan_monai.engines.bf16_guard import refusing_wrong_gradients
 from ctan_monai.engines.clipping import GradientGroup, clip_gradients, gradient_groups
 from ctan_monai.engines.finite import fetch_finite
 from ctan_monai.engines.inferer import MultiTaskInferer
+from ctan_monai.engines.loader_workers import end_workers_with_parent
 from ctan_monai.engines.memory_format import to_channels_last
 from ctan_monai.engines.options import as_bool
 from ctan_monai.engines.precision import choose_precision
@@ -115,6 +116,7 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
             raise ConfigError("accumulation_steps", "the loader has no length.", "Give the trainer an epoch_length.")
         self.precision, self.clip_norm = precision, clip_norm
         self.scaler = precision.scaler()
+        end_workers_with_parent(train_data_loader)
         self._handlers = list(train_handlers or ())
         self._register_handlers(self._handlers)  # now, so that they find network, optimizer and loss in the engine
 
