@@ -3,3 +3,10 @@ SHARE ?= 1
 .PHONY: faults
 faults:
 	OMP_NUM_THREADS=1 python -m pytest -m promise --long=$(SHARE) --promises=docs/promises.md
+
+# All bundles packed, and checked by the Model Zoo's own script; ZOO=a checkout of github Project-MONAI/model-zoo,
+# RUNS="openkbp=RUN ...", OUT=a new folder. A bundle without a run gets a training of one epoch.
+OUT ?= packed
+.PHONY: zoo
+zoo:
+	OMP_NUM_THREADS=1 python benchmarks/zoo.py --zoo "$(ZOO)" --out "$(OUT)" $(foreach run,$(RUNS),--run $(run))

@@ -22,3 +22,11 @@ def run_dir(trained, tmp_path_factory):
     write_run(trained, folder)
     save_atomic(trained.state_dict(), folder / "model.pt")
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory):
+    """Return the folder of a small training of the bundle ham10000 on synthetic pictures."""
+    from pack_kit import train_small
+
+    return train_small(tmp_path_factory.mktemp("small"))
