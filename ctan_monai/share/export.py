@@ -85,7 +85,11 @@ def _write_and_compare(
     run, _ = target.read(path)
     largest = {task.name: 0.0 for task in network.tasks}
     for image, logits in zip(images, expected, strict=True):
-        answer = run(image)
+        try:
+            answer = run(image)
+        except AssertionError as error:  # a guard of torch.export
+            found = f"{path.name} does not take images of {tuple(image.shape[2:])} ({error})."
+            raise ConfigError("size", found, "Give a larger size, or another format than export.") from error
         for name in largest:
             scale = max(1.0, float(logits[name].abs().max()))
             largest[name] = max(largest[name], float((answer[name] - logits[name]).abs().max()) / scale)

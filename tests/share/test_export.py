@@ -90,6 +90,7 @@ def test_a_file_that_answers_otherwise_is_not_left_behind(trained, tmp_path, mon
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_size_that_torch_export_does_not_take_is_refused_and_no_file_is_left(trained, tmp_path):
     with pytest.raises(ConfigError, match="does not take images of"):
         export_network(trained, tmp_path, ["export"], (32, 32))

@@ -22,13 +22,10 @@ def test_a_bundle_predicts_by_a_file_what_its_run_predicts(small_run, tmp_path, 
     exporting = ["export", str(small_run), "--format", format_name, "--size", "64,64", "--out", str(tmp_path)]
     done = CliRunner().invoke(app, exporting)
     assert done.exit_code == 0, done.output
-    knobs = {"run_dir": str(small_run), "cache_dir": str(tmp_path / "cache"), "overlays": 0}
-    usual, by_file = tmp_path / "usual", tmp_path / "by_file"
-    infer = {"run_id": "inferring", "kind": "infer", **knobs}
-    run_config(HAM10000, "inference.yaml", encoder="resnet18", output_dir=str(usual), **infer)
-    file = str(tmp_path / f"model{suffix}")
-    run_config(HAM10000, "inference.yaml", "exported.yaml", exported=file, output_dir=str(by_file), **infer)
-    expected, found = answers(usual), answers(by_file)
+    knobs = {"run_dir": str(small_run), "cache_dir": str(small_run.parent / "cache"), "overlays": 0}
+    knobs |= {"exported": str(tmp_path / f"model{suffix}"), "output_dir": str(tmp_path / "found")}
+    run_config(HAM10000, "inference.yaml", "exported.yaml", run_id="inferring", kind="infer", **knobs)
+    expected, found = answers(small_run / "inference"), answers(tmp_path / "found")
     assert list(found) == list(expected)
     assert len(found) > 1
     for case, probs in expected.items():
