@@ -43,6 +43,15 @@ verify_bundle.verify(name, models, "full")
 """
 
 
+# A bundle that has its code must not need the package.
+HIDDEN = """
+import runpy, sys
+sys.modules["ctan_monai"] = None
+sys.argv[0] = "monai.bundle"
+runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
+"""
+
+
 def run(arguments: list[str], cwd: Path) -> str:
     """Run a Python command; return what is wrong with it, empty if nothing is."""
     environment = {**os.environ, "PYTHONPATH": str(cwd)}
@@ -54,7 +63,8 @@ def run(arguments: list[str], cwd: Path) -> str:
 def bundle_run(run_id: str, configs: list[str], root: Path, *knobs: str) -> list[str]:
     """Return the arguments of ``monai.bundle run`` for some of a bundle's configs."""
     files = str([str(root / "configs" / name) for name in configs])
-    return ["-m", "monai.bundle", "run", run_id, "--config_file", files, "--bundle_root", str(root), *knobs]
+    program = ["-c", HIDDEN] if (root / "scripts").is_dir() else ["-m", "monai.bundle"]
+    return [*program, "run", run_id, "--config_file", files, "--bundle_root", str(root), *knobs]
 
 
 def tiny_run(bundle: Path, work: Path) -> Path:

@@ -12,6 +12,7 @@ from ctan_monai.errors import ConfigError
 
 _LINE = re.compile(r"(?P<name>\w+):(?P<space> +)(?P<value>\S.*?)(?P<comment> +#.*)?")
 _OWN_MACHINE = {"dataset_dir", "datalist", "resume", "amp"}  # what the next user's data and machine decide
+_DIVISION = re.compile(r"(datalist|datalists#divided_as):.*/datalist\.json")  # which case was in which split
 _COMMENT_COLUMN = 32
 WEIGHTS_DIR = "$@bundle_root + '/models'"
 _ANSWERS_DIR, _EVALUATION_DIR = "$@bundle_root + '/eval/inference'", "$@bundle_root + '/eval/evaluation'"
@@ -40,8 +41,8 @@ def evaluate_config(text: str, config: str, name: str, keeps_datalist: bool) -> 
     wanted = {"evaluation_dir": _EVALUATION_DIR}
     lines = []
     for line in _filled(at_home(text, name), wanted).splitlines():
-        if re.match(r"datalist:.*datalist\.json", line) and not keeps_datalist:
-            continue
+        if _DIVISION.match(line) and not keeps_datalist:
+            continue  # without it, the seed of the settings divides the data
         lines.append(line)
         if line.startswith("evaluation_dir:"):
             lines.append(_line("output_dir", WEIGHTS_DIR, "# the folder of a run, or that of the weights"))

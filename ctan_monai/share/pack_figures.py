@@ -34,8 +34,9 @@ def figures_of(trained: Trained) -> Figures:
     """Collect a run's figures: those of its evaluation, else those of the best epoch's validation, else none."""
     learned_from, kind = _learned_from(trained)
     if values := _numbers(trained.evaluation.get("metrics")):
-        cases = trained.evaluation.get("cases", "an unknown number of")
-        return Figures(values, f"the {cases} cases of the test split{kind}", "", learned_from, True)
+        cases = trained.evaluation.get("cases", "unknown number of")
+        where = f"the {cases} case{'s' if cases != 1 else ''} of the test split{kind}"
+        return Figures(values, where, "", learned_from, True)
     epochs = {entry.get("epoch"): entry for entry in trained.history.get("epochs", [])}
     best = (trained.history.get("best") or {}).get("all") or {}
     if values := _numbers(epochs.get(best.get("epoch"), {}).get("validation")):

@@ -253,3 +253,21 @@ def test_weights_that_are_missing_damaged_or_of_another_network_are_refused(smal
 def test_what_is_no_bundle_is_refused(small_run, tmp_path):
     with pytest.raises(ConfigError, match=r"has no configs/inference\.yaml"):
         pack_bundle(tmp_path, small_run, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["model.pt", "weights.safetensors"])
+def test_a_file_of_weights_without_its_run_is_packed_if_it_fits_the_configs(small_run, packed, tmp_path, name):
+    bundle = tmp_path / "ham10000"
+    shutil.copytree(HAM10000, bundle, ignore=shutil.ignore_patterns("cache", "runs"))
+    for config in ("train.yaml", "inference.yaml"):
+        text = (bundle / "configs" / config).read_text()
+        text = re.sub("(?m)^method: ctan", "method: hps", text)
+        (bundle / "configs" / config).write_text(re.sub("(?m)^encoder: resnet50", "encoder: resnet18", text))
+    models = packed / "ham10000" / "models"
+    shutil.copyfile(models / ("model.pt" if name == "model.pt" else "model.safetensors"), tmp_path / name)
+    made = pack_bundle(bundle, tmp_path / name, tmp_path / "out")
+    state = load_file(made.folder / "models" / "model.safetensors")
+    assert all(torch.equal(state[key], tensor) for key, tensor in load_file(models / "model.safetensors").items())
+    page = (made.folder / "docs" / "README.md").read_text()
+    assert "Not known: the weights came without their run." in page
+    assert "No figures came with the weights." in page

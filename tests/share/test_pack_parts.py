@@ -57,10 +57,11 @@ def test_inference_reads_the_weights_that_lie_beside_it():
 
 
 @pytest.mark.parametrize("keeps", [True, False])
-def test_evaluation_uses_the_division_of_the_run_where_it_is_packed(keeps):
-    text = "evaluation_dir: $@output_dir + '/evaluation'\ndatalist: $@output_dir + '/datalist.json'\nrun: 1\n"
+@pytest.mark.parametrize("entry", ["datalist", "datalists#divided_as"])
+def test_evaluation_uses_the_division_of_the_run_where_it_is_packed(keeps, entry):
+    text = f"evaluation_dir: $@output_dir + '/evaluation'\n{entry}: $@output_dir + '/datalist.json'\nrun: 1\n"
     after = yaml.safe_load(evaluate_config(text, TRAIN, "own", keeps))
-    assert ("datalist" in after) == keeps
+    assert (entry in after) == keeps
     assert after["output_dir"] == "$@bundle_root + '/models'"
     assert "pretrained" not in after
     assert yaml.safe_load(evaluate_config(text, "pretrained: imagenet\n", "own", keeps))["pretrained"] is None
