@@ -104,6 +104,8 @@ def pack_bundle(
             raise
     except OSError as error:
         raise _unwritable(target, error) from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError("BUNDLE", f"a file of {bundle} cannot be read ({error}).", "Correct it.") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return Packed(folder, archive, tuple(large), tuple(warnings))

@@ -65,6 +65,7 @@ def inference_config(text: str, settings: Mapping[str, Any], name: str, tasks: S
     entries = [
         f"network_{task}: {{_target_: ctan_monai.networks.SelectOutput, network: '@network_def', task: {task}}}"
         for task in tasks
+        if f"network_{task}" not in yaml.safe_load(text)
     ]
     comment = "\n# one task's output alone, for tools that take a network with one output"
     return filled + "\n".join([comment, *entries]) + "\n"

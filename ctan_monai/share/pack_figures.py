@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from ctan_monai.errors import CheckpointError
 from ctan_monai.share.pack_source import Trained
 
 _BOOKKEEPING = ("selection", "complete_cases")
@@ -31,7 +32,19 @@ class Figures:
 
 
 def figures_of(trained: Trained) -> Figures:
-    """Collect a run's figures: those of its evaluation, else those of the best epoch's validation, else none."""
+    """Collect a run's figures: those of its evaluation, else those of the best epoch's validation, else none.
+
+    Raises:
+        CheckpointError: metrics.json, summary.json or data.json is not what a run writes.
+    """
+    try:
+        return _figures_of(trained)
+    except (AttributeError, KeyError, TypeError) as error:
+        reason = f"metrics.json, data.json or evaluation/summary.json is not what a run writes ({error!r})."
+        raise CheckpointError("--weights", reason, "Restore it from a copy, or delete it.") from error
+
+
+def _figures_of(trained: Trained) -> Figures:
     learned_from, kind = _learned_from(trained)
     if values := _numbers(trained.evaluation.get("metrics")):
         cases = trained.evaluation.get("cases", "unknown number of")

@@ -250,9 +250,24 @@ def test_weights_that_are_missing_damaged_or_of_another_network_are_refused(smal
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
 
 
-def test_what_is_no_bundle_is_refused(small_run, tmp_path):
-    with pytest.raises(ConfigError, match=r"has no configs/inference\.yaml"):
-        pack_bundle(tmp_path, small_run, tmp_path / "out")
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda configs: (configs / "inference.yaml").unlink(), r"has no configs/inference\.yaml"),
+        (lambda configs: (configs / "train.yaml").unlink(), r"no configs/train\.yaml"),
+        (lambda configs: (configs / "train.yaml").write_text("a: [1"), "a file of .* cannot be read"),
+        (lambda configs: (configs / "train.yaml").write_bytes(b"a: \xff"), "a file of .* cannot be read"),
+        (lambda configs: (configs / "metadata.json").write_text("{"), r"metadata\.json: it cannot be read"),
+        (lambda configs: (configs.parent / "LICENSE").unlink(), "has no LICENSE"),
+    ],
+)
+def test_what_is_no_whole_bundle_is_refused_and_nothing_stays(small_run, tmp_path, damage, message):
+    bundle = tmp_path / "ham10000"
+    shutil.copytree(HAM10000, bundle, ignore=shutil.ignore_patterns("cache", "runs"))
+    damage(bundle / "configs")
+    with pytest.raises(ConfigError, match=message):
+        pack_bundle(bundle, small_run, tmp_path / "out")
+    assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["model.pt", "weights.safetensors"])

@@ -8,7 +8,7 @@ import torch
 import yaml
 from network_cases import TASKS
 
-from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.errors import CheckpointError, ConfigError, DataError
 from ctan_monai.share import pack_files
 from ctan_monai.share.pack_configs import evaluate_config, inference_config, train_config
 from ctan_monai.share.pack_figures import Figures, figures_of
@@ -170,6 +170,12 @@ def test_figures_are_those_of_the_test_else_of_the_validation_else_none():
     single = figures_of(trained(history={"best": {"oar": {"epoch": 1, "score": 0.3}}, "epochs": history["epochs"]}))
     assert single.values == {"oar_selection": 0.3}
     assert figures_of(trained()).values == {}
+
+
+@pytest.mark.parametrize("history", [{"best": [1]}, {"epochs": 3}, {"epochs": ["a"]}])
+def test_figures_that_no_run_writes_are_refused(history):
+    with pytest.raises(CheckpointError, match="is not what a run writes"):
+        figures_of(trained(history=history))
 
 
 def test_synthetic_data_are_called_synthetic():
