@@ -206,6 +206,8 @@ def _warnings(source: Path, trained: Trained) -> list[str]:
         found.append("The network was trained on synthetic data; the pages say so.")
     if not figures_of(trained).evaluated:
         found.append("The run was not evaluated on its test split, so the pages have no test figures.")
+    if trained.newer:
+        found.append("The weights are newer than the evaluation, whose figures the pages have: evaluate again.")
     if not (source / "docs" / "data_license.txt").is_file():
         found.append("docs/data_license.txt does not say the terms of the data yet.")
     if trained.datalist is not None and not trained.synthetic:

@@ -36,6 +36,7 @@ class Trained:
         evaluation: evaluation/summary.json, empty where there is none.
         versions: versions.json, empty where there is none.
         datalist: which case was in which split, None where the run does not say.
+        newer: the weights were written after the evaluation.
     """
 
     state: dict[str, Tensor]
@@ -47,6 +48,7 @@ class Trained:
     evaluation: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, Any] = field(default_factory=dict)
     datalist: Path | None = None
+    newer: bool = False
 
     @property
     def synthetic(self) -> bool:
@@ -77,7 +79,7 @@ def _of_run(folder: Path) -> Trained:
     network = network_of_run(folder)
     settings = _json_of(folder / SETTINGS_FILE, needed=True)
     kept = {name: without_places(value, name) for name, value in settings.items()}
-    datalist = folder / _DATALIST_FILE
+    datalist, summary = folder / _DATALIST_FILE, folder / "evaluation" / "summary.json"
     return Trained(
         state=network.state_dict(),
         record=_json_of(folder / RUN_FILE, needed=True),
@@ -85,9 +87,10 @@ def _of_run(folder: Path) -> Trained:
         given=tuple(name for name, value in settings.items() if value is not None and kept[name] is None),
         data=read_data_record(folder),
         history=_json_of(folder / "metrics.json"),
-        evaluation=_json_of(folder / "evaluation" / "summary.json"),
+        evaluation=_json_of(summary),
         versions=_json_of(folder / "versions.json"),
         datalist=datalist if datalist.is_file() else None,
+        newer=summary.is_file() and (folder / MODEL_FILE).stat().st_mtime > summary.stat().st_mtime,
     )
 
 

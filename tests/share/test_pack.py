@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -200,6 +201,14 @@ def test_names_of_cases_are_packed_only_if_they_are_synthetic_or_asked_for(small
 def test_the_same_run_gives_the_same_archive(packed, small_run, tmp_path):
     again = pack_bundle(HAM10000, small_run, tmp_path, url="https://example.org/x")
     assert again.archive.read_bytes() == (packed / "ham10000.zip").read_bytes()
+
+
+def test_figures_that_are_older_than_the_weights_are_warned_of(small_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(small_run, run, copy_function=os.link, ignore=shutil.ignore_patterns("summary.json"))
+    shutil.copyfile(small_run / "evaluation" / "summary.json", run / "evaluation" / "summary.json")
+    os.utime(run / "evaluation" / "summary.json", (1e9, 1e9))
+    assert any("evaluate again" in words for words in pack_bundle(HAM10000, run, tmp_path / "out").warnings)
 
 
 @pytest.mark.parametrize("taken", ["ham10000", "ham10000.zip"])
