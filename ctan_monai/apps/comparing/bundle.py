@@ -8,34 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from ctan_monai.apps.comparing.plan import OWN_KNOBS
+from ctan_monai.apps.overrides import read_pairs
 from ctan_monai.errors import ConfigError, find_ctan_error
 
 CONFIGS = ("train.yaml", "evaluate.yaml")
 
 
 def read_overrides(arguments: Sequence[str]) -> dict[str, Any]:
-    """Read ``--name value`` pairs as `monai.bundle run` does.
+    """Read what every run of a comparison shares.
 
-    >>> read_overrides(["--epochs", "5", "--train#x={a: 1}", "--amp"])
-    {'epochs': 5, 'train#x': {'a': 1}, 'amp': True}
+    >>> read_overrides(["--epochs", "5"])
+    {'epochs': 5}
 
     Raises:
-        ConfigError: something is no such pair, or belongs to the comparison.
+        ConfigError: something is no pair of name and value, or belongs to the comparison.
     """
-    from fire.parser import DefaultParseValue
-
-    found: dict[str, Any] = {}
-    waiting: str | None = None
-    for argument in arguments:
-        if argument.startswith("--"):
-            name, equals, value = argument[2:].partition("=")
-            found[name] = DefaultParseValue(value) if equals else True
-            waiting = None if equals else name
-        elif waiting is not None:
-            found[waiting] = DefaultParseValue(argument)
-            waiting = None
-        else:
-            raise ConfigError(argument, "it belongs to no --name.", "Write --name value after the --.")
+    found = read_pairs(arguments)
     for name in found:
         if name in OWN_KNOBS:
             raise ConfigError(f"--{name}", "the comparison chooses it for each run.", "Leave it out after the --.")

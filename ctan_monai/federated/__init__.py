@@ -1,0 +1,1 @@
+"""Training one bundle at several hospitals, whose data stay where they are, through NVFLARE."""

@@ -1,0 +1,28 @@
+"""Files and words that sites and server share."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ctan_monai.errors import ConfigError
+
+ROUNDS_FILE = "rounds.json"
+ASK, INITIAL, MEASURE, TRAIN = "ask", "initial", "measure", "train"  # what the server wants
+
+
+def read_knobs(path: str | Path) -> dict[str, Any]:
+    """Read the JSON file of a site's own knobs.
+
+    Raises:
+        ConfigError: it cannot be read, or is no dictionary.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        remedy = 'Write {"dataset_dir": "...", "cache_dir": "..."}.'
+        raise ConfigError("site file", f"{path} cannot be read ({error}).", remedy) from error
+    if not isinstance(content, dict):
+        raise ConfigError("site file", f"{path} is no dictionary.", 'Write {"dataset_dir": "..."}.')
+    return content

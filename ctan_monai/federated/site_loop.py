@@ -1,0 +1,59 @@
+"""Answer the server until it has no more rounds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+from typing import Any
+
+from ctan_monai.errors import ConfigError, report_plainly
+from ctan_monai.federated.files import ASK, INITIAL, MEASURE, read_knobs
+from ctan_monai.federated.site import Site
+
+SITE_FILE = "CTAN_SITE_FILE"  # environment variable with the path of a site's own knobs
+_logger = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Serve as a site of a running NVFLARE job."""
+    import nvflare.client as flare
+
+    report_plainly()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bundle", required=True)
+    parser.add_argument("--knob", action="append", default=[], help="NAME=JSON, of those that all sites share")
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--site-file", default=os.environ.get(SITE_FILE), help="JSON file of this site's own knobs")
+    arguments = parser.parse_args()
+    if not arguments.site_file:
+        remedy = f"Set {SITE_FILE} in the client's environment to a JSON file with dataset_dir, cache_dir, output_dir."
+        raise ConfigError(SITE_FILE, "this site does not say where its data are.", remedy)
+    flare.init()
+    shared = {name: json.loads(value) for name, _, value in (pair.partition("=") for pair in arguments.knob)}
+    knobs = {**shared, **read_knobs(arguments.site_file)}
+    site = Site(flare.get_site_name(), arguments.bundle, knobs, arguments.epochs)
+    while flare.is_running():
+        request = flare.receive()
+        if request is None:
+            break
+        flare.send(answer(site, request.meta[ASK], request.params))
+
+
+def answer(site: Site, asked: str, weights: Any) -> Any:
+    """Do what the server asks for; return an `FLModel`."""
+    from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
+
+    if asked == INITIAL:
+        return FLModel(ParamsType.FULL, site.weights(), meta={"description": site.description()})
+    metrics = site.measure(weights)
+    if asked == MEASURE:
+        return FLModel(metrics=metrics)
+    update = site.train(weights)
+    counts = {name: update.counts[name] for name in update.weights}
+    return FLModel(ParamsType.FULL, dict(update.weights), metrics=metrics, meta={"counts": counts})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""A federation of three sites, one without diagnoses, simulated by NVFLARE and by hand."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pack_kit import HAM10000, kept_logging, run_config
+
+from ctan_monai.federated.average import average
+from ctan_monai.federated.server import mean_score
+from ctan_monai.federated.site import Site
+
+pytestmark = [pytest.mark.dist, pytest.mark.slow, pytest.mark.filterwarnings("ignore:executing the bundle config")]
+SITES = {  # synthetic pictures to learn from, and to measure on: disjoint
+    "a": {"train": [5, 8, 20, 21], "validation": [11, 34], "test": [25]},
+    "b": {"train": [29, 31, 39, 40], "validation": [16, 12], "test": [25]},
+    "c": {"train": [46, 47, 52, 53], "validation": [13, 14], "test": [25]},
+}
+SHARED = {"method": "hps", "encoder": "resnet18", "image_size": [64, 64], "batch_size": 4, "epochs": 2}
+ROUNDS = 2
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """The file of each site's own knobs."""
+    folder = tmp_path_factory.mktemp("federation")
+    found = {}
+    for site, splits in SITES.items():
+        names = {split: [f"SYN_{number:07d}" for number in numbers] for split, numbers in splits.items()}
+        (folder / f"{site}_cases.json").write_text(json.dumps(names))
+        knobs = {"datalist": str(folder / f"{site}_cases.json"), "cache_dir": str(folder / "cache")}
+        knobs |= {"known_diagnoses": 0.0} if site == "c" else {}
+        found[site] = folder / f"{site}.json"
+        found[site].write_text(json.dumps(knobs))
+    return found
+
+
+@pytest.fixture(scope="module")
+def by_hand(files, tmp_path_factory):
+    """What should come out: weights before each round and scores, and the names that site c sends."""
+    folder = tmp_path_factory.mktemp("by_hand")
+    with kept_logging():
+        sites = {
+            name: Site(name, HAM10000, {**SHARED, "output_dir": str(folder / name), **json.loads(file.read_text())})
+            for name, file in files.items()
+        }
+        weights = [sites["a"].weights()]
+        scores, sent = [], set()
+        for number in range(ROUNDS + 1):
+            scores.append(mean_score([site.measure(weights[-1]) for site in sites.values()]))
+            if number < ROUNDS:
+                updates = [site.train(weights[-1]) for site in sites.values()]
+                sent = set(updates[2].weights)
+                weights.append(average(weights[-1], updates))
+    return weights, scores, sent
+
+
+@pytest.fixture(scope="module")
+def federated(files, tmp_path_factory):
+    """The folder that the command leaves."""
+    out = tmp_path_factory.mktemp("federated") / "out"
+    command = [sys.executable, "-m", "ctan_monai", "federate", "--bundle", str(HAM10000), "--out", str(out)]
+    command += ["--rounds", str(ROUNDS)] + [part for name in files for part in ("--site", f"{name}={files[name]}")]
+    command += ["--"] + [part for name, value in SHARED.items() for part in (f"--{name}", json.dumps(value))]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out
+
+
+def test_nvflare_does_what_the_sites_do_by_hand(federated, by_hand):
+    weights, scores, _ = by_hand
+    rounds = json.loads((federated / "rounds.json").read_text())
+    assert [entry["score"] for entry in rounds["rounds"]] == pytest.approx(scores, abs=1e-6)
+    assert [sorted(entry["sites"]) for entry in rounds["rounds"]] == [["a", "b", "c"]] * (ROUNDS + 1)
+    best = max(range(ROUNDS + 1), key=lambda number: (scores[number], number))
+    kept = torch.load(federated / "model.pt", weights_only=True)
+    assert list(kept) == list(weights[best])
+    for name, value in kept.items():
+        np.testing.assert_allclose(value.numpy(), weights[best][name], rtol=1e-4, atol=1e-5)  # Adam: g / |g| near 0
+    assert any(not np.array_equal(weights[0][name], weights[-1][name]) for name in kept)
+
+
+def test_a_site_without_a_tasks_labels_sends_nothing_of_it(by_hand):
+    weights, _, sent = by_hand
+    left_out = set(weights[0]) - sent
+    assert left_out
+    assert all("diagnosis" in name for name in left_out)
+    assert not any("diagnosis" in name for name in sent)
+
+
+def test_the_common_network_predicts_as_a_run_of_ones_own(federated, files, tmp_path):
+    knobs = {"run_dir": str(federated), "method": "hps", "encoder": "resnet18", "image_size": [64, 64], "overlays": 0}
+    knobs |= {"output_dir": str(tmp_path / "found"), "cache_dir": str(next(iter(files.values())).parent / "cache")}
+    run_config(HAM10000, "inference.yaml", run_id="inferring", kind="infer", **knobs)
+    assert len((tmp_path / "found" / "predictions.csv").read_text().splitlines()) > 2
+
+
+def test_no_case_is_named_in_what_the_server_has(federated):
+    at_server = [path for path in (federated / "nvflare" / "server").rglob("*") if path.is_file()]
+    at_server += [federated / name for name in ("rounds.json", "run.json", "model.pt")]
+    assert len(at_server) > 5
+    named = [path for path in at_server if b"SYN_00000" in path.read_bytes()]
+    assert named == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--site", "a=nowhere.json"], "Give NAME=FILE"),
+        ([], "Give at least two"),
+        (["--export", "--", "--train#loss_function", "{x: 1}"], "Write it into the bundle's config"),
+    ],
+)
+def test_what_cannot_be_is_refused(tmp_path, arguments, words):
+    from typer.testing import CliRunner
+
+    from ctan_monai.apps.main import app
+
+    done = CliRunner().invoke(app, ["federate", "--bundle", str(HAM10000), "--out", str(tmp_path / "out"), *arguments])
+    assert done.exit_code == 2
+    assert words in " ".join(done.output.split())
+
+
+def test_a_job_for_real_sites_names_no_file_of_this_machine(tmp_path):
+    from typer.testing import CliRunner
+
+    from ctan_monai.apps.main import app
+
+    arguments = [
+        "federate",
+        "--bundle",
+        str(HAM10000),
+        "--out",
+        str(tmp_path / "job"),
+        "--export",
+        "--",
+        "--epochs",
+        "4",
+    ]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    texts = {path.name: path.read_text() for path in (tmp_path / "job").rglob("*.json")}
+    assert {"config_fed_server.json", "config_fed_client.json", "meta.json"} <= set(texts)
+    assert "ctan_monai.federated.site_loop" in texts["config_fed_client.json"]
+    assert str(Path.home()) not in "".join(texts.values())
+    assert not list((tmp_path / "job").rglob("*.py"))
