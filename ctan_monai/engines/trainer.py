@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +23,7 @@ from ctan_monai.engines.memory_format import to_channels_last
 from ctan_monai.engines.options import as_bool
 from ctan_monai.engines.precision import choose_precision
 from ctan_monai.engines.prepare import PrepareMultiTaskBatch
+from ctan_monai.engines.task_gradients import task_gradients
 from ctan_monai.engines.unwrap import unwrap
 from ctan_monai.errors import ConfigError
 
@@ -51,7 +53,8 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
         train_data_loader: batches; must have a length, or ``epoch_length`` be given.
         network: a multi-task network, may be wrapped in DistributedDataParallel.
         optimizer: see `trainable_parameters`.
-        loss_function: (outputs dict, targets dict) -> scalar.
+        loss_function: (outputs dict, targets dict) -> scalar; with a `GradientWeighting` each task's own gradients are
+            joined where the decoders begin, see `TaskGradients`.
         prepare_batch: batch -> (image, targets); None: `PrepareMultiTaskBatch` for the network's tasks.
         inferer: None: `MultiTaskInferer`, which calls the network once for images of its own dimensions.
         train_handlers: one that has ``close()`` is closed when the run ends, however it ends.
@@ -65,7 +68,7 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
         options: further options of `SupervisedTrainer`.
 
     Raises:
-        ConfigError: an option cannot be used, or, in `run`, the loader is empty.
+        ConfigError: an option or the loss's weighting cannot be used, or, in `run`, the loader is empty.
     """
 
     def __init__(
@@ -116,6 +119,7 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
             raise ConfigError("accumulation_steps", "the loader has no length.", "Give the trainer an epoch_length.")
         self.precision, self.clip_norm = precision, clip_norm
         self.scaler = precision.scaler()
+        self.task_gradients = task_gradients(network, loss_function)
         end_workers_with_parent(train_data_loader)
         self._handlers = list(train_handlers or ())
         self._register_handlers(self._handlers)  # now, so that they find network, optimizer and loss in the engine
@@ -176,7 +180,7 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
     def _loss(self, image: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
         """Compute logits in the chosen precision and the loss in float32; () scalar."""
         plain = image.as_tensor() if isinstance(image, MetaTensor) else image  # (B, C, *S); metadata slow everything
-        with self.precision.autocast():
+        with self.precision.autocast(), self.task_gradients.cut() if self.task_gradients else nullcontext():
             self.state.output["pred"] = self.inferer(plain, self.network)
         self.fire_event(IterationEvents.FORWARD_COMPLETED)
         loss: Tensor = self.loss_function(self.state.output["pred"], targets).mean()
@@ -186,7 +190,7 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
 
     def _backward(self, part: Tensor) -> None:
         scaled = part if self.scaler is None else self.scaler.scale(part)
-        torch.autograd.backward(scaled)
+        (self.task_gradients.backward if self.task_gradients else torch.autograd.backward)(scaled)
 
     def _measure_gradients(self) -> list[GradientGroup]:
         if self.scaler is not None:

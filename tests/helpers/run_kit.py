@@ -91,6 +91,7 @@ class Run:
         train_handlers=(),
         patience=9,
         validate_every=1,
+        weighting="dwa",
     ):
         torch.manual_seed(7)
         self.network = network()
@@ -100,8 +101,8 @@ class Run:
             SeededDataset(self.data, noise, seed=3), batch_size=2, shuffle=True, num_workers=workers, drop_last=True
         )
         inner = unwrap(self.network)
-        weighting = create_weighting("equal" if inner.independent_tasks else "dwa", inner.tasks)
-        self.loss = MultiTaskLoss(inner.tasks, weighting)
+        joined = create_weighting("equal" if inner.independent_tasks else weighting, inner.tasks)
+        self.loss = MultiTaskLoss(inner.tasks, joined)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=1e-2, weight_decay=1e-5)
         self.scheduler = {
             "onecycle": lambda: torch.optim.lr_scheduler.OneCycleLR(self.optimizer, 0.05, total_steps=epochs + 1),

@@ -5,7 +5,9 @@ from ctan_monai.losses.weighting.dwa import DynamicWeightAverage
 from ctan_monai.losses.weighting.equal import EqualWeighting
 from ctan_monai.losses.weighting.famo import Famo
 from ctan_monai.losses.weighting.geometric import GeometricLoss
+from ctan_monai.losses.weighting.gradient import GradientWeighting
 from ctan_monai.losses.weighting.imtl_l import ImpartialLoss
+from ctan_monai.losses.weighting.pcgrad import PCGrad
 from ctan_monai.losses.weighting.random_weights import RandomWeighting
 from ctan_monai.losses.weighting.registry import WEIGHTINGS, create_weighting
 from ctan_monai.losses.weighting.static import StaticWeighting
@@ -18,7 +20,9 @@ __all__ = [
     "EqualWeighting",
     "Famo",
     "GeometricLoss",
+    "GradientWeighting",
     "ImpartialLoss",
+    "PCGrad",
     "RandomWeighting",
     "SmoothTchebycheff",
     "StaticWeighting",

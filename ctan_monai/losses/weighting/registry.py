@@ -13,9 +13,11 @@ from ctan_monai.losses.weighting.equal import EqualWeighting
 from ctan_monai.losses.weighting.famo import Famo
 from ctan_monai.losses.weighting.geometric import GeometricLoss
 from ctan_monai.losses.weighting.imtl_l import ImpartialLoss
+from ctan_monai.losses.weighting.pcgrad import PCGrad
 from ctan_monai.losses.weighting.random_weights import RandomWeighting
 from ctan_monai.losses.weighting.static import StaticWeighting
 from ctan_monai.losses.weighting.tchebycheff import SmoothTchebycheff
+from ctan_monai.losses.weighting.torchjd import IMTLG, MGDA, AlignedMTL, CAGrad, GradDrop, UPGrad
 from ctan_monai.losses.weighting.uncertainty import UncertaintyWeighting
 from ctan_monai.tasks import Task
 
@@ -31,6 +33,13 @@ WEIGHTINGS: dict[str, type[Weighting]] = {
     "rlw": RandomWeighting,
     "stch": SmoothTchebycheff,
     "famo": Famo,
+    "pcgrad": PCGrad,
+    "upgrad": UPGrad,  # this and those below by torchjd, an extra
+    "mgda": MGDA,
+    "aligned_mtl": AlignedMTL,
+    "imtl_g": IMTLG,
+    "cagrad": CAGrad,
+    "graddrop": GradDrop,
 }
 
 
@@ -45,7 +54,7 @@ def create_weighting(name: str, tasks: Iterable[Task], independent: bool = False
         options: keyword arguments of the weighting.
 
     Raises:
-        ConfigError: the name or an option does not exist, or an option is out of range.
+        ConfigError: the name or an option does not exist, an option is out of range, or the extra is not installed.
     """
     check_choice("weighting", name, tuple(WEIGHTINGS))
     tasks = tuple(tasks)
