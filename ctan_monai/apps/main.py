@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from ctan_monai import __version__
-from ctan_monai.apps import compare, export, federate, new, pack, prepare, report, score, verify
+from ctan_monai.apps import compare, export, federate, label_app, new, pack, prepare, report, score, verify
 from ctan_monai.errors import CtanError
 
 EXIT_REFUSED = 2  # something that the user gave cannot be used, as for a wrong option
@@ -45,6 +45,7 @@ app.command(epilog=verify.EPILOG)(verify.verify)
 app.command(epilog=new.EPILOG)(new.new)
 app.command(epilog=export.EPILOG)(export.export)
 app.command(epilog=pack.EPILOG)(pack.pack)
+app.command(epilog=label_app.EPILOG)(label_app.label_app)
 app.command(epilog=federate.EPILOG, context_settings=federate.SETTINGS)(federate.federate)
 
 

@@ -1,0 +1,137 @@
+"""What a network says about one image, on the image's own grid, and that in numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ctan_monai.engines.prediction_files import is_dose
+from ctan_monai.engines.written import figures_of
+from ctan_monai.tasks import Classification, Regression, Segmentation, Task
+from ctan_monai.transforms.activate import activate
+
+Array = npt.NDArray[Any]
+NOTICE = "Research only, not for clinical use."
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """The final answers of all tasks for one image.
+
+    Args:
+        case: id.
+        masks: bool (*S) by task and label, on the image's own grid.
+        values: float32 (*S) in the task's unit, by task.
+        answers: the probability of each class, or a value under the name of its unit, by image-level task.
+        doubt: by task, how unsure the network is, see `doubt_of`; tasks that cannot tell are left out.
+        affine_ras: (4, 4) of the grid; None for a picture.
+    """
+
+    case: str
+    masks: Mapping[str, Mapping[str, Array]]
+    values: Mapping[str, Array]
+    answers: Mapping[str, Mapping[str, float]]
+    doubt: Mapping[str, float]
+    affine_ras: npt.NDArray[np.float64] | None
+
+    @property
+    def voxel_mm3(self) -> float | None:
+        """Volume of a voxel; None for a picture."""
+        return None if self.affine_ras is None else float(abs(np.linalg.det(self.affine_ras[:3, :3])))
+
+    @property
+    def uncertainty(self) -> float | None:
+        """Mean of the tasks' doubt, None if no task can tell."""
+        return float(np.mean(list(self.doubt.values()))) if self.doubt else None
+
+
+def doubt_of(task: Task, logits: Tensor) -> float | None:
+    """Measure the entropy of a prediction.
+
+    Segmentation: bits of entropy of all voxels, divided by the number of voxels that are expected inside (the sum of
+    the probabilities) plus one, averaged over the labels: doubt about an outline, whatever the image's size.
+    Classification: bits of entropy as a share of the highest possible.
+
+    Args:
+        task: the task.
+        logits: (K, *S) or (K,).
+
+    Returns:
+        None for a Regression, whose network says one value without a spread.
+    """
+    if isinstance(task, Regression):
+        return None
+    probs = activate(task, logits[None])[0].double().clamp(1e-7, 1 - 1e-7)  # (K, *S)
+    if isinstance(task, Classification) and task.exclusive:
+        return float(-(probs * probs.log2()).sum() / np.log2(len(probs)))
+    bits = -(probs * probs.log2() + (1 - probs) * (1 - probs).log2())
+    if isinstance(task, Classification):
+        return float(bits.mean())
+    first = 0 if task.overlapping else 1  # without the background
+    each = [bits[at].sum() / (probs[at].sum() + 1) for at in range(first, len(probs))]
+    return float(torch.stack(each).mean())
+
+
+def label_map(task: Segmentation, masks: Mapping[str, Array]) -> tuple[npt.NDArray[np.uint16], int]:
+    """Paint the labels of a task into one array, in the task's order, so that of two the later one is seen.
+
+    Args:
+        task: labels are numbered from 1 in its order.
+        masks: bool (*S) by label.
+
+    Returns:
+        The map, and how many voxels belong to several labels, which a map cannot say.
+    """
+    found = np.zeros(next(iter(masks.values())).shape, np.uint16)
+    count = np.zeros(found.shape, np.uint8)
+    for number, label in enumerate(task.labels, start=1):
+        found[masks[label]] = number
+        count += masks[label]
+    return found, int((count > 1).sum())
+
+
+def figures(tasks: tuple[Task, ...], answer: Answer) -> dict[str, Any]:
+    """Return an answer in numbers, ready for JSON.
+
+    Per structure its volume and, where a dose is predicted, the dose in it; per voxel-level value its range; per
+    image-level task the probabilities and, where classes exclude each other, the most probable class.
+    """
+    dose_gy = next((answer.values[task.name] for task in tasks if is_dose(task)), None)
+    found: dict[str, Any] = {"notice": NOTICE, "uncertainty": _rounded(answer.doubt)}
+    structures = {label: mask for masks in answer.masks.values() for label, mask in masks.items()}
+    if structures and answer.voxel_mm3 is not None:
+        each = figures_of(structures, dose_gy, answer.voxel_mm3)
+        found["structures"] = [dataclasses.asdict(entry) for entry in each]
+    elif structures:
+        found["structures"] = [{"structure": name, "pixels": int(mask.sum())} for name, mask in structures.items()]
+    for task in tasks:
+        if task.name in answer.values and isinstance(task, Regression):
+            found.setdefault("values", {})[task.name] = _range(answer.values[task.name], task.unit)
+        elif task.name in answer.answers:
+            found.setdefault("answers", {})[task.name] = _choice(task, answer.answers[task.name])
+    return found
+
+
+def _choice(task: Task, numbers: Mapping[str, float]) -> dict[str, Any]:
+    if isinstance(task, Regression):
+        return {"value": round(numbers[task.unit], 4), "unit": task.unit}
+    found: dict[str, Any] = {"probabilities": _rounded(numbers)}
+    if isinstance(task, Classification) and task.exclusive:
+        found["class"] = max(numbers, key=lambda name: numbers[name])
+    return found
+
+
+def _range(values: Array, unit: str) -> dict[str, Any]:
+    numbers = {"min": values.min(), "mean": values.mean(), "max": values.max()}
+    return {"unit": unit, **_rounded({name: float(value) for name, value in numbers.items()})}
+
+
+def _rounded(numbers: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in numbers.items()}

@@ -1,0 +1,188 @@
+"""The MONAI Label app: what its server asks for, answered by the rest of this package.
+
+Needs the package monailabel, in an environment of its own; nothing else of `ctan_monai.serve` does.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import HTTPException
+from monailabel.config import settings
+from monailabel.datastore.local import LocalDatastore
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.datastore import DefaultLabelTag
+from monailabel.tasks.activelearning.random import Random
+
+from ctan_monai.errors import CheckpointError, ConfigError, CtanError, DataError
+from ctan_monai.serve.app_folder import read_app
+from ctan_monai.serve.guard import Guard
+from ctan_monai.serve.label_tasks import AnswerOf, LearnFromLabels, MostUncertain, Uncertainty
+from ctan_monai.serve.names import check_name, is_received
+from ctan_monai.serve.predictor import Predictor
+from ctan_monai.serve.results import write_result
+from ctan_monai.serve.scores import Scores
+from ctan_monai.tasks import Segmentation
+
+_logger = logging.getLogger(__name__)
+_FINAL = DefaultLabelTag.FINAL.value
+
+
+class CheckedDatastore(LocalDatastore):  # type: ignore[misc]  # monailabel has no types
+    """A folder of images in which ids and tags are plain names.
+
+    An image counts as labelled when a person submitted a label, not when a dose was saved beside it.
+    """
+
+    def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
+        """Add an image under a plain name."""
+        with as_answer():
+            check_name(image_id, "image")
+        return str(super().add_image(image_id, image_filename, image_info))
+
+    def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
+        """Save a label under plain names."""
+        with as_answer():
+            check_name(image_id, "image")
+            check_name(label_tag, "tag")
+            if image_id not in self.list_images():
+                raise DataError("image", image_id, "there is no such image.", "Add the image first.")
+        return str(super().save_label(image_id, label_filename, label_tag, label_info))
+
+    def get_unlabeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
+        """List the images without a final label."""
+        return list(super().get_unlabeled_images(label_tag or _FINAL, labels))
+
+    def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
+        """List the images with a final label."""
+        return list(super().get_labeled_images(label_tag or _FINAL, labels))
+
+
+class BundleApp(MONAILabelApp):  # type: ignore[misc]  # monailabel has no types
+    """Serves the bundle of an app's folder.
+
+    Args:
+        app_dir: the folder, see `write_app`.
+        studies: folder of images, or address of a DICOMweb server.
+        conf: key-value pairs of the command line, none of which is needed.
+    """
+
+    def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
+        self.folder = read_app(app_dir)
+        self.predictor = Predictor(self.folder)
+        self.scores = Scores(self.folder.scores)
+        name = f"ctan_monai: {self.folder.bundle}"
+        super().__init__(app_dir, studies, conf, name=name, description=f"All tasks of the bundle {self.folder.bundle}")
+        self._auto_update_scoring = False  # a pass over all images at every start, and after every label
+        stand_guard(self.folder.upload_mib)
+
+    def init_datastore(self) -> Any:
+        """Open the images, if they are a folder, with checks."""
+        if self.studies.startswith(("http://", "https://")):
+            return super().init_datastore()
+        return CheckedDatastore(
+            self.studies,
+            extensions=settings.MONAI_LABEL_DATASTORE_FILE_EXT,
+            auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
+            read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
+        )
+
+    def init_infers(self) -> dict[str, Any]:
+        """Offer each task as a model."""
+        return {task.name: AnswerOf(self.predictor, task) for task in self.predictor.tasks}
+
+    def init_trainers(self) -> dict[str, Any]:
+        """Offer to learn each segmentation from labels."""
+        tasks = [task for task in self.predictor.tasks if isinstance(task, Segmentation)]
+        return {task.name: LearnFromLabels(self.predictor, task) for task in tasks}
+
+    def init_strategies(self) -> dict[str, Any]:
+        """Offer what to label next."""
+        return {"random": Random(), "uncertain": MostUncertain(self.scores)}
+
+    def init_scoring_methods(self) -> dict[str, Any]:
+        """Offer to measure how unsure the network is about each image."""
+        return {"uncertainty": Uncertainty(self.predictor, self.scores)}
+
+    def infer(self, request: dict[str, Any], datastore: Any = None) -> Any:
+        """Answer for an image of the datastore, or one that was received."""
+        with as_answer():
+            image = self._check(request)
+        with as_answer():
+            result = super().infer(request, datastore)
+        params = result["params"]
+        params["saved"] = {}
+        if image in self.datastore().list_images():
+            with as_answer():
+                params["saved"] = self._save_volumes(image)
+            if params["uncertainty_mean"] is not None:
+                self.scores.put(image, self.predictor.version, params["uncertainty_mean"])
+        return result
+
+    def train(self, request: dict[str, Any]) -> Any:
+        """Learn from the labels that were submitted."""
+        with as_answer():
+            return super().train(request)
+
+    def _check(self, request: Mapping[str, Any]) -> str:
+        """Return what the request calls its image, if that may be read."""
+        image, sessions = request.get("image"), settings.MONAI_LABEL_SESSION_PATH
+        if request.get("model") not in self._infers:
+            raise DataError("model", None, "there is no such model.", f"Ask one of {list(self._infers)}.")
+        check_name(request.get("label_tag") or "original", "label_tag")
+        own = sessions or os.path.join(os.path.expanduser("~"), ".cache", "monailabel", "sessions")
+        if isinstance(image, str) and is_received(image, own):
+            return image
+        check_name(image, "image")
+        if image not in self.datastore().list_images():
+            raise DataError("image", str(image), "there is no such image.", "Ask for one of /datastore/?output=all.")
+        return str(image)
+
+    def _save_volumes(self, image: str) -> dict[str, Any]:
+        """Keep volumes beside an image of a folder, each under the tag of its task, once for each network."""
+        store, saved = self.datastore(), {}
+        if not isinstance(store, LocalDatastore):
+            return {}
+        answer = self.predictor.predict(store.get_image_uri(image))  # the one that was just given
+        for name, values in answer.values.items():
+            info = store.get_label_info(image, name) or {}
+            if info.get("version") != self.predictor.version and answer.affine_ras is not None:
+                stem = Path(tempfile.gettempdir()) / f"ctan_label_{uuid.uuid4().hex}"
+                path = write_result(answer, values, stem)
+                store.save_label(image, str(path), name, {"task": name, "version": self.predictor.version})
+                path.unlink()
+            saved[name] = {"tag": name, "get": f"/datastore/label?label={image}&tag={name}"}
+        return saved
+
+
+@contextmanager
+def as_answer() -> Iterator[None]:
+    """Turn an error of this package into an HTTP answer that says it in JSON, without paths of this machine."""
+    try:
+        yield
+    except CtanError as error:
+        _logger.warning("%s", error)
+        where = (
+            error.path.name if isinstance(error, DataError | CheckpointError) else str(getattr(error, "setting", ""))
+        )
+        detail = {"error": f"{where}: {getattr(error, 'reason', '')}", "remedy": getattr(error, "remedy", "")}
+        status = 400 if isinstance(error, DataError | ConfigError) else 500
+        raise HTTPException(status, json.loads(json.dumps(detail))) from error
+
+
+def stand_guard(upload_mib: float) -> None:
+    """Put the guard before the server's application, once; where there is no server (a training), nothing happens."""
+    import sys
+
+    module = sys.modules.get("monailabel.app")
+    stack = getattr(getattr(module, "app", None), "middleware_stack", None)
+    if module is not None and stack is not None and not isinstance(stack, Guard):
+        module.app.middleware_stack = Guard(stack, upload_mib)

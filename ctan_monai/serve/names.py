@@ -1,0 +1,45 @@
+"""What a request may name: nothing that could lead out of the folders that are served."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+
+from ctan_monai.data.cases import check_case_id
+from ctan_monai.errors import DataError
+
+_UPLOADED = re.compile(r"tmp[A-Za-z0-9_]{8}(\.[A-Za-z0-9]{1,10}){0,3}")  # as tempfile names what a server received
+
+
+def check_name(value: object, what: str) -> str:
+    """Return an id, a tag or the name of a model, if it can stand in file names.
+
+    Args:
+        value: as it came with a request.
+        what: for the message, such as 'image'.
+
+    Raises:
+        DataError: it is no text of 1 to 64 letters, digits, dots, underscores and hyphens, or only dots.
+    """
+    try:
+        return check_case_id(value if isinstance(value, str) else "")
+    except DataError as error:
+        shown = repr(value)[:80]
+        reason = f"{shown} is no name; expected 1 to 64 of A-Z, a-z, 0-9, dot, underscore and hyphen, not only dots."
+        raise DataError(what, None, reason, f"Give the {what} a plain name.") from error
+
+
+def is_received(path: str, *folders: str | Path) -> bool:
+    """Tell whether a path is one that the server gave to what it received, and no other file of the machine.
+
+    Args:
+        path: as a request has it.
+        folders: of sessions, which may hold anything.
+    """
+    if "\0" in path or not Path(path).is_absolute():
+        return False
+    place = Path(path).resolve()
+    if place.parent == Path(tempfile.gettempdir()).resolve():
+        return _UPLOADED.fullmatch(place.name) is not None
+    return any(Path(folder).resolve() in place.parents for folder in folders if str(folder))

@@ -1,0 +1,67 @@
+"""Bring what was predicted for a picture to the rows and columns of its file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ctan_monai.engines.mask_files import full_shape
+from ctan_monai.errors import DataError
+from ctan_monai.tasks import Segmentation, Task
+from ctan_monai.transforms.activate import activate
+from ctan_monai.transforms.postprocess import postprocess_for
+
+Array = npt.NDArray[Any]
+
+
+def on_picture(
+    tasks: Sequence[Task], logits: Mapping[str, Tensor], file: Path, image: Path
+) -> tuple[dict[str, dict[str, Array]], dict[str, Array]]:
+    """Interpolate probabilities and values linearly, then decide.
+
+    Args:
+        tasks: pixel-level tasks.
+        logits: (K, H, W) by task.
+        file: the cached case, which may know the picture's size.
+        image: the picture.
+
+    Returns:
+        Masks, bool (rows, columns), by task and label; and values, float32, by task.
+
+    Raises:
+        DataError: the picture cannot be read.
+    """
+    masks: dict[str, dict[str, Array]] = {}
+    values: dict[str, Array] = {}
+    shape = (full_shape(file) or _size(image)) if tasks else (0, 0)
+    for task in tasks:
+        if not isinstance(task, Segmentation):
+            values[task.name] = _resized(postprocess_for(task)(logits[task.name][None]), shape)[0].numpy()
+            continue
+        probs = _resized(activate(task, logits[task.name][None]), shape)  # (K, rows, columns)
+        if task.overlapping:
+            inside = probs >= 0.5
+        else:
+            inside = torch.stack([probs.argmax(0) == number for number in range(1, len(task.labels) + 1)])
+        masks[task.name] = dict(zip(task.labels, inside.numpy(), strict=True))
+    return masks, values
+
+
+def _resized(values: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Resize (1, K, H, W) to (K, rows, columns)."""
+    return torch.nn.functional.interpolate(values.float(), size=shape, mode="bilinear", align_corners=False)[0]
+
+
+def _size(image: Path) -> tuple[int, int]:
+    from PIL import Image
+
+    try:
+        with Image.open(image) as picture:
+            return picture.height, picture.width
+    except OSError as error:
+        raise DataError(image, None, f"it cannot be read ({error}).", "Give a JPEG or PNG.") from error

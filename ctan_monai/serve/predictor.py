@@ -1,0 +1,208 @@
+"""Apply an app's bundle to one image at a time."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.bundle import ConfigParser
+from torch import Tensor
+
+from ctan_monai.data.ct_source import CtSource, read_source, source_path
+from ctan_monai.data.nifti import load_nifti
+from ctan_monai.data.pictures import PICTURE_SUFFIXES
+from ctan_monai.engines.answers import answer_of
+from ctan_monai.engines.batch_parts import affine_of, finite_logits
+from ctan_monai.engines.on_ct import on_ct
+from ctan_monai.engines.run_network import network_of_run
+from ctan_monai.errors import CtanError, DataError, find_ctan_error
+from ctan_monai.networks import MultiTaskNetwork
+from ctan_monai.serve.answer import Answer, doubt_of
+from ctan_monai.serve.app_folder import AppFolder
+from ctan_monai.serve.picture import on_picture
+from ctan_monai.tasks import Task
+from ctan_monai.transforms.postprocess import postprocess_for
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An image as the bundle reads it.
+
+    Args:
+        sample: after the bundle's transforms, without a batch dimension.
+        file: the cached case.
+        inferer: of the bundle.
+        preprocessing: the bundle's transforms, item -> sample.
+    """
+
+    sample: Mapping[str, Any]
+    file: Path
+    inferer: Any
+    preprocessing: Any
+
+
+class Predictor:
+    """An app's network, read again when its weights change, one image at a time.
+
+    Args:
+        app: the app's folder.
+        device: None for a GPU if there is one.
+    """
+
+    def __init__(self, app: AppFolder, device: str | torch.device | None = None) -> None:
+        self.app = app
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._lock = threading.Lock()
+        self._state: tuple[int, int] | None = None
+        self._network = self._fresh()
+        self._last: tuple[Any, Answer] | None = None
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """Tasks of the network."""
+        return tuple(self._network.tasks)
+
+    @property
+    def spatial_dims(self) -> int:
+        """Dimensions of the network."""
+        return int(self._network.spatial_dims)
+
+    @property
+    def version(self) -> str:
+        """Changes with the weights."""
+        return "-".join(map(str, self._weights()))
+
+    def predict(self, image: str | Path) -> Answer:
+        """Answer for one image; the last answer is kept, so that the next model asked about it need not wait.
+
+        Args:
+            image: a file, or a folder of DICOM.
+
+        Raises:
+            CtanError: the image cannot be used, or the weights cannot be read.
+        """
+        with self._lock:
+            network = self._fresh()
+            key = (str(image), _state_of(Path(image)), self._state)
+            if self._last is None or self._last[0] != key:
+                self._last = None  # frees its arrays before the next are made
+                self._last = (key, self.answer(network, image))
+            return self._last[1]
+
+    def answer(self, network: MultiTaskNetwork, image: str | Path) -> Answer:
+        """Answer with a given network, such as one that is being trained.
+
+        Raises:
+            CtanError: the image cannot be used.
+        """
+        with self.loaded(image) as found:
+            sample = found.sample
+            network = network.to(self.device).eval()
+            with torch.inference_mode():
+                outputs = found.inferer(sample["image"][None].to(self.device), network)  # (1, K, *S) or (1, K)
+            logits = {
+                task.name: finite_logits(outputs[task.name], task, {"case": [sample["case"]]})[0].cpu()
+                for task in self.tasks
+            }
+            return self._final(logits, sample, found.file, Path(image))
+
+    @contextmanager
+    def loaded(self, image: str | Path) -> Iterator[Loaded]:
+        """Read an image as the bundle does; what is cached on the way is deleted afterwards.
+
+        Raises:
+            CtanError: it cannot be used.
+        """
+        with tempfile.TemporaryDirectory(prefix="ctan_label_") as folder:
+            parser = self._parser(image, folder)
+            try:
+                dataset = parser.get_parsed_content("dataset")
+                inferer = parser.get_parsed_content("inferer")
+                if len(dataset) != 1:
+                    found = f"it holds {len(dataset)} images, expected one."
+                    raise DataError(image, None, found, "Give them one by one.")
+                item = dataset.data[0]
+                sample = dataset[0]
+            except CtanError:
+                raise
+            except Exception as error:  # MONAI wraps what a component raises
+                known = find_ctan_error(error)
+                if known is not None:
+                    raise known from error
+                reason = f"it cannot be read ({type(error).__name__}: {error})."
+                raise DataError(image, None, reason[:500], "Check the image.") from error
+            yield Loaded(sample, Path(item["file"]), inferer, dataset.transform)
+
+    def network(self) -> MultiTaskNetwork:
+        """Read the network's weights into a new network."""
+        return network_of_run(self.app.run_dir)
+
+    def _parser(self, image: str | Path, folder: str) -> ConfigParser:
+        path = self.app.bundle_root / "configs" / "inference.yaml"
+        config = ConfigParser.load_config_file(str(path))
+        config.update(
+            bundle_root=str(self.app.bundle_root.resolve()),
+            run_dir=str(self.app.run_dir.resolve()),
+            output_dir=str(Path(folder) / "output"),
+            cache_dir=str(Path(folder) / "cache"),
+            input=str(Path(image).resolve()),
+        )
+        return ConfigParser(config)
+
+    def _weights(self) -> tuple[int, int]:
+        state = (self.app.run_dir / "model.pt").stat()
+        return state.st_mtime_ns, state.st_size
+
+    def _fresh(self) -> MultiTaskNetwork:
+        state = self._weights()
+        if state != self._state:
+            self._network, self._state = self.network().to(self.device), state
+            _logger.info("the network of %s was read", self.app.run_dir)
+        return self._network
+
+    def _final(self, logits: Mapping[str, Tensor], sample: Mapping[str, Any], file: Path, image: Path) -> Answer:
+        case = str(sample["case"])
+        dense = [task for task in self.tasks if task.pixel_level]
+        image_level = [task for task in self.tasks if not task.pixel_level]
+        doubts = {task.name: doubt_of(task, logits[task.name]) for task in self.tasks}
+        doubt = {name: value for name, value in doubts.items() if value is not None}
+        answers = {
+            task.name: answer_of(task, postprocess_for(task)(logits[task.name][None])[0]) for task in image_level
+        }
+        if image.suffix.lower() in PICTURE_SUFFIXES or not dense:
+            masks, values = on_picture(dense, logits, file, image)
+            return Answer(case, masks, values, answers, doubt, None)
+        source = source_of(image, file, case)
+        found = on_ct(dense, logits, affine_of(sample["image"][None], 0, case), source)
+        return Answer(case, found.masks, found.values, answers, doubt, source.affine_ras)
+
+
+def source_of(image: Path, file: Path, case: str) -> CtSource:
+    """Return the grid of the image that a cached case was made of.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    if source_path(file).is_file():
+        return read_source(file)
+    values, affine_ras = load_nifti(image, case, channels=16)
+    first, second, third = values.shape[:3]
+    return CtSource(case, (first, second, third), np.asarray(affine_ras), (image,))
+
+
+def _state_of(image: Path) -> Any:
+    files = sorted(image.rglob("*")) if image.is_dir() else [image]
+    try:
+        return [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files]
+    except OSError as error:
+        raise DataError(image, None, f"it cannot be read ({error.strerror}).", "Check the image.") from error

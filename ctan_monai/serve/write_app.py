@@ -1,0 +1,71 @@
+"""Write the folder of an app: a bundle's configs, a run's weights, and two short files that start it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from importlib import resources
+from pathlib import Path
+
+from ctan_monai.data.atomic import replacing
+from ctan_monai.engines.run_network import network_of_run
+from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.networks import MultiTaskNetwork
+from ctan_monai.serve.app_folder import ABOUT, FORMAT, AppFolder, read_app
+from ctan_monai.serve.names import check_name
+
+_RUN_FILES = ("model.pt", "run.json", "settings.json", "versions.json")
+_FILES = {"main.py.txt": "main.py", "start.py.txt": "start.py", "README.md": "README.md"}
+
+
+def write_app(bundle: str | Path, run_dir: str | Path, out: str | Path, upload_mib: float = 1024) -> AppFolder:
+    """Write an app that MONAI Label loads; it needs this package where it runs, but neither the bundle nor the run.
+
+    Args:
+        bundle: folder of a bundle.
+        run_dir: folder of a run of that bundle.
+        out: the app's folder; must not hold anything yet.
+        upload_mib: limit of what a request may send.
+
+    Raises:
+        ConfigError: the bundle has no inference.yaml, a name cannot be used, or there is something at ``out``.
+        CheckpointError: the run cannot be read.
+        DataError: it cannot be written.
+    """
+    bundle, run_dir, out = Path(bundle).resolve(), Path(run_dir), Path(out)
+    if not (bundle / "configs" / "inference.yaml").is_file():
+        found = f"{bundle} has no configs/inference.yaml."
+        raise ConfigError("--bundle", found, "Name the folder of a bundle, such as bundles/prostate.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError("--out", f"{out} is there already.", "Give another folder, or move it away.")
+    if not 0 < upload_mib <= 2**20:
+        raise ConfigError("--upload-mib", f"{upload_mib} was found.", "Give a number of MiB, such as 1024.")
+    name = check_name(bundle.name, "bundle")
+    network = network_of_run(run_dir)
+    for task in network.tasks:
+        check_name(task.name, "task")
+    try:
+        _copy(bundle, run_dir, out, name)
+    except OSError as error:
+        raise DataError(out, None, f"it cannot be written ({error}).", "Give another folder.") from error
+    _write_files(out, name, network, upload_mib)
+    return read_app(out)
+
+
+def _copy(bundle: Path, run_dir: Path, out: Path, name: str) -> None:
+    shutil.copytree(bundle / "configs", out / "bundle" / name / "configs")
+    (out / "run").mkdir()
+    for file in _RUN_FILES:
+        if (run_dir / file).is_file():
+            shutil.copyfile(run_dir / file, out / "run" / file)
+
+
+def _write_files(out: Path, name: str, network: MultiTaskNetwork, upload_mib: float) -> None:
+    listed = "\n".join(f"* `{task.name}`: {type(task).__name__}" for task in network.tasks)
+    for source, target in _FILES.items():
+        text = (resources.files("ctan_monai.serve") / "templates" / source).read_text(encoding="utf-8")
+        with replacing(out / target) as temporary:
+            temporary.write_text(text.replace("{{bundle}}", name).replace("{{models}}", listed), encoding="utf-8")
+    content = {"format": FORMAT, "bundle": name, "upload_mib": upload_mib}
+    with replacing(out / ABOUT) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
