@@ -26,6 +26,7 @@ from ctan_monai.errors import CheckpointError, ConfigError, CtanError, DataError
 from ctan_monai.serve.app_folder import read_app
 from ctan_monai.serve.guard import Guard
 from ctan_monai.serve.label_tasks import AnswerOf, LearnFromLabels, MostUncertain, Uncertainty
+from ctan_monai.serve.labelled import check_label
 from ctan_monai.serve.names import check_name, is_received
 from ctan_monai.serve.predictor import Predictor
 from ctan_monai.serve.results import write_result
@@ -55,6 +56,8 @@ class CheckedDatastore(LocalDatastore):  # type: ignore[misc]  # monailabel has 
             check_name(label_tag, "tag")
             if image_id not in self.list_images():
                 raise DataError("image", image_id, "there is no such image.", "Add the image first.")
+            if label_tag == _FINAL:
+                check_label(label_filename)
         return str(super().save_label(image_id, label_filename, label_tag, label_info))
 
     def get_unlabeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:

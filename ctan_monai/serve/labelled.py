@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,14 @@ from ctan_monai.data.cases import Case
 from ctan_monai.data.nifti import NIFTI_SUFFIXES, load_nifti
 from ctan_monai.data.regrid import Regrid
 from ctan_monai.errors import DataError
-from ctan_monai.tasks import Segmentation
+from ctan_monai.tasks import Regression, Segmentation, Task, region_key
 
 _CLOSE_MM = 1e-2  # viewers write affines in single precision
 
 
-def labelled_case(file: Path, image: Path, label: Path, task: Segmentation, folder: Path) -> Path:
+def labelled_case(
+    file: Path, image: Path, label: Path, task: Segmentation, folder: Path, others: Iterable[Task] = ()
+) -> Path:
     """Write a cached case again with the masks of a label map.
 
     A label that does not occur in the map is unknown, not known to be absent: whoever corrects one organ need not draw
@@ -33,6 +35,7 @@ def labelled_case(file: Path, image: Path, label: Path, task: Segmentation, fold
         label: a label map on the image's grid, labels numbered from 1 in the task's order.
         task: whose labels these are.
         folder: for the new file.
+        others: tasks without a label here; one that is learned in a region gets the whole image as such.
 
     Returns:
         The new file.
@@ -45,9 +48,30 @@ def labelled_case(file: Path, image: Path, label: Path, task: Segmentation, fold
     found = _masks_of(numbers, label, case.case, task)
     masks = {name: _on_grid(mask, affine_ras, case) for name, mask in found.items()}
     kept: Mapping[str, Any] = {name: mask for name, mask in case.masks.items() if name not in task.labels}
+    everywhere = {
+        region_key(other): np.ones(case.shape, np.bool_)
+        for other in others
+        if isinstance(other, Regression) and other.region == "mask"
+    }
     path = folder / file.name
-    write_case(path, dataclasses.replace(case, masks={**kept, **masks}, values={}))
+    write_case(path, dataclasses.replace(case, masks={**everywhere, **kept, **masks}, values={}))
     return path
+
+
+def check_label(path: str | Path) -> None:
+    """See that a file is a label map that can be learned from, as far as it tells by itself.
+
+    Raises:
+        DataError: it is neither NIfTI nor PNG, or is damaged.
+    """
+    path = Path(path)
+    if path.name.lower().endswith(NIFTI_SUFFIXES):
+        load_nifti(path, None)
+    elif path.suffix.lower() == ".png":
+        read_label_picture(path, path.stem)
+    else:
+        found = f"it ends in {''.join(path.suffixes)!r}, expected .nii.gz or .png."
+        raise DataError(path, None, found, "In 3D Slicer, choose .nii.gz as MONAI Label's file extension.")
 
 
 def _masks_of(

@@ -170,7 +170,7 @@ def _prepare(
         with predictor.loaded(image) as found:
             place = folder / str(number)
             place.mkdir()
-            files.append(labelled_case(found.file, image, label, task, place))
+            files.append(labelled_case(found.file, image, label, task, place, predictor.tasks))
             transform = found.preprocessing
     return files, transform
 
