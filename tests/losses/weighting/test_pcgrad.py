@@ -156,6 +156,13 @@ def test_the_loss_is_the_plain_sum_and_all_weights_are_one(tasks):
     assert pcgrad.weights() == dict.fromkeys(NAMES, 1.0)
 
 
+def test_scaling_all_losses_scales_the_result_to_the_bit(tasks):
+    pcgrad = create_weighting("pcgrad", tasks)
+    scaled = [{name: 65536 * part for name, part in parts.items()} for parts in random_gradients(3)]
+    for one, other in zip(pcgrad.combine(scaled), pcgrad.combine(random_gradients(3)), strict=True):
+        assert torch.equal(one, 65536 * other)
+
+
 def test_half_precision_gradients_are_multiplied_in_float32():
     ones = torch.full((3000,), 1.0 + 2**-7, dtype=torch.bfloat16)
     (product,) = inner_products([{"oar": ones}], ["oar"]).flatten()
