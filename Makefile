@@ -10,3 +10,8 @@ OUT ?= packed
 .PHONY: zoo
 zoo:
 	OMP_NUM_THREADS=1 python benchmarks/zoo.py --zoo "$(ZOO)" --out "$(OUT)" $(foreach run,$(RUNS),--run $(run))
+
+# The MONAI Label app on a real server, in an environment of its own (about 3 GB, made once in build/label).
+.PHONY: label
+label:
+	python tests/label/run.py

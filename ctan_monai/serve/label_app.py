@@ -1,11 +1,10 @@
 """The MONAI Label app: what its server asks for, answered by the rest of this package.
 
-Needs the package monailabel, in an environment of its own; nothing else of `ctan_monai.serve` does.
+Of use only where the package monailabel is, in an environment of its own; see `monailabel_api`.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import tempfile
@@ -15,19 +14,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fastapi import HTTPException
-from monailabel.config import settings
-from monailabel.datastore.local import LocalDatastore
-from monailabel.interfaces.app import MONAILabelApp
-from monailabel.interfaces.datastore import DefaultLabelTag
-from monailabel.tasks.activelearning.random import Random
-
-from ctan_monai.errors import CheckpointError, ConfigError, CtanError, DataError
+from ctan_monai.errors import ConfigError, CtanError, DataError
 from ctan_monai.serve.app_folder import read_app
 from ctan_monai.serve.guard import Guard
 from ctan_monai.serve.label_tasks import AnswerOf, LearnFromLabels, MostUncertain, Uncertainty
 from ctan_monai.serve.labelled import check_label
-from ctan_monai.serve.names import check_name, is_received
+from ctan_monai.serve.monailabel_api import (
+    DefaultLabelTag,
+    HTTPException,
+    LocalDatastore,
+    MONAILabelApp,
+    Random,
+    settings,
+)
+from ctan_monai.serve.names import check_name, is_received, said_of
 from ctan_monai.serve.predictor import Predictor
 from ctan_monai.serve.results import write_result
 from ctan_monai.serve.scores import Scores
@@ -173,12 +173,8 @@ def as_answer() -> Iterator[None]:
         yield
     except CtanError as error:
         _logger.warning("%s", error)
-        where = (
-            error.path.name if isinstance(error, DataError | CheckpointError) else str(getattr(error, "setting", ""))
-        )
-        detail = {"error": f"{where}: {getattr(error, 'reason', '')}", "remedy": getattr(error, "remedy", "")}
         status = 400 if isinstance(error, DataError | ConfigError) else 500
-        raise HTTPException(status, json.loads(json.dumps(detail))) from error
+        raise HTTPException(status, said_of(error)) from error
 
 
 def stand_guard(upload_mib: float) -> None:

@@ -10,15 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
-from monailabel.interfaces.tasks.scoring import ScoringMethod
-from monailabel.interfaces.tasks.strategy import Strategy
-from monailabel.interfaces.tasks.train import TrainTask
 
 from ctan_monai.engines.atomic import write_json
 from ctan_monai.errors import CtanError, DataError
 from ctan_monai.serve.answer import Answer, figures, label_map
 from ctan_monai.serve.learn import Options, learn, options_from
+from ctan_monai.serve.monailabel_api import InferTask, InferType, ScoringMethod, Strategy, TrainTask
 from ctan_monai.serve.predictor import Predictor
 from ctan_monai.serve.results import write_result
 from ctan_monai.serve.scores import Scores, most_uncertain

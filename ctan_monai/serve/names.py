@@ -7,8 +7,9 @@ import tempfile
 from pathlib import Path
 
 from ctan_monai.data.cases import check_case_id
-from ctan_monai.errors import DataError
+from ctan_monai.errors import CtanError, DataError
 
+_FOLDERS = re.compile(r"(?<![\w./-])/(?:[^\s/'\":,;]+/)+")  # the part of a path before its name
 _UPLOADED = re.compile(r"tmp[A-Za-z0-9_]{8}(\.[A-Za-z0-9]{1,10}){0,3}")  # as tempfile names what a server received
 
 
@@ -43,3 +44,15 @@ def is_received(path: str, *folders: str | Path) -> bool:
     if place.parent == Path(tempfile.gettempdir()).resolve():
         return _UPLOADED.fullmatch(place.name) is not None
     return any(Path(folder).resolve() in place.parents for folder in folders if str(folder))
+
+
+def said_of(error: CtanError) -> dict[str, str]:
+    """Return what a client is told of an error: what was found and what to do, without folders of this machine.
+
+    >>> said_of(DataError("/srv/studies/p1.nii", None, "/srv/studies/p1.nii is empty.", "Send it again."))
+    {'error': 'p1.nii: p1.nii is empty.', 'remedy': 'Send it again.'}
+    """
+    path = getattr(error, "path", None)
+    where = str(getattr(error, "setting", "")) if path is None else path.name
+    found = {"error": f"{where}: {getattr(error, 'reason', error)}", "remedy": str(getattr(error, "remedy", ""))}
+    return {key: _FOLDERS.sub("", text) for key, text in found.items()}

@@ -1,0 +1,232 @@
+"""Ask a running server, check and print what it answers.
+
+python checks.py URL STUDIES LABELS LOG UPLOAD_MIB
+"""
+
+import io
+import json
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import requests
+from requests_toolbelt import MultipartEncoder
+from requests_toolbelt.multipart import decoder
+
+AT_ONCE = 50
+IMAGES = ("synthetic_0", "synthetic_1", "synthetic_2")
+BAD_IDS = ("../synthetic_0", "..", "/etc/passwd", "a\0b", "a b", "x" * 65, "..\\x", "%2e%2e")
+
+
+class Server:
+    """What the checks share: the address, and whether all of them held."""
+
+    def __init__(self, url, upload_mib):
+        self.url, self.upload_mib, self.failed, self.count = url, float(upload_mib), [], 0
+
+    def ask(self, method, path, **more):
+        """Send a request."""
+        return requests.request(method, f"{self.url}{path}", timeout=600, **more)
+
+    def check(self, what, holds, shown=""):
+        """Print whether something holds, and remember it."""
+        self.count += 1
+        if not holds:
+            self.failed.append(what)
+        print(f"{'ok  ' if holds else 'FAIL'} {what} {shown}", flush=True)
+
+    def alive(self, after):
+        """See that the server still answers."""
+        found = self.ask("POST", f"/infer/oar?image={IMAGES[0]}&output=json")
+        self.check(f"the server lives on after {after}", found.status_code == 200)
+
+
+def says_why(response):
+    """Tell whether a refusal is JSON with a sentence and a remedy, and shows no folder of the machine."""
+    detail = response.json().get("detail", {})
+    return bool(detail.get("error")) and bool(detail.get("remedy")) and tempfile.gettempdir() not in response.text
+
+
+def infer(server, studies):
+    """Every model answers, on the grid of the image."""
+    info = server.ask("GET", "/info/").json()
+    server.check("each task is a model", set(info["models"]) == {"oar", "dose"}, sorted(info["models"]))
+    request = f"/infer/oar?image={IMAGES[0]}&output=json"
+    found = server.ask("POST", request).json()
+    print("request  POST", request)
+    print("response", json.dumps(found, indent=1))
+    server.check("five organs are measured", len(found["structures"]) == 5)
+    image = nib.load(studies / f"{IMAGES[0]}.nii.gz")
+    label, said = parts(server.ask("POST", f"/infer/oar?image={IMAGES[0]}&output=all"))
+    on_grid = label.shape == image.shape and np.allclose(label.affine, image.affine, atol=1e-3)
+    numbers = {int(number) for number in np.unique(np.asarray(label.dataobj))}
+    server.check("the label map lies on the image's grid", on_grid, f"{label.shape}")
+    server.check("it holds the labels that were found", numbers <= {0, *said["label_names"].values()}, sorted(numbers))
+    dose, said = parts(server.ask("POST", f"/infer/dose?image={IMAGES[0]}&output=all"))
+    values = dose.get_fdata()
+    matches = abs(float(values.max()) - said["values"]["dose"]["max"]) < 1e-3
+    server.check("the dose is a volume whose maximum the JSON says", matches, f"{values.max():.3f} Gy")
+    saved = server.ask("GET", found["saved"]["dose"]["get"]).content
+    beside = nib.Nifti1Image.from_bytes(gunzipped(saved)).get_fdata()
+    server.check("the same dose was saved beside the label", np.array_equal(beside, values))
+    rectum = next(entry for entry in found["structures"] if entry["structure"] == "Rectum")
+    inside = values[np.asarray(label.dataobj) == found["label_names"]["Rectum"]]
+    near = not len(inside) or abs(inside.mean() - rectum["mean_gy"]) < 1.0  # a map gives shared voxels to one label
+    server.check("the dose in the rectum is that of the two files", near, rectum)
+
+
+def parts(response):
+    """Return the image and the JSON of an answer with both."""
+    found = {}
+    for part in decoder.MultipartDecoder.from_response(response).parts:
+        name = part.headers[b"Content-Disposition"].decode().split('name="')[1].split('"')[0]
+        found[name] = part.content
+    return nib.Nifti1Image.from_bytes(gunzipped(found["image"])), json.loads(found["params"])
+
+
+def gunzipped(content):
+    """Return what a gzip file holds."""
+    import gzip
+
+    return gzip.GzipFile(fileobj=io.BytesIO(content)).read()
+
+
+def refuse_names(server, studies):
+    """No name leads out of the folders."""
+    before = {path.name for path in studies.parent.iterdir()}
+    for name in BAD_IDS:
+        found = server.ask("POST", "/infer/oar", params={"image": name})
+        server.check(f"the image {name[:20]!r} is refused", found.status_code == 400 and says_why(found))
+    hidden = server.ask("POST", f"/infer/oar?image={IMAGES[0]}", files={"params": (None, '{"image": "/etc/passwd"}')})
+    server.check("nor is a file read that the parameters name", hidden.status_code == 400 and says_why(hidden))
+    print("response", hidden.text)
+    file = {"label": ("x.nii.gz", b"x")}
+    for name in BAD_IDS[:4]:
+        found = server.ask("PUT", "/datastore/label", params={"image": IMAGES[0], "tag": name}, files=file)
+        server.check(f"the tag {name[:20]!r} is refused", found.status_code == 400)
+        found = server.ask("PUT", "/datastore/image", params={"image": name}, files={"file": ("x.nii.gz", b"x")})
+        server.check(f"an image is not stored as {name[:20]!r}", found.status_code == 400)
+    named = server.ask("PUT", "/datastore/image", files={"file": ("../../a b.nii.gz", b"x")})
+    server.check("nor under the name of a file with blanks", named.status_code == 400)
+    server.check("nothing was written outside", {path.name for path in studies.parent.iterdir()} == before)
+    unknown = server.ask("POST", "/infer/oar?image=nobody")
+    server.check("an unknown image is a sentence", unknown.status_code == 400 and says_why(unknown), unknown.text)
+    unknown = server.ask("POST", f"/infer/nothing?image={IMAGES[0]}")
+    server.check("an unknown model too", unknown.status_code == 400 and says_why(unknown), unknown.text)
+    broken = server.ask("POST", f"/infer/oar?image={IMAGES[0]}", files={"params": (None, "{broken")})
+    server.check("parameters that are no JSON are answered in JSON", says_why(broken), broken.status_code)
+    server.alive("bad names")
+
+
+def refuse_files(server, studies, labels):
+    """Broken files and large ones are refused with a sentence."""
+    whole = (studies / f"{IMAGES[0]}.nii.gz").read_bytes()
+    for what, content in {"cut": whole[:3000], "empty": b"", "text": b"hello" * 99}.items():
+        found = server.ask("POST", "/infer/oar", files={"file": ("ct.nii.gz", content)})
+        server.check(f"a file that is {what} is refused", found.status_code == 400 and says_why(found), found.text)
+    found = server.ask("POST", "/infer/oar?output=json", files={"file": ("ct.nii.gz", whole)})
+    server.check("a whole file that is sent along is answered", found.status_code == 200)
+    (studies / "broken.nii.gz").write_bytes(whole[:3000])
+    time.sleep(3)  # the server watches the folder
+    found = server.ask("POST", "/infer/oar?image=broken")
+    server.check("a broken file of the folder is refused", found.status_code == 400 and says_why(found), found.text)
+    (studies / "broken.nii.gz").unlink()
+    label = {"label": ("x.nii.gz", (labels / f"{IMAGES[0]}.nii.gz").read_bytes()[:500])}
+    found = server.ask("PUT", f"/datastore/label?image={IMAGES[0]}&tag=final", files=label)
+    server.check("so is a broken label", found.status_code == 400 and says_why(found), found.text)
+    large = MultipartEncoder({"file": ("large.nii.gz", bytes(int((server.upload_mib + 1) * 2**20)))})
+    body = large.to_string()
+    pieces = (body[k : k + 2**16] for k in range(0, len(body), 2**16))
+    for how, content in {"with its length": body, "in pieces": pieces}.items():
+        status = sent(server, content, large.content_type)
+        server.check(f"an upload over the limit, sent {how}, is refused", status == 413, status)
+    server.alive("broken and large files")
+
+
+def sent(server, body, kind):
+    """Return the status that an upload gets; 413 too if the server closes while it is still being sent."""
+    try:
+        found = server.ask("PUT", "/datastore/image?image=large", data=body, headers={"Content-Type": kind})
+        print("response", found.text)
+        return found.status_code
+    except requests.ConnectionError:
+        listed = server.ask("GET", "/datastore/?output=all").json()["objects"]
+        return 413 if "large" not in listed else 0
+
+
+def at_once(server):
+    """Fifty requests at the same time get the answers that they get one by one."""
+    wanted = [(IMAGES[number % len(IMAGES)], ("oar", "dose")[number % 2]) for number in range(AT_ONCE)]
+
+    def answer(request):
+        found = server.ask("POST", f"/infer/{request[1]}?image={request[0]}&output=json")
+        return found.status_code, found.json().get("structures"), found.json().get("values")
+
+    alone = {request: answer(request) for request in set(wanted)}
+    start = time.monotonic()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = list(pool.map(answer, wanted))
+    seconds = time.monotonic() - start
+    same = [answer == alone[request] for answer, request in zip(found, wanted, strict=True)]
+    server.check(f"{AT_ONCE} requests at once get the answers of one by one", all(same), f"{seconds:.1f} s")
+    server.check("all of them with 200", all(status == 200 for status, *_ in found))
+
+
+def learn(server, labels):
+    """What to label next, labels, a training of one epoch in the server and one beside it."""
+    scored = server.ask("POST", "/scoring/uncertainty?run_sync=true").json()
+    server.check("each image has a score", set(scored["scores"]) == set(IMAGES) and not scored["failed"], scored)
+    chosen = server.ask("POST", "/activelearning/uncertain", json={}).json()
+    highest = max(scored["scores"], key=lambda name: scored["scores"][name])
+    server.check("the most uncertain image comes next", chosen["id"] == highest, chosen["id"])
+    chosen = server.ask("POST", "/activelearning/random", json={}).json()
+    server.check("or any other", chosen["id"] in IMAGES, chosen["id"])
+    none = server.ask("POST", "/train/oar?run_sync=true", json={"max_epochs": 1})
+    server.check("without a label nothing is learned", none.status_code == 400 and says_why(none), none.text)
+    for image in IMAGES:
+        file = {"label": (f"{image}.nii.gz", (labels / f"{image}.nii.gz").read_bytes())}
+        found = server.ask("PUT", f"/datastore/label?image={image}&tag=final", files=file)
+        server.check(f"the label of {image} is taken", found.status_code == 200, found.text)
+    server.check("all are labelled then", server.ask("POST", "/activelearning/uncertain", json={}).json() == {})
+    wrong = server.ask("POST", "/train/oar?run_sync=true", json={"max_epochs": "many"})
+    server.check("options that are none are refused", wrong.status_code == 400 and says_why(wrong), wrong.text)
+    before = server.ask("POST", f"/infer/oar?image={IMAGES[0]}&output=json").json()
+    given = server.ask("POST", "/train/oar?run_sync=true", json={"max_epochs": 1, "layers": "all"}).json()
+    print("request  POST /train/oar?run_sync=true", '{"max_epochs": 1, "layers": "all"}')
+    print("response", json.dumps(given))
+    better = given["dice_after"] >= given["dice_before"]
+    server.check("weights are kept if they are not worse", given["kept"] == better, given["kept"])
+    after = server.ask("POST", f"/infer/oar?image={IMAGES[0]}&output=json").json()
+    server.check("and used at once", (after["version"] != before["version"]) == given["kept"])
+    server.ask("POST", "/train/oar", json={"max_epochs": 1})
+    end = time.monotonic() + 300
+    while (task := server.ask("GET", "/train/").json())["status"] in (
+        "SUBMITTED",
+        "RUNNING",
+    ) and time.monotonic() < end:
+        time.sleep(1)
+    stats = server.ask("GET", "/info/").json()["train_stats"]["oar"]
+    server.check("a training beside the server ends well", task["status"] == "DONE", json.dumps(stats))
+    server.check("one that changes a task's own layers leaves the dose", stats["change_of_values"] == {"dose": 0.0})
+
+
+def main(url, studies, labels, log, upload_mib):
+    """Run all checks."""
+    server, studies, labels = Server(url, upload_mib), Path(studies), Path(labels)
+    infer(server, studies)
+    refuse_names(server, studies)
+    refuse_files(server, studies, labels)
+    at_once(server)
+    learn(server, labels)
+    local = "running on http://127.0.0.1:" in Path(log).read_text(errors="replace")
+    server.check("it listens to this machine only", local)
+    print(f"{server.count - len(server.failed)} of {server.count} checks held", *server.failed, sep="\n")
+    return 1 if server.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
