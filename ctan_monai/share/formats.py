@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
@@ -138,6 +139,7 @@ def _without_gradient(module: Callable[[Tensor], Mapping[str, Tensor]]) -> Run:
 def _needs(package: str) -> Any:
     import importlib
 
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else onnxruntime keeps a device's id and tells its maker
     try:
         return importlib.import_module(package)
     except ImportError as error:
