@@ -146,7 +146,9 @@ class BundleApp(MONAILabelApp):  # type: ignore[misc]  # monailabel has no types
             return image
         check_name(image, "image")
         if image not in self.datastore().list_images():
-            raise DataError("image", str(image), "there is no such image.", "Ask for one of /datastore/?output=all.")
+            raise DataError(
+                "image", str(image), "there is no such image.", "Ask for one of the images that the datastore lists."
+            )
         return str(image)
 
     def _save_volumes(self, image: str) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class AnswerOf(InferTask):  # type: ignore[misc]  # monailabel has no types
         kind = _KINDS.get(type(task).__name__, InferType.OTHERS)
         words = f"{task.name} ({getattr(task, 'unit', type(task).__name__)}). Research only, not for clinical use."
         super().__init__(kind, numbers, predictor.spatial_dims, words)
-        self.predictor, self.task = predictor, task
+        self.predictor, self.task, self._numbers = predictor, task, numbers
 
     def is_valid(self) -> bool:
         """There are weights; else the app would not have started."""
@@ -52,7 +52,7 @@ class AnswerOf(InferTask):  # type: ignore[misc]  # monailabel has no types
         file: str | None = None
         if isinstance(self.task, Segmentation):
             numbers, overlapping = label_map(self.task, answer.masks[self.task.name])
-            found |= {"label_names": self.labels, "voxels_of_several_labels": overlapping}
+            found |= {"label_names": self._numbers, "voxels_of_several_labels": overlapping}
             file = _temporary(answer, numbers.astype(np.uint8) if numbers.max() < 256 else numbers)
         elif self.task.name in answer.values:
             file = _temporary(answer, answer.values[self.task.name])

@@ -91,7 +91,14 @@ def _masks_of(
 def _read_label(image: Path, label: Path, case: Case) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64] | None]:
     """Return a label map, and its affine unless it is a picture."""
     if not label.name.lower().endswith(NIFTI_SUFFIXES):
-        return read_label_picture(label, case.case), None
+        found = read_label_picture(label, case.case)
+        expected = case.meta.get("full_shape")
+        if expected is not None and list(found.shape) != list(expected):
+            reason = (
+                f"the label has {found.shape[0]} x {found.shape[1]} pixels, the picture {expected[0]} x {expected[1]}."
+            )
+            raise DataError(label, case.case, reason, "Draw the label on the picture itself.")
+        return found, None
     numbers, affine_ras = load_nifti(label, case.case)
     if image.name.lower().endswith(NIFTI_SUFFIXES):
         values, expected = load_nifti(image, case.case, channels=16)

@@ -1,0 +1,80 @@
+"""A bundle of pictures as an app: outline on the picture's own pixels, diagnosis in the figures, learning from PNG."""
+
+import json
+
+import numpy as np
+import pytest
+from network_cases import fill_deterministically
+from PIL import Image
+
+from ctan_monai.engines.run_record import write_run
+from ctan_monai.engines.torch_file import save_atomic
+from ctan_monai.errors import DataError
+from ctan_monai.networks import create_network
+from ctan_monai.serve.label_tasks import AnswerOf
+from ctan_monai.serve.learn import Options, learn
+from ctan_monai.serve.predictor import Predictor
+from ctan_monai.serve.write_app import write_app
+from ctan_monai.tasks import Classification, Segmentation
+
+CLASSES = ("nv", "mel", "bkl", "bcc", "akiec", "vasc", "df")
+ROWS, COLUMNS = 75, 100
+
+
+@pytest.fixture
+def predictor(repository, tmp_path):
+    tasks = (Segmentation("lesion", ["lesion"], overlapping=True), Classification("diagnosis", CLASSES))
+    network = create_network("hps", tasks, "resnet18", in_channels=3)
+    fill_deterministically(network)
+    run = tmp_path / "run"
+    run.mkdir()
+    write_run(network, run)
+    save_atomic(network.state_dict(), run / "model.pt")
+    (run / "settings.json").write_text(json.dumps({"image_size": [48, 64]}))
+    return Predictor(write_app(repository / "bundles" / "ham10000", run, tmp_path / "app"), "cpu")
+
+
+@pytest.fixture
+def picture(tmp_path):
+    rows, columns = np.indices((ROWS, COLUMNS))
+    colours = np.stack([rows * 3, columns * 2, 255 - rows], -1).astype(np.uint8)
+    Image.fromarray(colours).save(tmp_path / "synthetic.png")
+    return tmp_path / "synthetic.png"
+
+
+def test_the_outline_has_the_pictures_own_size_and_the_probabilities_add_up(predictor, picture):
+    answer = predictor.predict(picture)
+    assert answer.masks["lesion"]["lesion"].shape == (ROWS, COLUMNS)
+    assert sum(answer.answers["diagnosis"].values()) == pytest.approx(1, abs=1e-5)
+    assert set(answer.doubt) == {"lesion", "diagnosis"}
+
+
+def test_the_outline_is_a_png_and_the_diagnosis_in_the_figures_only(predictor, picture):
+    lesion, diagnosis = (AnswerOf(predictor, task) for task in predictor.tasks)
+    file, said = lesion({"image": str(picture)})
+    with Image.open(file) as found:
+        assert found.size == (COLUMNS, ROWS)
+        assert int((np.array(found) == 1).sum()) == said["structures"][0]["pixels"]
+    none, said = diagnosis({"image": str(picture)})
+    assert none is None
+    probabilities = said["answers"]["diagnosis"]["probabilities"]
+    assert said["answers"]["diagnosis"]["class"] == max(probabilities, key=probabilities.get)
+
+
+def test_a_corrected_outline_is_learned_from(predictor, picture, tmp_path):
+    drawn = np.zeros((ROWS, COLUMNS), np.uint8)
+    drawn[20:50, 30:70] = 1
+    Image.fromarray(drawn).save(tmp_path / "label.png")
+    mask = predictor.predict(picture).masks["lesion"]["lesion"]
+    task = predictor.tasks[0]
+    given = learn(predictor, task, [(picture, tmp_path / "label.png")], Options(epochs=1))
+    expected = 2 * mask[20:50, 30:70].sum() / (mask.sum() + drawn.sum())
+    assert given["dice_before"] == pytest.approx(expected, abs=1e-4)
+    assert given["deciding_cases_were_learned_from"]
+    assert given["change_of_values"] == {}
+
+
+def test_a_label_of_another_size_is_refused(predictor, picture, tmp_path):
+    Image.fromarray(np.ones((10, 20), np.uint8)).save(tmp_path / "label.png")
+    with pytest.raises(DataError, match="10 x 20"):
+        learn(predictor, predictor.tasks[0], [(picture, tmp_path / "label.png")], Options(epochs=1))
