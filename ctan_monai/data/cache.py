@@ -56,7 +56,8 @@ class CaseCache:
 
     Args:
         cache_dir: the folder; created when the first case is written.
-        reader: reads a source; has to be a function of a module where several processes are to read.
+        reader: reads a source; has to be a function of a module where several processes are to read. Where cases depend
+            on more than the source (a mask beside it, a row of a table, a size), its ``state(source)`` says on what.
         reader_version: raise it whenever the reader returns something else for the same files.
     """
 
@@ -85,7 +86,7 @@ class CaseCache:
         return self.cache_dir / f"{name}.{place}{CASE_SUFFIX}"
 
     def fingerprint(self, source: str | Path) -> str:
-        """Return a digest of the state of a source and of the reader's version.
+        """Return a digest of the state of a source, of what else its case depends on, and of the reader's version.
 
         Raises:
             DataError: there is no such source.
@@ -99,6 +100,8 @@ class CaseCache:
             reason = f"it cannot be read ({error.strerror})."
             raise DataError(source, _stem(source), reason, "Check the path of the data.") from error
         text = repr([self._version, [(name, state.st_size, state.st_mtime_ns) for name, state in states]])
+        if (beside := getattr(self._reader, "state", None)) is not None:
+            text += f" {beside(source)}"
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def get(self, source: str | Path) -> Path:

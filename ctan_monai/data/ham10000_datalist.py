@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import logging
 from collections.abc import Mapping, Sequence
@@ -66,7 +65,7 @@ def ham10000_datalist(
     wanted = None if datalist is None or str(datalist) == "" else _chosen(root, found.pictures, datalist, splits)
     listed = found.pictures if wanted is None else itertools.chain.from_iterable(wanted.values())
     images = list(dict.fromkeys(listed))
-    cache = PictureCache(Path(cache_dir) / f"{size[0]}x{size[1]}", Ham10000Reader(found, size))
+    cache = CaseCache(Path(cache_dir) / f"{size[0]}x{size[1]}", Ham10000Reader(found, size), READER_VERSION)
     files = cache.prepare(
         [found.pictures[image] for image in images],
         workers=0 if synthetic else workers,
@@ -84,24 +83,6 @@ def ham10000_datalist(
         remedy = "Give more pictures, other shares, or a datalist file that names some for each split."
         raise DataError(root, None, f"no picture was found for {empty}; the splits hold {counts}.", remedy)
     return result
-
-
-class PictureCache(CaseCache):
-    """A cache whose cases depend on more than the picture's own file: its mask, its row, the size.
-
-    Args:
-        cache_dir: the folder.
-        reader: a reader with a ``state`` for each source.
-    """
-
-    def __init__(self, cache_dir: str | Path, reader: Ham10000Reader) -> None:
-        super().__init__(cache_dir, reader, READER_VERSION)
-        self._state = reader.state
-
-    def fingerprint(self, source: str | Path) -> str:
-        """Return a digest of everything that the case of a picture depends on."""
-        text = f"{super().fingerprint(source)} {self._state(Path(source))}"
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def synthetic_pictures(cache_dir: str | Path) -> Path:

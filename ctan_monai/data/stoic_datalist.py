@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import logging
 from collections.abc import Mapping, Sequence
@@ -71,7 +70,7 @@ def stoic_datalist(
     wanted = None if datalist is None or str(datalist) == "" else _chosen(found, datalist, splits)
     listed = list(dict.fromkeys(found.scans if wanted is None else itertools.chain.from_iterable(wanted.values())))
     reader = StoicReader(found.table, image_size, slice_mm)
-    cache = PatientCache(Path(cache_dir) / grid_name(reader), reader)
+    cache = ScanCache(Path(cache_dir) / grid_name(reader), reader, READER_VERSION)
     files = cache.prepare(
         [found.scans[patient] for patient in listed],
         workers=0 if found.synthetic else workers,
@@ -87,24 +86,6 @@ def stoic_datalist(
     if slices is not None and "train" in result:
         result["train"] = [part for item in result["train"] for part in _parts(item, slices)]
     return result
-
-
-class PatientCache(ScanCache):
-    """A cache whose cases depend on more than the CT's file: the patient's row, the grid.
-
-    Args:
-        cache_dir: the folder.
-        reader: a reader with a ``state`` for each source.
-    """
-
-    def __init__(self, cache_dir: str | Path, reader: StoicReader) -> None:
-        super().__init__(cache_dir, reader, READER_VERSION)
-        self._state = reader.state
-
-    def fingerprint(self, source: str | Path) -> str:
-        """Return a digest of everything that the case of a patient depends on."""
-        text = f"{super().fingerprint(source)} {self._state(Path(source))}"
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def synthetic_chests(cache_dir: str | Path) -> Path:
