@@ -94,17 +94,17 @@ def _read_label(image: Path, label: Path, case: Case) -> tuple[npt.NDArray[Any],
         found = read_label_picture(label, case.case)
         expected = case.meta.get("full_shape")
         if expected is not None and list(found.shape) != list(expected):
-            reason = (
+            said = (
                 f"the label has {found.shape[0]} x {found.shape[1]} pixels, the picture {expected[0]} x {expected[1]}."
             )
-            raise DataError(label, case.case, reason, "Draw the label on the picture itself.")
+            raise DataError(label, case.case, said, "Draw the label on the picture itself.")
         return found, None
     numbers, affine_ras = load_nifti(label, case.case)
     if image.name.lower().endswith(NIFTI_SUFFIXES):
-        values, expected = load_nifti(image, case.case, channels=16)
-        if values.shape[:3] != numbers.shape or not np.allclose(affine_ras, expected, atol=_CLOSE_MM):
-            found = f"the label map is {numbers.shape}, the image {values.shape[:3]}, or their places differ."
-            raise DataError(label, case.case, found, "Draw the label on the image itself.")
+        values, of_image_ras = load_nifti(image, case.case, channels=16)
+        if values.shape[:3] != numbers.shape or not np.allclose(affine_ras, of_image_ras, atol=_CLOSE_MM):
+            said = f"the label map is {numbers.shape}, the image {values.shape[:3]}, or their places differ."
+            raise DataError(label, case.case, said, "Draw the label on the image itself.")
     return numbers, affine_ras
 
 

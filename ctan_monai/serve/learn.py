@@ -135,7 +135,7 @@ def learn(predictor: Predictor, task: Segmentation, cases: Sequence[Labelled], o
 
 
 class _Slices:
-    """Batches of slices of one case each; pictures of one size together."""
+    """Batches of slices of one case each, or of pictures of one size; another order in each epoch."""
 
     def __init__(self, files: Sequence[Path], transform: Any, options: Options) -> None:
         self.files, self.transform, self.size = list(files), transform, options.batch_size
@@ -151,14 +151,24 @@ class _Slices:
 
     def _batches(self) -> list[list[dict[str, Any]]]:
         batches = []
+        for items in self._groups():
+            order = self._random.permutation(len(items))
+            for first in range(0, len(items), self.size):
+                batch = [items[at] for at in order[first : first + self.size]]
+                batches.append(batch if len(batch) > 1 else batch * 2)  # the statistics of one pixel need two samples
+        return [batches[at] for at in self._random.permutation(len(batches))]
+
+    def _groups(self) -> list[list[dict[str, Any]]]:
+        """Return what may stand in one batch: the slices of a case, or pictures of one size."""
+        groups: dict[Any, list[dict[str, Any]]] = {}
         for file in self.files:
             header = read_header(file)
-            items: list[dict[str, Any]] = [{"case": header.case, "file": str(file)}]
+            item: dict[str, Any] = {"case": header.case, "file": str(file)}
             if len(header.shape) == 3:
-                items = [{**items[0], "slice": index} for index in range(header.shape[-1])]
-            order = self._random.permutation(len(items))
-            batches += [[items[at] for at in order[k : k + self.size]] for k in range(0, len(items), self.size)]
-        return [batches[at] for at in self._random.permutation(len(batches))]
+                groups[file] = [{**item, "slice": index} for index in range(header.shape[-1])]
+            else:
+                groups.setdefault(tuple(header.shape), []).append(item)
+        return list(groups.values())
 
 
 def _prepare(
