@@ -170,16 +170,7 @@ def _gamma(results: Sequence[CaseResult], gamma: Gamma | None) -> Section:
     if not rates or gamma is None:
         notes = dict.fromkeys(result.gamma_note for result in results if result.gamma_note)
         return Section("Gamma", [f"Gamma was not computed: {' '.join(notes)}"])
-    rows: list[list[Entry]] = []
-    for name, values in rates.items():
-        spread = spread_of(values)
-        low, high = spread.quartiles
-        cells = [
-            f"{spread.mean:.1f} ± {_shown(spread.sd, 1)}",
-            f"{spread.median:.1f} [{low:.1f}, {high:.1f}]",
-            f"{min(values):.1f} to {max(values):.1f}",
-        ]
-        rows.append([Cell(name, "head"), Cell(str(spread.count), "n"), *(Cell(text, "n") for text in cells)])
+    rows = [_spread_row(name, values, 1) for name, values in rates.items()]
     head = ("Criterion", "Patients", "Mean ± SD / %", "Median [quartiles] / %", "Range / %")
     picture = png_of(box_figure({"Gamma pass rate": rates}, "voxels that pass / %"), _DOTS_PER_INCH)
     words = "Boxes of the gamma pass rates, a dot for each patient; figures in the table"
@@ -191,20 +182,23 @@ def _dice(results: Sequence[CaseResult]) -> list[Section]:
     dices = {name: values for name, values in dices.items() if values}
     if not dices:
         return []
-    rows: list[list[Entry]] = []
-    for name, values in dices.items():
-        spread = spread_of(values)
-        low, high = spread.quartiles
-        cells = [
-            f"{spread.mean:.3f} ± {_shown(spread.sd, 3)}",
-            f"{spread.median:.3f} [{low:.3f}, {high:.3f}]",
-            f"{min(values):.3f} to {max(values):.3f}",
-        ]
-        rows.append([Cell(name, "head"), Cell(str(spread.count), "n"), *(Cell(text, "n") for text in cells)])
+    rows = [_spread_row(name, values, 3) for name, values in dices.items()]
     head = ("Structure", "Patients", "Mean ± SD", "Median [quartiles]", "Range")
     picture = png_of(box_figure({"Dice, predicted against planned contour": dices}, "Dice (no unit)"), _DOTS_PER_INCH)
     words = "Boxes of the Dice of each structure, a dot for each patient; figures in the table"
     return [Section("Contours", (), [Table(head, rows)], [(picture, words)])]
+
+
+def _spread_row(name: str, values: Sequence[float], digits: int) -> list[Entry]:
+    spread = spread_of(values)
+    low, high = spread.quartiles
+    cells = (
+        str(spread.count),
+        f"{spread.mean:.{digits}f} ± {_shown(spread.sd, digits)}",
+        f"{spread.median:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]",
+        f"{min(values):.{digits}f} to {max(values):.{digits}f}",
+    )
+    return [Cell(name, "head"), *(Cell(text, "n") for text in cells)]
 
 
 def _shown(value: float, digits: int = 2) -> str:
