@@ -1,21 +1,9 @@
-"""The patient-free OpenKBP set with the official evaluator's numbers, and a command line whose colours are off."""
+"""A command line whose colours are off."""
 
 import re
-import tarfile
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
-
-ARCHIVE = Path(__file__).parents[1] / "golden" / "openkbp" / "synthetic.tar.xz"
-
-
-@pytest.fixture(scope="session")
-def golden(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("golden")
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(folder, filter="data")
-    return folder / "synthetic"
 
 
 @pytest.fixture(scope="session")

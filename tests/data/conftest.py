@@ -25,15 +25,6 @@ def sample_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
-def golden_openkbp(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The patient-free set in OpenKBP's format: reference/pt_N, pred_noisy, pred_spill."""
-    folder = tmp_path_factory.mktemp("golden")
-    with tarfile.open(_REPOSITORY / "tests" / "golden" / "openkbp" / "synthetic.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
-    return folder / "synthetic"
-
-
-@pytest.fixture(scope="session")
 def real_openkbp(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The raw files of six real patients; skips where they are not on this machine."""
     shared = Path(os.environ.get("CTAN_TEST_DATA", _REPOSITORY.parent / "shared" / "data"))

@@ -33,8 +33,8 @@ def check_against_plain_reading(folder):
 
 
 @pytest.mark.parametrize("name", ["pt_1", "pt_2", "pt_3"])
-def test_the_golden_patients_are_read_as_they_are(golden_openkbp, name):
-    case = check_against_plain_reading(golden_openkbp / "reference" / name)
+def test_the_golden_patients_are_read_as_they_are(golden, name):
+    case = check_against_plain_reading(golden / "reference" / name)
     assert case.case == name
     assert (case.volumes["ct"].dtype, case.volumes["dose"].dtype) == (np.int16, np.float32)
     assert case.shape == (128, 128, 128)

@@ -20,8 +20,8 @@ def test_it_looks_like_an_official_file(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["pred_noisy/pt_1", "pred_spill/pt_2", "reference/pt_3/dose"])
-def test_a_golden_file_written_again_is_the_same_file(golden_openkbp, tmp_path, name):
-    original = golden_openkbp / f"{name}.csv"
+def test_a_golden_file_written_again_is_the_same_file(golden, tmp_path, name):
+    original = golden / f"{name}.csv"
     write_sparse(read_sparse(original), tmp_path / "again.csv")
     assert (tmp_path / "again.csv").read_bytes() == original.read_bytes().replace(b"\r\n", b"\n")
 

@@ -94,8 +94,8 @@ def test_writing_the_sample_again_gives_the_same_patients(sample_dir, real_openk
         same_case(read_case(folder), committed)
 
 
-def test_a_patient_who_is_not_there_cannot_be_written(golden_openkbp, tmp_path):
-    (tmp_path / "train-pats").symlink_to(golden_openkbp / "reference")
+def test_a_patient_who_is_not_there_cannot_be_written(golden, tmp_path):
+    (tmp_path / "train-pats").symlink_to(golden / "reference")
     assert len(write_sample(tmp_path, tmp_path / "sample", {"train": ["pt_3"]})) == 1
     with pytest.raises(DataError, match="pt_4"):
         write_sample(tmp_path, tmp_path / "sample", {"train": ["pt_4"]})
