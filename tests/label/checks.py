@@ -130,6 +130,10 @@ def refuse_files(server, studies, labels):
         server.check(f"a file that is {what} is refused", found.status_code == 400 and says_why(found), found.text)
     found = server.ask("POST", "/infer/oar?output=json", files={"file": ("ct.nii.gz", whole)})
     server.check("a whole file that is sent along is answered", found.status_code == 200)
+    session = server.ask("PUT", "/session/", files={"files": ("ct.nii.gz", whole)}).json()["session_id"]
+    found = server.ask("POST", f"/infer/oar?session_id={session}&output=json")
+    server.check("so is one of a session", found.status_code == 200, found.json().get("saved"))
+    server.ask("DELETE", f"/session/{session}")
     (studies / "broken.nii.gz").write_bytes(whole[:3000])
     time.sleep(3)  # the server watches the folder
     found = server.ask("POST", "/infer/oar?image=broken")
