@@ -158,7 +158,9 @@ def _about(folder: Path) -> Section:
         entries = read_json(folder / name)
         known = dict(found)
         if isinstance(entries, Mapping):
-            found += [(str(key), str(value)) for key, value in entries.items() if key not in known]
+            of_data = name == DATA_FILE  # a knob that is not set says something, a fact that is not known does not
+            shown = {str(key): value for key, value in entries.items() if not of_data or value not in (None, {}, [])}
+            found += [(key, str(value)) for key, value in shown.items() if key not in known]
     return Section("What was run", paragraphs, [Table(("setting", "value"), found)] if found else [])
 
 
