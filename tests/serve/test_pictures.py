@@ -1,6 +1,7 @@
 """A bundle of pictures as an app: outline on the picture's own pixels, diagnosis in the figures, learning from PNG."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,6 +56,7 @@ def test_the_outline_is_a_png_and_the_diagnosis_in_the_figures_only(predictor, p
     with Image.open(file) as found:
         assert found.size == (COLUMNS, ROWS)
         assert int((np.array(found) == 1).sum()) == said["structures"][0]["pixels"]
+    Path(file).unlink()
     none, said = diagnosis({"image": str(picture)})
     assert none is None
     probabilities = said["answers"]["diagnosis"]["probabilities"]
