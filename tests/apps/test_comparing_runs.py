@@ -46,6 +46,18 @@ def test_a_run_trains_then_evaluates_and_neither_is_done_again(tmp_path):
     assert mark["cpu_seconds"] > 0
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is looked up in /proc")
+def test_the_memory_of_a_run_is_its_own_and_not_that_of_the_comparison(tmp_path):
+    held = bytearray(os.urandom(1 << 20)) * 1500  # of this process, which forks
+    small = make(tmp_path, "import time; time.sleep(0.5)", name="small")
+    large = make(tmp_path, "held = bytearray(b'x' * (300 << 20)); import time; time.sleep(0.5)", name="large")
+    assert do([small, large]) == []
+    peaks = [json.loads((run.folder / "training.json").read_text())["peak_memory_mb"] for run in (small, large)]
+    assert len(held) > 1.5e9
+    assert 1 < peaks[0] < 100
+    assert 300 < peaks[1] < 700
+
+
 def test_a_failure_is_told_with_its_reason_and_the_others_go_on(tmp_path):
     bad = make(tmp_path, "raise ValueError('no such lesion')", name="bad")
     good = make(tmp_path, name="good")

@@ -23,6 +23,7 @@ from ctan_monai.errors import ConfigError
 from ctan_monai.report.compare_files import COMMANDS_FILE
 
 _SET_PDEATHSIG = 1  # prctl: a signal for the child when its parent dies
+_PEAK = "peak_memory_mb"
 _LOCKED_S = 60.0
 _ENDING_S = 60.0
 
@@ -40,6 +41,7 @@ class RunProcess:
         self.failed = False
         self._process: subprocess.Popen[bytes] | None = None
         self._step, self._started_s = "", 0.0
+        self._peak_mb: float | None = None
         run.folder.mkdir(parents=True, exist_ok=True)
         with replacing(run.folder / COMMANDS_FILE) as temporary:
             temporary.write_text(command_text(run, threads), encoding="utf-8")
@@ -47,10 +49,11 @@ class RunProcess:
     def advance(self) -> bool:
         """Start the next step if none is running; return whether the run goes on."""
         if self._process is not None:
+            self._peak_mb = _peak_mb(self._process.pid) or self._peak_mb
             usage = _ended(self._process)
             if usage is None:
                 return True
-            self._note(self._process.returncode, usage)
+            self._note(self._process.returncode, usage if self._peak_mb is None else {**usage, _PEAK: self._peak_mb})
         step = next((step for step in STEPS if not is_done(self.run, step)), None)
         if step is None or self.failed:
             return False
@@ -85,7 +88,7 @@ class RunProcess:
                 start_new_session=True,  # Ctrl-C is for the comparison, which then asks its runs to end
                 preexec_fn=_with_parent(),
             )
-        self._step, self._started_s = step, time.monotonic()
+        self._step, self._started_s, self._peak_mb = step, time.monotonic(), None
 
     def _note(self, code: int, usage: Mapping[str, float]) -> None:
         self._process = None
@@ -220,8 +223,21 @@ def _ended(process: subprocess.Popen[bytes]) -> dict[str, float] | None:
     per_mb = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss is in bytes there, in kB elsewhere
     return {
         "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 3),
-        "peak_memory_mb": round(usage.ru_maxrss / per_mb, 1),
+        _PEAK: round(usage.ru_maxrss / per_mb, 1),
     }
+
+
+def _peak_mb(pid: int) -> float | None:
+    """Return the most memory that a running process held since its program began; None where that is not known.
+
+    The usage that the system tells at the end counts what its parent held at the fork too.
+    """
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):
+        return None
+    found = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
+    return round(found[0] / 2**10, 1) if found else None
 
 
 def _with_parent() -> Callable[[], Any] | None:
