@@ -83,7 +83,7 @@ def _draw(row: ComparedRow, case: str, words: str, path: Path) -> Path:
         raise DataError(row.runs[0].evaluated.folder, case, "its prediction was not kept.", "Evaluate again.")
     channels = _channels(predicted, index)
     if is_picture(predicted):
-        _, figure = draw_picture(predicted, index.tasks, channels[:_COLOUR_CHANNELS])
+        _, figure = draw_picture(predicted, index.tasks, channels[:_COLOUR_CHANNELS], words)
     else:
         view, caption = load_view(predicted, index.tasks, channels[0])
         figure = overlay_figure(view, subtitle=f"{words}; {caption}")

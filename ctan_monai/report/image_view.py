@@ -41,13 +41,16 @@ def is_picture(predicted: PredictedCase) -> bool:
     return predicted.source is not None and len(read_header(predicted.source).shape) == 2
 
 
-def draw_picture(predicted: PredictedCase, tasks: Sequence[Task], channels: Sequence[str]) -> tuple[str, Figure]:
+def draw_picture(
+    predicted: PredictedCase, tasks: Sequence[Task], channels: Sequence[str], title: str | None = None
+) -> tuple[str, Figure]:
     """Draw a predicted picture.
 
     Args:
         predicted: entry of the index.
         tasks: the index's tasks.
         channels: volumes to show: three as red, green and blue, or one as grey.
+        title: first line above the picture; None: the case.
 
     Returns:
         A line of figures, and the picture.
@@ -77,7 +80,7 @@ def draw_picture(predicted: PredictedCase, tasks: Sequence[Task], channels: Sequ
     _draw_outlines(panels[0], image, sides, reference, masks)
     for panel, task in zip(panels[1:], answers, strict=True):
         _draw_probabilities(panel, task, predicted.answers[task.name], _truth(task, case))
-    figure.suptitle(f"{case.case}\n{caption}", x=0.01, ha="left", fontsize=11, color=TEXT)
+    figure.suptitle(f"{title or case.case}\n{caption}", x=0.01, ha="left", fontsize=11, color=TEXT)
     return caption, figure
 
 

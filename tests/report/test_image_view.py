@@ -79,6 +79,13 @@ def test_a_picture_has_the_shape_of_its_file_and_says_where_nothing_was_found(fo
     assert rows / columns == pytest.approx(2, rel=0.03)
 
 
+def test_the_first_line_is_the_case_or_what_was_asked_for(folder):
+    index = read_index(folder)
+    case = index.cases[0]
+    lines = [draw_picture(case, index.tasks, CHANNELS, title)[1].get_suptitle() for title in (None, "best case, ctan")]
+    assert [text.split("\n")[0] for text in lines] == [case.case, "best case, ctan"]
+
+
 def test_a_drawn_picture_is_called_synthetic(folder):
     index = read_index(folder)
     bare = read_case_file(index.cases[0].source)
