@@ -1,6 +1,7 @@
 """What all tests share: where the repository is, golden data, and rules about randomness and devices."""
 
 import os
+import sys
 import tarfile
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import pytest
 from hypothesis import settings
 
 # Tests are small: threads gain little, and on cores that others use too they wait for each other, which made some
-# take five times as long. Set before anything imports torch, and inherited by the processes that tests start.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# take five times as long; and a process that is forked from one with several hangs in OpenMP. Set before anything
+# imports torch, and inherited by the processes that tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 pytest_plugins = ["promises"]
@@ -27,6 +29,14 @@ def pytest_collection_modifyitems(items):
         if not torch.cuda.is_available():
             for item in on_gpu:
                 item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(autouse=True)
+def closed_log():
+    """Close the log that a run in this process left open: its folder goes with the test."""
+    yield
+    if module := sys.modules.get("ctan_monai.engines.run_log"):
+        module.end_log()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,37 @@
+"""log.txt has what is logged, of one run at a time, and never ends a run."""
+
+import logging
+import shutil
+
+import pytest
+
+from ctan_monai.engines.run_log import end_log, log_to
+
+
+@pytest.fixture
+def logger():
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.INFO)
+    yield logging.getLogger("test_run_log")
+    root.setLevel(level)
+
+
+def test_each_run_has_its_own_file_and_an_ended_one_gets_no_more(tmp_path, logger):
+    log_to(tmp_path / "first.txt")
+    logger.info("one")
+    log_to(tmp_path / "second.txt")
+    logger.info("two")
+    end_log()
+    logger.info("three")
+    texts = [(tmp_path / name).read_text() for name in ("first.txt", "second.txt")]
+    assert [text.split("test_run_log: ")[1:] for text in texts] == [["one\n"], ["two\n"]]
+
+
+def test_a_folder_that_is_gone_is_reported_and_ends_nothing(tmp_path, logger, capsys):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    log_to(folder / "log.txt")
+    shutil.rmtree(folder)
+    logger.info("the training goes on")
+    assert "No such file or directory" in capsys.readouterr().err
