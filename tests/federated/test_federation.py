@@ -82,7 +82,9 @@ def test_nvflare_does_what_the_sites_do_by_hand(federated, by_hand):
     kept = torch.load(federated / "model.pt", weights_only=True)
     assert list(kept) == list(weights[best])
     for name, value in kept.items():
-        np.testing.assert_allclose(value.numpy(), weights[best][name], rtol=1e-4, atol=1e-5)  # Adam: g / |g| near 0
+        # by the norm: where a gradient is nearly 0, Adam makes a step of the last bit of a sum
+        apart, size = np.linalg.norm(value.numpy() - weights[best][name]), np.linalg.norm(weights[best][name])
+        assert apart <= 1e-4 * size + 1e-6, name
     assert any(not np.array_equal(weights[0][name], weights[-1][name]) for name in kept)
 
 

@@ -208,4 +208,5 @@ def _fault(error: DataError, where: str | None = None) -> Problem:
 def _with_bar(entries: Sequence[Any], progress: bool) -> Iterable[Any]:
     from tqdm import tqdm
 
-    return tqdm(entries, desc="reading cases", unit="case", disable=not progress)
+    bar: Iterable[Any] = tqdm(entries, desc="reading cases", unit="case", disable=not progress)
+    return bar
