@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ctan_monai.data.atomic import replacing
+from ctan_monai.engines.run_record import describe
 from ctan_monai.errors import CheckpointError, ConfigError
 from ctan_monai.networks import MultiTaskNetwork
 from ctan_monai.share.formats import FORMATS, Format
@@ -81,7 +82,7 @@ def _write_and_compare(
     target: Format, network: MultiTaskNetwork, images: list[Tensor], expected: list[dict[str, Tensor]], path: Path
 ) -> dict[str, float]:
     # two images of different sizes, so that no exporter takes a size or a batch of one for a constant
-    target.write(network, images[1], path)
+    target.write(network, images[1], path, describe(network))
     run, _ = target.read(path)
     largest = {task.name: 0.0 for task in network.tasks}
     for image, logits in zip(images, expected, strict=True):

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
@@ -14,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ctan_monai.engines.run_record import describe
 from ctan_monai.errors import CheckpointError, ConfigError
-from ctan_monai.networks import MultiTaskNetwork
 
 DESCRIPTION = "ctan_monai.json"  # the network's description inside a file
 INPUT = "image"
+_WRITTEN_BY_TORCH = ("version", "byteorder", ".data/serialization_id")  # records that a writer adds itself
 Outputs = dict[str, Tensor]
 Run = Callable[[Tensor], Outputs]
+Description = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -32,16 +33,17 @@ class Format:
 
     Args:
         suffix: of its name.
-        write: writes a network; the image (B, C, *S) is an example, whose batch and size the file does not fix.
+        write: writes a network with its description; the image (B, C, *S) is an example, whose batch and size the file
+            does not fix. The machine's paths are left out, which can hold a person's name.
         read: returns the network as a function, and its description.
     """
 
     suffix: str
-    write: Callable[[MultiTaskNetwork, Tensor, Path], None]
-    read: Callable[[Path], tuple[Run, dict[str, Any]]]
+    write: Callable[[nn.Module, Tensor, Path, Description], None]
+    read: Callable[[Path], tuple[Run, Description]]
 
 
-def read_exported(path: str | Path) -> tuple[Run, dict[str, Any]]:
+def read_exported(path: str | Path) -> tuple[Run, Description]:
     """Read a network that was exported, whatever its format.
 
     Returns:
@@ -60,7 +62,7 @@ def read_exported(path: str | Path) -> tuple[Run, dict[str, Any]]:
     raise ConfigError("model", f"{file.name} ends in {file.suffix!r}.", f"Name a file that ends in one of {suffixes}.")
 
 
-def _read(known: Format, file: Path) -> tuple[Run, dict[str, Any]]:
+def _read(known: Format, file: Path) -> tuple[Run, Description]:
     if not file.is_file():
         raise CheckpointError(file, "there is no such file.", "Export a run first, or correct the path.")
     try:
@@ -70,43 +72,61 @@ def _read(known: Format, file: Path) -> tuple[Run, dict[str, Any]]:
         raise CheckpointError(file, f"it is no network that was exported ({first}).", "Export it again.") from error
 
 
-def _write_torchscript(network: MultiTaskNetwork, image: Tensor, path: Path) -> None:
-    scripted = torch.jit.script(network)
-    torch.jit.save(scripted, str(path), _extra_files={DESCRIPTION: json.dumps(describe(network))})
+def _write_torchscript(network: nn.Module, image: Tensor, path: Path, description: Description) -> None:
+    torch.jit.save(torch.jit.script(network), str(path), _extra_files={DESCRIPTION: json.dumps(description)})
+    _without_debug_records(path)
 
 
-def _read_torchscript(path: Path) -> tuple[Run, dict[str, Any]]:
+def _without_debug_records(path: Path) -> None:
+    """Leave out where the source of each line lay: nothing but messages of errors needs it."""
+    whole = torch._C.PyTorchFileReader(str(path))
+    records = {name: whole.get_record(name) for name in whole.get_all_records()}
+    del whole
+    writer = torch._C.PyTorchFileWriter(str(path))
+    for name, content in records.items():
+        if not name.endswith(".debug_pkl") and name not in _WRITTEN_BY_TORCH:
+            writer.write_record(name, content, len(content))
+    writer.write_end_of_file()
+
+
+def _read_torchscript(path: Path) -> tuple[Run, Description]:
     extra = {DESCRIPTION: ""}
     module = torch.jit.load(str(path), map_location="cpu", _extra_files=extra).eval()  # type: ignore[no-untyped-call]  # torch.jit has no types
     return _without_gradient(module), json.loads(extra[DESCRIPTION])
 
 
-def _write_exported_program(network: MultiTaskNetwork, image: Tensor, path: Path) -> None:
+def _write_exported_program(network: nn.Module, image: Tensor, path: Path, description: Description) -> None:
     program = torch.export.export(network, (image,), dynamic_shapes=_dynamic(image))
-    torch.export.save(program, path, extra_files={DESCRIPTION: json.dumps(describe(network))})
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # lines of files on this machine
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="No complete tensor found")  # of weights that are channels-last
+        torch.export.save(program, path, extra_files={DESCRIPTION: json.dumps(description)})
 
 
-def _read_exported_program(path: Path) -> tuple[Run, dict[str, Any]]:
+def _read_exported_program(path: Path) -> tuple[Run, Description]:
     extra: dict[str, Any] = {DESCRIPTION: ""}
     module = torch.export.load(path, extra_files=extra).module()
     return _without_gradient(module), json.loads(extra[DESCRIPTION])
 
 
-def _write_onnx(network: MultiTaskNetwork, image: Tensor, path: Path) -> None:
-    _needs("onnxscript")
-    names = [task.name for task in network.tasks]
+def _write_onnx(network: nn.Module, image: Tensor, path: Path, description: Description) -> None:
+    needs("onnxscript")
+    names = [task["name"] for task in description["tasks"]]
     with redirect_stdout(io.StringIO()), _Quiet("torch.onnx"):
         program = torch.onnx.export(
             network, (image,), dynamo=True, dynamic_shapes=_dynamic(image), input_names=[INPUT], output_names=names
         )
     if program is None:
         raise CheckpointError(path, "torch.onnx gave no program back.", "Use another version of torch.")
-    program.model.metadata_props[DESCRIPTION] = json.dumps(describe(network))
+    for node in program.model.graph:
+        node.metadata_props.clear()  # lines of files on this machine
+    program.model.metadata_props[DESCRIPTION] = json.dumps(description)
     program.save(str(path), external_data=False)
 
 
-def _read_onnx(path: Path) -> tuple[Run, dict[str, Any]]:
-    runtime = _needs("onnxruntime")
+def _read_onnx(path: Path) -> tuple[Run, Description]:
+    runtime = needs("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     try:
@@ -136,7 +156,12 @@ def _without_gradient(module: Callable[[Tensor], Mapping[str, Tensor]]) -> Run:
     return run
 
 
-def _needs(package: str) -> Any:
+def needs(package: str) -> Any:
+    """Import a package of the extra ``export``, without onnxruntime's telemetry.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
     import importlib
 
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else onnxruntime keeps a device's id and tells its maker

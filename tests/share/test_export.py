@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
+from pathlib import Path
 
 import onnx
 import onnxruntime
@@ -12,6 +14,7 @@ import torch
 from network_cases import DOSE, TASKS, wave
 from typer.testing import CliRunner
 
+import ctan_monai
 from ctan_monai.apps.main import app
 from ctan_monai.engines import MultiTaskInferer
 from ctan_monai.engines.run_network import network_of_run
@@ -56,6 +59,18 @@ def test_the_command_writes_what_it_measured(exported):
         assert set(entry["largest_difference"]) == {"oar", "dose", "grade"}
         assert all(0 <= value <= module.TOLERANCE for value in entry["largest_difference"].values())
         assert len({shape[-1] for shape in map(tuple, entry["shapes"])}) == 2
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_file_does_not_tell_where_it_was_made(exported, name):
+    """Exporters note the source file of each line, under folders that can be called after a person."""
+    path = exported / f"model{SUFFIXES[name]}"
+    contents = [path.read_bytes()]
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            contents = [archive.read(entry) for entry in archive.namelist()]
+    for folder in (Path(torch.__file__).parent, Path(ctan_monai.__file__).parent, exported.parent, Path.home() / ""):
+        assert not [content for content in contents if f"{folder}/".encode() in content], folder
 
 
 def test_a_volume_goes_through_an_exported_network_slice_by_slice(exported, trained):
