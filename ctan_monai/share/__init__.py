@@ -11,8 +11,12 @@ _PUBLIC = {
     "FORMATS": "formats",
     "Exported": "export",
     "ExportedNetwork": "exported_network",
+    "PRECISIONS": "reduced",
     "Packed": "pack",
+    "RunImages": "run_images",
     "export_network": "export",
+    "export_reduced": "reduced",
+    "images_of_run": "run_images",
     "pack_bundle": "pack",
     "read_exported": "formats",
 }

@@ -13,6 +13,7 @@ from ctan_monai.data.atomic import replacing
 from ctan_monai.engines.run_record import describe
 from ctan_monai.errors import CheckpointError, ConfigError
 from ctan_monai.networks import MultiTaskNetwork
+from ctan_monai.share.agreement import Agreement
 from ctan_monai.share.formats import FORMATS, Format
 
 TOLERANCE = 1e-4  # of the largest logit of a task, or of 1 where all are smaller
@@ -28,12 +29,16 @@ class Exported:
         largest_difference: by task, of the file's logits to the network's over all images tried, relative to the
             largest logit.
         shapes: of those images.
+        precision: what it computes in: fp32, bf16 or int8.
+        agreements: by task, how its answers agree with the network's, if it computes in fewer than 32 bits.
     """
 
     format: str
     path: Path
     largest_difference: dict[str, float]
     shapes: tuple[tuple[int, ...], ...]
+    precision: str = "fp32"
+    agreements: tuple[Agreement, ...] = ()
 
 
 def export_network(
@@ -64,7 +69,7 @@ def export_network(
     if len(size) != network.spatial_dims or min(size) < 32:
         found = f"{list(size)} for a network of {network.spatial_dims} dimensions."
         raise ConfigError("size", found, f"Give {network.spatial_dims} numbers of at least 32.")
-    images = _images(network, size, seed)
+    images = example_images(network, size, seed)
     with torch.no_grad():
         expected = [network(image) for image in images]
     written = []
@@ -107,8 +112,8 @@ def _refuse_differences(path: Path, found: dict[str, float]) -> None:
         )
 
 
-def _images(network: MultiTaskNetwork, size: Sequence[int], seed: int) -> list[Tensor]:
-    """Return an image (1, C, *S) of the size, and two (2, C, *S') of another."""
+def example_images(network: MultiTaskNetwork, size: Sequence[int], seed: int = 0) -> list[Tensor]:
+    """Return noise: an image (1, C, *S) of the size, and two (2, C, *S') of another."""
     generator = torch.Generator().manual_seed(seed)
     channels = int(network.settings["in_channels"])
     other = [extent + 6 + 4 * axis for axis, extent in enumerate(size)]

@@ -15,10 +15,11 @@ from ctan_monai.tasks import Task, check_tasks, task_from
 class ExportedNetwork(nn.Module):
     """A network in a TorchScript, ONNX or torch.export file; in ``inference.yaml`` it takes the place of network_def.
 
-    It computes on the CPU in 32 bits, and gives back tensors on the image's device.
+    It computes on the CPU, in the precision that the file was exported in, and gives back float32 tensors on the
+    image's device.
 
     Args:
-        path: a file that `export_network` wrote.
+        path: a file that `export_network` or `export_reduced` wrote.
         tasks: what the config expects it to answer.
 
     Attributes:
