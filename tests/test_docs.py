@@ -14,6 +14,7 @@ import pytest
 import yaml
 from markdown_pages import PAGES, ROOT, anchors, blocks, commands, links, name, prose, section_block
 from monai.bundle import ConfigParser
+from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
 from new_bundles import folder_of_new_bundles
 from typer.main import get_command
 
@@ -114,7 +115,8 @@ def test_every_call_of_a_bundle_names_an_id_and_knobs_of_its_configs(page, call)
     options = options_of(call)
     parser = read_configs(page, options.pop("config_file"))
     assert isinstance(parser[call[0]], list | str)
-    assert options.keys() <= parser.config.keys()
+    of_tracking = DEFAULT_EXP_MGMT_SETTINGS[options.pop("tracking")]["configs"] if "tracking" in options else {}
+    assert options.keys() <= {*parser.config, *of_tracking}
 
 
 def test_every_way_to_use_the_bundle_is_in_the_readme():

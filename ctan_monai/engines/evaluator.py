@@ -16,6 +16,7 @@ from torch import nn
 from ctan_monai.engines.inferer import MultiTaskInferer
 from ctan_monai.engines.loader_workers import end_workers_with_parent
 from ctan_monai.engines.memory_format import to_channels_last
+from ctan_monai.engines.mlflow_tracking import without_monai
 from ctan_monai.engines.options import as_bool
 from ctan_monai.engines.precision import choose_precision
 from ctan_monai.engines.prepare import PrepareMultiTaskBatch
@@ -35,7 +36,7 @@ class MultiTaskEvaluator(SupervisedEvaluator):  # type: ignore[misc]  # monai ha
             cases, without waiting for the others, with the batch statistics of process 0.
         prepare_batch: batch -> (image, targets); None: `PrepareMultiTaskBatch` for the network's tasks.
         inferer: None: `MultiTaskInferer`.
-        val_handlers: ignite handlers.
+        val_handlers: ignite handlers; MONAI's MLFlowHandler is left out, see `mlflow_tracking`.
         amp: mixed precision, also on the CPU; a boolean or 'true' / 'false'.
         amp_dtype: 'bf16', 'fp16' (CUDA only) or 'auto'.
         channels_last: keep the weights of convolutions channels-last.
@@ -79,7 +80,7 @@ class MultiTaskEvaluator(SupervisedEvaluator):  # type: ignore[misc]  # monai ha
         self.precision = precision
         end_workers_with_parent(val_data_loader)
         self.add_event_handler(Events.STARTED, self._share_buffers)
-        self._register_handlers(list(val_handlers or ()))
+        self._register_handlers(without_monai(val_handlers or ()))
 
     def run(self, global_epoch: int = 1) -> None:
         """Run over the data set once.

@@ -20,6 +20,7 @@ from ctan_monai.engines.finite import fetch_finite
 from ctan_monai.engines.inferer import MultiTaskInferer
 from ctan_monai.engines.loader_workers import end_workers_with_parent
 from ctan_monai.engines.memory_format import to_channels_last
+from ctan_monai.engines.mlflow_tracking import in_place_of_monai
 from ctan_monai.engines.options import as_bool
 from ctan_monai.engines.precision import choose_precision
 from ctan_monai.engines.prepare import PrepareMultiTaskBatch
@@ -57,7 +58,8 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
             joined where the decoders begin, see `TaskGradients`.
         prepare_batch: batch -> (image, targets); None: `PrepareMultiTaskBatch` for the network's tasks.
         inferer: None: `MultiTaskInferer`, which calls the network once for images of its own dimensions.
-        train_handlers: one that has ``close()`` is closed when the run ends, however it ends.
+        train_handlers: one that has ``close()`` is closed when the run ends, however it ends; MONAI's MLFlowHandler
+            is exchanged for `MLflowTracking`.
         amp: mixed precision, also on the CPU; a boolean or 'true' / 'false'.
         amp_dtype: 'bf16', 'fp16' (with gradient scaling, CUDA only) or 'auto'.
         channels_last: keep the weights of convolutions channels-last, which is faster with mixed precision.
@@ -121,7 +123,7 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
         self.scaler = precision.scaler()
         self.task_gradients = task_gradients(network, loss_function)
         end_workers_with_parent(train_data_loader)
-        self._handlers = list(train_handlers or ())
+        self._handlers = in_place_of_monai(train_handlers or ())
         self._register_handlers(self._handlers)  # now, so that they find network, optimizer and loss in the engine
 
     def run(self) -> None:

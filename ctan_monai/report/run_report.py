@@ -12,6 +12,7 @@ from ctan_monai.data.atomic import replacing
 from ctan_monai.engines.case_table import SUMMARY_FILE
 from ctan_monai.engines.confusion_table import CONFUSION_FILE
 from ctan_monai.engines.data_record import DATA_FILE
+from ctan_monai.engines.mlflow_tracking import publish_evaluation, publish_run
 from ctan_monai.engines.predictions_index import INDEX_FILE
 from ctan_monai.engines.processes import rank
 from ctan_monai.report.canvas import save_figure
@@ -36,7 +37,8 @@ def report_run(
 ) -> Path | None:
     """Write ``pictures/curves.png`` and ``report.html`` into a run's folder, and say where everything lies.
 
-    Put it last in a config's run list. Under several processes only the first does anything.
+    Put it last in a config's run list. Under several processes only the first does anything. A run that MLflow tracks
+    gets its page, pictures and network there.
 
     Args:
         output_dir: the run's folder, with metrics.json; run.json and settings.json are shown if they are there.
@@ -66,6 +68,7 @@ def report_run(
         drawn = draw_cases(predictions_dir, **pictures)
         sections += [_case(case) for case in drawn]
     path = _write(folder / REPORT_FILE, f"Run {folder.resolve().name}", sections, _links(cohort, folder))
+    publish_run(folder, [path, curves, *(file for case in drawn for file in case.files)])
     logger.info("Results are in %s: model.pt (the best network), metrics.json, last.pt (to resume).", folder)
     seen = "".join(f", {file}" for case in drawn for file in case.files)
     logger.info("Pictures: %s%s.", curves, seen)
@@ -83,7 +86,7 @@ def report_predictions(
     """Draw predicted cases and write ``report.html`` beside them, with the figures over all cases if there are any.
 
     Where a dose was predicted, every patient gets a page of its own and all of them one, with tables
-    (`dose_report.report_doses`).
+    (`dose_report.report_doses`). Figures of a run that MLflow tracks are added there, where there are any.
 
     Args:
         predictions_dir: the folder of `WritePredictions`, and of `WriteCaseMetrics` where cases were measured.
@@ -113,6 +116,8 @@ def report_predictions(
         tables = [Table(("figure", "value"), rows)]
         sections.insert(0, Section("All cases", [over], tables, [_confusion(path) for path in _confusions(folder)]))
     path = _write(folder / REPORT_FILE, f"Predictions in {folder.resolve().name}", sections, _links(cohort, folder))
+    if isinstance(summary, Mapping):
+        publish_evaluation(folder, summary.get("metrics", {}), [path, *(file for case in drawn for file in case.files)])
     logger.info("Predictions are in %s; pictures and figures on one page: %s", folder, path)
     return path
 
