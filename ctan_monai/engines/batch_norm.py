@@ -9,6 +9,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ctan_monai.losses.distributed import all_reduced
+
 _BY_AXES = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
 
 
@@ -18,16 +20,12 @@ class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, part: Tensor) -> Tensor:
         """Add up the parts of all processes."""
-        total = part.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total
+        return all_reduced(part)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         """Add up what all processes want of the sum."""
-        total = grads[0].clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total
+        return all_reduced(grads[0])
 
 
 class SharedBatchNorm(_BatchNorm):

@@ -15,15 +15,20 @@ import torch.distributed as dist
 from torch import Tensor
 
 
+def all_reduced(part: Tensor) -> Tensor:
+    """Add a tensor up over all processes, without a gradient; the tensor itself stays as it is."""
+    total = part.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(total)
+    return total
+
+
 class _SumOverRanks(torch.autograd.Function):
     """All-reduced sum; the gradient goes to the own part only, times the number of processes (no second collective)."""
 
     @staticmethod
     def forward(ctx: Any, part: Tensor) -> Tensor:
         """Add up the parts of all processes."""
-        total = part.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total
+        return all_reduced(part)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
