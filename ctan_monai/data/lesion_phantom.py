@@ -6,11 +6,7 @@ dermatoscopy shows, so that a network can learn both tasks from a few dozen of t
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +17,7 @@ import numpy.typing as npt
 
 from ctan_monai.data.ham10000_table import CLASSES
 from ctan_monai.data.pictures import write_picture_mask
-from ctan_monai.errors import DataError
+from ctan_monai.data.whole_folder import write_whole
 
 MARK = "SYNTHETIC.txt"  # says what the folder holds
 VERSION = 1  # raise it when other pictures are drawn
@@ -81,24 +77,9 @@ def write_lesion_phantoms(
     Raises:
         DataError: it cannot be written.
     """
+    counts = LESIONS if lesions is None else lesions
     target = Path(f"{folder}-{VERSION}-{seed}")
-    if (target / MARK).is_file():
-        return target
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        try:
-            _write_all(draft, seed, LESIONS if lesions is None else lesions, shape)
-            draft.chmod(0o755)  # mkdtemp's is for this user alone
-            with contextlib.suppress(OSError):  # another process was faster
-                os.rename(draft, target)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-    except OSError as error:
-        raise DataError(target, None, f"it cannot be written ({error.strerror or error}).", "Free space.") from error
-    if not (target / MARK).is_file():
-        raise DataError(target, None, "something else is in the place of the synthetic pictures.", "Remove it.")
-    return target
+    return write_whole(target, MARK, lambda draft: _write_all(draft, seed, counts, shape))
 
 
 def is_synthetic(picture: str | Path) -> bool:

@@ -6,13 +6,9 @@ left out, as in data that people have.
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import hashlib
 import logging
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +19,8 @@ import numpy.typing as npt
 from ctan_monai.data.nifti import write_nifti
 from ctan_monai.data.own.layout import IMAGE, SYNTHETIC, Layout
 from ctan_monai.data.own.phantom import VERSION, Phantom, draw_phantom
-from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.data.whole_folder import write_whole
+from ctan_monai.errors import ConfigError
 from ctan_monai.tasks import Classification, Regression, Segmentation, Task, region_key
 
 _logger = logging.getLogger(__name__)
@@ -60,8 +57,7 @@ def sample_table(cache_dir: str | Path, layout: Layout, kind: str) -> Path:
         raise ConfigError("sample", found, f"Use one of {KINDS}; rgb for red, green, blue; volumes in 3D.")
     text = repr((VERSION, kind, layout.spatial_dims, layout.tasks, layout.image_channels, layout.label_values, SIZES))
     folder = Path(cache_dir) / f"synthetic-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
-    if not (folder / SYNTHETIC).is_file():
-        _write(folder, layout, kind)
+    write_whole(folder, SYNTHETIC, lambda draft: _write_cases(draft, layout, kind))
     _logger.warning("synthetic cases in use (%s): they show no patients; give --datalist for your own", folder)
     return folder / TABLE
 
@@ -78,24 +74,6 @@ def header_of(layout: Layout, kind: str) -> list[str]:
 
 def _has_map(task: Segmentation) -> bool:
     return not task.overlapping and tuple(task.labels) != (task.name,)
-
-
-def _write(folder: Path, layout: Layout, kind: str) -> None:
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
-            _write_cases(draft, layout, kind)
-            (draft / SYNTHETIC).write_text("Drawn by ctan_monai. These images show no patient.\n", encoding="utf-8")
-            draft.chmod(0o755)  # mkdtemp's is for this user alone
-            with contextlib.suppress(OSError):  # another process was faster
-                os.rename(draft, folder)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-    except OSError as error:
-        raise DataError(folder, None, f"it cannot be written ({error.strerror or error}).", "Free space.") from error
-    if not (folder / SYNTHETIC).is_file():
-        raise DataError(folder, None, "something else is in the place of the synthetic cases.", "Remove it.")
 
 
 def _write_cases(folder: Path, layout: Layout, kind: str) -> None:
@@ -118,6 +96,7 @@ def _write_cases(folder: Path, layout: Layout, kind: str) -> None:
         writer = csv.DictWriter(file, header_of(layout, kind), restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+    (folder / SYNTHETIC).write_text("Drawn by ctan_monai. These images show no patient.\n", encoding="utf-8")
 
 
 def _name_of(number: int) -> str:
