@@ -33,7 +33,7 @@ class Limits:
     same: float
 
 
-# About twice what was measured with trained networks (ADR 23).
+# Two to five times what was measured with trained networks (ADR 23).
 LIMITS = {"bf16": Limits(0.05, 0.98, 0.005, 0.95), "int8": Limits(0.10, 0.95, 0.005, 0.95)}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import importlib
 import importlib.util
 import json
 import logging
@@ -24,7 +25,14 @@ from ctan_monai.tasks import Task, check_tasks
 
 _logger = logging.getLogger(__name__)
 Profile = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # smallest, usual and largest (B, C, *S)
-PACKAGES = ("tensorrt", "polygraphy", "onnx", "onnxscript")
+# module -> what pip installs it by. TensorRT 11 has no precision flags any more, which MONAI 1.6 sets.
+PACKAGES = {
+    "tensorrt": "'tensorrt>=10.3,<11'",
+    "polygraphy": "polygraphy",
+    "cuda": "cuda-python",
+    "onnx": "onnx",
+    "onnxscript": "onnxscript",
+}
 # relative error of a task's logits on the first images, beyond which an engine is not used
 TOLERANCES = {"fp32": 1e-3, "tf32": 1e-2, "fp16": 0.05, "bf16": 0.05}
 
@@ -120,13 +128,20 @@ def check_machine() -> None:
     """
     missing = [] if torch.cuda.is_available() else ["an NVIDIA GPU that torch can use"]
     missing += [f"the package {name}" for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if importlib.util.find_spec("tensorrt") is not None and not (found := _version()).startswith("10."):
+        missing.append(f"TensorRT 10 (found {found})")
     if missing:
         raise ConfigError(
             "inference_trt.yaml",
-            f"TensorRT cannot run here: {', '.join(missing)} is missing.",
+            f"TensorRT cannot be used here; missing: {', '.join(missing)}.",
             "Leave inference_trt.yaml out to predict without TensorRT, or, on a machine with an NVIDIA GPU and a CUDA "
-            "build of torch, install it: pip install tensorrt polygraphy 'ctan-monai[export]'.",
+            f"build of torch: pip install {' '.join(PACKAGES.values())}.",
         )
+
+
+def _version() -> str:
+    """Ask TensorRT itself: what it is installed by has several names."""
+    return str(importlib.import_module("tensorrt").__version__)
 
 
 def profile_of(in_channels: int, spatial_dims: int, sizes: Sequence[Sequence[int]], batches: Sequence[int]) -> Profile:

@@ -227,6 +227,19 @@ def test_a_bundle_says_at_once_what_tensorrt_lacks(small_run, tmp_path):
     assert not (tmp_path / "found").exists()
 
 
+@pytest.mark.parametrize(("found", "refused"), [("10.16.1", False), ("11.4.0", True), ("9.3.0", True)])
+def test_only_versions_that_monai_can_build_with_are_taken(monkeypatch, found, refused):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(module, "_version", lambda: found)
+    if not refused:
+        module.check_machine()
+        return
+    with pytest.raises(ConfigError, match=rf"missing: TensorRT 10 \(found {found}\)\.") as caught:
+        module.check_machine()
+    assert "pip install 'tensorrt>=10.3,<11' polygraphy cuda-python" in str(caught.value)
+
+
 @pytest.mark.parametrize("bundle", ["ham10000", "openkbp", "prostate", "stoic"])
 def test_the_overlay_of_each_bundle_builds_for_its_images(bundle, tmp_path, stand_in):
     configs = ROOT / "bundles" / bundle / "configs"
