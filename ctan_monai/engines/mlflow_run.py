@@ -62,14 +62,15 @@ class MLflowRun:
             self.client.set_terminated(self.run_id, status)
 
 
-def open_run(client: Any, experiment: str, artifacts: str | None, folder: Path) -> MLflowRun:
-    """Continue the run that a folder belongs to, or begin one of the folder's name.
+def open_run(client: Any, experiment: str, artifacts: str | None, folder: Path, name: str | None = None) -> MLflowRun:
+    """Continue the run that a folder belongs to, or begin one.
 
     Args:
         client: MLflow's.
         experiment: its name; it is created if it is missing.
         artifacts: where a new experiment keeps its files; None leaves that to the store.
         folder: of the run, which remembers in ``mlflow.json`` what it belongs to.
+        name: of a new run; None: the folder's.
 
     Raises:
         ConfigError: the address holds a password, or the store cannot be reached or written.
@@ -92,7 +93,7 @@ def open_run(client: Any, experiment: str, artifacts: str | None, folder: Path) 
             return run
         found = client.get_experiment_by_name(experiment)
         number = found.experiment_id if found else client.create_experiment(experiment, artifact_location=artifacts)
-        run = MLflowRun(client, client.create_run(number, run_name=folder.resolve().name).info.run_id)
+        run = MLflowRun(client, client.create_run(number, run_name=name or folder.resolve().name).info.run_id)
     except (MlflowException, OSError) as error:
         raise ConfigError(
             "--tracking mlflow",

@@ -65,7 +65,7 @@ class MLflowTracking:
     def _begin(self, engine: Engine) -> None:
         folder = self._history.path.parent
         source = self._source
-        self._run = open_run(source.client, source.experiment_name, source.artifact_location, folder)
+        self._run = open_run(source.client, source.experiment_name, source.artifact_location, folder, source.run_name)
         self._sent, self._completed = len(self._history.epochs), False
         settings = _read_json(folder / SETTINGS_FILE)
         self._run.log_settings({**settings, "version": versions(), "data": _read_json(folder / DATA_FILE)})

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ctan_monai.apps.comparing.bundle import Bundle
 from ctan_monai.apps.comparing.plan import Plan, Row, Run, kept_threads, save_plan
 from ctan_monai.apps.comparing.runs import is_done, last_error, run_all
 from ctan_monai.apps.comparing.show import state_of
@@ -196,3 +197,22 @@ def test_the_commands_are_those_of_monai_with_both_configs_for_the_evaluation(tm
         assert "--method stl" in command
         assert "--epochs 2" in command
         assert "--weighting" not in command  # nothing is shared, so none applies
+
+
+@pytest.mark.parametrize("given", [("--tracking", "mlflow"), ("--tracking=mlflow",)])
+def test_a_tracked_comparison_gives_each_run_a_name_of_its_own(tmp_path, given):
+    from dataclasses import replace
+
+    assert "--run_name" not in " ".join(next(PLAN.runs(tmp_path)).commands["training"])
+    tracked = replace(PLAN, rows=(*PLAN.rows, Row("ctan", "ctan", "dwa")), seeds=(0, 1), overrides=given)
+    commands = [run.commands["training"] for run in tracked.runs(tmp_path)]
+    names = [command[command.index("--run_name") + 1] for command in commands]
+    assert names == ["stl-seed0", "ctan-seed0", "stl-seed1", "ctan-seed1"]
+
+
+def test_options_of_tracking_are_no_unknown_entries():
+    bundle = Bundle(
+        str(ROOT / "bundles" / "ham10000"), ["--tracking", "mlflow", "--experiment_name", "skin", "--epochs", "1"]
+    )
+    assert bundle.overrides["tracking"] == "mlflow"
+    assert [task.name for task in bundle.tasks] == ["lesion", "diagnosis"]

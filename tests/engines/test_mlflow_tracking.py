@@ -225,3 +225,9 @@ def test_an_evaluator_leaves_monai_s_handler_out(store):
     handler = monai_handler(store[0])
     MultiTaskEvaluator("cpu", make_loader(2), network, val_handlers=[handler]).run()
     assert runs_of(store[0])[1] == {}
+
+
+def test_a_name_that_is_given_is_the_run_s(store, tmp_path):
+    handlers = [monai_handler(store[0], run_name="ctan-seed1"), History(tmp_path / "run")]
+    make_trainer(SmallNetwork(), make_loader(2), 1, make_loss(), train_handlers=handlers).run()
+    assert list(runs_of(store[0])[1]) == ["ctan-seed1"]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ctan_monai.apps.comparing.plan import OWN_KNOBS
+from ctan_monai.apps.comparing.plan import OWN_KNOBS, TRACKING
 from ctan_monai.apps.overrides import read_pairs
 from ctan_monai.errors import ConfigError, find_ctan_error
 
@@ -50,7 +50,7 @@ class Bundle:
                 raise ConfigError("--bundle", f"{folder} has no configs/{name}.", "Name a bundle, as bundles/openkbp.")
         known = self.parser().config
         for name in given:
-            if name.split("#")[0] not in known:
+            if name.split("#")[0] not in known and name not in TRACKING:
                 knobs = sorted(key for key, value in known.get("settings", known).items() if not key.startswith("_"))
                 raise ConfigError(f"--{name}", f"{folder} has no such entry.", f"Its knobs are {knobs}.")
         self.overrides = given

@@ -16,6 +16,7 @@ from ctan_monai.report.compare_files import PLAN_FILE, RUNS_FOLDER
 
 STEPS = ("training", "evaluating")
 OWN_KNOBS = ("method", "weighting", "seed", "output_dir", "resume", "bundle_root", "evaluation_dir", "config_file")
+TRACKING = ("tracking", "experiment_name")  # of `monai.bundle run`, not of a config
 _FREE_TO_GROW = ("rows", "seeds", "candidate")
 
 
@@ -96,9 +97,11 @@ class Plan:
         train, evaluate = (str(configs / name) for name in ("train.yaml", "evaluate.yaml"))
         files = train if step == STEPS[0] else f"['{train}','{evaluate}']"
         weighting = () if row.weighting is None else ("--weighting", row.weighting)
+        tracked = any(argument.split("=")[0] == "--tracking" for argument in self.overrides)
+        name = ("--run_name", f"{row.name}-seed{seed}") if tracked else ()
         return (
             *("python", "-m", "monai.bundle", "run", step, "--config_file", files, "--bundle_root", self.bundle),
-            *("--output_dir", str(output_dir), "--method", row.method, *weighting, "--seed", str(seed)),
+            *("--output_dir", str(output_dir), "--method", row.method, *weighting, "--seed", str(seed), *name),
             *(*row.overrides, *self.overrides, "--resume", "True"),
         )
 
