@@ -112,7 +112,7 @@ class TensorRTNetwork(nn.Module):
         folder.mkdir(exist_ok=True)
         module = copy.deepcopy(self.network)  # what MONAI compiles, it changes
         base = folder / f"model.{self.precision}.{_digest(self.profile)}"
-        weights = math.ceil((self._run_dir / MODEL_FILE).stat().st_mtime)
+        weights = (self._run_dir / MODEL_FILE).stat().st_mtime  # an older engine is built anew
         arguments = compiler_arguments([task.name for task in self.tasks], self.profile, self.precision)
         trt_compile(module, str(base), args={**arguments, "timestamp": weights})
         self._compiled.append(module)
