@@ -79,6 +79,6 @@ def test_several_that_write_at_once_do_not_disturb_each_other(tmp_path):
 def test_something_else_in_their_place_is_not_overwritten(tmp_path):
     (tmp_path / "x-1-0").mkdir()
     (tmp_path / "x-1-0" / "thesis.txt").write_text("mine")
-    with pytest.raises(DataError, match="it is there already, without SYNTHETIC.txt"):
+    with pytest.raises(DataError, match=r"it is there already, without SYNTHETIC\.txt"):
         write_lesion_phantoms(tmp_path / "x", lesions=FEW, shape=(32, 32))
     assert (tmp_path / "x-1-0" / "thesis.txt").read_text() == "mine"
