@@ -70,7 +70,7 @@ def boxes_figure(comparison: Comparison) -> Figure | None:
                 place = index + 1 + np.linspace(-0.18, 0.18, len(values))
                 panel.plot(place, values, ".", color=_colour(index), markersize=3, alpha=0.6)
         panel.set_xticks(range(1, len(columns) + 1), [row.name for row in comparison.rows], rotation=30, ha="right")
-        _finish(panel, f"{title}, test cases, mean over seeds", "")
+        _finish(panel, title, "test cases, mean over seeds")
     return figure
 
 

@@ -12,7 +12,8 @@ from ctan_monai.report.planes import Plane
 
 Box = tuple[float, float, float, float]  # left, right, bottom, top in mm; bottom is the larger number
 _SIDE, _GAP = 3.5, 0.06  # inches: three rows of three make about 1,430 x 1,500 pixels
-_HEAD, _FOOT, _LEFT, _RIGHT = 1.12, 0.75, 0.42, 0.95
+_HEAD, _FOOT, _LEFT, _RIGHT = 0.72, 0.75, 0.42, 0.95
+_LINE, _LETTERS_PER_INCH = 0.2, 12.5  # of text of 10 points
 _MARGIN_MM, _SMALLEST_MM = 10.0, 60.0
 
 
@@ -23,16 +24,23 @@ class Layout:
     Args:
         rows: number of rows.
         columns: number of panels in a row.
+        lines: of text under the title.
     """
 
     rows: int
     columns: int
+    lines: int = 2
 
     @property
     def size_inches(self) -> tuple[float, float]:
         """Width and height of the figure."""
         width = _LEFT + self.columns * (_SIDE + _GAP) - _GAP + _RIGHT
-        return width, _HEAD + self.rows * (_SIDE + _GAP) - _GAP + _FOOT
+        return width, _HEAD + self.lines * _LINE + self.rows * (_SIDE + _GAP) - _GAP + _FOOT
+
+    @property
+    def letters(self) -> int:
+        """How many letters of 10 points stand side by side under the title."""
+        return int(_LETTERS_PER_INCH * self.size_inches[0])
 
     def panel(self, row: int, column: int) -> tuple[float, float, float, float]:
         """Return left, bottom, width and height of a panel as shares of the figure."""

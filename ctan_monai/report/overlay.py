@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -55,7 +56,7 @@ def overlay_figure(
         view: the case.
         planes: where to cut (`planes.choose_point`).
         window: grey values that are black and white.
-        subtitle: a line under the title, for figures.
+        subtitle: stands under the title, for figures; on several lines if it is long.
 
     Raises:
         ConfigError: the planes are no rule, or lie outside.
@@ -68,11 +69,12 @@ def overlay_figure(
     scales = scales_of([row.dose for row in rows], [row.error for row in rows])
     boxes = [frame(plane, turned.image > window[0]) for plane in cuts]
     layout = Layout(len(rows), len(cuts))
+    lines = [*textwrap.wrap(subtitle, layout.letters), f"Planes {reason}: voxel {point}."]
+    layout = replace(layout, lines=len(lines))
     figure = new_figure(*layout.size_inches, arrange=False)
     for number, row in enumerate(rows):
         _draw_row(figure, layout, number, row, list(zip(cuts, boxes, strict=True)), turned, window, scales)
     figure.text(0.02, layout.from_top(0.14), view.case, fontsize=15, fontweight="bold", color=TEXT, va="top")
-    lines = [*([subtitle] if subtitle else []), f"Planes {reason}: voxel {point}."]
     figure.text(0.02, layout.from_top(0.42), "\n".join(lines), fontsize=10, color=TEXT, va="top", linespacing=1.4)
     _legend(figure, turned)
     return figure

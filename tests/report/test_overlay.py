@@ -96,6 +96,18 @@ def test_the_caption_says_where_the_planes_lie_and_what_was_measured(view):
     assert "at least 90% of the highest dose: voxel" in texts[1]
 
 
+def test_a_long_caption_stays_in_the_figure_and_above_the_panels(view):
+    subtitle = "; ".join(f"structure {number}: mean Dice 0.{number}51" for number in range(1, 13))
+    figure = overlay_figure(view, subtitle=subtitle)
+    figure.canvas.draw()
+    box = figure.texts[1].get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width
+    titles = [axes.title.get_window_extent() for axes in figure.axes if axes.get_title()]
+    assert max(title.y1 for title in titles) < box.y0
+    assert figure.texts[1].get_text().replace("\n", " ").startswith(subtitle)
+
+
 def test_the_legend_names_what_can_be_seen_and_nothing_else(view):
     (legend,) = overlay_figure(view).legends
     names = [text.get_text() for text in legend.get_texts()]
