@@ -74,12 +74,19 @@ def find_ctan_error(error: BaseException | None) -> CtanError | None:
     return error
 
 
+def _first(error: BaseException) -> BaseException:
+    while (cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__)) is not None:
+        error = cause
+    return error
+
+
 def report_plainly() -> None:
     """Let an uncaught error of this package end the program with its one message instead of a traceback.
 
     The first component of every bundle's ``initialize``: MONAI's command line would print some thirty lines of its
     own calls around "no patient was found". Any other error keeps its traceback, and so does a program that is
-    being debugged with ``python -X dev``. The exit code stays 1.
+    being debugged with ``python -X dev``; what began it, which frameworks wrap, is said once more below, where people
+    look. The exit code stays 1.
     """
     previous = sys.excepthook
 
@@ -87,6 +94,9 @@ def report_plainly() -> None:
         found = find_ctan_error(error)
         if found is None or sys.flags.dev_mode:
             previous(kind, error, trace)
+            first = _first(error)
+            if first is not error:
+                sys.stderr.write(f"What began it: {type(first).__name__}: {first}\n")
         else:
             sys.stderr.write(f"{type(found).__name__}: {found}\n")
 

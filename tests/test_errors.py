@@ -98,3 +98,24 @@ def test_a_wrapped_error_ends_a_program_plainly_too():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (1, "ConfigError: --epochs: found -1. Remedy: Give 1 or more.\n")
+
+
+@pytest.mark.parametrize("how", ["from error", ""])
+def test_what_began_an_error_of_others_stands_below_its_traceback(how):
+    program = (
+        "from ctan_monai.errors import report_plainly\n"
+        "report_plainly()\n"
+        "try:\n    import no_such_module\n"
+        f"except ImportError as error:\n    raise RuntimeError('Failed to instantiate') {how}\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback (most recent call last)" in done.stderr
+    assert done.stderr.endswith("What began it: ModuleNotFoundError: No module named 'no_such_module'\n")
+
+
+def test_an_error_without_another_before_it_is_told_once():
+    program = "from ctan_monai.errors import report_plainly\nreport_plainly()\nraise RuntimeError('odd')\n"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "What began it" not in done.stderr
+    assert done.stderr.endswith("RuntimeError: odd\n")
