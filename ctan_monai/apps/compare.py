@@ -93,6 +93,7 @@ def _execute(plan: Plan, out: Path, made: Bundle, jobs: int, slurm: str) -> list
         waiting = [run for run in runs if not is_done(run, "evaluating")]
         if waiting:
             made.fill_cache()
+            made.make_store()
         with Progress(runs, out) as progress:
             if slurm:
                 from ctan_monai.apps.comparing.slurm import submit_all

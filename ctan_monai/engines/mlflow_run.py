@@ -91,17 +91,35 @@ def open_run(client: Any, experiment: str, artifacts: str | None, folder: Path, 
             run = MLflowRun(client, record["run_id"])
             run.set_status("RUNNING")
             return run
-        found = client.get_experiment_by_name(experiment)
-        number = found.experiment_id if found else client.create_experiment(experiment, artifact_location=artifacts)
+        number = _experiment(client, experiment, artifacts)
         run = MLflowRun(client, client.create_run(number, run_name=name or folder.resolve().name).info.run_id)
     except (MlflowException, OSError) as error:
-        raise ConfigError(
-            "--tracking mlflow",
-            f"MLflow's store at {address} does not answer as expected ({short(error)}).",
-            "Start the server or correct --tracking_uri (or MLFLOW_TRACKING_URI), or train without --tracking.",
-        ) from error
+        raise _unreachable(address, error) from error
     write_json({"tracking_uri": address, "experiment": experiment, "run_id": run.run_id}, folder / RECORD_FILE)
     return run
+
+
+def make_store(address: str) -> None:
+    """Make a store's tables if it has none, which MLflow does with the first client, and not in two processes at once.
+
+    Args:
+        address: of the store; MLFLOW_TRACKING_URI, if it is set, has the last word.
+
+    Raises:
+        ConfigError: MLflow is not installed, or the store cannot be reached or made.
+    """
+    try:
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+    except ImportError as error:
+        remedy = 'pip install "ctan-monai[mlflow]", or leave --tracking out.'
+        raise ConfigError("--tracking mlflow", f"MLflow is not installed ({error}).", remedy) from error
+    _set_defaults()
+    address = os.environ.get("MLFLOW_TRACKING_URI") or address
+    try:
+        MlflowClient(address).search_experiments(max_results=1)
+    except (MlflowException, OSError) as error:
+        raise _unreachable(address, error) from error
 
 
 def find_run(folder: Path) -> MLflowRun | None:
@@ -149,6 +167,29 @@ def short(error: Exception) -> str:
     """Return what an error says, in one line."""
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
+
+
+def _experiment(client: Any, name: str, artifacts: str | None) -> str:
+    """Return the number of an experiment, which is created if it is missing."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, artifact_location=artifacts))
+        except MlflowException:
+            found = client.get_experiment_by_name(name)
+            if found is None:  # it was not that another process was faster
+                raise
+    return str(found.experiment_id)
+
+
+def _unreachable(address: str, error: Exception) -> ConfigError:
+    return ConfigError(
+        "--tracking mlflow",
+        f"MLflow's store at {address} does not answer as expected ({short(error)}).",
+        "Start the server or correct --tracking_uri (or MLFLOW_TRACKING_URI), or leave --tracking out.",
+    )
 
 
 def _read(folder: Path) -> dict[str, str] | None:

@@ -216,3 +216,12 @@ def test_options_of_tracking_are_no_unknown_entries():
     )
     assert bundle.overrides["tracking"] == "mlflow"
     assert [task.name for task in bundle.tasks] == ["lesion", "diagnosis"]
+
+
+def test_the_store_of_a_tracked_comparison_is_there_before_its_runs(tmp_path):
+    """MLflow's tables cannot be made by two runs at once."""
+    folder, file = str(ROOT / "bundles" / "ham10000"), tmp_path / "mlflow.db"
+    Bundle(folder, ["--tracking_uri", f"sqlite:///{file}"]).make_store()
+    assert not file.exists()
+    Bundle(folder, ["--tracking", "mlflow", "--tracking_uri", f"sqlite:///{file}"]).make_store()
+    assert file.stat().st_size > 0

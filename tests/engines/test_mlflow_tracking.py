@@ -13,7 +13,7 @@ from ignite.engine import Events
 from monai.handlers import MLFlowHandler
 
 from ctan_monai.engines import History, MultiTaskEvaluator
-from ctan_monai.engines.mlflow_run import RECORD_FILE, find_run
+from ctan_monai.engines.mlflow_run import RECORD_FILE, find_run, make_store, open_run
 from ctan_monai.engines.mlflow_tracking import figures_of, publish_evaluation, publish_run
 from ctan_monai.errors import ConfigError
 
@@ -231,3 +231,29 @@ def test_a_name_that_is_given_is_the_run_s(store, tmp_path):
     handlers = [monai_handler(store[0], run_name="ctan-seed1"), History(tmp_path / "run")]
     make_trainer(SmallNetwork(), make_loader(2), 1, make_loss(), train_handlers=handlers).run()
     assert list(runs_of(store[0])[1]) == ["ctan-seed1"]
+
+
+def test_an_experiment_that_another_process_makes_in_between_is_used(store, tmp_path):
+    class Slower(mlflow.MlflowClient):
+        def get_experiment_by_name(self, name):
+            found = super().get_experiment_by_name(name)
+            if found is None:
+                mlflow.MlflowClient(store[0]).create_experiment(name)
+            return found
+
+    open_run(Slower(store[0]), "new", None, tmp_path / "a")
+    open_run(mlflow.MlflowClient(store[0]), "new", None, tmp_path / "b")
+    runs = runs_of(store[0])[1]
+    assert sorted(runs) == ["a", "b"]
+    assert runs["a"].info.experiment_id == runs["b"].info.experiment_id
+
+
+def test_a_store_is_made_before_it_is_needed_or_what_is_wrong_is_said(tmp_path, monkeypatch):
+    make_store(f"sqlite:///{tmp_path}/sub/mlflow.db")
+    with sqlite3.connect(tmp_path / "sub" / "mlflow.db") as base:
+        assert ("metrics",) in base.execute("SELECT name FROM sqlite_master").fetchall()
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(ConfigError, match=r"MLflow's store at http://127.0.0.1:9 does not answer"):
+        make_store(f"sqlite:///{tmp_path}/mlflow.db")
+    assert not (tmp_path / "mlflow.db").exists()

@@ -96,6 +96,13 @@ class Bundle:
         """List the data of the training, which reads them into the cache once instead of in every run."""
         self.get(self.parser(), "datalists")
 
+    def make_store(self) -> None:
+        """Make MLflow's store, if runs are tracked, before several of them want to at once."""
+        if self.overrides.get("tracking") == "mlflow":
+            from ctan_monai.engines.mlflow_run import make_store
+
+            make_store(str(self.get(self.parser(), "tracking_uri")))
+
     def network(self, method: str, arguments: Sequence[str] = ()) -> Any:
         """Build a network, to see that it can be."""
         return self.get(self.parser({"method": method, **read_overrides(arguments)}), "network_def")
