@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +56,17 @@ def kept_layers(graph: Any, regressions: Iterable[str]) -> set[str]:
     """Name the nodes of an ONNX graph that stay in 32 bits.
 
     These are the layers that read the image, the last layer of each task, and all that serves regressions alone: in
-    8 bits, a dose was off by 0.5 to 0.8 Gy in the mean over all voxels, so by 0.02 Gy (ADR 23).
+    8 bits, a dose was off by 0.5 to 0.8 Gy in the mean over all voxels, with this by 0.02 Gy (ADR 23).
 
     Args:
         graph: a GraphProto; the outputs have the names of the tasks.
         regressions: names of tasks.
     """
     makers = {name: node for node in graph.node for name in node.output}
-    behind = {output.name: _behind(output.name, makers) for output in graph.output}
+    behind = {output.name: {node.name for node in _before(output.name, makers)} for output in graph.output}
     kept = {node.name for node in graph.node if node.op_type in _LAYERS and INPUT in node.input}
-    kept |= {name for output in graph.output for name in _last_layers(output.name, makers)}
+    last = [node for output in graph.output for node in _before(output.name, makers, until=_LAYERS)]
+    kept |= {node.name for node in last if node.op_type in _LAYERS}
     wanted = set(regressions)
     for_others = set().union(*(behind[name] for name in behind if name not in wanted))
     for name in wanted & set(behind):
@@ -73,31 +74,16 @@ def kept_layers(graph: Any, regressions: Iterable[str]) -> set[str]:
     return kept
 
 
-def _behind(output: str, makers: dict[str, Any]) -> set[str]:
-    """Name all nodes that an output depends on."""
-    found: set[str] = set()
+def _before(output: str, makers: dict[str, Any], until: Collection[str] = ()) -> list[Any]:
+    """Return the nodes that an output depends on, seen back to the first of some types on each way."""
+    found: dict[str, Any] = {}
     names = [output]
     while names:
         node = makers.get(names.pop())
         if node is not None and node.name not in found:
-            found.add(node.name)
-            names += node.input
-    return found
-
-
-def _last_layers(output: str, makers: dict[str, Any]) -> set[str]:
-    """Name the layers with weights behind which an output has no others."""
-    found: set[str] = set()
-    names = [output]
-    while names:
-        node = makers.get(names.pop())
-        if node is None:
-            continue
-        if node.op_type in _LAYERS:
-            found.add(node.name)
-        else:
-            names += node.input
-    return found
+            found[node.name] = node
+            names += [] if node.op_type in until else node.input
+    return list(found.values())
 
 
 def _quantization() -> Any:
