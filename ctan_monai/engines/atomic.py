@@ -66,6 +66,19 @@ def write_json(value: Any, path: str | Path) -> None:
     write_text(json.dumps(as_json(value), indent=2, allow_nan=False) + "\n", path)
 
 
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Read a JSON file that holds an object, where it is no error that it is missing, damaged or something else.
+
+    Returns:
+        The object, or None.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
 def as_json(value: Any) -> Any:
     """Turn a value into what JSON can hold: null for NaN, text for what has no other form."""
     if isinstance(value, Mapping):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ctan_monai.engines.atomic import write_json
+from ctan_monai.engines.atomic import read_json, write_json
 from ctan_monai.errors import ConfigError
 
 _logger = logging.getLogger(__name__)
@@ -193,12 +192,8 @@ def _unreachable(address: str, error: Exception) -> ConfigError:
 
 
 def _read(folder: Path) -> dict[str, str] | None:
-    try:
-        record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None  # not tracked, or by something that is no longer known
-    complete = isinstance(record, dict) and all(isinstance(record.get(key), str) for key in ("tracking_uri", "run_id"))
-    return record if complete else None
+    record = read_json(folder / RECORD_FILE) or {}
+    return record if all(isinstance(record.get(key), str) for key in ("tracking_uri", "run_id")) else None
 
 
 def _set_defaults() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 from ignite.engine import Engine, Events
 from monai.handlers import MLFlowHandler
 
+from ctan_monai.engines.atomic import read_json
 from ctan_monai.engines.data_record import DATA_FILE
 from ctan_monai.engines.history import METRICS_FILE, History
 from ctan_monai.engines.last_handler import attach_after_others
@@ -57,6 +57,8 @@ class MLflowTracking:
         """Say how the run ended; called when it ended in whatever way."""
         if self._run is None:
             return
+        if self._sent < len(self._history.epochs):  # the store was away when the last epoch ended
+            _tolerate(self._send_new, self._run)
         stopped = isinstance(sys.exc_info()[1], SystemExit | KeyboardInterrupt)
         status = "FINISHED" if self._completed else "KILLED" if stopped else "FAILED"
         _tolerate(lambda run: run.set_status(status), self._run)
@@ -67,8 +69,8 @@ class MLflowTracking:
         source = self._source
         self._run = open_run(source.client, source.experiment_name, source.artifact_location, folder, source.run_name)
         self._sent, self._completed = len(self._history.epochs), False
-        settings = _read_json(folder / SETTINGS_FILE)
-        self._run.log_settings({**settings, "version": versions(), "data": _read_json(folder / DATA_FILE)})
+        known, data = read_json(folder / SETTINGS_FILE) or {}, read_json(folder / DATA_FILE) or {}
+        _tolerate(lambda run: run.log_settings({**known, "version": versions(), "data": data}), self._run)
         _logger.info("MLflow records this run in %s.", self._run.client.tracking_uri)
 
     def _send(self, engine: Engine) -> None:
@@ -169,7 +171,3 @@ def _tolerate(send: Callable[[MLflowRun], None], run: MLflowRun) -> None:
         send(run)
     except (MlflowException, OSError) as error:
         _logger.warning("MLflow's store at %s could not be written: %s", run.client.tracking_uri, short(error))
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from ctan_monai.data.atomic import remove_leftovers
-from ctan_monai.engines.atomic import as_json, write_json
+from ctan_monai.engines.atomic import as_json, read_json, write_json
 from ctan_monai.engines.given_configs import copy_configs
 from ctan_monai.engines.history import METRICS_FILE
 from ctan_monai.engines.manifest import CONFIGS_FOLDER, SETTINGS_FILE
@@ -99,12 +98,12 @@ class RunFolder:
             _logger.warning("Resuming with another setting: %s.", difference)
 
     def _check_network(self, network: nn.Module | None) -> None:
-        saved = _read_json(self.path / RUN_FILE)
+        saved = read_json(self.path / RUN_FILE)
         if network is not None and saved is not None:
             check_same_run(self.path / RUN_FILE, saved, describe(network))
 
     def _changed_settings(self, settings: Mapping[str, Any]) -> list[str]:
-        saved = _read_json(self.path / SETTINGS_FILE) or {}
+        saved = read_json(self.path / SETTINGS_FILE) or {}
         return [found for found in differences(saved, settings) if found.split(":")[0] not in _FREE_TO_CHANGE]
 
 
@@ -137,14 +136,6 @@ def _check_is_run(folder: Path) -> None:
             f"{folder} is not the folder of a run; it holds {', '.join(found[:5]) or 'nothing'}.",
             "Give a new or an empty folder, or that of an earlier run.",
         )
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None  # only used to compare; the checkpoint itself says the same and is checked
-    return content if isinstance(content, dict) else None
 
 
 def _without_home(value: Any) -> Any:

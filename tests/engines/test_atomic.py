@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ctan_monai.data.atomic import remove_leftovers
-from ctan_monai.engines.atomic import add_name, replacing, write_json, write_text
+from ctan_monai.engines.atomic import add_name, read_json, replacing, write_json, write_text
 from ctan_monai.errors import CheckpointError
 
 
@@ -101,3 +101,13 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
         (tmp_path / name).write_text("x")
     remove_leftovers(tmp_path)
     assert sorted(os.listdir(tmp_path)) == [".lock", "last.pt", "notes.part"]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[1]", b"null", b"\xff\xfe"])
+def test_what_is_no_object_is_none_and_what_was_written_comes_back(tmp_path, content):
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_bytes(content)
+    assert read_json(path) is None
+    write_json({"loss": float("nan"), "epochs": [1, 2]}, path)
+    assert read_json(path) == {"loss": None, "epochs": [1, 2]}

@@ -137,6 +137,21 @@ def test_figures_that_the_store_refused_come_with_the_next_epoch(store, tmp_path
     assert curve(client, runs["run"], "train/loss") == [(r["epoch"], r["train"]["loss"]) for r in history.epochs]
 
 
+def test_figures_of_the_last_epoch_that_the_store_refused_come_at_the_end(store, tmp_path):
+    names = [("taken", "metrics"), ("metrics", "taken")]
+
+    def take_away_and_bring_back(engine):
+        if engine.state.epoch == 2:
+            with sqlite3.connect(store[1]) as base:
+                base.execute("ALTER TABLE {} RENAME TO {}".format(*names.pop()))
+
+    history = train(store[0], tmp_path / "run", at=(Events.EPOCH_STARTED | Events.COMPLETED, take_away_and_bring_back))
+    client, runs = runs_of(store[0])
+    assert not names
+    assert runs["run"].info.status == "FINISHED"
+    assert curve(client, runs["run"], "train/loss") == [(r["epoch"], r["train"]["loss"]) for r in history.epochs]
+
+
 def test_a_store_that_is_not_there_at_the_start_is_an_error_that_names_it(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(ConfigError, match=r"--tracking mlflow: MLflow's store at http://127.0.0.1:9 does not answer"):
