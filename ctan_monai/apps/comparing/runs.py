@@ -41,7 +41,8 @@ class RunProcess:
         self.failed = False
         self._process: subprocess.Popen[bytes] | None = None
         self._step, self._started_s = "", 0.0
-        self._peak_mb: float | None = None
+        self._seen_mb: float | None = None  # the most that its own program was seen to hold
+        self._forked_mb = 0.0  # what this process may have lent it until its own program began
         run.folder.mkdir(parents=True, exist_ok=True)
         with replacing(run.folder / COMMANDS_FILE) as temporary:
             temporary.write_text(command_text(run, threads), encoding="utf-8")
@@ -49,11 +50,11 @@ class RunProcess:
     def advance(self) -> bool:
         """Start the next step if none is running; return whether the run goes on."""
         if self._process is not None:
-            self._peak_mb = _peak_mb(self._process.pid) or self._peak_mb
+            self._seen_mb = _peak_mb(self._process.pid) or self._seen_mb
             usage = _ended(self._process)
             if usage is None:
                 return True
-            self._note(self._process.returncode, usage if self._peak_mb is None else {**usage, _PEAK: self._peak_mb})
+            self._note(self._process.returncode, self._own(usage))
         step = next((step for step in STEPS if not is_done(self.run, step)), None)
         if step is None or self.failed:
             return False
@@ -88,7 +89,18 @@ class RunProcess:
                 start_new_session=True,  # Ctrl-C is for the comparison, which then asks its runs to end
                 preexec_fn=_with_parent(),
             )
-        self._step, self._started_s, self._peak_mb = step, time.monotonic(), None
+        self._step, self._started_s = step, time.monotonic()
+        self._seen_mb, self._forked_mb = _peak_mb(self._process.pid), _peak_mb(os.getpid()) or 0.0
+
+    def _own(self, usage: Mapping[str, float]) -> dict[str, float]:
+        """Replace the peak that the system tells at the end, if it can be this process's.
+
+        Linux counts what a process holds between fork and exec, which is what its parent held, as its own. A peak above
+        that is the program's; below it counts what was seen while it ran.
+        """
+        if self._seen_mb is None or usage.get(_PEAK, 0.0) > self._forked_mb:
+            return dict(usage)
+        return {**usage, _PEAK: self._seen_mb}
 
     def _note(self, code: int, usage: Mapping[str, float]) -> None:
         self._process = None
@@ -228,10 +240,7 @@ def _ended(process: subprocess.Popen[bytes]) -> dict[str, float] | None:
 
 
 def _peak_mb(pid: int) -> float | None:
-    """Return the most memory that a running process held since its program began; None where that is not known.
-
-    The usage that the system tells at the end counts what its parent held at the fork too.
-    """
+    """Return the most memory that a running process held since its program began; None where that is not known."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
     except (OSError, ValueError):
