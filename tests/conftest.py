@@ -20,6 +20,15 @@ settings.register_profile("repeatable", derandomize=True, deadline=None, print_b
 settings.load_profile("repeatable")
 
 
+def pytest_report_header():
+    """Say on what processor the suite runs: kernels, and so faults and last bits, differ between them."""
+    from ctan_monai.engines.versions import versions
+
+    wanted = ("torch", "cpu", "cpu_features", "cpu_limits", "onednn", "threads", "gpu")
+    found = versions()
+    return "machine: " + ", ".join(f"{name} {found[name] or 'none'}" for name in wanted)
+
+
 def pytest_collection_modifyitems(items):
     """Skip, visibly, what needs a CUDA device where there is none."""
     on_gpu = [item for item in items if item.get_closest_marker("gpu")]

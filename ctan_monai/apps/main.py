@@ -51,14 +51,24 @@ app.command(epilog=federate.EPILOG, context_settings=federate.SETTINGS)(federate
 
 def _show_version(wanted: bool) -> None:
     if wanted:
+        from ctan_monai.engines.versions import versions
+
         typer.echo(f"ctan-monai {__version__}")
+        for name, value in versions().items():
+            typer.echo(f"{name}: {value or 'none'}")
         raise typer.Exit
 
 
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
+        bool,
+        typer.Option(
+            "--version",
+            callback=_show_version,
+            is_eager=True,
+            help="Show versions and processor, and leave.",
+        ),
     ] = False,
 ) -> None:
     """Multi-task learning for medical images on MONAI.

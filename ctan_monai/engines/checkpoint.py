@@ -145,5 +145,5 @@ class Checkpoint:
                     path, f"the state of {name!r} does not fit ({error}).", "Give the settings of that run."
                 ) from error
         for name, now in versions().items():
-            if (before := saved["versions"].get(name)) != now:
+            if (before := saved["versions"].get(name, now)) != now:  # what older checkpoints lack is not known
                 _logger.warning("%s was %s, now %s: the last digits may differ.", name, before, now)

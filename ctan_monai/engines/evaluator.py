@@ -13,6 +13,7 @@ from monai.engines.utils import IterationEvents
 from monai.inferers import Inferer
 from torch import nn
 
+from ctan_monai.engines.bf16_guard import checking_bf16
 from ctan_monai.engines.inferer import MultiTaskInferer
 from ctan_monai.engines.loader_workers import end_workers_with_parent
 from ctan_monai.engines.memory_format import to_channels_last
@@ -40,6 +41,7 @@ class MultiTaskEvaluator(SupervisedEvaluator):  # type: ignore[misc]  # monai ha
         amp: mixed precision, also on the CPU; a boolean or 'true' / 'false'.
         amp_dtype: 'bf16', 'fp16' (CUDA only) or 'auto'.
         channels_last: keep the weights of convolutions channels-last.
+        bf16_wrong: as for `MultiTaskTrainer`; only the forward pass counts here.
         decollate: split batch and output into lists of cases, which MONAI's post-processing transforms need and
             `MultiTaskMetrics` cannot use.
         options: further options of `SupervisedEvaluator`.
@@ -59,6 +61,7 @@ class MultiTaskEvaluator(SupervisedEvaluator):  # type: ignore[misc]  # monai ha
         amp: bool | str = False,
         amp_dtype: str = "auto",
         channels_last: bool | str = False,
+        bf16_wrong: str = "refuse",
         decollate: bool = False,
         **options: Any,
     ) -> None:
@@ -77,7 +80,7 @@ class MultiTaskEvaluator(SupervisedEvaluator):  # type: ignore[misc]  # monai ha
             decollate=decollate,
             **options,
         )
-        self.precision = precision
+        self.precision, self.bf16_wrong = precision, bf16_wrong
         end_workers_with_parent(val_data_loader)
         self.add_event_handler(Events.STARTED, self._share_buffers)
         self._register_handlers(without_monai(val_handlers or ()))
@@ -86,11 +89,12 @@ class MultiTaskEvaluator(SupervisedEvaluator):  # type: ignore[misc]  # monai ha
         """Run over the data set once.
 
         Raises:
-            ConfigError: the loader is empty.
+            ConfigError: the loader is empty, or this processor computes a convolution wrongly in bfloat16.
         """
         if self.state.epoch_length == 0:
             raise ConfigError("val_data_loader", "it has no batch.", "Give cases to validate on.")
-        super().run(global_epoch)
+        with checking_bf16(self.network, self.precision, self.bf16_wrong):
+            super().run(global_epoch)
 
     def _share_buffers(self) -> None:
         """Give every process the batch statistics of process 0, whose network is the one that is saved."""

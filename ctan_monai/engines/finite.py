@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ctan_monai.engines.precision import Precision
 from ctan_monai.engines.unwrap import unwrap
 from ctan_monai.errors import CtanError
 
@@ -72,12 +71,6 @@ def _explain(what: str, trainer: Any) -> NonFiniteError:
     remedy = "Lower the learning rate, set clip_norm, or train with amp false or amp_dtype bf16."
     if damaged:
         remedy = "Check these cases with `ctan-monai verify`."
-    elif what == "gradient" and trainer.precision == Precision("cpu", torch.bfloat16):
-        # torch 2.13 on a CPU with AMX: memory that is never written, 26 to 40 of 40 trials, float32 none
-        remedy = (
-            "Train with amp false or on larger images: in bfloat16 on the CPU a strided convolution over features "
-            "whose last axis is 1 has a wrong gradient."
-        )
     where = f"epoch {state.epoch}, iteration {state.iteration}"
     return NonFiniteError(what, where, cases, "; ".join(filter(None, causes)) + ".", remedy)
 

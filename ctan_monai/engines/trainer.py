@@ -14,7 +14,7 @@ from monai.engines.utils import IterationEvents
 from monai.inferers import Inferer
 from torch import Tensor, nn
 
-from ctan_monai.engines.bf16_guard import refusing_wrong_gradients
+from ctan_monai.engines.bf16_guard import checking_bf16
 from ctan_monai.engines.clipping import GradientGroup, clip_gradients, gradient_groups
 from ctan_monai.engines.finite import fetch_finite
 from ctan_monai.engines.inferer import MultiTaskInferer
@@ -63,6 +63,8 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
         amp: mixed precision, also on the CPU; a boolean or 'true' / 'false'.
         amp_dtype: 'bf16', 'fp16' (with gradient scaling, CUDA only) or 'auto'.
         channels_last: keep the weights of convolutions channels-last, which is faster with mixed precision.
+        bf16_wrong: convolutions that this processor computes wrongly in bfloat16: 'refuse', or 'float32' to compute
+            them in that; see `checking_bf16`.
         clip_norm: largest 2-norm of the network's gradient, None for no clipping.
         accumulation_steps: micro-batches per optimizer step; their gradients are averaged.
         decollate: split batch and output into lists of cases after each iteration.
@@ -87,6 +89,7 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
         amp: bool | str = False,
         amp_dtype: str = "auto",
         channels_last: bool | str = False,
+        bf16_wrong: str = "refuse",
         clip_norm: float | None = None,
         accumulation_steps: int = 1,
         decollate: bool = False,
@@ -119,7 +122,7 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
         )
         if accumulation_steps > 1 and self.state.epoch_length is None:
             raise ConfigError("accumulation_steps", "the loader has no length.", "Give the trainer an epoch_length.")
-        self.precision, self.clip_norm = precision, clip_norm
+        self.precision, self.bf16_wrong, self.clip_norm = precision, bf16_wrong, clip_norm
         self.scaler = precision.scaler()
         self.task_gradients = task_gradients(network, loss_function)
         end_workers_with_parent(train_data_loader)
@@ -130,7 +133,7 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
         """Train until ``max_epochs``; a run that is there already does nothing.
 
         Raises:
-            ConfigError: the loader is empty, or images are too small for bfloat16 on the CPU.
+            ConfigError: the loader is empty, or this processor computes a convolution wrongly in bfloat16.
             NonFiniteError: a loss or gradient is not finite.
         """
         if self.state.epoch_length == 0:
@@ -141,7 +144,7 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
             logger.info("nothing to train: %d of %d epochs are done", self.state.epoch, self.state.max_epochs)
             return
         try:
-            with refusing_wrong_gradients(self.network, self.precision):
+            with checking_bf16(self.network, self.precision, self.bf16_wrong):
                 Workflow.run(self)  # not Trainer.run, which would replace the restored gradient scaler
         finally:
             for handler in self._handlers:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 import ctan_monai
+from ctan_monai.engines.processor import describe_processor
 from ctan_monai.engines.source_state import source_state
 
 
@@ -26,4 +27,5 @@ def versions() -> dict[str, str]:
         "gpu": gpu,
         "platform": f"{platform.system()} {platform.machine()}",
         "threads": str(torch.get_num_threads()),
+        **describe_processor(),
     }

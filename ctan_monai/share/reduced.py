@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ctan_monai.data.atomic import replacing
+from ctan_monai.engines.bf16_guard import refuse_bf16
 from ctan_monai.engines.memory_format import to_channels_last
 from ctan_monai.engines.run_record import describe
 from ctan_monai.errors import CheckpointError, ConfigError
@@ -80,7 +81,8 @@ def export_reduced(
         What was written, in the order of ``formats``.
 
     Raises:
-        ConfigError: the precision is unknown or fp32, a format does not have it, or a package is missing.
+        ConfigError: the precision is unknown or fp32, a format does not have it, a package is missing, or this
+            processor computes a convolution wrongly in bfloat16.
         CheckpointError: a file is too far from the network, or cannot be written.
     """
     names = formats_of(precision, formats)
@@ -89,6 +91,9 @@ def export_reduced(
     batches = list(_batches(images.validation))
     with torch.no_grad():
         expected = [network(batch) for batch in batches]
+    if precision == "bf16":
+        with torch.no_grad():
+            refuse_bf16(Bfloat16Network(network).eval(), batches)
     description = {**describe(network), "precision": precision}
     example = example_images(network, batches[0].shape[2:])[1]
     written = []

@@ -56,7 +56,8 @@ def test_the_memory_of_a_run_is_its_own_and_not_that_of_the_comparison(tmp_path)
     lines = Path("/proc/self/status").read_text().splitlines()
     most_mb = next(int(line.split()[1]) >> 10 for line in lines if line.startswith("VmHWM:")) + 200
     larger = make(tmp_path, f"held = b'x' * ({most_mb} << 20)", name="larger")  # than this process ever was, and brief
-    assert do(runs := [small, brief, large, larger]) == []
+    runs = [small, brief, large, larger]
+    assert do(runs) == []
     peaks = [json.loads((run.folder / "training.json").read_text())["peak_memory_mb"] for run in runs]
     assert len(held) > 1.5e9
     assert 1 < peaks[0] < 100

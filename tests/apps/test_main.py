@@ -30,7 +30,10 @@ def test_help_is_there_at_once_because_nothing_heavy_is_imported(plain):
 
 
 def test_the_version_is_the_packages(run):
-    assert run(app, "--version") == (0, f"ctan-monai {ctan_monai.__version__}\n", "")
+    code, printed, errors = run(app, "--version")
+    assert (code, errors) == (0, "")
+    assert printed.splitlines()[0] == f"ctan-monai {ctan_monai.__version__}"
+    assert {line.partition(": ")[0] for line in printed.splitlines()[1:]} >= {"torch", "monai", "cpu", "onednn"}
 
 
 def test_an_error_made_on_purpose_is_one_line_and_any_other_keeps_its_traceback(run):
