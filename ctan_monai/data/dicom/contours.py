@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from ctan_monai.data.dicom.geometry import Floats
 from ctan_monai.data.dicom.reading import reading
 from ctan_monai.errors import DataError
 
-_CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+_EXCLUSIVE = "CLOSEDPLANAR_XOR"
+_CLOSED = ("CLOSED_PLANAR", _EXCLUSIVE, "INTERPOLATED_PLANAR")
+_REPEATED_MM = 1e-3
 _CONTOUR_DATA = 0x30060050
 _EXPORT = "Export the structure set again."
 
@@ -27,6 +30,7 @@ class Roi:
         contours: closed polygons (N, 3) in mm, LPS.
         frame_uid: frame of reference of the contours.
         left_out: how many of its items are no closed contour of three points or more, by their type.
+        exclusive: which of the contours, by position, are of the type CLOSEDPLANAR_XOR.
     """
 
     number: int
@@ -34,6 +38,7 @@ class Roi:
     contours: tuple[Floats, ...]
     frame_uid: str
     left_out: dict[str, int]
+    exclusive: frozenset[int] = frozenset()
 
 
 def read_rois(path: str | Path) -> list[Roi]:
@@ -54,28 +59,45 @@ def read_rois(path: str | Path) -> list[Roi]:
     path = Path(path)
     with reading(path, "the structure set"):
         dataset = pydicom.dcmread(path, force=True)
-        drawn = {int(item.ReferencedROINumber): item for item in dataset.get("ROIContourSequence") or []}
-        rois = [_roi(path, entry, drawn.get(int(entry.ROINumber))) for entry in dataset.StructureSetROISequence]
+        drawn: dict[int, list[Any]] = {}
+        for item in dataset.get("ROIContourSequence") or []:  # several items may belong to one structure
+            drawn.setdefault(int(item.ReferencedROINumber), []).extend(item.get("ContourSequence") or [])
+        rois = [_roi(path, entry, drawn.pop(int(entry.ROINumber), [])) for entry in dataset.StructureSetROISequence]
+        rois += [_roi(path, pydicom.Dataset(), items, number) for number, items in drawn.items()]
     numbers = [roi.number for roi in rois]
     if len(set(numbers)) != len(numbers):
         raise DataError(path, None, "two structures of the structure set have the same number.", _EXPORT)
     return rois
 
 
-def _roi(path: Path, entry: Any, drawn: Any) -> Roi:
-    name = str(entry.get("ROIName", "") or "").strip()
+def _roi(path: Path, entry: Any, items: Sequence[Any], number: int | None = None) -> Roi:
+    """Make a structure of its entry; one that has contours only has no more than a number."""
+    found = int(entry.ROINumber) if number is None else number
+    name = str(entry.get("ROIName", "") or "").strip() or f"ROI {found}"
     contours: list[Floats] = []
+    exclusive: set[int] = set()
     left_out: dict[str, int] = {}
-    for item in (drawn.get("ContourSequence") if drawn is not None else None) or []:
-        kind = str(item.get("ContourGeometricType", "CLOSED_PLANAR"))
-        points = _points(path, name, item)
+    for item in items:
+        kind = str(item.get("ContourGeometricType", "") or "").strip().upper() or _CLOSED[0]
+        points = _once_around(_points(path, name, item))
         if kind in _CLOSED and len(points) >= 3:
+            exclusive |= {len(contours)} if kind == _EXCLUSIVE else set()
             contours.append(points)
         else:
             label = kind if kind not in _CLOSED else "fewer than three points"
             left_out[label] = left_out.get(label, 0) + 1
     frame_uid = str(entry.get("ReferencedFrameOfReferenceUID", ""))
-    return Roi(int(entry.ROINumber), name, tuple(contours), frame_uid, left_out)
+    return Roi(found, name, tuple(contours), frame_uid, left_out, frozenset(exclusive))
+
+
+def _once_around(points: Floats) -> Floats:
+    """Cut a contour where it comes back to its first point and, if it runs on, goes the same way again."""
+    back = np.flatnonzero(np.abs(points - points[:1]).max(axis=1) <= _REPEATED_MM).tolist()
+    for length in back[1:]:
+        again = points[np.arange(len(points) - length) % length]
+        if length >= 3 and np.abs(points[length:] - again).max() <= _REPEATED_MM:
+            return points[:length]
+    return points
 
 
 def _points(path: Path, name: str, item: Any) -> Floats:

@@ -8,21 +8,17 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from ctan_monai.data.dicom.between import FilledPlane
-from ctan_monai.data.dicom.between import between as shape_between
 from ctan_monai.data.dicom.contours import Roi
-from ctan_monai.data.dicom.geometry import Floats, Grid
+from ctan_monai.data.dicom.geometry import Grid
 from ctan_monai.data.dicom.planes import Plane, planes_of
-from ctan_monai.data.dicom.rasterise import Mask, bounding_box
+from ctan_monai.data.dicom.rasterise import Mask
+from ctan_monai.data.dicom.stack import Stack
 from ctan_monai.errors import ConfigError
 
 Holes = Literal["xor", "or"]
 Between = Literal["interpolate", "nearest"]
 
-_TIE = 1e-6
-_ON_SLICE = 0.15  # slices; a contour this close to a slice is taken as drawn on it
-_GAP_SLACK = 1.5  # a gap wider than this times the structure's usual one parts it in two
-_USUAL_GAP_MAX = 3.0  # slices; who draws more seldom than on every third slice means separate parts
+_VOLUME_SHARE = 0.1  # a mask's volume may differ from its contours' by this share before it is said
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +27,7 @@ class RoiMask:
 
     Args:
         mask: (rows, columns, slices).
-        notes: what was interpolated or cut off.
+        notes: what was interpolated, counted once, united or cut off, and the volume where it is not the contours'.
     """
 
     mask: Mask
@@ -41,16 +37,19 @@ class RoiMask:
 def mask_of(roi: Roi, grid: Grid, holes: Holes = "xor", between: Between = "interpolate") -> RoiMask:
     """Mark the voxels whose centres lie inside a structure.
 
-    A slice takes the contours of the plane it lies in. Where planes lie between slices, or only every second or
-    third slice was drawn on, a slice between two planes gets a shape between theirs (linear in the signed distance
-    to the outline); with 'nearest' it takes the nearest plane within half a slice. A gap much wider than the
-    structure's usual one stays: the structure has two parts. At its ends a structure reaches beyond its outermost
+    Contours of one plane are combined first, see ``nesting.nesting_of``; contours of different planes never cancel
+    each other, however close the planes are. A slice takes the plane it lies in, the nearest one if several are
+    that close. Where planes lie between slices, or only every second or third slice was drawn on, a slice between
+    two planes gets a shape between theirs (linear in the signed distance to the outline); with 'nearest' it takes
+    the nearest plane within half a slice. A gap much wider than the structure's usual one stays: the structure has
+    two parts. Parts beside each other have planes of their own. At its ends a structure reaches beyond its outermost
     contours by half their distance, at most half a slice, as a contour stands for a slab.
 
     Args:
         roi: the structure.
         grid: rows, columns, slices; the contours are parallel to its slices.
-        holes: 'xor': a contour within another one is a hole, one within the hole an island again; 'or': the union.
+        holes: 'xor': a contour within another one is a hole, one within the hole an island again; 'or': the union,
+            but for contours of the type CLOSEDPLANAR_XOR. Contours that overlap are united either way.
         between: what a slice without contours of its own gets.
 
     Returns:
@@ -62,19 +61,13 @@ def mask_of(roi: Roi, grid: Grid, holes: Holes = "xor", between: Between = "inte
     """
     check_options(holes, between)
     mask = np.zeros(grid.shape, np.bool_)
-    planes = planes_of(roi, grid)
-    if not planes:
-        return RoiMask(mask, ())
-    box = bounding_box([polygon for plane in planes for polygon in plane.polygons], grid.shape[:2])
-    filled = [FilledPlane(plane, box, holes == "or", grid.spacing_mm[:2]) for plane in planes]
-    depths = np.array([plane.slice for plane in planes])
-    interpolated, first = 0, max(0, round(depths[0]) - 1)
-    for number in range(first, min(grid.shape[2], round(depths[-1]) + 2)):
-        found, blended = _slice(number, depths, filled, between == "interpolate")
-        interpolated += blended
-        if found is not None:
-            mask[box[0] : box[1], box[2] : box[3], number] = found
-    return RoiMask(mask, tuple(_notes(planes, grid, interpolated)))
+    parts = planes_of(roi, grid)
+    depths = np.array([plane.slice for part in parts for plane in part])
+    stacks = [Stack(part, grid, holes == "or", depths) for part in parts]
+    for stack in stacks:
+        stack.fill(mask, between == "interpolate")
+    planes = [plane for part in parts for plane in part]
+    return RoiMask(mask, (*_combined(stacks), *_cut_off(planes, grid), *_volume(mask, stacks, grid)))
 
 
 def check_options(holes: str, between: str) -> None:
@@ -88,33 +81,43 @@ def check_options(holes: str, between: str) -> None:
             raise ConfigError(name, f"{value!r} is unknown.", f"Use one of {allowed}.")
 
 
-def _slice(number: int, depths: Floats, filled: Sequence[FilledPlane], interpolate: bool) -> tuple[Mask | None, bool]:
-    """Return a slice's mask and whether it was interpolated; None if the structure does not reach it."""
-    at = number + _TIE  # exactly between two slices, a plane belongs to the lower one
-    nearest = int(np.abs(depths - at).argmin())
-    away = float(abs(depths[nearest] - at))
-    above = int(np.searchsorted(depths, at))
-    if away > _ON_SLICE and interpolate and 0 < above < len(depths):
-        gap = float(depths[above] - depths[above - 1])
-        if gap <= _GAP_SLACK * _usual_gap(depths):
-            share = (at - float(depths[above - 1])) / gap
-            return shape_between(filled[above - 1], filled[above], share), True
-    reach = min(0.5, float(np.median(np.diff(depths))) / 2) if len(depths) > 1 else 0.5
-    return (filled[nearest].mask, False) if away < reach else (None, False)
+def _combined(stacks: Sequence[Stack]) -> list[str]:
+    """Say what was done to contours that are not simply one beside or above the other."""
+    counts = {
+        name: sum(nesting.found[name] for stack in stacks for nesting in stack.nestings)
+        for name in ("twice", "flat", "crossing", "thin")
+    }
+    literal = any(nesting.literal and nesting.found["crossing"] for stack in stacks for nesting in stack.nestings)
+    crossing = "as CLOSEDPLANAR_XOR asks for" if literal else "they were united"
+    empty = [number for stack in stacks for number in stack.used if not stack.filled[number].mask.any()]
+    interpolated = set[int]().union(*(stack.interpolated for stack in stacks))
+    found = {
+        "slices were interpolated between contours": len(interpolated),
+        "contours stand twice in their plane and were counted once": counts["twice"],
+        "contours enclose no area": counts["flat"],
+        f"contours overlap others of their plane without lying inside them; {crossing}": counts["crossing"],
+        "contours have a hole that leaves a rim thinner than a pixel": counts["thin"],
+        "planes have contours that hold no voxel's centre": len(empty),
+    }
+    return [f"{count} {what}" for what, count in found.items() if count]
 
 
-def _usual_gap(depths: Floats) -> float:
-    """Return the distance of neighbouring planes, at least that of slices; two planes alone do not tell."""
-    usual = float(np.median(np.diff(depths))) if len(depths) > 2 else 1.0
-    return max(1.0, usual) if usual <= _USUAL_GAP_MAX + _ON_SLICE else 1.0
-
-
-def _notes(planes: Sequence[Plane], grid: Grid, interpolated: int) -> list[str]:
-    notes = [f"{interpolated} slices were interpolated between contours"] if interpolated else []
+def _cut_off(planes: Sequence[Plane], grid: Grid) -> list[str]:
+    notes = []
     outside = sum(not -0.5 <= plane.slice <= grid.shape[2] - 0.5 for plane in planes)
     if outside:
         notes.append(f"contours in {outside} of {len(planes)} planes lie beyond the CT's first or last slice")
-    points = np.concatenate([polygon for plane in planes for polygon in plane.polygons])
-    if (points < -0.5).any() or (points > np.array(grid.shape[:2]) - 0.5).any():
+    outlines = [outline for plane in planes for outline in plane.outlines]
+    limit = np.array(grid.shape[:2]) - 0.5
+    if any((each.low < -0.5).any() or (each.high > limit).any() for each in outlines):
         notes.append("it was cut off at the edge of the CT's slices")
     return notes
+
+
+def _volume(mask: Mask, stacks: Sequence[Stack], grid: Grid) -> list[str]:
+    """Compare the mask with what the contours enclose."""
+    drawn_cm3 = sum(stack.volume_mm3() for stack in stacks) / 1000
+    mask_cm3 = float(mask.sum()) * float(np.prod(grid.spacing_mm)) / 1000
+    if abs(mask_cm3 - drawn_cm3) <= _VOLUME_SHARE * drawn_cm3:
+        return []
+    return [f"its mask holds {mask_cm3:.3g} cm3, its contours {drawn_cm3:.3g} cm3 (more than 10 % apart)"]

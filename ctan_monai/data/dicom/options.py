@@ -26,7 +26,7 @@ class DicomOptions:
         need: what a patient must have to be a case: structures, dose.
         prescription_gy: what was prescribed, instead of what RTPLANs say.
         normalise_to_gy: scale each dose so that its prescription becomes this many Gy; None to leave it.
-        holes: 'xor': contours within contours are holes; 'or': they are not.
+        holes: 'xor': contours within contours are holes; 'or': they are not, unless their type is CLOSEDPLANAR_XOR.
         between: what slices between contours get; see ``masks.mask_of``.
         boost: several plans on one structure set: 'refuse' the patient or 'sum' their doses.
         sides: a left structure on the right: 'refuse' the patient or 'drop' the structure.

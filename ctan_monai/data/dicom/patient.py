@@ -24,7 +24,7 @@ from ctan_monai.data.dicom.structures import Structures, read_structures
 from ctan_monai.data.grid import reorient, resample_in_plane
 from ctan_monai.errors import DataError
 
-READER_VERSION = "dicom-1"  # raise it when read_patient returns something else for the same files
+READER_VERSION = "dicom-2"  # raise it when read_patient returns something else for the same files
 _HIGH, _LOW = 3.0, 0.3  # highest dose of a plan in prescriptions; beyond, one of the two is not what it says
 
 

@@ -77,9 +77,58 @@ def test_contours_drawn_between_slices_are_interpolated_to_them(patient, grid, d
     assert dice(found, truth) > dice(nearest, truth)
 
 
-def test_contours_denser_than_slices_do_not_cancel(patient, grid, dice):
-    planes = np.arange(0, patient.slices, 1 / 3)
-    assert dice(mask_of(roi(patient.outlines([BLADDER], planes=planes)), grid).mask, inside(BLADDER, grid)) >= 0.999
+@pytest.mark.parametrize("step", [0.07, 0.1, 0.2, 1 / 3, 0.4])
+@pytest.mark.parametrize("between", ["interpolate", "nearest"])
+def test_contours_denser_than_slices_do_not_cancel(patient, grid, dice, step, between):
+    for first in (0, step / 3):
+        contours = patient.outlines([RECTUM, GAS], planes=np.arange(first, patient.slices, step))
+        found = mask_of(roi(contours), grid, between=between)
+        assert dice(found.mask, inside(RECTUM, grid) & ~inside(GAS, grid)) >= 0.98
+        assert found.notes == () or found.notes[0].endswith("slices were interpolated between contours")
+
+
+@pytest.mark.parametrize("away", [0.01, 0.06, 0.14, 0.3])
+def test_a_structure_that_was_exported_twice_a_little_apart_is_there_once(patient, grid, dice, away):
+    planes = np.arange(patient.slices)
+    twice = patient.outlines([BLADDER], planes) + patient.outlines([BLADDER], planes + away)
+    assert dice(mask_of(roi(twice), grid).mask, inside(BLADDER, grid)) >= 0.985
+    single = [each for each in twice if round(each[0]) == 12]
+    assert len(single) == 2
+    assert mask_of(roi(single), grid).mask.any(axis=(0, 1)).sum() == 1
+
+
+@pytest.mark.parametrize("shift", [0.25, 0.5])
+def test_parts_beside_each_other_have_planes_of_their_own(patient, grid, dice, shift):
+    left, right = Ellipsoid((22, 0, 0), (12, 11, 15)), Ellipsoid((-22, 0, 0), (12, 11, 15))
+    moved = patient.outlines([right], planes=np.arange(patient.slices) + shift)
+    sparse = patient.outlines([right], planes=range(0, patient.slices, 2))
+    for other, least in ((moved, 0.97), (sparse, 0.97)):
+        found = mask_of(roi(patient.outlines([left]) + other), grid).mask
+        assert dice(found, inside(left, grid) | inside(right, grid)) >= least
+
+
+def test_a_plane_whose_contours_hold_no_voxel_and_contours_without_area_are_said(patient, grid):
+    at = [each for each in patient.outlines([RECTUM]) if each[0] in (8, 9, 10)]
+    outline = at[1][1]
+    small = outline.mean(axis=0) + (outline - outline.mean(axis=0)) * 0.01 + [0.75, 0.9, 0]
+    found = mask_of(roi([at[0], (9, small), at[2]]), grid)
+    assert "1 planes have contours that hold no voxel's centre" in found.notes
+    flat = np.stack([outline[0], outline[50], outline[0], outline[50]])
+    assert mask_of(roi([*at, (9, flat)]), grid).notes == ("1 contours enclose no area",)
+
+
+def test_a_mask_whose_volume_is_not_the_contours_says_both(patient, grid):
+    every_second = roi(patient.outlines([BLADDER], planes=range(0, patient.slices, 2)))
+    (note,) = mask_of(every_second, grid, between="nearest").notes
+    cm3 = 4 / 3 * np.pi * np.prod(BLADDER.axes) / 1000
+    words = note.split()
+    assert words[:3] == ["its", "mask", "holds"]
+    assert float(words[3]) == pytest.approx(cm3 / 2, rel=0.1)
+    assert float(words[7]) == pytest.approx(cm3, rel=0.06)  # ends reach half a slice at most
+    tall = Ellipsoid((0, 0, 30), (10, 10, 20))
+    cut = mask_of(roi(patient.outlines([tall], planes=range(12, 40))), grid).notes
+    assert any(each.startswith("its mask holds") for each in cut)
+    assert mask_of(roi(patient.outlines([BLADDER])), grid).notes == ()
 
 
 def test_parts_whose_planes_differ_by_rounding_are_one_plane(patient, grid):

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
-from dicom_phantoms import BLADDER, FEMUR_L, FEMUR_R, POSITIONS, PROSTATE, RECTUM, STRUCTURES, Ellipsoid, Patient
+from dicom_phantoms import BLADDER, FEMUR_L, FEMUR_R, GAS, POSITIONS, PROSTATE, RECTUM, STRUCTURES, Ellipsoid, Patient
+from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from ctan_monai.errors import DataError
 
+BLADDER_CORE = Ellipsoid(BLADDER.centre, (9, 9, 8))
 SMALL = {"rows": 40, "columns": 60, "slices": 12, "spacing_mm": 4.0, "pixel_mm": (2.5, 2.0)}
 
 
@@ -40,6 +42,65 @@ def test_points_and_open_contours_are_passed_over(read):
     case = read(patient, {"rtstruct": structure_set})
     assert "Rectum: 1 items of type POINT passed over" in case.meta["notes"]
     assert "Bladder: 1 items of type fewer than three points passed over" in case.meta["notes"]
+
+
+@pytest.mark.filterwarnings("ignore:.*VR CS")
+@pytest.mark.parametrize("kind", ["closed_planar", "", "INTERPOLATED_PLANAR", " Closed_Planar "])
+def test_closed_contours_are_filled_however_their_type_is_written(read, kind):
+    patient = Patient(**SMALL)
+    structure_set = patient.rtstruct()
+    for item in structure_set.ROIContourSequence[0].ContourSequence:
+        item.ContourGeometricType = kind
+    expected = read(Patient(**SMALL)).masks["Rectum"]
+    np.testing.assert_array_equal(read(patient, {"rtstruct": structure_set}).masks["Rectum"], expected)
+
+
+def test_all_items_that_belong_to_one_structure_are_joined(read):
+    patient = Patient(**SMALL)
+    structure_set = patient.rtstruct()
+    drawn = structure_set.ROIContourSequence
+    rest = Dataset()
+    rest.ReferencedROINumber = drawn[0].ReferencedROINumber
+    rest.ContourSequence = drawn[0].ContourSequence[5:]
+    drawn[0].ContourSequence = drawn[0].ContourSequence[:5]
+    drawn.append(rest)
+    empty = Dataset()
+    empty.ReferencedROINumber = drawn[1].ReferencedROINumber
+    drawn.append(empty)  # the last one has nothing
+    found, expected = read(patient, {"rtstruct": structure_set}), read(Patient(**SMALL))
+    for name in ("Rectum", "Bladder"):
+        np.testing.assert_array_equal(found.masks[name], expected.masks[name])
+
+
+def test_contours_whose_structure_has_no_entry_are_named(read):
+    patient = Patient(**SMALL)
+    structure_set = patient.rtstruct()
+    del structure_set.StructureSetROISequence[1]
+    case = read(patient, {"rtstruct": structure_set})
+    assert "Bladder" not in case.masks
+    assert case.meta["unknown_structures"] == ["ROI 2"]
+
+
+@pytest.mark.parametrize("rounds", [1.3, 2, 3])
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_contour_that_runs_round_more_than_once_is_filled(read, rounds, closed):
+    patient = Patient(**SMALL)
+    contours = {name: patient.outlines(shapes) for name, shapes in STRUCTURES.items()}
+    once = [(at, np.concatenate([each, each[:1]]) if closed else each) for at, each in contours["Rectum"]]
+    contours["Rectum"] = [(at, np.tile(each, (4, 1))[: int(rounds * len(each))]) for at, each in once]
+    case = read(patient, {"rtstruct": patient.rtstruct(contours)})
+    np.testing.assert_array_equal(case.masks["Rectum"], read(Patient(**SMALL)).masks["Rectum"])
+
+
+def test_the_union_is_for_contours_of_the_plain_type_only(read):
+    """One structure set with both: overlapping parts that --holes or unites, and a ring of CLOSEDPLANAR_XOR."""
+    patient = Patient(**SMALL, structures={"Rectum": [RECTUM, GAS], "Bladder": [BLADDER, BLADDER_CORE]})
+    structure_set = patient.rtstruct()
+    for item in structure_set.ROIContourSequence[0].ContourSequence:
+        item.ContourGeometricType = "CLOSEDPLANAR_XOR"
+    united, holes = read(patient, {"rtstruct": structure_set}, holes="or"), read(patient, {"rtstruct": structure_set})
+    np.testing.assert_array_equal(united.masks["Rectum"], holes.masks["Rectum"])
+    assert united.masks["Bladder"].sum() > holes.masks["Bladder"].sum()
 
 
 def test_two_names_for_one_structure_leave_it_out(read):
