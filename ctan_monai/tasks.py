@@ -21,11 +21,11 @@ _RESERVED = ("_present", "_region")
 
 
 def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name) or name.endswith(_RESERVED) or name in {"image", "case", "pred"}:
+    if not _NAME.fullmatch(name) or name.endswith(_RESERVED) or name in {"image", "case", "file", "pred"}:
         raise ConfigError(
             "tasks",
             f"the task name {name!r} cannot be used as a key of a batch.",
-            "Use a letter followed by letters, digits or _, not image, case or pred, not ending in "
+            "Use a letter followed by letters, digits or _, not image, case, file or pred, not ending in "
             + " or ".join(_RESERVED)
             + ".",
         )

@@ -51,7 +51,9 @@ def test_classes_exclude_each_other_unless_there_is_one_or_several_may_hold(clas
     assert Classification("finding", classes, multilabel).exclusive is exclusive
 
 
-@pytest.mark.parametrize("name", ["", "2d", "left lung", "../dose", "image", "case", "pred", "a_present", "a_region"])
+@pytest.mark.parametrize(
+    "name", ["", "2d", "left lung", "../dose", "image", "case", "file", "pred", "a_present", "a_region"]
+)
 @pytest.mark.parametrize(
     "make",
     [

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ctan_monai.data.cache import CASE_SUFFIX, CaseCache, Header, read_header
+from ctan_monai.data.once import check_ids, pairs_once
 from ctan_monai.data.openkbp import READER_VERSION, SPLITS, find_patients, read_case
 from ctan_monai.errors import ConfigError, DataError
 
@@ -124,7 +125,7 @@ def read_choice(path: str | Path) -> dict[str, list[str]]:
     path = Path(path)
     remedy = 'Write {"train": ["pt_1", "pt_2"], "validation": ["pt_3"]}.'
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=pairs_once)
     except (OSError, ValueError) as error:
         raise DataError(path, None, f"the list of cases cannot be read ({error}).", remedy) from error
     if not isinstance(content, dict) or not set(content) <= set(SPLITS):
@@ -157,6 +158,7 @@ def _choose(
     if datalist is None or str(datalist) == "":
         return {split: list(available[split]) for split in splits}
     names = read_choice(datalist)
+    check_ids({path: path.name.removesuffix(CASE_SUFFIX) for paths in available.values() for path in paths})
     by_name = {path.name.removesuffix(CASE_SUFFIX): path for paths in available.values() for path in paths}
     unknown = sorted({name for split in splits for name in names.get(split, [])} - set(by_name))
     if unknown:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ctan_monai.data.cases import check_case_id
+from ctan_monai.data.once import check_header
 from ctan_monai.errors import DataError
 
 CLASSES = ("nv", "mel", "bkl", "bcc", "akiec", "vasc", "df")  # from frequent to rare; a class's index is its place
@@ -66,6 +67,7 @@ def read_table(path: str | Path) -> dict[str, Row]:
     missing = [column for column in _REQUIRED if column not in (reader.fieldnames or ())]
     if missing:
         raise DataError(path, None, f"the columns {missing} are missing; it has {reader.fieldnames}.", _REMEDY)
+    check_header(path, reader.fieldnames)
     rows: dict[str, Row] = {}
     for cells in reader:
         image = check_case_id((cells["image_id"] or "").strip())

@@ -11,6 +11,7 @@ from ctan_monai.data.ct_source import keep_nifti_source
 from ctan_monai.data.datalist import Item
 from ctan_monai.data.grid import reorient, resample_in_plane
 from ctan_monai.data.nifti import NIFTI_SUFFIXES, read_nifti_case
+from ctan_monai.data.once import check_ids
 from ctan_monai.data.openkbp import READER_VERSION, read_case
 from ctan_monai.errors import DataError
 
@@ -48,7 +49,9 @@ def openkbp_inference_list(source: str | Path, cache_dir: str | Path) -> list[It
     for path in files:
         if path.name.endswith(NIFTI_SUFFIXES):
             keep_nifti_source(path, cache.name_of(path), files[path], cache.fingerprint(path))
-    return [{"case": read_header(files[path]).case, "file": str(files[path])} for path in found]
+    cases = {path: read_header(files[path]).case for path in found}
+    check_ids(cases)
+    return [{"case": cases[path], "file": str(files[path])} for path in found]
 
 
 def read_any(source: Path) -> Case:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from ctan_monai.data.datalist import Item
 from ctan_monai.data.ham10000 import MASK_ENDING, find_ham10000
 from ctan_monai.data.ham10000_datalist import check_image_size, synthetic_pictures
 from ctan_monai.data.lesion_phantom import is_synthetic
+from ctan_monai.data.once import check_ids
 from ctan_monai.data.pictures import CHANNELS, PICTURE_SUFFIXES, picture_affine_ras, read_picture
 from ctan_monai.errors import DataError
 
@@ -54,10 +54,7 @@ def picture_inference_list(
     else:
         found = _pictures_in(Path(str(source)))
     names = {path: picture_name(path) for path in found}
-    twice = sorted(name for name, number in Counter(names.values()).items() if number > 1)
-    if twice:
-        reason = f"several pictures are called {', '.join(twice[:5])}, with different endings or signs."
-        raise DataError(str(source), twice[0], reason, "Rename one of each.")
+    check_ids(names)
     for path, name in names.items():
         if name != path.stem:
             _logger.warning("%s is called %s in the results", path, name)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ctan_monai.data.cases import check_case_id
+from ctan_monai.data.once import check_header
 from ctan_monai.errors import DataError
 
 COVID, SEVERE = "covid", "severe"  # names of the labels in a case
@@ -65,6 +66,7 @@ def read_reference(path: str | Path) -> dict[str, Row]:
     if missing:
         reason = f"the columns {missing} are missing; it has {reader.fieldnames}."
         raise DataError(path, None, reason, f"Give STOIC's table, with the columns {list(_COLUMNS)}.")
+    check_header(path, reader.fieldnames)
     rows: dict[str, Row] = {}
     for cells in reader:
         patient = check_case_id((cells["PatientID"] or "").strip())

@@ -38,7 +38,7 @@ class MultiTaskMetrics:
         metrics: further metrics beside those that belong to the tasks (`metrics_for`).
 
     Raises:
-        ConfigError: while running, the batch names no cases or has been decollated.
+        ConfigError: two figures have one name; or, while running, the batch names no cases or has been decollated.
     """
 
     def __init__(self, tasks: Iterable[Task], metrics: Sequence[CaseMetric] | None = None) -> None:
@@ -48,6 +48,11 @@ class MultiTaskMetrics:
         self.metrics = [*of_tasks, *(metrics or ()), CompleteCases(self.tasks)]
         self._postprocess = {task.name: postprocess_for(task) for task in self.tasks}
         self._warned = False
+        keys = [key for metric in self.metrics for key in metric.compute()]  # the same before the first case
+        keys += [f"selection_{task.name}" for task in self.tasks]
+        if again := sorted({key for key in keys if keys.count(key) > 1}):
+            reason = f"{again} would be figures of two tasks or labels."
+            raise ConfigError("tasks", reason, "Rename one of them.")
 
     def attach(self, engine: Any) -> None:
         """Attach to an evaluator with ``decollate=False``."""

@@ -84,6 +84,7 @@ class WritePredictions:
         self._names = file_names(self.tasks, self.volumes)
         self._final = {task.name: postprocess_for(task) for task in self.tasks}
         self._cases: dict[str, PredictedCase] = {}
+        self._passed: dict[str, tuple[str, str | None]] = {}
         doses = [task.name for task in self.tasks if is_dose(task)]
         if not self.formats or set(self.formats) - set(_FORMATS) or ("openkbp" in self.formats and len(doses) != 1):
             raise ConfigError(
@@ -104,7 +105,7 @@ class WritePredictions:
 
     def start(self, engine: Engine) -> None:
         """Forget earlier cases."""
-        self._cases = {}
+        self._cases, self._passed = {}, {}
         if rank() == 0:
             (self.output_dir / INDEX_FILE).unlink(missing_ok=True)
 
@@ -118,11 +119,10 @@ class WritePredictions:
                 region = plain(batch[region_key(task)]).to(final[task.name].device)
                 final[task.name] = final[task.name] * region.bool()  # (B, 1, *S)
         for position, case in enumerate(batch["case"]):
-            if case in self._cases:
-                logger.debug("%s was predicted twice; the first time counts.", case)
+            if self._again(check_case_id(case), batch["file"][position] if "file" in batch else None):
                 continue
             answers = {name: answer[position].cpu() for name, answer in final.items()}
-            self._cases[case] = self._write_case(check_case_id(case), answers, batch, position)
+            self._cases[case] = self._write_case(case, answers, batch, position)
 
     def finish(self, engine: Engine) -> None:
         """Write the tables, of all processes together."""
@@ -135,6 +135,14 @@ class WritePredictions:
             write_answers(self.output_dir / "predictions.csv", self.tasks, found.values())
         write_index(self.output_dir, self.tasks, found.values())
         logger.info("Predictions of %d cases are in %s.", len(found), self.output_dir)
+
+    def _again(self, case: str, source: str | None) -> bool:
+        """Tell whether a case has passed before; refuse another one whose files would have the same place."""
+        first, file = self._passed.setdefault(case.lower(), (case, source))
+        if (first, file) != (case, source):
+            reason = f"its predictions would have the place of {first} of {file}."
+            raise DataError(source or case, case, reason, "Rename one of the two; small and capital letters are one.")
+        return case in self._cases
 
     def _masks(self, task: Task, batch: Mapping[str, Any]) -> bool:
         return self.mask_dose and region_key(task) in batch

@@ -105,7 +105,12 @@ def figures(tasks: tuple[Task, ...], answer: Answer) -> dict[str, Any]:
     """
     dose_gy = next((answer.values[task.name] for task in tasks if is_dose(task)), None)
     found: dict[str, Any] = {"notice": NOTICE, "uncertainty": _rounded(answer.doubt)}
-    structures = {label: mask for masks in answer.masks.values() for label, mask in masks.items()}
+    labels = [label for masks in answer.masks.values() for label in masks]
+    structures = {
+        label if labels.count(label) == 1 else f"{label} ({task})": mask
+        for task, masks in answer.masks.items()
+        for label, mask in masks.items()
+    }
     if structures and answer.voxel_mm3 is not None:
         each = figures_of(structures, dose_gy, answer.voxel_mm3)
         found["structures"] = [dataclasses.asdict(entry) for entry in each]

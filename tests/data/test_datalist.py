@@ -131,6 +131,7 @@ def test_training_and_validating_on_the_same_patients_is_allowed_but_said(listed
         ('{"training": ["pt_1"]}', "dictionary of the splits"),
         ('["pt_1"]', "dictionary of the splits"),
         ("{", "cannot be read"),
+        ('{"train": ["pt_1"], "train": ["pt_2"]}', "'train' stands there twice"),
     ],
 )
 def test_a_choice_that_cannot_be_followed_is_refused(listed, tmp_path, content, message):

@@ -135,6 +135,7 @@ def test_where_there_is_nothing_the_error_says_what_was_looked_for(tmp_path):
     ("change", "message"),
     [
         (lambda text: text.replace("dx,", "class,"), r"the columns \['dx'\] are missing"),
+        (lambda text: text.replace(",age,", ",dx,", 1), r"the header has \['dx'\] twice"),
         (lambda text: text.replace(",df,", ",scc,", 1), r"has the diagnosis 'scc', expected one of nv, mel"),
         (lambda text: text + text.splitlines()[3] + "\n", r"SYN_0000002\): line \d+ lists this picture again"),
         (lambda text: text.replace("31.0", "old"), r"SYN_0000001\): line 3 has the age 'old'"),

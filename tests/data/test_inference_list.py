@@ -45,6 +45,14 @@ def test_cached_cases_and_folders_of_them_are_taken_as_they_are(tmp_path):
         ]
 
 
+@pytest.mark.parametrize("other", ["a.nii.gz", "A.nii"])
+def test_two_cts_of_one_name_are_refused(tmp_path, other):
+    write_ct(tmp_path / "a.nii", (3.9, 3.9, 2.5))
+    write_ct(tmp_path / other, (3.9, 3.9, 2.5))
+    with pytest.raises(DataError, match="would both be called"):
+        openkbp_inference_list(tmp_path, tmp_path / "cache")
+
+
 def test_nothing_found_says_what_was_looked_for(tmp_path):
     (tmp_path / "notes.txt").write_text("no CT")
     for source in (tmp_path, tmp_path / "nowhere"):

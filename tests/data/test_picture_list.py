@@ -49,7 +49,10 @@ def test_stretching_and_missing_colour_are_said_each_time(folder, tmp_path, capl
 
 def test_two_pictures_of_one_name_are_refused(folder, tmp_path):
     Image.linear_gradient("L").resize((80, 60)).save(folder / "a.jpg")
-    with pytest.raises(DataError, match="several pictures are called a"):
+    with pytest.raises(DataError, match=r"a.jpg and a.png would both be called a"):
+        picture_inference_list(folder, tmp_path / "cache", [48, 64])
+    (folder / "a.jpg").rename(folder / "A.png")
+    with pytest.raises(DataError, match=r"A.png and a.png would both be called a"):  # one folder on some file systems
         picture_inference_list(folder, tmp_path / "cache", [48, 64])
 
 
@@ -70,7 +73,7 @@ def test_names_that_cannot_be_folders_are_changed_aloud(tmp_path, caplog):
     assert read_case_file(items[0]["file"]).case == "benign__1_"
     assert "benign (1).png is called benign__1_ in the results" in caplog.text
     Image.linear_gradient("L").resize((80, 60)).save(tmp_path / "benign [1].png")
-    with pytest.raises(DataError, match="several pictures are called benign__1_"):
+    with pytest.raises(DataError, match=r"would both be called benign__1_"):
         picture_inference_list(tmp_path, tmp_path / "cache", [48, 64])
 
 

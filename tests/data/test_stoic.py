@@ -82,6 +82,8 @@ def test_rows_that_cannot_be_are_refused(tmp_path, lines, message):
 def test_another_table_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"the columns \['PatientID', 'probSevere'\] are missing"):
         read_reference(write_table(tmp_path, "1,0", head="id,probCOVID"))
+    with pytest.raises(DataError, match=r"the header has \['probSevere'\] twice"):
+        read_reference(write_table(tmp_path, "1,0,0,1", head="PatientID,probCOVID,probSevere,probSevere"))
     with pytest.raises(DataError, match="it cannot be read"):
         read_reference(tmp_path / "none.csv")
 
@@ -113,7 +115,7 @@ def test_nothing_and_two_tables_and_two_cts_of_one_name_are_refused(published, t
         sitk.ReadImage(str(published / "data" / "mha" / "SYN_0001.mha")),
         str(published / "data" / "nifti" / "SYN_0001.nii.gz"),
     )
-    with pytest.raises(DataError, match=r"SYN_0001\.mha is called SYN_0001 too"):
+    with pytest.raises(DataError, match=r"SYN_0001\.mha and SYN_0001\.nii\.gz would both be called SYN_0001"):
         find_stoic(published)
     shutil.rmtree(published / "data" / "nifti")
     shutil.copy(published / "metadata" / "reference.csv", published / "reference.csv")
@@ -287,5 +289,5 @@ def test_what_inference_cannot_read_stops_or_is_left_out(drawn, tmp_path):
     assert item["case"] == "a"
     shutil.copy(folder / "a.mha", folder / "c d.mha")
     shutil.copy(folder / "a.mha", folder / "c_d.mha")
-    with pytest.raises(DataError, match="is called c_d too"):
+    with pytest.raises(DataError, match=r"c d.mha and c_d.mha would both be called c_d"):
         chest_inference_list(folder, tmp_path / "cache", SIZE)

@@ -161,3 +161,10 @@ def test_batches_that_are_split_or_do_not_name_their_cases_are_errors(decollate)
 def test_the_truth_is_selected_by_1():
     items = [with_heat(lesion_item("a", ["1111"], ["1111"]), 10.0, True)]
     assert evaluate(Copy([LESION, HEAT]), items, MultiTaskMetrics([LESION, HEAT])).metrics["selection"] == 1.0
+
+
+def test_figures_of_two_tasks_that_have_one_name_are_refused():
+    one, other = Segmentation("a", ["dice", "b"], overlapping=True), Segmentation("a_dice", ["c"], overlapping=True)
+    with pytest.raises(ConfigError, match=r"\['a_dice_dice'\] would be figures of two tasks or labels"):
+        MultiTaskMetrics([one, other])
+    MultiTaskMetrics([one, LESION])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch.distributed as dist
 from monai.data import DataLoader, Dataset, MetaTensor
 from torch import nn
 
-from ctan_monai.data.cache import write_case
+from ctan_monai.data.cache import read_case_file, write_case
 from ctan_monai.data.cases import Case
 from ctan_monai.data.openkbp_write import read_sparse
 from ctan_monai.engines.evaluator import MultiTaskEvaluator
@@ -172,6 +173,17 @@ def test_processes_gather_their_cases(patients, tmp_path):
     finally:
         dist.destroy_process_group()
     assert [case.case for case in read_index(folder).cases] == ["pt_2", "pt_10"]
+
+
+@pytest.mark.parametrize("name", ["pt_2", "PT_2"])
+def test_two_cases_that_would_share_a_folder_are_refused(patients, tmp_path, name):
+    case = read_case_file(patients[0])
+    other = tmp_path / "other.case"
+    write_case(other, dataclasses.replace(case, case=name), "")
+    first = tmp_path / "first.case"
+    write_case(first, dataclasses.replace(case, case="pt_2"), "")
+    with pytest.raises(DataError, match=r"its predictions would have the place of pt_2 of .*first\.case"):
+        _predict([first, other], tmp_path / "out")
 
 
 def test_an_interrupted_run_leaves_no_index(patients, tmp_path):

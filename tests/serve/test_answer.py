@@ -63,3 +63,11 @@ def test_the_background_of_labels_that_exclude_each_other_is_no_structure():
     task = Segmentation("organ", ["a"])
     logits = torch.tensor([[[0.0]], [[0.0]]])  # background and a, a half each, in one voxel
     assert doubt_of(task, logits) == pytest.approx(1 / 1.5)
+
+
+def test_a_label_of_two_tasks_is_listed_for_each():
+    doctor = Segmentation("doctor", ["b"], overlapping=True)
+    both = {"oar": masks([1, 0], [1, 1]), "doctor": {"b": np.ones((1, 5), bool)}}
+    found = figures((OAR, doctor), Answer("x", both, {}, {}, {}, None))
+    pixels = {entry["structure"]: entry["pixels"] for entry in found["structures"]}
+    assert pixels == {"a": 1, "b (oar)": 2, "b (doctor)": 5}

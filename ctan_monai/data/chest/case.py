@@ -16,8 +16,9 @@ from ctan_monai.data.chest.lungs import Found, find_lungs
 from ctan_monai.data.chest.overview import OVERVIEW, overview_meta
 from ctan_monai.data.chest.scan import Scan, read_scan, scan_name
 from ctan_monai.data.leakage import trace_meta
+from ctan_monai.data.once import check_ids
 from ctan_monai.data.pictures import THUMBNAIL_SIDE
-from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.errors import ConfigError
 
 _logger = logging.getLogger(__name__)
 READER_VERSION = "chest-1"  # raise it when the same file gives another case: caches are rebuilt
@@ -125,10 +126,5 @@ def check_names(paths: Sequence[Path]) -> dict[str, Path]:
     Raises:
         DataError: two have one name.
     """
-    named: dict[str, Path] = {}
-    for path in paths:
-        other = named.setdefault(scan_name(path), path)
-        if other != path:
-            reason = f"{other} is called {scan_name(path)} too."
-            raise DataError(path, scan_name(path), reason, "Keep one file for each patient, or rename one.")
-    return named
+    check_ids({path: scan_name(path) for path in paths})
+    return {scan_name(path): path for path in paths}

@@ -20,6 +20,7 @@ from ctan_monai.data.dicom.pseudonyms import Pseudonyms, read_or_make_key
 from ctan_monai.data.dicom.scan import scan
 from ctan_monai.data.dicom.workers import work
 from ctan_monai.data.nifti import NIFTI_SUFFIXES
+from ctan_monai.data.once import check_ids
 from ctan_monai.data.phantom.cohort import make_cohort
 from ctan_monai.data.phantom.grid import PhantomGrid
 from ctan_monai.errors import DataError
@@ -75,7 +76,9 @@ def dicom_inference_list(
     else:
         root = Path(str(source))
     if nifti := _nifti_files(root):
-        return [_item(make_nifti_case(path, folder, options)) for path in nifti]
+        items = {path: _item(make_nifti_case(path, folder, options)) for path in nifti}
+        check_ids({path: item["case"] for path, item in items.items()})
+        return list(items.values())
     count = _processors() if workers is None else max(1, workers)
     names = Pseudonyms(read_or_make_key(cache_dir / KEY))
     jobs = [_job(linked, names, options, folder) for linked in _series(root, patient_by, count, progress)]

@@ -10,10 +10,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ctan_monai.data.once import twice, yaml_once
 from ctan_monai.errors import DataError
 
 _CANONICAL = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
-_RESERVED = re.compile(r"ct|dose|image|case|.*_region|.*_present")
+_RESERVED = re.compile(r"ct|dose|image|case|known|.*_region|.*_present", re.IGNORECASE)
 _NOT_COUNTED = re.compile(r"[\s._\-]+")  # not ~, which TG-263 puts before the name of a part
 _MAP_REMEDY = "Write one line per structure: 'Rectum: [rect_pb, Rectum 1]', and 'ignore: [old]' for names to pass over."
 IGNORE = "ignore"
@@ -107,21 +108,31 @@ def read_mapping(path: str | Path) -> dict[str, tuple[str, ...]]:
 
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml_once(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise DataError(path, None, f"the mapping of names cannot be read ({error}).", _MAP_REMEDY) from error
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise DataError(path, None, "the mapping of names is not one name per line.", _MAP_REMEDY)
     mapping = {name: _listed(names) for name, names in content.items()}
-    unusable = [name for name in mapping if not _CANONICAL.fullmatch(name) or _RESERVED.fullmatch(name)]
-    if unusable:
-        reason = f"{unusable} cannot name a mask; use a letter, then letters, digits or _, not ct, dose or _region."
+    if reason := unusable(mapping):
         raise DataError(path, None, reason, _MAP_REMEDY)
-    forms = [normal_form(each) for names in mapping.values() for each in names]
-    twice = sorted({form for form in forms if forms.count(form) > 1})
-    if twice:
-        raise DataError(path, None, f"the mapping has {twice} more than once.", _MAP_REMEDY)
     return mapping
+
+
+def unusable(mapping: Mapping[str, Sequence[str]]) -> str:
+    """Say what is wrong with a mapping of names; nothing if all is well.
+
+    Args:
+        mapping: names in the structure sets by the name they shall have.
+    """
+    wrong = [name for name in mapping if not _CANONICAL.fullmatch(name) or _RESERVED.fullmatch(name)]
+    if wrong:
+        return f"{wrong} cannot name a mask; use a letter, then letters, digits or _, not ct, dose or _region."
+    if again := twice(mapping):
+        return f"{again} differ from other names in small and capital letters only."
+    if again := twice(normal_form(each) for names in mapping.values() for each in names):
+        return f"the mapping has {again} more than once."
+    return ""
 
 
 def _listed(names: Any) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from ctan_monai.data.dicom.dose_sum import Boost
 from ctan_monai.data.dicom.masks import Between, Holes, check_options
+from ctan_monai.data.dicom.names import unusable
 from ctan_monai.errors import ConfigError
 
 Needed = Literal["structures", "dose"]
@@ -60,6 +61,8 @@ class DicomOptions:
         object.__setattr__(self, "structures", tuple(self.structures))
         object.__setattr__(self, "need", tuple(self.need))
         check_options(self.holes, self.between)
+        if reason := unusable(self.names):
+            raise ConfigError("names", reason, "Give each structure's own names, each once.")
         allowed: dict[str, tuple[str, ...]] = {
             "boost": get_args(Boost),
             "sides": get_args(Sides),

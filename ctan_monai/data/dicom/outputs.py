@@ -64,6 +64,9 @@ def _write_nifti(case: Case, folder: Path) -> dict[str, Any]:
     }
     if "dose" in case.volumes:
         arrays["known/dose.nii.gz"] = case.masks["dose_region"]
+    for path in place.rglob("*.nii.gz"):  # of an earlier run, with a structure that is called otherwise now
+        if path.relative_to(place).as_posix() not in arrays:
+            path.unlink()
     for name, array in arrays.items():
         write_nifti(array, case.affine_ras, place / name)
     return _record(case, {f"{case.case}/{name}": sha256(place / name) for name in arrays})

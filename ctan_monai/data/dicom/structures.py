@@ -17,7 +17,8 @@ from ctan_monai.data.dicom.sides import wrong_sides
 from ctan_monai.errors import DataError
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+-]+")
-_TAKEN = ("ct", "dose", "case", "known")
+_TAKEN = ("ct", "dose", "case", "known", "dose_region")
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # no file names on Windows
 _NAME_MAX = 64
 
 
@@ -82,7 +83,8 @@ def _own_names(rois: Sequence[Roi]) -> dict[str, Roi]:
     named: dict[str, Roi] = {}
     used = set(_TAKEN)
     for roi in rois:
-        safe = _UNSAFE.sub("_", roi.name).strip("._")[:_NAME_MAX] or f"structure_{roi.number}"
+        safe = _UNSAFE.sub("_", roi.name).strip("._")[:_NAME_MAX].strip("._") or f"structure_{roi.number}"
+        safe = f"structure_{safe}" if _DEVICES.fullmatch(safe) else safe
         name, count = safe, 1
         while name.lower() in used:  # some file systems do not tell case
             count += 1

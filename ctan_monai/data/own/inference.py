@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ctan_monai.data.cases import check_case_id
 from ctan_monai.data.datalist import Item
+from ctan_monai.data.once import check_ids
 from ctan_monai.data.own.cache import RowCache
 from ctan_monai.data.own.files import IMAGE_SUFFIXES
 from ctan_monai.data.own.layout import Layout, as_layout
@@ -94,14 +95,8 @@ def find_images(source: str | Path, layout: Layout) -> list[Row]:
         reason = f"no image was found; looked for a file, or files in a folder, that end in one of {IMAGE_SUFFIXES}."
         raise DataError(root, None, reason, "Check the path.")
     if single or (root.is_file() and len(layout.image_channels) > 1):
-        found: dict[str, list[Path]] = {}
-        for path in images:
-            found.setdefault(_stem(path), []).append(path)
-        twice = next((paths for paths in found.values() if len(paths) > 1), None)
-        if twice:
-            reason = f"{' and '.join(path.name for path in twice)} have one name."
-            raise DataError(root, _stem(twice[0]), reason, "Rename one of them.")
-        return [_row(case, paths) for case, paths in found.items()]
+        check_ids({path: _stem(path) for path in images})
+        return [_row(_stem(path), [path]) for path in images]
     return _with_channels(root, images, layout)
 
 
@@ -111,12 +106,19 @@ def _with_channels(root: Path, images: Sequence[Path], layout: Layout) -> list[R
         stem, inside = _stem(path), path.parent != root
         for channel in layout.image_channels:
             if inside and stem == channel:
-                cases.setdefault(path.parent.name, {})[channel] = path
+                case = path.parent.name
             elif not inside and stem.endswith(f"_{channel}"):
-                cases.setdefault(stem.removesuffix(f"_{channel}"), {})[channel] = path
+                case = stem.removesuffix(f"_{channel}")
+            else:
+                continue
+            other = cases.setdefault(case, {}).setdefault(channel, path)
+            if other != path:
+                reason = f"{other.relative_to(root)} and {path.relative_to(root)} would both be its {channel}."
+                raise DataError(root, case, reason, "Rename one of them, or move it away.")
     if not cases:
         reason = f"no image of the channels {', '.join(layout.image_channels)} was found."
         raise DataError(root, None, reason, "Name files <case>_<channel>.nii.gz or <case>/<channel>.nii.gz.")
+    check_ids({root / case: case for case in cases})
     for case, found in cases.items():
         missing = [channel for channel in layout.image_channels if channel not in found]
         if missing:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ctan_monai.data.once import pairs_once
 from ctan_monai.errors import DataError
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".json")
@@ -125,7 +126,7 @@ def _csv_entry(path: Path, columns: list[str], line: int, row: list[str]) -> Ent
 
 def _read_json(path: Path, text: str) -> tuple[list[str], list[Entry]]:
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=pairs_once)
     except (ValueError, RecursionError) as error:
         raise DataError(path, None, f"it is no JSON ({error}).", _SHAPE) from error
     entries = list(_json_entries(path, content))

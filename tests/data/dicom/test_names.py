@@ -5,7 +5,8 @@ import re
 import pytest
 
 from ctan_monai.data.dicom.names import StructureNames, _rows, normal_form, read_mapping
-from ctan_monai.errors import DataError
+from ctan_monai.data.dicom.options import DicomOptions
+from ctan_monai.errors import ConfigError, DataError
 
 
 def meanings(names, mapping=None):
@@ -74,6 +75,10 @@ def test_a_structure_that_is_mapped_to_nothing_is_never_found(tmp_path):
         ("dose_region: x", "cannot name a mask"),
         ("CTV: [a, A]", "more than once"),
         ("CTV: a\nPTV: a", "more than once"),
+        ("CTV: a\nPTV: b\nCTV: c", "'CTV' stands there twice"),
+        ("Bladder: a\nbladder: b", "differ from other names in small and capital letters only"),
+        ("Dose: x", "cannot name a mask"),
+        ("known: x", "cannot name a mask"),
     ],
 )
 def test_a_mapping_that_cannot_be_meant_is_refused(tmp_path, text, reason):
@@ -81,6 +86,12 @@ def test_a_mapping_that_cannot_be_meant_is_refused(tmp_path, text, reason):
     path.write_text(text)
     with pytest.raises(DataError, match=reason):
         read_mapping(path)
+
+
+@pytest.mark.parametrize("names", [{"CTV": ["a"], "PTV": ["A "]}, {"CTV": ["a"], "ctv": ["b"]}, {"dose": ["a"]}])
+def test_names_given_in_a_config_are_checked_too(names):
+    with pytest.raises(ConfigError, match="names: "):
+        DicomOptions(names=names)
 
 
 def test_the_synonyms_are_usable_names_and_none_has_two_meanings():

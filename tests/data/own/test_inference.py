@@ -59,8 +59,19 @@ def test_nothing_to_do_is_an_error(tmp_path):
 def test_two_images_of_one_name_are_refused(tmp_path):
     save_volume(tmp_path / "a.nii", ramp())
     save_volume(tmp_path / "a.nii.gz", ramp())
-    with pytest.raises(DataError, match=r"a.nii and a.nii.gz have one name"):
+    with pytest.raises(DataError, match=r"a.nii and a.nii.gz would both be called a"):
         listed(str(tmp_path), tmp_path)
+    (tmp_path / "a.nii.gz").rename(tmp_path / "A.nii.gz")
+    with pytest.raises(DataError, match=r"A.nii.gz and a.nii would both be called a"):
+        listed(str(tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize("other", ["p1_t1.nii", "p1/t1.nii.gz", "P1_t1.nii"])
+def test_two_files_for_one_channel_are_refused(tmp_path, other):
+    for name in ("p1_t1.nii.gz", "p1_flair.nii.gz", other, other.replace("t1.", "flair.")):
+        save_volume(tmp_path / "in" / name, ramp())
+    with pytest.raises(DataError, match=r"would both be (its (t1|flair)|called p1)"):
+        listed(str(tmp_path / "in"), tmp_path, ("t1", "flair"))
 
 
 def test_without_a_source_some_synthetic_cases_are_shown(tmp_path):

@@ -45,6 +45,18 @@ def test_quoted_cells_may_hold_separators(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ('[{"image": "a.nii", "grade": "low", "grade": "high"}]', "'grade' stands there twice"),
+        ('{"training": [{"image": "a.nii"}], "training": [{"image": "b.nii"}]}', "'training' stands there twice"),
+    ],
+)
+def test_json_that_names_something_twice_is_refused(tmp_path, content, what):
+    with pytest.raises(DataError, match=what):
+        read_table(table(tmp_path, content, "cases.json"))
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"", "it is empty"),
