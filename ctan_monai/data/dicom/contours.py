@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ctan_monai.data.dicom.geometry import Floats
-from ctan_monai.data.dicom.reading import reading
+from ctan_monai.data.dicom.reading import read_dicom, reading
 from ctan_monai.errors import DataError
 
 _EXCLUSIVE = "CLOSEDPLANAR_XOR"
@@ -54,16 +54,14 @@ def read_rois(path: str | Path) -> list[Roi]:
         DataError: the file cannot be read, a contour is not made of triples of finite numbers, or two structures
             share a number.
     """
-    import pydicom
-
     path = Path(path)
     with reading(path, "the structure set"):
-        dataset = pydicom.dcmread(path, force=True)
+        dataset = read_dicom(path)
         drawn: dict[int, list[Any]] = {}
         for item in dataset.get("ROIContourSequence") or []:  # several items may belong to one structure
             drawn.setdefault(int(item.ReferencedROINumber), []).extend(item.get("ContourSequence") or [])
         rois = [_roi(path, entry, drawn.pop(int(entry.ROINumber), [])) for entry in dataset.StructureSetROISequence]
-        rois += [_roi(path, pydicom.Dataset(), items, number) for number, items in drawn.items()]
+        rois += [_roi(path, {}, items, number) for number, items in drawn.items()]
     numbers = [roi.number for roi in rois]
     if len(set(numbers)) != len(numbers):
         raise DataError(path, None, "two structures of the structure set have the same number.", _EXPORT)

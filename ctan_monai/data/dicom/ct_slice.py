@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ctan_monai.data.dicom.geometry import Floats
-from ctan_monai.data.dicom.reading import reading
+from ctan_monai.data.dicom.reading import number_of, numbers_of, read_dicom, reading
 from ctan_monai.data.dicom.whole import check_whole
 from ctan_monai.errors import DataError
 
@@ -68,16 +69,31 @@ def read_ct_slice(path: str | Path) -> CtSlice:
     Raises:
         DataError: it cannot be read, lacks geometry or rescaling, is in another unit, or exceeds int16.
     """
-    import pydicom
-
     path = Path(path)
+    try:
+        return _read(path)
+    except DataError as error:
+        raise DataError(path, None, error.reason + instance_of(path), error.remedy) from error
+
+
+def instance_of(path: Path) -> str:
+    """Return a sentence with the image's InstanceNumber, by which it is found where its file may not be named."""
+    try:
+        with reading(path, "a slice"):
+            number = read_dicom(path, specific_tags=["InstanceNumber"], stop_before_pixels=True).get("InstanceNumber")
+            return "" if number is None else f" It is the image of InstanceNumber {int(number)}."
+    except DataError:
+        return ""
+
+
+def _read(path: Path) -> CtSlice:
     with reading(path, "a slice"):
-        dataset = pydicom.dcmread(path, force=True)
+        dataset = read_dicom(path)
         check_whole(path, dataset)
         stored = _pixels(path, dataset)
         row, column, position, pixel_mm = _geometry(path, dataset)
         hu, padded = _to_hu(path, dataset, stored)
-        sop_uid, frame_uid = str(dataset.SOPInstanceUID), str(dataset.get("FrameOfReferenceUID", ""))
+        sop_uid, frame_uid = str(dataset.SOPInstanceUID), str(dataset.get("FrameOfReferenceUID", "") or "")
     return CtSlice(
         path=path,
         hu=hu,
@@ -107,21 +123,25 @@ def _pixels_by_itk(path: Path, dataset: Any) -> npt.NDArray[Any]:
     import SimpleITK as sitk
 
     try:
-        image = sitk.ReadImage(str(path))
+        with tempfile.TemporaryDirectory() as folder:
+            whole = path if dataset.preamble else Path(folder) / "whole.dcm"  # GDCM wants the preamble
+            if whole != path:
+                dataset.save_as(whole, enforce_file_format=True)
+            image = sitk.ReadImage(str(whole))
     except RuntimeError as error:
         syntax = dataset.file_meta.TransferSyntaxUID.name
         remedy = "Decompress the files, for example with gdcmconv --raw or dcmdjpeg."
-        raise DataError(
-            path, None, f"a slice is compressed in a way that is not read here ({syntax}).", remedy
-        ) from error
+        reason = f"a slice is compressed in a way that is not read here (TransferSyntaxUID: {syntax})."
+        raise DataError(path, None, reason, remedy) from error
     hu = sitk.GetArrayFromImage(image)[0].astype(np.float64)  # GDCM has rescaled it
-    return np.asarray((hu - float(dataset.RescaleIntercept)) / float(dataset.RescaleSlope))
+    slope, intercept = (number_of(path, dataset, name) for name in ("RescaleSlope", "RescaleIntercept"))
+    return np.asarray((hu - intercept) / slope)
 
 
 def _geometry(path: Path, dataset: Any) -> tuple[Floats, Floats, Floats, tuple[float, float]]:
-    orientation = _numbers(path, dataset, "ImageOrientationPatient", 6)
-    position = _numbers(path, dataset, "ImagePositionPatient", 3)
-    rows_mm, columns_mm = _numbers(path, dataset, "PixelSpacing", 2)
+    orientation = np.array(numbers_of(path, dataset, "ImageOrientationPatient", 6))
+    position = np.array(numbers_of(path, dataset, "ImagePositionPatient", 3))
+    rows_mm, columns_mm = numbers_of(path, dataset, "PixelSpacing", 2)
     row, column = orientation[:3], orientation[3:]
     lengths = float(np.linalg.norm(row)), float(np.linalg.norm(column))
     if max(abs(lengths[0] - 1), abs(lengths[1] - 1), abs(float(row @ column))) > _UNIT_TOLERANCE:
@@ -132,24 +152,23 @@ def _geometry(path: Path, dataset: Any) -> tuple[Floats, Floats, Floats, tuple[f
     return row / lengths[0], column / lengths[1], position, (float(rows_mm), float(columns_mm))
 
 
-def _numbers(path: Path, dataset: Any, name: str, count: int) -> Floats:
-    values = dataset.get(name)
-    numbers = np.array([float(value) for value in values or []])
-    if numbers.shape != (count,) or not np.isfinite(numbers).all():
-        raise DataError(path, None, f"a slice has the {name} {values}, expected {count} numbers.", _EXPORT)
-    return numbers
-
-
 def _to_hu(path: Path, dataset: Any, stored: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int16], int]:
     if dataset.get("RescaleSlope") is None or dataset.get("RescaleIntercept") is None:
         raise DataError(path, None, "a slice has no RescaleSlope or RescaleIntercept, so its unit is unknown.", _EXPORT)
+    slope, intercept = (number_of(path, dataset, name) for name in ("RescaleSlope", "RescaleIntercept"))
+    if slope == 0:
+        raise DataError(path, None, "the RescaleSlope of a slice is 0, which makes all of it one HU.", _EXPORT)
     unit = str(dataset.get("RescaleType", "HU") or "HU").upper()
     if unit not in ("HU", "US"):  # US: unspecified, as older scanners write
-        raise DataError(path, None, f"a slice is in {unit}, expected HU.", "Give the CT itself, not a map made of it.")
-    hu = stored * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept)
+        raise DataError(
+            path, None, f"a slice has the RescaleType {unit}, expected HU.", "Give the CT itself, not a map made of it."
+        )
+    hu = stored * slope + intercept
     empty = hu < AIR_HU
     hu[empty] = AIR_HU
     high = float(hu.max())
     if not high <= _HU_MAX:
-        raise DataError(path, None, f"a slice reaches {high:g} HU, expected {_HU_MAX} at most.", _EXPORT)
+        raise DataError(
+            path, None, f"a slice reaches {high:g} HU, expected {_HU_MAX} at most (RescaleSlope {slope:g}).", _EXPORT
+        )
     return np.rint(hu).astype(np.int16), int(empty.sum())

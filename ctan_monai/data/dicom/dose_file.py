@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ctan_monai.data.dicom.geometry import Floats, plane_affine
-from ctan_monai.data.dicom.reading import reading
+from ctan_monai.data.dicom.reading import read_dicom, reading
 from ctan_monai.data.dicom.whole import check_whole
 from ctan_monai.errors import DataError
 
@@ -59,11 +59,9 @@ def read_dose(path: str | Path, prescription_gy: float | None = None) -> DoseGri
         DataError: it cannot be read, is no volume, its scaling, unit or offsets are missing or contradict each
             other, or the values are no absorbed dose in Gy (negative, or as high as cGy).
     """
-    import pydicom
-
     path = Path(path)
     with reading(path, "the dose"):
-        dataset = pydicom.dcmread(path, force=True)
+        dataset = read_dicom(path)
         check_whole(path, dataset)
         values = _scaled(path, dataset)
         affine, offsets, order = _geometry(path, dataset, values.shape[0])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ctan_monai.data.dicom.reading import read_dicom
+from ctan_monai.data.dicom.recognise import look_at
 from ctan_monai.data.dicom_out.origin import PREDICTED, SOFTWARE
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -37,9 +40,11 @@ _TAGS = [
     "ReferencedFrameOfReferenceSequence",
     "ReferencedRTPlanSequence",
     "ReferencedStructureSetSequence",
+    "StructureSetROISequence",
 ]
+_FRAMES, _FRAME_OF_ROI = "ReferencedFrameOfReferenceSequence", "ReferencedFrameOfReferenceUID"
 _DICOMDIR = "1.2.840.10008.1.3.10"
-_GROUP_8 = b"\x08\x00"
+_PIXEL_KINDS = ("CT", "RTDOSE")
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,9 @@ class Header:
         localizer: a scout view, not a slice.
         synthetic: SyntheticData says that no patient was imaged.
         predicted: a network of this software made it.
-        images: images that it refers to, by their series.
+        images: images that it refers to, by their series; by frame of reference where only contours name them.
         frames: frames of reference that it refers to.
+        frame_images: images that it refers to, by frame of reference.
         plans: plans that it refers to.
         structure_sets: structure sets that it refers to.
     """
@@ -79,6 +85,7 @@ class Header:
     predicted: bool = False
     images: Mapping[str, frozenset[str]] = field(default_factory=dict)
     frames: frozenset[str] = frozenset()
+    frame_images: Mapping[str, frozenset[str]] = field(default_factory=dict)
     plans: tuple[str, ...] = ()
     structure_sets: tuple[str, ...] = ()
 
@@ -94,66 +101,112 @@ def read_header(path: str | Path) -> Header | None:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it begins like DICOM but cannot be understood; the message says why.
+        ValueError: it looks like DICOM but cannot be understood; the message says why.
     """
     path = Path(path)
-    looks = _looks_like_dicom(path)
-    if looks is None:
+    looks = look_at(path)
+    if not looks:
         return None
-    import pydicom
-
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), path.open("rb") as file:
             warnings.simplefilter("ignore")  # pydicom's quote the values they complain about
-            dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS, force=looks == "bare")
-            return _header(path, dataset)
-    except OSError:
-        raise
+            dataset = read_dicom(file, stop_before_pixels=True, specific_tags=_TAGS)
+            size, at = path.stat().st_size, file.tell()
+            header = _header(path, dataset, looks)
+    except EOFError as error:
+        raise ValueError("it is cut short: a value ends early") from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise ValueError("it is cut short within a sequence") from error
+    except _HeaderError as error:
+        raise ValueError(str(error)) from error
     except Exception as error:  # damaged files make pydicom raise almost anything
-        if looks == "bare":
-            return None
         raise ValueError(f"its header cannot be read ({type(error).__name__})") from error
+    if header is not None and _lost_its_links(header, at >= size if header.kind in _PIXEL_KINDS else at > size):
+        raise ValueError(f"it is a {header.kind} that is cut short before it says what it belongs to")
+    return header
 
 
-def _looks_like_dicom(path: Path) -> str | None:
-    """Return 'whole' for a file with DICOM's preamble, 'bare' if it may be a data set without one."""
-    with path.open("rb") as file:
-        front = file.read(132)
-    if front[128:] == b"DICM":
-        return "whole"
-    return "bare" if front[:2] == _GROUP_8 and front[3:4] == b"\x00" else None
+class _HeaderError(Exception):
+    """What is wrong with a header, in words that quote nothing of it."""
 
 
-def _header(path: Path, dataset: Any) -> Header | None:
-    sop_class = str(dataset.get("SOPClassUID", ""))
-    if not sop_class or not dataset.get("SOPInstanceUID"):
+def _lost_its_links(header: Header, cut: bool) -> bool:
+    """Tell a file that ends before what links it; one that ends later is linked, and refused when it is read whole."""
+    if header.kind == "CT":
+        return cut and not header.series_uid
+    links = (header.images, header.frames, header.plans, header.structure_sets)
+    return cut and header.kind in ("RTSTRUCT", "RTPLAN", "RTDOSE") and not any(links)
+
+
+def _header(path: Path, dataset: Any, looks: str) -> Header | None:
+    sop_class = str(dataset.get("SOPClassUID", "") or "")
+    lacking = [name for name in ("SOPClassUID", "SOPInstanceUID") if not dataset.get(name)]
+    if lacking:
         if str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) == _DICOMDIR:
             return None
-        raise ValueError("it does not say what it is; it may be cut short")
-    frames = list(dataset.get("ReferencedFrameOfReferenceSequence") or [])
-    series = [item for frame in frames for item in _referenced_series(frame)]
+        begins = "it begins like DICOM" + ("" if looks == "whole" else " without preamble")
+        raise _HeaderError(f"{begins}, but has no {' and no '.join(lacking)}; it may be cut short")
     image_type = dataset.get("ImageType") or []
     return Header(
         path=path,
         kind=_kind(sop_class, str(dataset.get("Modality", ""))),
         sop_uid=str(dataset.SOPInstanceUID),
-        series_uid=str(dataset.get("SeriesInstanceUID", "")),
-        study_uid=str(dataset.get("StudyInstanceUID", "")),
-        frame_uid=str(dataset.get("FrameOfReferenceUID", "")),
+        series_uid=str(dataset.get("SeriesInstanceUID", "") or ""),
+        study_uid=str(dataset.get("StudyInstanceUID", "") or ""),
+        frame_uid=str(dataset.get("FrameOfReferenceUID", "") or ""),
         patient_id=str(dataset.get("PatientID", "") or "").strip(),
         date=f"{dataset.get('StructureSetDate', '') or ''}{dataset.get('StructureSetTime', '') or ''}",
         summation=str(dataset.get("DoseSummationType", "") or "").upper(),
         localizer="LOCALIZER" in list(image_type),
         predicted=_is_predicted(dataset),
         synthetic=_SYNTHETIC_DATA in dataset and str(dataset[_SYNTHETIC_DATA].value).upper() == "YES",
-        images={
-            str(item.get("SeriesInstanceUID", "")): frozenset(_instances(item.get("ContourImageSequence")))
-            for item in series
-        },
-        frames=frozenset(str(frame.get("FrameOfReferenceUID", "")) for frame in frames) - {""},
         plans=tuple(_instances(dataset.get("ReferencedRTPlanSequence"))),
         structure_sets=tuple(_instances(dataset.get("ReferencedStructureSetSequence"))),
+        **(_drawn_on(path, dataset) if sop_class == RT_STRUCTURE_SET else {}),
     )
+
+
+def _drawn_on(path: Path, dataset: Any) -> dict[str, Any]:
+    """Return the images and frames of reference that a structure set refers to, by whatever names them.
+
+    ReferencedFrameOfReferenceSequence is optional (type 3); without it contours name their images, and structures
+    their frame of reference.
+    """
+    images: dict[str, set[str]] = defaultdict(set)
+    by_frame: dict[str, set[str]] = defaultdict(set)
+    frames = [str(each.get("FrameOfReferenceUID", "") or "") for each in dataset.get(_FRAMES) or []]
+    for uid, frame in zip(frames, dataset.get(_FRAMES) or [], strict=True):
+        for series in _referenced_series(frame):
+            found = _instances(series.get("ContourImageSequence"))
+            images[str(series.get("SeriesInstanceUID", "") or "")].update(found)
+            by_frame[uid].update(found)
+    structures = list(dataset.get("StructureSetROISequence") or [])
+    frame_of = {str(each.get("ROINumber")): str(each.get(_FRAME_OF_ROI, "") or "") for each in structures}
+    if not any(images.values()):
+        by_frame = _images_of_contours(path, frame_of)
+        images.update(by_frame)
+    known = (
+        {*frames} - {""} or {*frame_of.values()} - {""} or {str(dataset.get("FrameOfReferenceUID", "") or "")} - {""}
+    )
+    return {
+        "images": {uid: frozenset(found) for uid, found in images.items()},
+        "frame_images": {uid: frozenset(found) for uid, found in by_frame.items()},
+        "frames": frozenset(known),
+    }
+
+
+def _images_of_contours(path: Path, frame_of: Mapping[str, str]) -> dict[str, set[str]]:
+    """Return the images that contours name, by the frame of reference of their structures."""
+    found: dict[str, set[str]] = defaultdict(set)
+    dataset = read_dicom(path, specific_tags=["ROIContourSequence"])
+    for drawn in dataset.get("ROIContourSequence") or []:
+        frame = frame_of.get(str(drawn.get("ReferencedROINumber")), "")
+        for contour in drawn.get("ContourSequence") or []:
+            if named := _instances(contour.get("ContourImageSequence")):
+                found[frame].update(named)
+    return found
 
 
 def _is_predicted(dataset: Any) -> bool:

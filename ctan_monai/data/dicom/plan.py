@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ctan_monai.data.dicom.reading import reading
+from ctan_monai.data.dicom.reading import read_dicom, reading
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,9 @@ def read_plan(path: str | Path) -> Plan:
     Raises:
         DataError: it cannot be read.
     """
-    import pydicom
-
     path = Path(path)
     with reading(path, "the plan"):
-        dataset = pydicom.dcmread(path, force=True)
+        dataset = read_dicom(path)
         groups = list(dataset.get("FractionGroupSequence") or [])
         targets = _targets(dataset)
         beams = [beam for group in groups for beam in group.get("ReferencedBeamSequence") or []]

@@ -1,13 +1,59 @@
-"""Turn whatever goes wrong while a DICOM file is read into one error, and keep what the file says to ourselves."""
+"""Read DICOM files with and without preamble, and turn what goes wrong into one error that keeps their text private."""
 
 from __future__ import annotations
 
 import contextlib
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from ctan_monai.errors import DataError
+
+PIXEL_DATA = 0x7FE00010  # check_whole knows how many bytes it needs
+_UNDEFINED_LENGTH = 0xFFFFFFFF
+_WORD = re.compile(r"[A-Z][A-Za-z]+")
+_TAG = re.compile(r"\(([0-9A-Fa-f]{4}), ?([0-9A-Fa-f]{4})\)")
+_REMEDY = "Export it again, or take it out."
+
+
+def read_dicom(source: str | Path | BinaryIO, **how: Any) -> Any:
+    """Read a data set, whether or not a preamble and a meta header (group 2) come before it.
+
+    A file that does not state its transfer syntax gets the one that it was read with, without which pydicom decodes
+    no pixels.
+
+    Args:
+        source: a file, or one that is open.
+        how: more of ``pydicom.dcmread``'s arguments.
+
+    Returns:
+        The ``pydicom.FileDataset``.
+
+    Raises:
+        EOFError: a value is shorter than its length says, which pydicom would pass over.
+    """
+    import pydicom
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    dataset = pydicom.dcmread(source, force=True, **how)
+    for tag in list(dataset.keys()):
+        raw = dataset.get_item(tag)
+        length = getattr(raw, "length", _UNDEFINED_LENGTH)  # absent where a sequence was parsed already
+        if tag != PIXEL_DATA and length != _UNDEFINED_LENGTH and len(raw.value or b"") < length:
+            raise EOFError(f"a value of {length} bytes ends early")
+    if not dataset.file_meta.get("TransferSyntaxUID"):
+        implicit, little = _encoding(dataset)
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+    return dataset
+
+
+def _encoding(dataset: Any) -> tuple[bool, bool]:
+    if hasattr(dataset, "original_encoding"):
+        return tuple(dataset.original_encoding)  # (implicit VR, little endian)
+    return dataset.is_implicit_VR, dataset.is_little_endian  # pydicom 2
 
 
 @contextlib.contextmanager
@@ -21,20 +67,85 @@ def reading(path: Path, what: str) -> Iterator[None]:
         what: how a message calls it, for example 'a slice'.
 
     Raises:
-        DataError: instead of any other error; the message has its kind, not its text.
+        DataError: instead of any other error; the message has its kind and the attribute at fault, not its text.
     """
-    remedy = "Export it again, or take it out."
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     except DataError:
         raise
+    except EOFError as error:
+        raise DataError(path, None, f"{what} is cut short: a value ends early.", _REMEDY) from error
     except OSError as error:
-        raise DataError(path, None, f"{what} cannot be read ({error.strerror or 'it ends early'}).", remedy) from error
+        reason = f"{what} cannot be read ({error.strerror or 'it ends early'}); it may be cut short or damaged."
+        raise DataError(path, None, reason, _REMEDY) from error
     except Exception as error:  # damaged files make pydicom raise almost anything
-        reason = f"{what} cannot be read ({type(error).__name__}); it may be cut short or damaged."
-        raise DataError(path, None, reason, remedy) from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            name = _at_fault(path, error)
+        found = f"{type(error).__name__}: {name} is absent or has a wrong value" if name else type(error).__name__
+        reason = f"{what} cannot be read ({found}); it may be cut short or damaged."
+        raise DataError(path, None, reason, _REMEDY) from error
+
+
+def number_of(path: Path, dataset: Any, name: str) -> float:
+    """Return an attribute that has to be one number.
+
+    Raises:
+        DataError: it is absent, empty or no finite number.
+    """
+    (value,) = numbers_of(path, dataset, name, 1)
+    return value
+
+
+def numbers_of(path: Path, dataset: Any, name: str, count: int) -> list[float]:
+    """Return an attribute that has to be so many numbers.
+
+    Raises:
+        DataError: it is absent, has another count, or one is no finite number.
+    """
+    try:
+        values = dataset.get(name)
+        listed = values if count > 1 else [values]
+        numbers = [float(value) for value in listed or [] if value is not None]
+        found = f"{numbers if count > 1 else numbers[0]}" if numbers else "absent or empty"
+    except (TypeError, ValueError, OverflowError):
+        numbers, found = [], "no number"  # the value's own text is not for a message
+    if len(numbers) == count and all(abs(number) < float("inf") for number in numbers):
+        return numbers
+    expected = "a finite number" if count == 1 else f"{count} finite numbers"
+    raise DataError(path, None, f"the {name} is {found}, expected {expected}.", "Export it again, or correct it.")
+
+
+def _at_fault(path: Path, error: Exception) -> str:
+    """Return the name of the attribute that an error is about, '' if that cannot be told."""
+    from pydicom.datadict import keyword_for_tag, tag_for_keyword
+
+    tag = _TAG.search(str(error))
+    named = keyword_for_tag(int("".join(tag.groups()), 16)) if tag else ""
+    words = [word for word in _WORD.findall(str(error)) if tag_for_keyword(word) is not None]
+    if named or words:
+        return named or words[0]
+    try:
+        return _unreadable_in(read_dicom(path, stop_before_pixels=True))
+    except Exception:  # it cannot be read at all, so no attribute can be named
+        return ""
+
+
+def _unreadable_in(dataset: Any) -> str:
+    """Return the name of the first attribute whose value is not what its type says, '' if there is none."""
+    from pydicom.datadict import keyword_for_tag
+
+    for tag in list(dataset.keys()):
+        try:
+            element = dataset[tag]
+        except Exception:
+            return keyword_for_tag(tag) or str(tag)
+        for item in element.value or [] if element.VR == "SQ" else []:
+            if name := _unreadable_in(item):
+                return name
+    return ""
 
 
 @contextlib.contextmanager

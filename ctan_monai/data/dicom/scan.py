@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from ctan_monai.data.dicom.header import Header, read_header
+from ctan_monai.data.dicom.recognise import is_blank
 from ctan_monai.errors import DataError
 
 _PARALLEL_FROM = 2000  # files; below, starting processes takes longer than reading
@@ -23,7 +24,7 @@ class Scan:
 
     Args:
         objects: every DICOM object, in the order of their paths.
-        unreadable: files that are damaged or may not be read, with the reason.
+        unreadable: files that look like DICOM and are damaged, or may not be read, with the reason.
         others: how many files are not DICOM.
     """
 
@@ -38,6 +39,11 @@ class Scan:
     def counts(self) -> dict[str, int]:
         """Return how many objects there are of each kind."""
         return dict(sorted(Counter(header.kind for header in self.objects).items()))
+
+    def damaged_beside(self, headers: Iterable[Header]) -> list[Path]:
+        """Return the unreadable files in the folders of some objects, of which they may be more."""
+        folders = {header.path.parent for header in headers}
+        return [path for path, _ in self.unreadable if path.parent in folders]
 
 
 def scan(folder: str | Path, workers: int = 1, progress: bool = True) -> Scan:
@@ -58,18 +64,29 @@ def scan(folder: str | Path, workers: int = 1, progress: bool = True) -> Scan:
     if not folder.is_dir():
         raise DataError(folder, None, "there is no such folder.", "Give the folder that holds the patients.")
     paths = sorted(_files(folder))
-    objects, unreadable, others = [], [], 0
+    objects: list[Header] = []
+    unreadable: list[tuple[Path, str]] = []
+    others: list[Path] = []
     for path, found in zip(paths, _read_all(paths, workers, progress), strict=True):
         if isinstance(found, Header):
             objects.append(found)
         elif found is None:
-            others += 1
+            others.append(path)
         else:
             unreadable.append((path, found))
+    blank = _blank_among(objects, others)
+    unreadable += [(path, "it is empty, beside DICOM files") for path in blank]
     if not objects:
-        reason = f"none of its {len(paths)} files is a readable DICOM object ({len(unreadable)} are damaged)."
+        reason = f"none of its {len(paths)} files is a readable DICOM object ({len(unreadable)} are damaged)"
+        reason += f"; {unreadable[0][0].relative_to(folder)}: {unreadable[0][1]}." if unreadable else "."
         raise DataError(folder, None, reason, "Give the folder that holds the patients' DICOM files, unpacked.")
-    return Scan(tuple(objects), tuple(unreadable), others)
+    return Scan(tuple(objects), tuple(sorted(unreadable)), len(others) - len(blank))
+
+
+def _blank_among(objects: Iterable[Header], others: Iterable[Path]) -> list[Path]:
+    """Return the files without content that lie where DICOM of the same suffix does: copies that failed."""
+    kinds = {(header.path.parent, header.path.suffix) for header in objects}
+    return [path for path in others if (path.parent, path.suffix) in kinds and is_blank(path)]
 
 
 def _files(folder: Path) -> Iterator[Path]:

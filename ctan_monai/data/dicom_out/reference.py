@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ctan_monai.data.dicom.reading import read_dicom, reading
+from ctan_monai.data.dicom.recognise import look_at
 from ctan_monai.errors import DataError
 
 Floats = npt.NDArray[np.float64]
@@ -53,20 +55,17 @@ class CtReference:
             series_uid: which series, if there are several.
 
         Raises:
-            DataError: there is no CT, there are several series and none was chosen, or the images do not fit
-                together.
+            DataError: there is no CT, there are several series and none was chosen, an image cannot be read, or the
+                images do not fit together.
         """
-        import pydicom
-        from pydicom.errors import InvalidDicomError
-
         where = Path(source) if isinstance(source, str | Path) else None
         files = sorted(p for p in where.rglob("*") if p.is_file()) if where else [Path(str(p)) for p in source]  # type: ignore[union-attr]  # not a path: files
         headers = []
         for path in files:
-            try:
-                header = pydicom.dcmread(path, stop_before_pixels=True)
-            except (InvalidDicomError, OSError):
+            if where is not None and not _looks_like_dicom(path):
                 continue
+            with reading(path, "an image"):
+                header = read_dicom(path, stop_before_pixels=True)
             if header.get("Modality") == "CT" and series_uid in (None, header.get("SeriesInstanceUID")):
                 headers.append(header)
         found = Counter(str(header.get("SeriesInstanceUID")) for header in headers)
@@ -90,7 +89,7 @@ class CtReference:
         for header in given:
             missing = [name for name in _NEEDED if name not in header]
             if missing:
-                reason = f"the image {header.get('SOPInstanceUID')} has no {', '.join(missing)}."
+                reason = f"one of its {len(given)} images has no {', '.join(missing)}."
                 raise DataError(where, None, reason, "Export the series as plain CT images.")
         for name in _SAME:
             values = {str(header.get(name, "")) for header in given}
@@ -152,3 +151,10 @@ class CtReference:
         """Return the header of the image at a place along the normal, None if there is none."""
         nearest = int(np.argmin(np.abs(self.along_mm - along_mm)))
         return self.headers[nearest] if abs(self.along_mm[nearest] - along_mm) <= tolerance_mm else None
+
+
+def _looks_like_dicom(path: Path) -> bool:
+    try:
+        return bool(look_at(path))
+    except ValueError:  # named like DICOM, and none
+        return False

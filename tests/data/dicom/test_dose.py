@@ -177,7 +177,7 @@ REFUSED = {
     "zero everywhere": (lambda _: Patient().rtdose(values=lambda p: 0 * p[..., 0]), "zero everywhere"),
     "no orientation": (changed(ImageOrientationPatient=None), "the dose cannot be read"),
     "skewed": (changed(ImageOrientationPatient=[1, 0, 0, 0.5, 0.8, 0]), "orientation is"),
-    "no pixels": (changed(PixelData=None), "the dose cannot be read"),
+    "no pixels": (changed(PixelData=None), "it has no PixelData"),
 }
 
 

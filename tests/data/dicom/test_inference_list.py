@@ -157,7 +157,7 @@ def test_with_nothing_to_use_there_is_one_error_that_says_why(listed, tmp_path, 
     elif break_it == "cut":
         for path in save_all(patient.ct(), folder):
             path.write_bytes(path.read_bytes()[:-3000])
-        message = "none of its 1 CT series can be used: a slice cannot be read"
+        message = "none of its 1 CT series can be used: it is cut short: it has 6984 bytes of PixelData, expected 9984"
     else:
         folder.mkdir()
         (folder / "readme").write_text("empty")

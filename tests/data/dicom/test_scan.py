@@ -27,7 +27,7 @@ def test_objects_are_found_under_any_name_and_between_anything(tmp_path):
     assert found.others == 3
     ((path, reason),) = found.unreadable
     assert path.name == "damaged"
-    assert reason == "its header cannot be read (ValueError)"
+    assert reason == "it begins like DICOM, but has no SOPClassUID and no SOPInstanceUID; it may be cut short"
 
 
 def test_several_processes_find_the_same(tmp_path, monkeypatch):

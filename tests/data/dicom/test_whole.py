@@ -20,7 +20,7 @@ def read(image, folder, more=b""):
 
 def test_more_pixels_than_the_image_has_are_refused(image, tmp_path):
     image.PixelData += b"\x01\x02" * 15
-    with pytest.raises(DataError, match="has 390 bytes of pixels, expected 360"):
+    with pytest.raises(DataError, match="has 390 bytes of PixelData, expected 360"):
         read(image, tmp_path)
 
 
