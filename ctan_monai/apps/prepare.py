@@ -62,8 +62,9 @@ def dicom(
         bool,
         typer.Option(
             "--repair",
-            help="Repair missing, duplicate and flipped slices and mixed series, and accept a structure set or dose "
-            "of another frame of reference if its references lead to the CT.",
+            help="Repair missing, duplicate and flipped slices and mixed series; accept a structure set, structure or "
+            "dose of another frame of reference if its references lead to the CT, and a CT that ends before its "
+            "contours, its dose or the images that its structure set refers to. Each repair is noted.",
         ),
     ] = False,
     pixel_mm: Annotated[float | None, typer.Option(help="Resample to this pixel size within the slices.")] = None,
@@ -137,6 +138,7 @@ def _show(console: Console, prepared: Prepared) -> None:
     console.print(cases_table(prepared))
     if len(prepared.accepted) < len(prepared.rows):
         console.print(reasons_table(prepared.rows, _LISTED))
+        _show_files(console, prepared)
     warnings = []
     if any(row.facts.get("synthetic") for row in prepared.accepted):
         warnings.append("The data are SYNTHETIC: no patient was imaged.")
@@ -145,8 +147,22 @@ def _show(console: Console, prepared: Prepared) -> None:
         listed = ", ".join(f"{count} x {dose}" for dose, count in doses.items())
         warnings.append(f"Mixed prescriptions in Gy: {listed}. See --normalise-to.")
     if prepared.unreadable:
-        warnings.append(f"{prepared.unreadable} files could not be read; --identities lists them.")
+        found = f"{prepared.unreadable} files look like DICOM and could not be read"
+        warnings.append(f"{found}: a CT may lack slices. --identities lists them.")
+    if prepared.others:
+        warnings.append(f"{prepared.others} other files are not DICOM, and were passed over.")
     for warning in warnings:
         console.print(Text(warning, style="yellow"))
     place = str(prepared.datalist.parent)
     console.print("The cases, and table.csv with every reason, are in", place, soft_wrap=True, markup=False)
+
+
+def _show_files(console: Console, prepared: Prepared) -> None:
+    """Name the files at fault, here and in the list of identities alone: their names may tell who somebody is."""
+    found = [row for row in prepared.rows if row.source]
+    if found:
+        console.print("Files at fault, in the folder that was read (their names stand in no table that is written):")
+    for row in found[:_LISTED]:
+        console.print(f"  {row.source}: {row.what}: {row.reason}", soft_wrap=True, markup=False, highlight=False)
+    if len(found) > _LISTED:
+        console.print(f"  ... and {len(found) - _LISTED} more, which --identities lists.", markup=False)

@@ -43,6 +43,24 @@ def test_cases_are_prepared_and_the_console_says_what_was_not_and_why(prepare, r
     assert (code, stdout) == (0, "2 cases are whole.\n")
 
 
+def test_the_console_names_the_files_at_fault(run, tmp_path):
+    for number in range(2):
+        patient = Patient(patient_id=f"MRN-{number}", **SMALL)
+        images = patient.ct()
+        if number:
+            images[5].PixelSpacing = [9.0, 9.0]
+        paths = patient.write(tmp_path / "export" / f"p{number}", ct=images)
+    paths[5].rename(paths[5].with_name("the slice [1]"))
+    (tmp_path / "export" / "cut.dcm").write_bytes(b"")
+    (tmp_path / "export" / "notes.txt").write_text("see above")
+    code, stdout, stderr = run(app, "prepare", "dicom", "--in", tmp_path / "export", "--out", tmp_path / "out")
+    assert code == 0, stderr
+    assert "the slice [1]: CT: in the CT series 1 of 8 images have another pixel spacing (PixelSpacing)." in stdout
+    assert "cut.dcm: file: its name is one of DICOM, but it holds nothing." in stdout
+    assert "1 files look like DICOM and could not be read: a CT may lack slices." in stdout
+    assert "1 other files are not DICOM, and were passed over." in stdout
+
+
 def test_options_of_the_command_reach_the_cases(prepare, export, tmp_path):
     names = tmp_path / "names.yaml"
     names.write_text("Anorectum: [rectum]\n")

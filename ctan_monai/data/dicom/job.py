@@ -33,6 +33,7 @@ class Job:
         options: how.
         kind: what to write.
         out_dir: where.
+        damaged: files beside the CT's images that look like DICOM and cannot be read.
     """
 
     linked: Linked
@@ -41,6 +42,7 @@ class Job:
     options: DicomOptions
     kind: outputs.Format
     out_dir: Path
+    damaged: int = 0
 
 
 def run_job(job: Job) -> Row:
@@ -53,12 +55,16 @@ def run_job(job: Job) -> Row:
     rejected = Row(job.patient, job.case, "CT", REJECTED)
     try:
         study = select(job.linked, options)
-        fingerprint = fingerprint_of(study.objects(), options, job.kind)
+        if job.damaged:
+            note = f"{job.damaged} files beside its images look like DICOM and cannot be read; is the CT whole?"
+            study = dataclasses.replace(study, notes=(*study.notes, note))
+        fingerprint = fingerprint_of(study.objects(), options, f"{job.kind} {job.damaged}" if job.damaged else job.kind)
         record = outputs.existing(job.case, job.out_dir, job.kind, fingerprint)
         if record is None:
             case = read_patient(study, job.case, options, every=job.kind == "nifti", meta={"patient": job.patient})
     except DataError as error:
-        return dataclasses.replace(rejected, reason=error.reason, remedy=error.remedy)
+        source = str(error.path) if error.path.is_file() else ""
+        return dataclasses.replace(rejected, reason=error.reason, remedy=error.remedy, source=source)
     except Exception as error:
         # One odd patient must not stop a night's work; its row says what happened, without the message, which may
         # quote the patient's data.

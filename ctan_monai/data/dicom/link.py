@@ -8,8 +8,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ctan_monai.data.dicom.header import Header
+from ctan_monai.data.dicom.why import (
+    CONTRADICTING,
+    ENHANCED,
+    PREDICTED,
+    SPLIT_REMEDY,
+    Everyone,
+    Reason,
+    why_dose,
+    why_structure_set,
+)
 
 _STUDY_FIRST = "study "
+_SPLIT_FROM = 3  # series of one image; below, they are scouts and the like
 
 
 @dataclass(frozen=True)
@@ -42,12 +53,19 @@ class Linked:
         ct: the series' images.
         structure_sets: those drawn on it.
         plan_doses: doses that belong to this CT, but to none of its structure sets.
+        sets_elsewhere: what structure sets of other patients refer to it, and what brings them together.
     """
 
     identity: str
     ct: tuple[Header, ...]
     structure_sets: tuple[StructureSet, ...]
     plan_doses: tuple[PlanDose, ...]
+    sets_elsewhere: tuple[Reason, ...] = ()
+
+    def others(self) -> list[Header]:
+        """Return the structure sets and doses that belong to the CT."""
+        groups = [*self.plan_doses, *(group for each in self.structure_sets for group in each.plan_doses)]
+        return [each.header for each in self.structure_sets] + [dose for group in groups for dose in group.doses]
 
 
 @dataclass(frozen=True)
@@ -58,11 +76,13 @@ class Stray:
         identity: who it is.
         header: the object.
         reason: why it belongs nowhere.
+        remedy: what would help.
     """
 
     identity: str
     header: Header
     reason: str
+    remedy: str
 
 
 def link(
@@ -90,43 +110,57 @@ def link(
         patients[header.patient_id if by_id else _STUDY_FIRST + header.study_uid].append(header)
     linked: list[Linked] = []
     strays: list[Stray] = []
+    everyone = Everyone.of(patients, patient_by)
     for identity, headers in patients.items():
-        found, left = _Patient(identity, headers, predicted).link()
+        found, left = _Patient(identity, headers, everyone, predicted).link()
         linked += found
         strays += left
     return linked, strays
 
 
-_PREDICTED = "a network of this software predicted it; nothing is learned from that."
-_ENHANCED = "it is an enhanced (multi-frame) CT, which is not read here; convert it to single slices."
-
-
 class _Patient:
     """The objects of one patient, sorted by what they belong to."""
 
-    def __init__(self, identity: str, headers: Sequence[Header], predicted: bool) -> None:
-        self.identity = identity
+    def __init__(self, identity: str, headers: Sequence[Header], everyone: Everyone, predicted: bool) -> None:
+        self.identity, self.everyone = identity, everyone
         self.strays: list[Stray] = []
         by_kind: dict[str, list[Header]] = defaultdict(list)
         for header in headers:
             if header.predicted and not predicted:
-                self.strays.append(self._stray(header, _PREDICTED))
+                self.strays.append(self._stray(header, PREDICTED))
             else:
                 by_kind[header.kind].append(header)
         self.series: dict[str, list[Header]] = defaultdict(list)
         for header in by_kind["CT"]:
             if not header.localizer:
                 self.series[header.series_uid].append(header)
+        self.split = self._without_split_series()
         self.structure_sets = self._once(by_kind["RTSTRUCT"])
         self.plans = self._once(by_kind["RTPLAN"])
         self.doses = self._once(by_kind["RTDOSE"])
-        self.strays += [self._stray(header, _ENHANCED) for header in by_kind["enhanced ct"]]
+        self.strays += [self._stray(header, ENHANCED) for header in by_kind["enhanced ct"]]
         if not any(by_kind[kind] for kind in ("CT", "enhanced ct", "RTSTRUCT", "RTDOSE")):
             listed = ", ".join(f"{len(found)} {kind}" for kind, found in by_kind.items() if found)
-            self.strays.append(self._stray(next(iter(headers)), f"its patient has no CT, only {listed}."))
+            reason = f"its patient has no CT, only {listed}."
+            self.strays.append(self._stray(next(iter(headers)), (reason, "Add the CT, or take this patient out.")))
 
-    def _stray(self, header: Header, reason: str) -> Stray:
-        return Stray(self.identity, header, reason)
+    def _stray(self, header: Header, why: Reason) -> Stray:
+        return Stray(self.everyone.identity[header.path], header, *why)
+
+    def _without_split_series(self) -> dict[str, str]:
+        """Leave out CTs of which each image is a series; return the series of those images by the images' UIDs."""
+        together: dict[tuple[str, str], list[Header]] = defaultdict(list)
+        for uid, images in self.series.items():
+            if uid and len(images) == 1:
+                together[images[0].study_uid, images[0].frame_uid].append(images[0])
+        split: dict[str, str] = {}
+        for images in together.values():
+            if len(images) < _SPLIT_FROM:
+                continue
+            split |= {image.sop_uid: self.series.pop(image.series_uid)[0].series_uid for image in images}
+            reason = f"{len(images)} CT series of one image each: every image has a SeriesInstanceUID of its own."
+            self.strays.append(self._stray(images[0], (reason, SPLIT_REMEDY)))
+        return split
 
     def _once(self, headers: Iterable[Header]) -> dict[str, Header]:
         """Keep one of the files that hold the same object, none if they contradict each other."""
@@ -136,8 +170,7 @@ class _Patient:
             first = found.setdefault(header.sop_uid, header)
             if first is not header and not filecmp.cmp(first.path, header.path, shallow=False):
                 contradicting.add(header.sop_uid)
-        reason = "two files with its UID have different contents; take the wrong one out."
-        self.strays += [self._stray(found.pop(uid), reason) for uid in sorted(contradicting)]
+        self.strays += [self._stray(found.pop(uid), CONTRADICTING) for uid in sorted(contradicting)]
         return found
 
     def link(self) -> tuple[list[Linked], list[Stray]]:
@@ -153,7 +186,15 @@ class _Patient:
                 for each, series in series_of.items()
                 if series == uid
             ]
-            linked.append(Linked(self.identity, tuple(images), tuple(sets), self._plan_doses(loose[uid])))
+            linked.append(
+                Linked(
+                    self.identity,
+                    tuple(images),
+                    tuple(sets),
+                    self._plan_doses(loose[uid]),
+                    tuple(self.everyone.sets_elsewhere.get(uid, ())),
+                )
+            )
         return linked, self.strays
 
     def _plan_doses(self, by_plan: Mapping[str, list[Header]]) -> tuple[PlanDose, ...]:
@@ -167,9 +208,8 @@ class _Patient:
             if len(candidates) == 1:
                 found[uid] = candidates[0]
                 continue
-            many = f"it refers to {len(candidates)} CT series in the folder, expected one."
-            reason = many if candidates else "the images it refers to are not among the CT series in the folder."
-            self.strays.append(self._stray(structure_set, reason))
+            why = why_structure_set(structure_set, self.everyone, len(candidates), self.split)
+            self.strays.append(self._stray(structure_set, why))
         return found
 
     def _candidates(self, structure_set: Header) -> list[str]:
@@ -191,6 +231,9 @@ class _Patient:
     ) -> None:
         """Put a dose with its structure set, or with its CT if it has none there."""
         plan = next((self.plans[uid] for uid in dose.plans if uid in self.plans), None)
+        if plan is None and (other := self.everyone.apart(dose, self.everyone.plans_of(dose))):
+            reason = f"a dose under another {self.everyone.attribute(dose, other)} refers to it."
+            self.strays.append(self._stray(other, (reason, self.everyone.way_out(dose, other))))
         group = plan.sop_uid if plan else (dose.plans[0] if dose.plans else "")
         referred = (plan.structure_sets if plan else ()) + dose.structure_sets
         named = next((uid for uid in referred if uid in series_of), None)
@@ -203,9 +246,6 @@ class _Patient:
             doses[sets[0]][group].append(dose)
         elif len(series) == 1 and not sets:
             loose[series[0]][group].append(dose)
-        elif series:
-            reason = f"its plan's structure set is not in the folder, and {max(len(sets), len(series))} could be its."
-            self.strays.append(self._stray(dose, reason))
         else:
-            reason = "neither its plan nor a CT of its frame of reference is in the folder."
-            self.strays.append(self._stray(dose, reason))
+            why = why_dose(dose, plan, self.everyone, max(len(sets), len(series)))
+            self.strays.append(self._stray(dose, why))

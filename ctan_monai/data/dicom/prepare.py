@@ -27,6 +27,8 @@ from ctan_monai.errors import ConfigError, DataError
 _logger = logging.getLogger(__name__)
 
 KEY = ".pseudonym.key"
+_UNREADABLE = "Export it again, or take it out; without it a CT may lack a slice."
+_FILES = 10  # files that an error names; the list of identities has all
 _WORKERS_MAX = 4  # each holds a patient: about 1.2 GB for a CT of 512 x 512 x 200 with ten structures
 
 
@@ -38,7 +40,7 @@ class Prepared:
         datalist: the JSON file that lists the cases by split.
         rows: the table.
         found: DICOM objects in the folder, by kind.
-        unreadable: files that could not be read.
+        unreadable: files that look like DICOM and could not be read.
         others: files that are not DICOM.
     """
 
@@ -105,10 +107,14 @@ def prepare_dicom(
         linked, strays = link(found.objects, patient_by)
         names = Pseudonyms(read_or_make_key(key_file or out_dir / KEY))
         linked.sort(key=lambda each: draw(seed, f"{each.identity} {each.ct[0].series_uid}"))
-        jobs = [_job(each, names, options, kind, out_dir) for each in linked]
-        if identities is not None:
-            write_identities(Path(identities), Path(in_dir), jobs, strays, found.unreadable, names)
+        jobs = [_job(each, names, options, kind, out_dir, found) for each in linked]
         rows = [*_run(jobs, count, out_dir, progress), *(_stray_row(each, names) for each in strays)]
+        rows += [
+            Row("", "", "file", LEFT_OUT, f"{why}.", _UNREADABLE, source=str(path)) for path, why in found.unreadable
+        ]
+        rows = [replace(row, source=os.path.relpath(row.source, in_dir) if row.source else "") for row in rows]
+        if identities is not None:
+            write_identities(Path(identities), Path(in_dir), jobs, strays, rows, names)
         kept = kept_splits(out_dir / DATALIST, seed, shares)
         who = {row.patient for row in rows if row.status == ACCEPTED}
         split = divide({job.patient: job.linked.identity for job in jobs if job.patient in who}, seed, shares, kept)
@@ -137,13 +143,17 @@ def _processors() -> int:
     return min(usable, _WORKERS_MAX)
 
 
-def _job(linked: Linked, names: Pseudonyms, options: DicomOptions, kind: outputs.Format, out_dir: Path) -> Job:
+def _job(
+    linked: Linked, names: Pseudonyms, options: DicomOptions, kind: outputs.Format, out_dir: Path, found: Scan
+) -> Job:
     patient = names.patient(linked.identity)
-    return Job(linked, patient, names.case(patient, linked.ct[0].series_uid), options, kind, out_dir)
+    damaged = len(found.damaged_beside(linked.ct))
+    return Job(linked, patient, names.case(patient, linked.ct[0].series_uid), options, kind, out_dir, damaged)
 
 
 def _stray_row(stray: Stray, names: Pseudonyms) -> Row:
-    return Row(names.patient(stray.identity), "", stray.header.kind, LEFT_OUT, stray.reason)
+    patient, header = names.patient(stray.identity), stray.header
+    return Row(patient, "", header.kind, LEFT_OUT, stray.reason, stray.remedy, source=str(header.path))
 
 
 def _run(jobs: Sequence[Job], workers: int, out_dir: Path, progress: bool) -> list[Row]:
@@ -161,6 +171,8 @@ def _refuse_none(prepared: Prepared, in_dir: str | Path) -> None:
     if prepared.accepted:
         return
     listed = "; ".join(f"{count} x {reason}" for reason, count in list(reasons(prepared.rows).items())[:5])
+    files = [row.source for row in prepared.rows if row.source]
+    listed += f" Files: {', '.join(files[:_FILES])}{' ...' if len(files) > _FILES else ''}." if files else ""
     found = ", ".join(f"{count} {kind}" for kind, count in prepared.found.items())
     reason = f"no case was accepted of {found}. {listed or 'There is no CT.'}"
     raise DataError(in_dir, None, reason, f"See {prepared.datalist.with_name('table.csv')}.")
@@ -175,7 +187,7 @@ def _log(prepared: Prepared, found: Scan) -> None:
     for reason, count in reasons(prepared.rows).items():
         _logger.warning("%d left out: %s", count, reason)
     if found.unreadable:
-        _logger.warning("%d files could not be read", len(found.unreadable))
+        _logger.warning("%d files look like DICOM and could not be read", len(found.unreadable))
     if any(row.facts.get("synthetic") for row in accepted):
         _logger.warning("the data are SYNTHETIC: no patient was imaged")
     doses = prescriptions(prepared.rows)

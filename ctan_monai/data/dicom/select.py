@@ -45,9 +45,8 @@ def select(linked: Linked, options: DicomOptions) -> Study:
     """
     chosen, notes = _structure_set(linked, options)
     if chosen is None and "structures" in options.need:
-        raise _refuse(
-            linked, "no structure set refers to this CT series.", "Add it, or pass --need without structures."
-        )
+        more, remedy = next(iter(linked.sets_elsewhere), (".", "Add it, or pass --need without structures."))
+        raise _refuse(linked, f"no structure set refers to this CT series{more}", remedy)
     plan_doses = chosen.plan_doses if chosen and chosen.plan_doses else linked.plan_doses
     plan_doses = _without_parts(plan_doses)
     if not plan_doses and "dose" in options.need:

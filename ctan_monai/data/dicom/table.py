@@ -33,6 +33,8 @@ class Row:
         spacing_mm: of the arrays.
         facts: what the case's meta says.
         files: SHA-256 of each file of the case, by its path within the prepared folder.
+        source: the file at fault, relative to the folder that was read; for the console and the user's own list of
+            identities, never written into the prepared folder, as names of files may tell who somebody is.
     """
 
     patient: str
@@ -46,6 +48,7 @@ class Row:
     spacing_mm: tuple[float, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    source: str = ""
 
     def flat(self) -> dict[str, Any]:
         """Return the row as a line of a table."""
@@ -80,11 +83,15 @@ def write_tables(rows: Sequence[Row], folder: Path) -> list[Path]:
     writer = csv.DictWriter(text, fieldnames=list(Row("", "", "", "").flat()), lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: safe_cell(value) for name, value in row.flat().items()} for row in rows)
-    content = {"table.csv": text.getvalue(), "table.json": json.dumps([asdict(row) for row in rows], indent=1) + "\n"}
+    content = {"table.csv": text.getvalue(), "table.json": json.dumps([_told(row) for row in rows], indent=1) + "\n"}
     for name, each in content.items():
         with replacing(folder / name) as temporary:
             temporary.write_text(each, encoding="utf-8", newline="")
     return [folder / name for name in content]
+
+
+def _told(row: Row) -> dict[str, Any]:
+    return {name: value for name, value in asdict(row).items() if name != "source"}
 
 
 def prescriptions(rows: Sequence[Row]) -> dict[str, int]:

@@ -1,9 +1,11 @@
 """What belongs together is found by UID, and what is ambiguous or incomplete is said."""
 
 import copy
+import itertools
 
 import pytest
-from dicom_phantoms import Patient, save_all
+from dicom_phantoms import Patient, _item, save_all
+from pydicom.sequence import Sequence
 from pydicom.uid import generate_uid
 
 from ctan_monai.data.dicom.link import link
@@ -18,11 +20,13 @@ SMALL = {"rows": 8, "columns": 9, "slices": 3, "structures": {}}
 @pytest.fixture
 def linked(tmp_path):
     """Write objects and link them."""
+    count = itertools.count()
 
     def run(*objects, **options):
         flat = [each for found in objects for each in (found if isinstance(found, list) else [found])]
-        save_all(flat, tmp_path)
-        return link(scan(tmp_path, progress=False).objects, **options)
+        folder = tmp_path / str(next(count))
+        save_all(flat, folder)
+        return link(scan(folder, progress=False).objects, **options)
 
     return run
 
@@ -193,3 +197,149 @@ def test_patients_with_equal_or_no_ids_can_be_told_apart_by_study(linked):
     none, either = Patient(patient_id="", **SMALL), Patient(patient_id="", **SMALL)
     found, _ = linked(parts(none), parts(either))
     assert {each.identity for each in found} == {f"study {none.study_uid}", f"study {either.study_uid}"}
+
+
+# ---- the reason is true, and the remedy leads on
+
+
+def strays_by_kind(strays):
+    return {stray.header.kind: (stray.reason, stray.remedy) for stray in strays}
+
+
+def without_references(structure_set, frames=True):
+    """Take ReferencedFrameOfReferenceSequence out, which is optional; and the structures' frames if asked for."""
+    del structure_set.ReferencedFrameOfReferenceSequence
+    for each in structure_set.StructureSetROISequence:
+        each.ReferencedFrameOfReferenceUID = each.ReferencedFrameOfReferenceUID if frames else ""
+    return structure_set
+
+
+def naming(structure_set, uids):
+    """Let the contours name images."""
+    for drawn in structure_set.ROIContourSequence:
+        for contour, uid in zip(drawn.ContourSequence, uids, strict=False):
+            contour.ContourImageSequence = Sequence([_item(ReferencedSOPInstanceUID=uid)])
+    return structure_set
+
+
+DRAWN = {"rows": 8, "columns": 9, "slices": 3}
+
+
+def test_contours_that_name_images_link_a_structure_set_without_optional_references(linked):
+    patient = Patient(**DRAWN)
+    other = Patient(patient_id=patient.patient_id, frame_uid=patient.frame_uid, **SMALL)
+    structure_set = naming(without_references(patient.rtstruct(), frames=False), patient.ct_uids)
+    del structure_set.FrameOfReferenceUID
+    found, strays = linked(patient.ct(), other.ct(), structure_set)
+    assert not strays
+    sets = {each.ct[0].series_uid: len(each.structure_sets) for each in found}
+    assert sets == {patient.series_uid: 1, other.series_uid: 0}
+
+
+def test_the_structures_frame_of_reference_links_where_nothing_else_does(linked):
+    patient = Patient(**DRAWN)
+    found, strays = linked(patient.ct(), without_references(patient.rtstruct()))
+    assert not strays
+    assert len(found[0].structure_sets) == 1
+
+
+def test_the_same_series_under_two_frames_of_reference_keeps_the_images_of_both(linked):
+    patient = Patient(**SMALL)
+    structure_set = patient.rtstruct()
+    first = structure_set.ReferencedFrameOfReferenceSequence[0]
+    second = copy.deepcopy(first)
+    second.FrameOfReferenceUID = generate_uid()
+    for item, numbers in ((first, (0, 1)), (second, (2,))):
+        series = item.RTReferencedStudySequence[0].RTReferencedSeriesSequence[0]
+        series.ContourImageSequence = Sequence([series.ContourImageSequence[number] for number in numbers])
+    structure_set.ReferencedFrameOfReferenceSequence.append(second)
+    found, _ = linked(patient.ct(), structure_set)
+    (header,) = (each.header for each in found[0].structure_sets)
+    assert header.images == {patient.series_uid: frozenset(patient.ct_uids)}
+    assert {len(images) for images in header.frame_images.values()} == {1, 2}
+
+
+def test_a_structure_set_that_names_nothing_says_which_attributes_are_absent(linked):
+    patient = Patient(**DRAWN)
+    structure_set = without_references(patient.rtstruct(), frames=False)
+    del structure_set.FrameOfReferenceUID
+    _, strays = linked(patient.ct(), structure_set)
+    assert "ReferencedFrameOfReferenceSequence, ContourImageSequence and" in strays_by_kind(strays)["RTSTRUCT"][0]
+
+
+@pytest.mark.parametrize("patient_id", ["", "0MRN"])
+def test_another_patient_id_is_named_and_the_way_out_works(linked, patient_id):
+    patient = Patient(**SMALL)
+    others = [patient.rtstruct(), patient.rtplan(), patient.rtdose()]
+    for each in others:
+        each.PatientID = patient_id
+    found, strays = linked(patient.ct(), others)
+    with pytest.raises(DataError, match="refers to this CT series; one under another PatientID") as caught:
+        select(found[0], DicomOptions())
+    assert "--patient-by study" in caught.value.remedy
+    for kind in ("RTSTRUCT", "RTDOSE"):
+        reason, remedy = strays_by_kind(strays)[kind]
+        assert "in the folder, under another PatientID" in reason
+        assert remedy == "Pass --patient-by study, or correct the PatientID."
+    found, strays = linked(patient.ct(), others, patient_by="study")
+    assert not strays
+    assert select(found[0], DicomOptions()).structure_set.sop_uid == patient.struct_uid
+
+
+def test_another_study_is_named_where_patients_are_told_apart_by_it(linked):
+    patient = Patient(**SMALL)
+    structure_set = patient.rtstruct()
+    structure_set.StudyInstanceUID = generate_uid()
+    _, strays = linked(patient.ct(), structure_set, patient_by="study")
+    reason, remedy = strays_by_kind(strays)["RTSTRUCT"]
+    assert reason == "the images it refers to are in the folder, under another StudyInstanceUID."
+    assert remedy == "Pass --patient-by id."
+
+
+def test_a_plan_under_another_patient_id_than_its_dose_is_listed(linked):
+    patient = Patient(**SMALL)
+    plan = patient.rtplan()
+    plan.PatientID = "0MRN"
+    _, strays = linked(patient.ct(), patient.rtstruct(), plan, patient.rtdose())
+    reasons = [stray.reason for stray in strays if stray.header.kind == "RTPLAN"]
+    assert "a dose under another PatientID refers to it." in reasons
+
+
+def test_a_ct_of_single_image_series_is_one_finding(linked):
+    patient = Patient(rows=8, columns=9, slices=6, structures={})
+    images = patient.ct()
+    for image in images:
+        image.SeriesInstanceUID = generate_uid()
+    found, strays = linked(images, patient.rtstruct(), patient.rtplan(), patient.rtdose())
+    assert not found
+    said = strays_by_kind(strays)
+    assert said["CT"][0] == "6 CT series of one image each: every image has a SeriesInstanceUID of its own."
+    assert said["RTSTRUCT"][0] == "it refers to 6 images that are 6 CT series of one image each."
+    assert said["RTDOSE"][0] == "its structure set is in the folder, but belongs to no CT series."
+    assert len(strays) == 3
+
+
+def test_images_that_are_no_ct_and_uids_that_were_replaced_are_told_apart(linked):
+    patient = Patient(**SMALL)
+    images = patient.ct()
+    for image in images:
+        image.SOPClassUID, image.Modality = "1.2.840.10008.5.1.4.1.1.4", "MR"
+    _, strays = linked(images, patient.rtstruct())
+    assert strays_by_kind(strays)["RTSTRUCT"][0] == "the images it refers to are no CT series (3 mr)."
+
+    anew = Patient(frame_uid=patient.frame_uid, **SMALL)
+    _, strays = linked(anew.ct(), patient.rtstruct())
+    reason, remedy = strays_by_kind(strays)["RTSTRUCT"]
+    assert "not among the CT series in the folder; a CT of its frame of reference is." in reason
+    assert "other UIDs" in remedy
+
+
+def test_everything_that_is_left_out_has_a_remedy(linked):
+    patient, absent = Patient(**SMALL), Patient(**SMALL)
+    changed = copy.deepcopy(patient.rtstruct())
+    changed.StructureSetLabel = "other"
+    enhanced = reissued(patient.ct()[2], SOPClassUID="1.2.840.10008.5.1.4.1.1.2.1")
+    lone = reissued(Patient(patient_id="7", **SMALL).rtplan())
+    _, strays = linked(patient.ct(), patient.rtstruct(), changed, absent.rtstruct(), absent.rtdose(), enhanced, lone)
+    assert len(strays) == 5
+    assert all(stray.remedy for stray in strays)
