@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ctan_monai.data.dicom.ct_slice import CtSlice
+from ctan_monai.data.dicom.ct_slice import CtSlice, instance_of
 from ctan_monai.errors import DataError
 
 Slices = list[CtSlice]
@@ -23,9 +23,31 @@ _FILLED_MAX = 2  # neighbouring slices that may be missing and interpolated
 _REPAIR = "Export the CT series again, or repair it with --repair."
 
 
-def refuse(slices: Sequence[CtSlice], reason: str, remedy: str = _REPAIR) -> DataError:
-    """Return the error for a series, naming the folder of its first file."""
-    return DataError(slices[0].path.parent, None, reason, remedy)
+def refuse(slices: Sequence[CtSlice], reason: str, remedy: str = _REPAIR, at: Sequence[CtSlice] = ()) -> DataError:
+    """Return the error for a series, naming the first slice at fault, or the series' folder if it is none alone."""
+    if not at:
+        return DataError(slices[0].path.parent, None, reason, remedy)
+    first = instance_of(at[0].path).replace("It is", "The first of them is" if len(at) > 1 else "It is")
+    return DataError(at[0].path, None, reason + first, remedy)
+
+
+def check_uids(slices: Slices) -> None:
+    """Refuse images that share their UID, of which others could not say which they mean; copies of one are let pass.
+
+    Raises:
+        DataError: there are some at different places.
+    """
+    first: dict[str, CtSlice] = {}
+    same = [each for each in slices if not _at_one_place(first.setdefault(each.sop_uid, each), each)]
+    if same:
+        uids = len({each.sop_uid for each in same})
+        reason = f"{len(same) + uids} of the {len(slices)} images have the SOPInstanceUID of another one, elsewhere."
+        remedy = "Give each image a SOPInstanceUID of its own: whoever anonymised them gave several the same UID."
+        raise refuse(slices, reason, remedy, same)
+
+
+def _at_one_place(one: CtSlice, other: CtSlice) -> bool:
+    return bool(np.abs(one.position_lps - other.position_lps).max() <= _SAME_MM)
 
 
 def same_kind(slices: Slices, repair: bool) -> Outcome:
@@ -48,11 +70,10 @@ def same_kind(slices: Slices, repair: bool) -> Outcome:
     if not repair:
         found = f"{len(flipped)} slices are flipped" if flipped else ""
         mixed = f"{others} of {len(slices)} images have another {_difference(groups)}" if others else ""
-        raise refuse(slices, f"in the CT series {' and '.join(part for part in (found, mixed) if part)}.")
+        raise refuse(slices, f"in the CT series {' and '.join(part for part in (found, mixed) if part)}.", at=rest)
     if others >= len(slices) / 2:
-        raise refuse(
-            slices, f"the CT series is a mixture of {len(groups)} kinds of images.", "Export the series alone."
-        )
+        found = f"the CT series is a mixture of {len(groups)} kinds of images, with another {_difference(groups)}."
+        raise refuse(slices, found, "Export the series alone.", rest)
     notes = [f"{len(flipped)} flipped slices were turned"] if flipped else []
     notes += [f"{others} images of another kind were left out of the CT series"] if others else []
     return main + flipped, notes
@@ -79,10 +100,10 @@ def _differences(one: CtSlice, other: CtSlice) -> list[str]:
         np.abs(one.row_cosines - other.row_cosines).max(), np.abs(one.column_cosines - other.column_cosines).max()
     )
     tests = {
-        "orientation": turn > _PARALLEL,
-        "size": one.hu.shape != other.hu.shape,
-        "pixel spacing": not np.allclose(one.pixel_mm, other.pixel_mm, rtol=1e-4),
-        "frame of reference": one.frame_uid != other.frame_uid,
+        "orientation (ImageOrientationPatient)": turn > _PARALLEL,
+        "size (Rows, Columns)": one.hu.shape != other.hu.shape,
+        "pixel spacing (PixelSpacing)": not np.allclose(one.pixel_mm, other.pixel_mm, rtol=1e-4),
+        "frame of reference (FrameOfReferenceUID)": one.frame_uid != other.frame_uid,
     }
     return [name for name, differs in tests.items() if differs]
 
@@ -134,18 +155,19 @@ def without_duplicates(slices: Slices, repair: bool) -> Outcome:
     Raises:
         DataError: there are some, and repair is off or their pixels differ.
     """
-    kept, copies = [slices[0]], 0
+    kept, copies = [slices[0]], []
     for at, each in zip(np.diff(positions_mm(slices)), slices[1:], strict=True):
         if at > _SAME_MM:
             kept.append(each)
             continue
-        copies += 1
+        copies.append(each)
         if not np.array_equal(each.hu, kept[-1].hu):
             reason = "two slices at the same place have different pixels; the series mixes two scans."
-            raise refuse(slices, reason, "Keep the files of one scan only.")
+            raise refuse(slices, reason, "Keep the files of one scan only.", [each])
     if copies and not repair:
-        raise refuse(slices, f"{copies} of the {len(slices)} slices of the CT series are duplicates of others.")
-    return kept, [f"{copies} duplicate slices were left out"] if copies else []
+        reason = f"{len(copies)} of the {len(slices)} slices of the CT series are duplicates of others."
+        raise refuse(slices, reason, at=copies)
+    return kept, [f"{len(copies)} duplicate slices were left out"] if copies else []
 
 
 def without_gaps(slices: Slices, repair: bool) -> Outcome:
@@ -161,14 +183,19 @@ def without_gaps(slices: Slices, repair: bool) -> Outcome:
     irregular = np.abs(gaps - steps * spacing) > tolerance
     if (irregular | (steps < 1)).any():
         found = f"slices lie {gaps.min():.2f} to {gaps.max():.2f} mm apart, expected one spacing ({spacing:.2f} mm)."
-        raise refuse(slices, found, "Export the CT series again, or resample it to one spacing.")
+        places = positions_mm(slices) - positions_mm(slices)[0]
+        away = places - np.rint(places / spacing) * spacing
+        odd = slices[int(np.abs(away - np.median(away)).argmax())]
+        raise refuse(slices, found, "Export the CT series again, or resample it to one spacing.", [odd])
     missing = int((steps - 1).sum())
     if not missing:
         return slices, []
     if not repair or steps.max() > _FILLED_MAX + 1:
         places = int((steps > 1).sum())
         remedy = _REPAIR if steps.max() <= _FILLED_MAX + 1 else "Export the CT series again."
-        raise refuse(slices, f"{missing} slices of the CT series are missing, in {places} places.", remedy)
+        above = [slices[int(number) + 1] for number in np.flatnonzero(steps > 1)]
+        reason = f"{missing} slices of the CT series are missing, in {places} places; an image ends the first gap."
+        raise refuse(slices, reason, remedy, above[:1])
     filled = [slices[0]]
     for step, each in zip(steps, slices[1:], strict=True):
         filled += [_between(filled[-1], each, number / step) for number in range(1, step)] if step > 1 else []

@@ -13,6 +13,7 @@ from ctan_monai.data.dicom.ct_slice import AIR_HU, CtSlice, read_ct_slice
 from ctan_monai.data.dicom.geometry import Grid, plane_affine
 from ctan_monai.data.dicom.order import (
     Slices,
+    check_uids,
     in_order,
     refuse,
     same_kind,
@@ -68,6 +69,7 @@ def read_ct_series(files: Iterable[str | Path], repair: bool = False) -> CtSerie
     if len(slices) < 2:
         where = slices[0].path.parent if slices else Path("CT series")
         raise DataError(where, None, f"the CT series has {len(slices)} slices, expected at least 2.", "Add the others.")
+    check_uids(slices)
     slices, notes = same_kind(slices, repair)
     slices, more = without_duplicates(in_order(slices), repair)
     notes += more
@@ -97,10 +99,12 @@ def _grid(slices: Slices) -> Grid:
     positions = np.stack([each.position_lps for each in slices])
     step = (positions[-1] - positions[0]) / (len(slices) - 1)
     expected = positions[0] + np.arange(len(slices))[:, None] * step
-    away_mm = float(np.linalg.norm(positions - expected, axis=1).max())
+    beside = np.linalg.norm(positions - expected, axis=1)
+    away_mm = float(beside.max())
     if away_mm > 2 * tolerance_mm(float(np.linalg.norm(step))):
         found = f"slices lie up to {away_mm:.2f} mm beside a straight, evenly spaced stack."
-        raise refuse(slices, found, "Export the CT series again, or resample it to one grid.")
+        odd = slices[int(beside.argmax())]
+        raise refuse(slices, found, "Export the CT series again, or resample it to one grid.", [odd])
     rows, columns = first.hu.shape
     if rows * columns * len(slices) > _VOXELS_MAX:
         found = f"the CT series has {rows} x {columns} x {len(slices)} voxels."

@@ -235,3 +235,63 @@ def test_images_that_were_compressed_as_clinics_do_are_read(patient, tmp_path):
         image["PixelData"].VR, image["PixelData"].is_undefined_length = "OB", True
     series = read_ct_series(save_all(images, tmp_path / "packed"))
     np.testing.assert_array_equal(series.hu, plain.hu)
+
+
+def one_uid(images):
+    for image in images[2:6]:
+        image.SOPInstanceUID = images[2].SOPInstanceUID
+    return images
+
+
+@pytest.mark.promise(4, "images of a CT that share one UID are refused")
+def test_one_uid_for_several_images_is_named(patient, load):
+    for repair in (False, True):
+        with pytest.raises(DataError, match="4 of the 9 images have the SOPInstanceUID of another one, elsewhere"):
+            load(one_uid(patient.ct()), repair=repair)
+
+
+AT_FAULT = {
+    "RescaleSlope is absent": (without("RescaleSlope"), 2, "no RescaleSlope"),
+    "RescaleSlope is 0": (changed(2, RescaleSlope=0), 2, "RescaleSlope of a slice is 0"),
+    "RescaleIntercept is no number": (changed(2, RescaleIntercept="nan"), 2, "the RescaleIntercept is nan"),
+    "ImagePositionPatient is empty": (changed(2, ImagePositionPatient=None), 2, "ImagePositionPatient is absent or"),
+    "PixelSpacing is one number": (changed(2, PixelSpacing=[1.5]), 2, "PixelSpacing is .*, expected 2 finite"),
+    "PixelSpacing is another": (changed(2, PixelSpacing=[9, 9]), 2, r"another pixel spacing \(PixelSpacing\)"),
+    "ImageOrientationPatient is another": (
+        changed(2, ImageOrientationPatient=[0, 1, 0, 0, 0, -1]),
+        2,
+        r"another orientation \(ImageOrientationPatient\)",
+    ),
+    "FrameOfReferenceUID is absent": (
+        without("FrameOfReferenceUID"),
+        2,
+        r"another frame of reference \(FrameOfReferenceUID\)",
+    ),
+    "BitsAllocated is absent": (without("BitsAllocated"), 2, "the BitsAllocated is absent or empty"),
+    "PhotometricInterpretation is absent": (without("PhotometricInterpretation"), 2, "PhotometricInterpretation is ab"),
+    "a slice is higher": (uneven, 3, "expected one spacing"),
+    "a slice is beside": (beside, 3, "beside a straight"),
+    "a slice was cut": (cut_short, 3, "bytes of PixelData, expected"),
+}
+
+
+@pytest.mark.parametrize(("change", "number", "refusal"), AT_FAULT.values(), ids=AT_FAULT)
+def test_the_file_at_fault_and_the_attribute_are_named(patient, tmp_path, change, number, refusal):
+    images = change(patient.ct())
+    paths = save_all(images, tmp_path)
+    with pytest.raises(DataError, match=refusal) as caught:
+        read_ct_series(paths)
+    assert caught.value.path == paths[number]
+    assert f"InstanceNumber {images[number].InstanceNumber}." in caught.value.reason
+
+
+def test_a_value_of_the_wrong_type_is_named_and_not_quoted(patient, tmp_path):
+    paths = save_all(patient.ct(), tmp_path)
+    content = paths[4].read_bytes()
+    at = content.index(b"\x28\x00\x53\x10DS") + 8  # the value of RescaleSlope
+    size = int.from_bytes(content[at - 2 : at], "little")
+    paths[4].write_bytes(content[:at] + b"Doe^Jane"[:size].ljust(size) + content[at + size :])
+    with pytest.raises(DataError, match="the RescaleSlope is no number") as caught:
+        read_ct_series(paths)
+    assert caught.value.path == paths[4]
+    assert "Do" not in caught.value.reason
