@@ -31,6 +31,7 @@ class Roi:
         frame_uid: frame of reference of the contours.
         left_out: how many of its items are no closed contour of three points or more, by their type.
         exclusive: which of the contours, by position, are of the type CLOSEDPLANAR_XOR.
+        images: UIDs of the images that its contours name.
     """
 
     number: int
@@ -39,6 +40,7 @@ class Roi:
     frame_uid: str
     left_out: dict[str, int]
     exclusive: frozenset[int] = frozenset()
+    images: frozenset[str] = frozenset()
 
 
 def read_rois(path: str | Path) -> list[Roi]:
@@ -75,17 +77,20 @@ def _roi(path: Path, entry: Any, items: Sequence[Any], number: int | None = None
     contours: list[Floats] = []
     exclusive: set[int] = set()
     left_out: dict[str, int] = {}
+    images: set[str] = set()
     for item in items:
         kind = str(item.get("ContourGeometricType", "") or "").strip().upper() or _CLOSED[0]
         points = _once_around(_points(path, name, item))
+        images.update(str(each.get("ReferencedSOPInstanceUID", "")) for each in item.get("ContourImageSequence") or [])
         if kind in _CLOSED and len(points) >= 3:
             exclusive |= {len(contours)} if kind == _EXCLUSIVE else set()
             contours.append(points)
         else:
             label = kind if kind not in _CLOSED else "fewer than three points"
             left_out[label] = left_out.get(label, 0) + 1
-    frame_uid = str(entry.get("ReferencedFrameOfReferenceUID", ""))
-    return Roi(found, name, tuple(contours), frame_uid, left_out, frozenset(exclusive))
+    frame_uid = str(entry.get("ReferencedFrameOfReferenceUID", "") or "")
+    named = frozenset(images - {""})
+    return Roi(found, name, tuple(contours), frame_uid, left_out, frozenset(exclusive), named)
 
 
 def _once_around(points: Floats) -> Floats:

@@ -14,6 +14,8 @@ import numpy as np
 from ctan_monai.data.cache import CASE_SUFFIX, CaseCache, check_case_file, write_case
 from ctan_monai.data.cases import Case
 from ctan_monai.data.ct_source import CtSource, keep_nifti_source, read_source, write_source
+from ctan_monai.data.dicom.ends import check_whole_ct
+from ctan_monai.data.dicom.geometry import grid_from_ras
 from ctan_monai.data.dicom.header import Header
 from ctan_monai.data.dicom.job import fingerprint_of
 from ctan_monai.data.dicom.options import DicomOptions
@@ -25,7 +27,7 @@ from ctan_monai.data.nifti import read_nifti_case
 from ctan_monai.errors import DataError
 
 _logger = logging.getLogger(__name__)
-_VERSION = "ct case 1"  # raise it when the same files give another case
+_VERSION = "ct case 2"  # raise it when the same files give another case
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,16 @@ class CtJob:
         case: id.
         options: how to read.
         folder: for the case's file.
+        others: structure sets and doses of the CT, which tell whether it was cut; nothing else is taken from them.
+        damaged: files beside the images of this only CT there that look like DICOM and cannot be read.
     """
 
     images: tuple[Header, ...]
     case: str
     options: DicomOptions
     folder: Path
+    others: tuple[Header, ...] = ()
+    damaged: tuple[Path, ...] = ()
 
     @property
     def file(self) -> Path:
@@ -50,29 +56,53 @@ class CtJob:
         return self.folder / f"{self.case}{CASE_SUFFIX}"
 
 
-def make_ct_case(job: CtJob) -> tuple[str, str]:
-    """Write the case of a CT series unless it is there already; never raises for what is wrong with the series.
+@dataclass(frozen=True)
+class CtOutcome:
+    """How it went.
 
-    Returns:
-        The case's id, and why it cannot be used; '' if it can.
+    Args:
+        case: id.
+        reason: why the CT cannot be used, with what to do; empty if it can.
+        path: the file at fault, None if it is none alone.
+    """
+
+    case: str
+    reason: str = ""
+    path: Path | None = None
+
+
+def make_ct_case(job: CtJob) -> CtOutcome:
+    """Write the case of a CT series unless it is there already; never raises for what is wrong with the series.
 
     Raises:
         DataError: the cache cannot be written, which concerns every case.
     """
     try:
-        fingerprint = fingerprint_of(job.images, job.options, _VERSION)
+        _check_damaged(job)
+        fingerprint = fingerprint_of([*job.images, *job.others], job.options, _VERSION)
         files = {each.path.resolve() for each in job.images}
         if _is_there(job.file, fingerprint) and files.issuperset(read_source(job.file).files):
-            return job.case, ""
+            return CtOutcome(job.case)
         case, source = _read(job, fingerprint)
     except DataError as error:
-        return job.case, f"{error.reason} {error.remedy}"
+        return CtOutcome(job.case, f"{error.reason} {error.remedy}", error.path if error.path.is_file() else None)
     except Exception as error:
         # One odd series must not stop the others; the message of what happened may quote the patient's data.
-        return job.case, f"an unexpected {type(error).__name__} occurred. Read it with read_ct_series, and report it."
+        reason = f"an unexpected {type(error).__name__} occurred. Read it with read_ct_series, and report it."
+        return CtOutcome(job.case, reason)
     write_source(source, job.file)
     write_case(job.file, case, fingerprint)  # last: with it the case is there
-    return job.case, ""
+    return CtOutcome(job.case)
+
+
+def _check_damaged(job: CtJob) -> None:
+    """Refuse the only CT of a folder if a file in it may be a slice of it that cannot be read."""
+    if job.damaged and not job.options.repair:
+        count = len(job.damaged)
+        found = "1 file beside its images looks" if count == 1 else f"{count} files beside its images look"
+        reason = f"{found} like DICOM and cannot be read; the CT may lack a slice."
+        remedy = "Export it again, or take it out; --repair True predicts without it."
+        raise DataError(job.damaged[0], None, reason, remedy)
 
 
 def _is_there(file: Path, fingerprint: str) -> bool:
@@ -85,6 +115,9 @@ def _is_there(file: Path, fingerprint: str) -> bool:
 def _read(job: CtJob, fingerprint: str) -> tuple[Case, CtSource]:
     ct, image = read_image([each.path for each in job.images], job.case, job.options)
     synthetic = any(each.synthetic for each in job.images)
+    grid = grid_from_ras(image.shape, image.affine_ras)
+    notes = [*ct.notes, *check_whole_ct(job.images, job.others, grid, ct.frame_uid, job.options.repair)]
+    notes += [f"{len(job.damaged)} files beside its images cannot be read"] if job.damaged else []
     used = _images_used(job.images, ct)
     reference = CtReference.read([each.path for each in used])  # refused here rather than when all is predicted
     source = CtSource(
@@ -96,13 +129,13 @@ def _read(job: CtJob, fingerprint: str) -> tuple[Case, CtSource]:
         synthetic,
         fingerprint,
     )
-    for note in ct.notes:
+    for note in notes:
         _logger.warning("%s: %s", job.case, note)
     meta = {
         "source": "DICOM",
         "synthetic": synthetic,
         "patient_position": ct.patient_position,
-        "notes": list(ct.notes),
+        "notes": notes,
     }
     return turned(dataclasses.replace(image, meta=meta), job.options.axcodes), source
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from ctan_monai.data.dicom.dose_file import DoseGrid, read_dose
 from ctan_monai.data.dicom.dose_grid import DoseAndRegion, dose_on_grid
+from ctan_monai.data.dicom.ends import check_dose
 from ctan_monai.data.dicom.geometry import Grid
 from ctan_monai.data.dicom.header import Header
 from ctan_monai.data.dicom.plan import Plan
@@ -59,7 +60,7 @@ def choose(doses: Sequence[Header]) -> Chosen:
 
 
 def total_dose(
-    chosen: Chosen, plan: Plan | None, grid: Grid, prescription_gy: float | None
+    chosen: Chosen, plan: Plan | None, grid: Grid, prescription_gy: float | None, repair: bool = False
 ) -> tuple[DoseAndRegion, set[str], list[str]]:
     """Read the doses of one plan and add them on a grid.
 
@@ -68,13 +69,15 @@ def total_dose(
         plan: their plan, if it is known; it says which beams there are.
         grid: of the CT.
         prescription_gy: what relative doses refer to.
+        repair: accept a CT that ends before the dose does.
 
     Returns:
         (dose_gy, region) as ``dose_on_grid`` gives them, the region being where all parts are known; the frames of
         reference; notes.
 
     Raises:
-        DataError: a dose cannot be used, a beam is missing or there twice, or the sum is no dose in Gy.
+        DataError: a dose cannot be used, a beam is missing or there twice, the sum is no dose in Gy, or the CT was
+            cut.
     """
     grids = [read_dose(path, prescription_gy) for path in chosen.files]
     if chosen.how == "BEAM":
@@ -83,6 +86,9 @@ def total_dose(
     for part in grids[1:]:
         total, region = add([(total, region), dose_on_grid(part, grid)])
     notes = [note for part in grids for note in part.notes]
+    if region.any():  # a dose beside the CT is another fault
+        for path, part in zip(chosen.files, grids, strict=True):
+            notes += check_dose(path, part, grid, repair)
     notes += [f"dose added up from {len(grids)} beams"] if chosen.how == "BEAM" else []
     notes += [f"{chosen.unused} other doses of the plan were not used"] if chosen.unused else []
     return (total, region), {part.frame_uid for part in grids}, list(dict.fromkeys(notes))

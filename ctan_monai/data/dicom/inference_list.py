@@ -11,13 +11,13 @@ from typing import Any
 
 from ctan_monai.data.atomic import replacing
 from ctan_monai.data.datalist import Item
-from ctan_monai.data.dicom.ct_case import CtJob, make_ct_case, make_nifti_case
+from ctan_monai.data.dicom.ct_case import CtJob, CtOutcome, make_ct_case, make_nifti_case
 from ctan_monai.data.dicom.header import read_header
 from ctan_monai.data.dicom.link import Linked, link
 from ctan_monai.data.dicom.options import DicomOptions
 from ctan_monai.data.dicom.prepare import KEY
 from ctan_monai.data.dicom.pseudonyms import Pseudonyms, read_or_make_key
-from ctan_monai.data.dicom.scan import scan
+from ctan_monai.data.dicom.scan import Scan, scan
 from ctan_monai.data.dicom.workers import work
 from ctan_monai.data.nifti import NIFTI_SUFFIXES
 from ctan_monai.data.once import check_ids
@@ -44,9 +44,10 @@ def dicom_inference_list(
 ) -> list[Item]:
     """List CTs for inference, reading each into the cache under a pseudonym.
 
-    Everything else in the folder (structure sets, doses, other modalities) is passed over. A CT series that cannot be
-    used is named in the log by its pseudonym, with the reason, and left out; ``skipped.json`` in the cache says which
-    files it consists of. The cache names files and UIDs of the CTs, so it must not be given away.
+    Of structure sets and doses in the folder only how far they reach is looked at, and a CT that ends before them is
+    refused; other modalities are passed over. A CT series that cannot be used is named in the log by its pseudonym,
+    with the reason, and left out; ``skipped.json`` in the cache says which files it consists of,
+    and which is at fault. The cache names files and UIDs of the CTs, so it must not be given away.
 
     Args:
         source: a folder with any nesting that holds one CT series, a patient or many patients; a file of a CT series,
@@ -81,7 +82,8 @@ def dicom_inference_list(
         return list(items.values())
     count = _processors() if workers is None else max(1, workers)
     names = Pseudonyms(read_or_make_key(cache_dir / KEY))
-    jobs = [_job(linked, names, options, folder) for linked in _series(root, patient_by, count, progress)]
+    found, series = _series(root, patient_by, count, progress)
+    jobs = [_job(linked, names, options, folder, _damaged(linked, series, found)) for linked in series]
     results = list(work(make_ct_case, jobs, min(count, len(jobs)), folder))
     return _accepted(root, folder, jobs, results)
 
@@ -106,22 +108,32 @@ def _nifti_files(root: Path) -> list[Path]:
     return inside if all(path.is_file() and path.name.endswith(NIFTI_SUFFIXES) for path in inside) else []
 
 
-def _series(root: Path, patient_by: str, workers: int, progress: bool) -> list[Linked]:
-    """Return the CT series in a folder, or that of a file.
+def _series(root: Path, patient_by: str, workers: int, progress: bool) -> tuple[Scan, list[Linked]]:
+    """Return what lies in a folder and its CT series, or that of a file.
 
     Raises:
         DataError: there is none.
     """
     wanted = _series_of_file(root) if root.is_file() else None
     found = scan(root.parent if root.is_file() else root, workers, progress)
-    linked, _ = link(found.objects, patient_by)
+    linked, strays = link(found.objects, patient_by)
+    unusable = [f"{stray.reason} {stray.remedy}" for stray in strays if stray.header.kind in ("CT", "enhanced ct")]
     linked = [each for each in linked if wanted in (None, each.ct[0].series_uid)]
     if not linked:
         listed = ", ".join(f"{count} {kind}" for kind, count in found.counts().items())
-        raise DataError(root, None, f"there is no CT series; found {listed}.", "Give a folder with a planning CT.")
+        reason = f"there is no CT series; found {listed}. {' '.join(dict.fromkeys(unusable))}".rstrip()
+        raise DataError(root, None, reason, "Give a folder with a planning CT.")
+    for reason in unusable:
+        _logger.warning("left out: %s", reason)
     if found.unreadable:
-        _logger.warning("%d files could not be read, and are passed over", len(found.unreadable))
-    return linked
+        _logger.warning("%d files look like DICOM and could not be read: a CT may lack slices", len(found.unreadable))
+    return found, linked
+
+
+def _damaged(linked: Linked, series: Sequence[Linked], found: Scan) -> tuple[Path, ...]:
+    """Return the unreadable files that can only be this CT's, if they are any CT's: no other lies in their folders."""
+    others = {image.path.parent for each in series if each is not linked for image in each.ct}
+    return tuple(path for path in found.damaged_beside(linked.ct) if path.parent not in others)
 
 
 def _series_of_file(path: Path) -> str:
@@ -135,20 +147,22 @@ def _series_of_file(path: Path) -> str:
     return header.series_uid
 
 
-def _job(linked: Linked, names: Pseudonyms, options: DicomOptions, folder: Path) -> CtJob:
+def _job(linked: Linked, names: Pseudonyms, options: DicomOptions, folder: Path, damaged: tuple[Path, ...]) -> CtJob:
     case = names.case(names.patient(linked.identity), linked.ct[0].series_uid)
-    return CtJob(linked.ct, case, options, folder)
+    return CtJob(linked.ct, case, options, folder, tuple(linked.others()), damaged)
 
 
-def _accepted(root: Path, folder: Path, jobs: Sequence[CtJob], results: Sequence[tuple[str, str]]) -> list[Item]:
+def _accepted(root: Path, folder: Path, jobs: Sequence[CtJob], results: Sequence[CtOutcome]) -> list[Item]:
     """List what can be used, and say what cannot."""
-    reasons = {case: reason for case, reason in results if reason}
+    reasons = {each.case: each.reason for each in results if each.reason}
+    faults = {each.case: each.path for each in results if each.path}
     skipped: list[dict[str, Any]] = []
     for job in jobs:
         if job.case in reasons:
             _logger.warning("%s, a CT of %d images, is left out: %s", job.case, len(job.images), reasons[job.case])
             files = [str(image.path.resolve()) for image in job.images]
-            skipped.append({"case": job.case, "reason": reasons[job.case], "files": files})
+            fault = str(faults[job.case].resolve()) if job.case in faults else None
+            skipped.append({"case": job.case, "reason": reasons[job.case], "at_fault": fault, "files": files})
     with replacing(folder / _SKIPPED) as temporary:
         temporary.write_text(json.dumps(skipped, indent=1) + "\n", encoding="utf-8")
     (folder / _SKIPPED).chmod(0o600)
@@ -156,7 +170,8 @@ def _accepted(root: Path, folder: Path, jobs: Sequence[CtJob], results: Sequence
     if not used:
         listed = "; ".join(sorted(set(reasons.values())))
         reason = f"none of its {len(jobs)} CT series can be used: {listed}"
-        raise DataError(root, None, reason, f"{folder / _SKIPPED} names the files.")
+        first = next(iter(faults.values()), root)
+        raise DataError(first, None, reason, f"{folder / _SKIPPED} names the files.")
     if any(image.synthetic for job in used for image in job.images):
         _logger.warning("the data are SYNTHETIC: no patient was imaged")
     _logger.info("%d CT series to predict, %d left out", len(used), len(skipped))

@@ -32,8 +32,9 @@ class DicomOptions:
         boost: several plans on one structure set: 'refuse' the patient or 'sum' their doses.
         sides: a left structure on the right: 'refuse' the patient or 'drop' the structure.
         ambiguous: several structure sets on one CT: 'refuse' the patient or take the 'newest'.
-        repair: put right what can be put right without guessing, see ``series.read_ct_series``; and accept a
-            structure set or dose of another frame of reference if its references lead to this CT.
+        repair: put right what can be put right without guessing, see ``series.read_ct_series``; accept a structure
+            set, structure or dose of another frame of reference if its references lead to this CT, and a CT that ends
+            before its contours, its dose or the images that its structure set refers to. Each repair is noted.
         pixel_mm: pixel size within the slices to resample to; None for the CT's own.
         axcodes: where the axes of the arrays point, as nibabel names it; None for as they were scanned.
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ctan_monai.data.cases import Case
 from ctan_monai.data.dicom.dose_sum import add, choose, total_dose
+from ctan_monai.data.dicom.ends import check_images
 from ctan_monai.data.dicom.geometry import Grid, grid_from_ras
 from ctan_monai.data.dicom.header import Header
 from ctan_monai.data.dicom.link import PlanDose
@@ -20,11 +21,13 @@ from ctan_monai.data.dicom.plan import Plan, read_plan
 from ctan_monai.data.dicom.reading import of_case
 from ctan_monai.data.dicom.select import Study
 from ctan_monai.data.dicom.series import CtSeries, read_ct_series
-from ctan_monai.data.dicom.structures import Structures, read_structures
+from ctan_monai.data.dicom.structures import Drawn, Structures, read_structures
 from ctan_monai.data.grid import reorient, resample_in_plane
 from ctan_monai.errors import DataError
 
 READER_VERSION = "dicom-2"  # raise it when read_patient returns something else for the same files
+_FRAME_REMEDY = "Give the CT it was made on, or accept it with --repair, as its references lead to this CT."
+_NO_LINK_REMEDY = "Give the CT it was made on; --repair does not help, as no reference leads to this CT."
 _HIGH, _LOW = 3.0, 0.3  # highest dose of a plan in prescriptions; beyond, one of the two is not what it says
 
 
@@ -64,7 +67,9 @@ def _read_patient(study: Study, case: str, options: DicomOptions, every: bool, m
     structures = Structures({}, {}, (), ())
     if study.structure_set is not None:
         notes += check_belongs(study.structure_set, study.ct, ct, options.repair)
-        structures = read_structures(study.structure_set.path, grid, ct.frame_uid, options, every)
+        present = frozenset(each.sop_uid for each in study.ct)
+        drawn = Drawn(ct.frame_uid, present, study.structure_set.frame_images)
+        structures = read_structures(study.structure_set.path, grid, drawn, options, every)
         notes += structures.notes
     volumes, masks = dict(image.volumes), dict(structures.masks)
     masks["dose_region"] = np.zeros(grid.shape, np.bool_)
@@ -122,22 +127,15 @@ def check_belongs(structure_set: Header, images: Iterable[Header], ct: CtSeries,
     Raises:
         DataError: it has another frame of reference, or refers to images that are not in the folder.
     """
-    present = {each.sop_uid for each in images}
-    series = next(iter(images)).series_uid
-    named = structure_set.images.get(series) or frozenset[str]().union(*structure_set.images.values())
-    missing = len(named - present) if named & present else 0
-    notes = []
-    if missing:
-        reason = f"{missing} of the {len(named)} images that the structure set refers to are missing."
-        if not repair:
-            raise DataError(structure_set.path, None, reason, "Add them, or accept this with --repair.")
-        notes.append(f"accepted although {reason.rstrip('.')}")
+    images = list(images)
+    notes = check_images(structure_set, images, repair)
     if structure_set.frames and ct.frame_uid not in structure_set.frames:
         reason = "the structure set has another frame of reference than the CT."
-        if not repair or not named & present:
-            raise DataError(
-                structure_set.path, None, reason, "Give the CT it was drawn on, or accept it with --repair."
-            )
+        if not ct.frame_uid:
+            reason = "the CT has no FrameOfReferenceUID, so it is not known whether the structure set has the same."
+        leads = any(group & {each.sop_uid for each in images} for group in structure_set.images.values())
+        if not repair or not leads:
+            raise DataError(structure_set.path, None, reason, _FRAME_REMEDY if leads else _NO_LINK_REMEDY)
         notes.append(f"accepted by its references although {reason.rstrip('.')}")
     return notes
 
@@ -152,7 +150,7 @@ def _dose(
     for group, plan in zip(study.plan_doses, plans, strict=True):
         chosen = choose(group.doses)
         kinds.append(chosen.how)
-        part, frames, more = total_dose(chosen, plan, grid, _reference(plan, options))
+        part, frames, more = total_dose(chosen, plan, grid, _reference(plan, options), options.repair)
         notes += more + _check_frames(group, frames, study, ct, options.repair)
         parts.append(part)
     dose_gy, region = add(parts) if len(parts) > 1 else parts[0]
@@ -188,12 +186,14 @@ def _check_frames(group: PlanDose, frames: set[str], study: Study, ct: CtSeries,
     named = {uid for dose in group.doses for uid in dose.structure_sets}
     named |= set(group.plan.structure_sets) if group.plan else set()
     by_reference = structure_set is not None and structure_set.sop_uid in named
-    if frames != {ct.frame_uid}:
+    if frames != {ct.frame_uid} or not ct.frame_uid:
+        lacking = " and ".join(name for name, has in (("CT", ct.frame_uid), ("dose", all(frames))) if not has)
         reason = "the dose has another frame of reference than the CT."
+        if lacking:
+            reason = f"the {lacking} has no FrameOfReferenceUID, so it is not known whether dose and CT have the same."
         if not (repair and by_reference):
-            raise DataError(
-                group.doses[0].path, None, reason, "Give the CT it was planned on, or accept it with --repair."
-            )
+            remedy = _FRAME_REMEDY if by_reference else _NO_LINK_REMEDY
+            raise DataError(group.doses[0].path, None, reason, remedy)
         notes.append(f"accepted by its references although {reason.rstrip('.')}")
     if structure_set is not None and not by_reference:
         notes.append("the dose was linked by its frame of reference only; it names no structure set that is here")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ctan_monai.data.dicom.contours import Roi, read_rois
+from ctan_monai.data.dicom.ends import check_contours
 from ctan_monai.data.dicom.geometry import Grid
 from ctan_monai.data.dicom.masks import mask_of
 from ctan_monai.data.dicom.names import Matched, StructureNames
@@ -39,19 +40,54 @@ class Structures:
     notes: tuple[str, ...]
 
 
-def read_structures(path: Path, grid: Grid, frame_uid: str, options: DicomOptions, every: bool = False) -> Structures:
+@dataclass(frozen=True)
+class Drawn:
+    """What a structure set is compared with, to know which of its structures were drawn on a CT.
+
+    Args:
+        frame_uid: frame of reference of the CT.
+        images: UIDs of the CT's images.
+        frame_images: images that the structure set refers to, by frame of reference.
+    """
+
+    frame_uid: str
+    images: frozenset[str] = frozenset()
+    frame_images: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def has(self, roi: Roi, repair: bool) -> tuple[bool, list[str]]:
+        """Say whether a structure was drawn on the CT, and a note where that is not plain.
+
+        Its frame of reference is the CT's; or, with ``repair``, its references lead to the CT: the images that its
+        contours name, or if they name none, those of its frame of reference.
+        """
+        if roi.frame_uid == self.frame_uid or not (roi.frame_uid or roi.images - self.images):
+            return True, []
+        named = roi.images or self.frame_images.get(roi.frame_uid, frozenset())
+        leads = bool(named & self.images) and (not roi.images or roi.images <= self.images)
+        if not roi.frame_uid and leads:
+            return True, []
+        what = "has another frame of reference than the CT" if roi.frame_uid else "names images of another series"
+        what = what if self.frame_uid else "has a frame of reference, and the CT none"
+        if not leads:
+            return False, [f"left out: it {what}, and its references do not lead to the CT"]
+        if not repair:
+            return False, [f"left out: it {what}; --repair accepts it, as its references lead to the CT"]
+        return True, [f"accepted by its references although it {what}"]
+
+
+def read_structures(path: Path, grid: Grid, drawn: Drawn, options: DicomOptions, every: bool = False) -> Structures:
     """Read a structure set and fill its contours.
 
     Args:
         path: an RTSTRUCT.
         grid: of the CT.
-        frame_uid: the CT's frame of reference.
+        drawn: what tells whether a structure was drawn on the CT; one that was not is left out.
         options: names, structures to keep, holes, between, sides, repair.
         every: keep all structures under their own names, made safe for files.
 
     Raises:
-        DataError: it cannot be read, none of its structures can be used, contours are of another frame of
-            reference, or left and right are exchanged.
+        DataError: it cannot be read, none of its structures can be used, contours lie beyond the CT's ends, or left
+            and right are exchanged.
     """
     rois = read_rois(path)
     matched = StructureNames(options.names).match([roi.name for roi in rois])
@@ -59,14 +95,20 @@ def read_structures(path: Path, grid: Grid, frame_uid: str, options: DicomOption
     masks: dict[str, Mask] = {}
     notes = [f"{name} left out: {' and '.join(names)} could both be it" for name, names in matched.ambiguous.items()]
     notes = [] if every else notes
+    on_ct: dict[str, Roi] = {}
     for name, roi in wanted.items():
-        _check_frame(path, roi, frame_uid, options.repair)
+        belongs, more = drawn.has(roi, options.repair)
+        notes += [f"{name}: {note}" for note in more]
+        on_ct |= {name: roi} if belongs else {}
+    check_contours(path, on_ct, grid, options.repair)
+    for name, roi in on_ct.items():
         mask, more = _mask(roi, grid, options)
         notes += [f"{name}: {note}" for note in more]
         if mask is not None:
             masks[name] = mask
     if not masks:
         remedy = "Map its names with --names, or take it out."
+        remedy = "Give the CT it was drawn on, or take it out." if wanted and not on_ct else remedy
         raise DataError(path, None, _nothing(rois, matched, notes), remedy)
     meanings = {name: _meaning(roi, rois, matched) for name, roi in wanted.items()}
     notes += _check_sides(path, masks, meanings, grid, options)
@@ -96,12 +138,6 @@ def _own_names(rois: Sequence[Roi]) -> dict[str, Roi]:
 
 def _meaning(roi: Roi, rois: Sequence[Roi], matched: Matched) -> str:
     return next((name for name, at in matched.found.items() if rois[at] is roi), "")
-
-
-def _check_frame(path: Path, roi: Roi, frame_uid: str, repair: bool) -> None:
-    if roi.frame_uid and roi.frame_uid != frame_uid and not repair:
-        reason = f"the contours of {roi.name} have another frame of reference than the CT."
-        raise DataError(path, None, reason, "Give the CT it was drawn on, or accept it with --repair.")
 
 
 def _mask(roi: Roi, grid: Grid, options: DicomOptions) -> tuple[Mask | None, list[str]]:

@@ -1,9 +1,24 @@
 """A structure set's masks: names, sides, and what is left out with a reason."""
 
+import copy
+
 import numpy as np
 import pytest
-from dicom_phantoms import BLADDER, FEMUR_L, FEMUR_R, GAS, POSITIONS, PROSTATE, RECTUM, STRUCTURES, Ellipsoid, Patient
+from dicom_phantoms import (
+    BLADDER,
+    FEMUR_L,
+    FEMUR_R,
+    GAS,
+    POSITIONS,
+    PROSTATE,
+    RECTUM,
+    STRUCTURES,
+    Ellipsoid,
+    Patient,
+    _item,
+)
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 from pydicom.uid import generate_uid
 
 from ctan_monai.errors import DataError
@@ -149,14 +164,65 @@ def test_names_that_nobody_understands_are_refused_and_listed(read):
         read(Patient(**SMALL, structures={"Bladder": []}))
 
 
-@pytest.mark.promise(4, "contours of another frame of reference are refused")
-def test_contours_of_another_frame_of_reference_are_refused_or_accepted_on_request(read):
+def of_frame(structure_set, frame_uid, images, first=0):
+    """Say that a structure was drawn in another frame of reference, on certain images."""
+    structure_set.StructureSetROISequence[first].ReferencedFrameOfReferenceUID = frame_uid
+    for contour, uid in zip(structure_set.ROIContourSequence[first].ContourSequence, images, strict=False):
+        contour.ContourImageSequence = Sequence([_item(ReferencedSOPInstanceUID=uid)])
+    return structure_set
+
+
+OTHER = "Rectum: left out: it has another frame of reference than the CT"
+
+
+@pytest.mark.promise(4, "contours of another frame of reference are not put on the CT")
+@pytest.mark.parametrize("repair", [False, True])
+@pytest.mark.parametrize("names_images", [False, True])
+def test_a_structure_drawn_on_another_image_is_left_out_even_with_repair(read, repair, names_images):
     patient = Patient(**SMALL)
-    structure_set = patient.rtstruct()
-    structure_set.StructureSetROISequence[0].ReferencedFrameOfReferenceUID = generate_uid()
-    with pytest.raises(DataError, match="the contours of Rectum have another frame of reference than the CT"):
-        read(patient, {"rtstruct": structure_set})
+    images = [generate_uid() for _ in range(40)] if names_images else []
+    case = read(patient, {"rtstruct": of_frame(patient.rtstruct(), generate_uid(), images)}, repair=repair)
+    assert set(case.masks) == {"Bladder", "Femur_L", "Femur_R", "CTV", "dose_region"}
+    assert f"{OTHER}, and its references do not lead to the CT" in case.meta["notes"]
+
+
+def test_repair_accepts_a_structure_whose_contours_name_the_cts_images_and_says_so(read):
+    patient = Patient(**SMALL)
+    structure_set = of_frame(patient.rtstruct(), generate_uid(), patient.ct_uids * 4)
+    case = read(patient, {"rtstruct": structure_set})
+    assert "Rectum" not in case.masks
+    assert f"{OTHER}; --repair accepts it, as its references lead to the CT" in case.meta["notes"]
+    case = read(patient, {"rtstruct": structure_set}, repair=True)
+    np.testing.assert_array_equal(case.masks["Rectum"], read(patient).masks["Rectum"])
+    accepted = "Rectum: accepted by its references although it has another frame of reference than the CT"
+    assert accepted in case.meta["notes"]
+
+
+def test_repair_accepts_a_structure_whose_frame_leads_to_the_cts_images(read):
+    """Its contours name none, but the structure set lists the CT's images under the frame that it names."""
+    patient = Patient(**SMALL)
+    structure_set = of_frame(patient.rtstruct(), generate_uid(), [])
+    uid = structure_set.StructureSetROISequence[0].ReferencedFrameOfReferenceUID
+    other = copy.deepcopy(structure_set.ReferencedFrameOfReferenceSequence[0])
+    other.FrameOfReferenceUID = uid
+    structure_set.ReferencedFrameOfReferenceSequence.append(other)
+    assert "Rectum" not in read(patient, {"rtstruct": structure_set}).masks
     assert "Rectum" in read(patient, {"rtstruct": structure_set}, repair=True).masks
+
+
+def test_a_structure_set_of_nothing_but_another_frame_is_refused(read):
+    patient = Patient(**SMALL, structures={"Rectum": [RECTUM]})
+    structure_set = of_frame(patient.rtstruct(), generate_uid(), [])
+    with pytest.raises(DataError, match="Rectum: left out: it has another frame of reference") as caught:
+        read(patient, {"rtstruct": structure_set}, repair=True)
+    assert caught.value.remedy == "Give the CT it was drawn on, or take it out."
+
+
+def test_contours_of_no_frame_that_name_another_series_are_left_out(read):
+    patient = Patient(**SMALL)
+    case = read(patient, {"rtstruct": of_frame(patient.rtstruct(), "", [generate_uid()] * 40)})
+    assert "Rectum" not in case.masks
+    assert "Rectum: left out: it names images of another series, and its references do not" in str(case.meta["notes"])
 
 
 def broken(change):
