@@ -20,18 +20,18 @@ from ctan_monai.data.cases import Case, check_case_id
 from ctan_monai.data.ham10000_table import Row, read_table
 from ctan_monai.data.leakage import trace_meta
 from ctan_monai.data.lesion_phantom import is_synthetic
+from ctan_monai.data.picture_masks import note_of_turn, read_picture_mask
 from ctan_monai.data.pictures import (
     CHANNELS,
     PICTURE_SUFFIXES,
     picture_affine_ras,
     read_picture,
-    read_picture_mask,
 )
 from ctan_monai.errors import DataError
 
 _logger = logging.getLogger(__name__)
 
-READER_VERSION = "ham10000-3"  # raise it when the same files give another case: caches are rebuilt
+READER_VERSION = "ham10000-4"  # raise it when the same files give another case: caches are rebuilt
 LESION, DIAGNOSIS = "lesion", "diagnosis"  # names of the mask and of the class index in a case
 TABLE_NAME = "HAM10000_metadata"
 _TABLE_SUFFIXES = ("", ".csv", ".tab", ".txt")
@@ -127,6 +127,8 @@ class Ham10000Reader:
         masks = {} if mask is None else {LESION: read_picture_mask(mask, case, picture.full_shape, self.size)}
         if mask is not None and not masks[LESION].any():
             _logger.warning("%s: the mask %s is empty", case, mask)
+        if mask is not None and (note := note_of_turn(path, mask, picture.full_shape)):
+            _logger.warning("%s: %s", case, note)
         lesion, patient = (None, None) if row is None else (row.lesion, row.patient)
         trace = trace_meta(lesion, patient, picture.sha256, picture.thumbnail, picture.mean_rgb)
         about = {"synthetic": True} if is_synthetic(path) else {}

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ctan_monai.data.ham10000_table import CLASSES
-from ctan_monai.data.pictures import write_picture_mask
+from ctan_monai.data.picture_masks import write_picture_mask
 from ctan_monai.data.whole_folder import write_whole
 
 MARK = "SYNTHETIC.txt"  # says what the folder holds

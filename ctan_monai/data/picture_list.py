@@ -19,7 +19,7 @@ from ctan_monai.data.pictures import CHANNELS, PICTURE_SUFFIXES, picture_affine_
 from ctan_monai.errors import DataError
 
 _logger = logging.getLogger(__name__)
-_VERSION = "picture-3"  # raise it when the same file gives another case
+_VERSION = "picture-4"  # raise it when the same file gives another case
 _SHOWN = 4  # synthetic pictures that stand for a user's
 _STRETCH = 1.1  # how much a picture may be stretched before the log says so
 _SMALLEST = 32  # rows and columns; in less there is nothing to outline

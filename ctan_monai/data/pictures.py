@@ -1,4 +1,4 @@
-"""JPEG and PNG pictures and their masks: read to arrays of a wanted size, written as PNG."""
+"""JPEG and PNG pictures, read to arrays of a wanted size."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from ctan_monai.data.atomic import replacing
 from ctan_monai.errors import DataError
 
 if TYPE_CHECKING:
@@ -22,10 +21,11 @@ if TYPE_CHECKING:
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
 CHANNELS = ("red", "green", "blue")
 THUMBNAIL_SIDE = 16  # see `leakage`: enough to know a picture again, too little to be one
-MASK_THRESHOLD = 127  # masks are 0 and 255, some with grey edges from resizing
 _READABLE_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 _PIXELS_MAX = 100_000_000  # beyond any camera; a damaged header could ask for gigabytes
 _AGAIN = "Copy or download this file again."
+_EXIF_ORIENTATION = 0x0112
+_PNG_BITS, _PNG_KIND = 24, 25  # bytes of a PNG with its bits per channel, and its kind of color: 0 is grey
 
 _FLAT = 1.0  # grey levels: a picture that varies less has nothing to be known by
 _THUMBNAIL_SCALE = 20  # steps in a standard deviation
@@ -57,14 +57,14 @@ def read_picture(path: str | Path, case: str, size: tuple[int, int] | None = Non
     """Read a picture.
 
     Args:
-        path: a JPEG or PNG file of 8 bits per channel; grey ones and palettes become RGB.
+        path: a JPEG or PNG file of 8 bits per channel, opaque; grey ones and palettes become RGB.
         case: id, for the message.
         size: rows and columns to resize to, each new pixel an average of what it covers; None keeps the file's.
 
     Raises:
-        DataError: the file is missing, cut short, garbled, no JPEG or PNG, or has more than 8 bits per channel.
+        DataError: the file is missing, cut short, garbled, no JPEG or PNG, has more than 8 bits per channel, or a pixel
+            is transparent.
     """
-    from PIL import ImageOps
     from PIL.Image import Resampling
 
     path = Path(path)
@@ -73,7 +73,8 @@ def read_picture(path: str | Path, case: str, size: tuple[int, int] | None = Non
     if image.mode not in _READABLE_MODES:
         reason = f"its pixels are of the kind {image.mode}, expected 8 bits per channel."
         raise DataError(path, case, reason, "Convert it to an RGB picture.")
-    image = ImageOps.exif_transpose(image).convert("RGB")
+    check_opaque(image, path, case)
+    image = upright(image).convert("RGB")
     colours = image.getcolors(1)
     if colours is not None:
         reason = f"each of its pixels is {colours[0][1]}."
@@ -83,6 +84,46 @@ def read_picture(path: str | Path, case: str, size: tuple[int, int] | None = Non
     if size is not None and size != full_shape:
         image = image.resize((size[1], size[0]), Resampling.BILINEAR)  # Pillow widens the filter when it shrinks
     return Picture(np.array(image), full_shape, hashlib.sha256(content).hexdigest(), thumbnail, colour)
+
+
+def orientation_of(image: Image) -> int:
+    """Return the EXIF orientation of a picture, 1 to 8; 1, upright, if it says none."""
+    found = image.getexif().get(_EXIF_ORIENTATION, 1)
+    return found if found in range(2, 9) else 1
+
+
+def upright(image: Image) -> Image:
+    """Return a picture turned as its EXIF orientation says, which is how viewers show it."""
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(image) if orientation_of(image) != 1 else image
+
+
+def alpha_of(image: Image) -> Bytes | None:
+    """Return how opaque each pixel is, (H, W) from 0 to 255; None if all of them are opaque.
+
+    A PNG has a channel for it, or its chunk tRNS, which makes one color or entries of a palette transparent.
+    """
+    through = image.info.get("transparency")
+    if through is None and "A" not in image.getbands():
+        return None
+    if image.mode.startswith("I"):  # Pillow makes these opaque
+        found = np.where(np.array(image) == through, 0, 255).astype(np.uint8)
+    else:
+        found = np.array(image.convert("RGBA"))[..., 3]
+    return None if found.min() == 255 else found
+
+
+def check_opaque(image: Image, path: Path, case: str) -> None:
+    """Refuse a picture with transparent pixels: what stands in them is not meant to be seen, and often left over.
+
+    Raises:
+        DataError: a pixel is not opaque.
+    """
+    alpha = alpha_of(image)
+    if alpha is not None:
+        reason = f"{int((alpha < 255).sum())} of its {alpha.size} pixels are transparent (alpha below 255)."
+        raise DataError(path, case, reason, "Store it without transparency, as it shall be seen.")
 
 
 def thumbnail_of(image: Image) -> Thumbnail:
@@ -106,70 +147,6 @@ def mean_rgb(image: Image) -> tuple[float, float, float]:
     """Return the mean red, green and blue of an RGB picture."""
     red, green, blue = np.array(image).reshape(-1, 3).mean(0).tolist()
     return red, green, blue
-
-
-def read_picture_mask(
-    path: str | Path, case: str, full_shape: tuple[int, int], size: tuple[int, int] | None = None
-) -> npt.NDArray[np.bool_]:
-    """Read the mask of a picture: black and white, a palette of both, or grey with values above 127 inside.
-
-    Args:
-        path: the file.
-        case: id, for the message.
-        full_shape: rows and columns of the picture that it belongs to.
-        size: rows and columns to resize to; a new pixel is inside if more than half of what it covers is.
-
-    Returns:
-        (H, W) bool.
-
-    Raises:
-        DataError: the file is missing or garbled, has another size than its picture, or grey values of 127 at most.
-    """
-    from PIL import Image
-    from PIL.Image import Resampling
-
-    path = Path(path)
-    grey = np.array(decode_picture(picture_bytes(path, case), path, case).convert("L"))  # palettes too
-    if grey.shape != full_shape:
-        reason = f"it has {grey.shape[0]} rows and {grey.shape[1]} columns, its picture {full_shape[0]} and "
-        raise DataError(path, case, f"{reason}{full_shape[1]}.", "Give the mask of this picture.")
-    if 0 < grey.max() <= MASK_THRESHOLD:
-        reason = f"its values run from {grey.min()} to {grey.max()}, expected 0 outside and 255 inside."
-        raise DataError(path, case, reason, "Store the mask with 255 inside.")
-    inside = grey > MASK_THRESHOLD
-    if size is None or size == full_shape:
-        return inside
-    shares = Image.fromarray(inside.astype(np.uint8) * 255).resize((size[1], size[0]), Resampling.BOX)
-    return np.array(shares) > MASK_THRESHOLD
-
-
-def write_picture_mask(
-    mask: npt.NDArray[Any], path: str | Path, full_shape: tuple[int, int] | None = None
-) -> npt.NDArray[np.bool_]:
-    """Write a mask as PNG, 0 outside and 255 inside.
-
-    Args:
-        mask: (H, W), not 0 inside.
-        path: file to write or replace; never half written.
-        full_shape: rows and columns of the picture, if the mask lies on a coarser or finer grid over all of it; the
-            outline is then where linear interpolation passes one half.
-
-    Returns:
-        (H, W) bool, what was written.
-
-    Raises:
-        DataError: the file cannot be written.
-    """
-    from PIL import Image
-    from PIL.Image import Resampling
-
-    inside = np.asarray(mask) != 0
-    if full_shape is not None and full_shape != inside.shape:
-        grey = Image.fromarray(inside.astype(np.uint8) * 255)
-        inside = np.array(grey.resize((full_shape[1], full_shape[0]), Resampling.BILINEAR)) > MASK_THRESHOLD
-    with replacing(Path(path)) as temporary:
-        Image.fromarray(inside.astype(np.uint8) * 255).save(temporary, format="PNG")
-    return np.asarray(inside, np.bool_)
 
 
 def picture_affine_ras(full_shape: tuple[int, int], shape: tuple[int, int]) -> npt.NDArray[np.float64]:
@@ -201,7 +178,7 @@ def decode_picture(content: bytes, path: Path, case: str) -> Image:
     """Return the picture that a file's content holds, of any kind of pixels.
 
     Raises:
-        DataError: it is no whole JPEG or PNG.
+        DataError: it is no whole JPEG or PNG, an animation, or has several channels of 16 bits.
     """
     from PIL import Image
 
@@ -213,6 +190,13 @@ def decode_picture(content: bytes, path: Path, case: str) -> Image:
         image.verify()  # the checksums of a PNG, which loading passes over
         image = Image.open(io.BytesIO(content), formats=("JPEG", "PNG"))
         image.load()
+        if image.format == "PNG" and getattr(image, "n_frames", 1) > 1:
+            reason = f"it is an animation of {getattr(image, 'n_frames', 1)} pictures, expected one."
+            raise DataError(path, case, reason, "Store the picture that is meant.")
+        if image.format == "PNG" and content[_PNG_BITS] == 16 and content[_PNG_KIND] != 0:
+            # Pillow keeps the high byte only, and says RGB
+            reason = f"its {len(image.getbands())} channels have 16 bits each, expected 8 bits per channel."
+            raise DataError(path, case, reason, "Convert it to 8 bits per channel, scaling its values to 0 to 255.")
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error) as error:
         found = f"it is no JPEG or PNG, or was cut short ({type(error).__name__}: {error})"
         raise DataError(path, case, f"{found}.", _AGAIN) from error

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ctan_monai.data.cache import read_header
-from ctan_monai.data.pictures import write_picture_mask
+from ctan_monai.data.picture_masks import write_picture_mask
 from ctan_monai.errors import DataError
 from ctan_monai.tasks import Segmentation, Task
 

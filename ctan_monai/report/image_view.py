@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ctan_monai.data.cache import read_case_file, read_header
 from ctan_monai.data.cases import Case
-from ctan_monai.data.pictures import MASK_THRESHOLD
+from ctan_monai.data.picture_masks import MASK_THRESHOLD
 from ctan_monai.engines.predictions_index import PredictedCase
 from ctan_monai.errors import DataError
 from ctan_monai.metrics.for_task import metrics_for

@@ -121,8 +121,17 @@ class Jpeg(Picture):
 class PictureMask(Picture):
     """The mask of a picture, whose size is known."""
 
+    def make(self, folder):
+        from PIL import Image
+
+        folder.mkdir(parents=True, exist_ok=True)
+        rows, columns = np.indices((40, 52)).astype(float)
+        wave = np.sin(rows / 3) * np.cos(columns / 5) > 0.2
+        Image.fromarray((wave * 255).astype(np.uint8)).save(folder / f"{self.name}{self.suffix}")
+
     def read(self, folder):
-        from ctan_monai.data.pictures import picture_affine_ras, read_picture_mask
+        from ctan_monai.data.picture_masks import read_picture_mask
+        from ctan_monai.data.pictures import picture_affine_ras
 
         mask = read_picture_mask(folder / f"{self.name}{self.suffix}", self.name, (40, 52))
         return Case(self.name, {}, {"lesion": mask}, picture_affine_ras((40, 52), (40, 52)))

@@ -17,6 +17,7 @@ from ctan_monai.data.own.layout import Layout
 from ctan_monai.data.own.read import read_case
 from ctan_monai.data.own.rows import read_rows
 from ctan_monai.data.own.sides import swapped_pairs
+from ctan_monai.data.own.values import NOTES
 from ctan_monai.errors import DataError
 from ctan_monai.tasks import Classification, Regression, Segmentation, Task
 
@@ -139,6 +140,8 @@ class _Tally:
 
     def _of(self, case: Case) -> Iterable[tuple[Literal["fault", "warning"], str, str]]:
         """Return what is wrong with a case that could be read."""
+        for note in case.meta.get(NOTES, []):
+            yield "warning", note, "Correct the file if it is wrong."
         labels = {task.name for task in self.tasks}
         for name, volume in case.volumes.items():
             if name not in labels and volume.min() == volume.max():
@@ -153,6 +156,8 @@ class _Tally:
                     if label in case.masks and not case.masks[label].any():
                         what = f"the mask of {label} is empty: it counts as known not to be there"
                         yield "warning", what, "Leave it out if it is not known."
+                    elif label in case.masks and case.masks[label].all():
+                        yield "warning", f"the mask of {label} is the whole image", "See that it is a mask."
                 for left, right in swapped_pairs(case, task):
                     what = f"{left} and {right} lie on each other's side"
                     yield "fault", what, "Exchange them, or correct the image's orientation."

@@ -12,7 +12,8 @@ from ctan_monai.data.cases import Case
 from ctan_monai.data.chest.metaimage import MHA_SUFFIX, read_mha
 from ctan_monai.data.grid import reorient
 from ctan_monai.data.nifti import NIFTI_SUFFIXES, load_nifti
-from ctan_monai.data.pictures import PICTURE_SUFFIXES, decode_picture, picture_bytes
+from ctan_monai.data.picture_masks import read_grey
+from ctan_monai.data.pictures import PICTURE_SUFFIXES
 from ctan_monai.errors import DataError
 
 Array = npt.NDArray[Any]
@@ -21,8 +22,6 @@ Affine = npt.NDArray[np.float64]
 VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, MHA_SUFFIX)
 IMAGE_SUFFIXES = (*VOLUME_SUFFIXES, *PICTURE_SUFFIXES)
 _VOXELS_MAX = 2**30
-_GREY_MODES = {"1", "L", "P", "I", "I;16", "I;16B", "I;16L"}
-_SOFTEST_INSIDE = 127  # of masks with grey edges
 
 
 def is_picture(path: Path) -> bool:
@@ -64,46 +63,6 @@ def read_volumes(path: Path, case: str, axes: str, channels: int = 1) -> tuple[l
     return [each.volumes[""] for each in turned], turned[0].affine_ras
 
 
-def read_grey(path: Path, case: str) -> Array:
-    """Read the values of a picture of one channel as they are stored: of a palette the indices.
-
-    Returns:
-        (H, W) of integers.
-
-    Raises:
-        DataError: it cannot be read, or has several channels that differ.
-    """
-    if not is_picture(path):
-        raise DataError(path, case, f"it does not end in one of {PICTURE_SUFFIXES}, as its picture.", "Convert it.")
-    image = decode_picture(picture_bytes(path, case), path, case)
-    if image.mode in _GREY_MODES:
-        return np.array(image).astype(np.int32)
-    values = np.array(image.convert("RGB"))
-    if (values != values[..., :1]).any():
-        raise DataError(path, case, "it has colours, expected one channel.", "Store it as a grey picture.")
-    return values[..., 0].astype(np.int32)
-
-
-def read_picture_inside(path: Path, case: str) -> npt.NDArray[np.bool_]:
-    """Read the mask of one structure: 0 and 1, 0 and 255, or grey with values above 127 inside; palettes as they look.
-
-    Returns:
-        (H, W) bool.
-
-    Raises:
-        DataError: it cannot be read, or has other values.
-    """
-    image = decode_picture(picture_bytes(path, case), path, case)
-    values = np.array(image.convert("L")) if image.mode == "P" else read_grey(path, case)
-    highest = int(values.max())
-    if highest > _SOFTEST_INSIDE:
-        return np.asarray(values > _SOFTEST_INSIDE)
-    if highest > 1:
-        reason = f"its values run from {int(values.min())} to {highest}, expected 0 and 1, or 0 and 255."
-        raise DataError(path, case, reason, "Give a mask of one structure; a label map has the column of its task.")
-    return values > 0
-
-
 def read_values(path: Path, case: str) -> npt.NDArray[np.float32]:
     """Read a map of values beside a picture: a grey PNG, whose numbers count as they are, or a NumPy file.
 
@@ -113,8 +72,11 @@ def read_values(path: Path, case: str) -> npt.NDArray[np.float32]:
     Raises:
         DataError: it cannot be read, has other axes, or a value is not finite.
     """
-    if path.suffix.lower() != ".npy":
+    if path.suffix.lower() == ".png":
         return read_grey(path, case).astype(np.float32)
+    if path.suffix.lower() != ".npy":
+        reason = "values beside a picture are a grey PNG or NumPy's .npy."
+        raise DataError(path, case, reason, "Convert it; JPEG would change the values.")
     try:
         values = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

@@ -16,7 +16,7 @@ from ctan_monai.data.own.rows import Row
 from ctan_monai.errors import DataError
 from ctan_monai.tasks import region_key
 
-READER_VERSION = "own-1"  # raise it when the same files give another case: caches are rebuilt
+READER_VERSION = "own-2"  # raise it when the same files give another case: caches are rebuilt
 
 
 def read_case(row: Row, layout: Layout) -> Case:

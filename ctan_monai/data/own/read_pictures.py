@@ -10,12 +10,20 @@ import numpy.typing as npt
 
 from ctan_monai.data.cases import Case
 from ctan_monai.data.leakage import trace_meta
-from ctan_monai.data.own.files import read_grey, read_picture_inside, read_values
+from ctan_monai.data.own.files import is_picture, read_values
 from ctan_monai.data.own.labels import split_map
 from ctan_monai.data.own.layout import Layout
 from ctan_monai.data.own.rows import Row
-from ctan_monai.data.own.values import BLANK, HALF, STATISTICS, compact, digest_of, statistics_of
-from ctan_monai.data.pictures import picture_affine_ras, read_picture
+from ctan_monai.data.own.values import BLANK, NOTES, STATISTICS, compact, digest_of, statistics_of
+from ctan_monai.data.picture_masks import (
+    check_shape,
+    note_of_turn,
+    read_grey,
+    read_inside,
+    read_label_numbers,
+    shrunk_mask,
+)
+from ctan_monai.data.pictures import PICTURE_SUFFIXES, picture_affine_ras, read_picture
 from ctan_monai.errors import DataError
 
 Array = npt.NDArray[Any]
@@ -32,21 +40,25 @@ def read_picture_case(row: Row, layout: Layout) -> Case:
     size = layout.size or full_shape
 
     def fitting(values: Array, path: Path) -> Array:
-        if values.shape != full_shape:
-            found = f"it has {values.shape[0]} rows and {values.shape[1]} columns, its picture {full_shape[0]} and "
-            raise DataError(path, row.case, f"{found}{full_shape[1]}.", "Give the label of this picture.")
+        check_shape(values.shape, full_shape, path, row.case)
         return values
 
-    masks = {name: fitting(read_picture_inside(path, row.case), path) for name, path in row.masks.items()}
+    labels = [*row.masks.values(), *row.maps.values()]
+    for path in labels:
+        if not is_picture(path):
+            reason = f"it does not end in one of {PICTURE_SUFFIXES}, as its picture."
+            raise DataError(path, row.case, reason, "Convert it to PNG.")
+    masks = {name: fitting(read_inside(path, row.case), path) for name, path in row.masks.items()}
     for task in layout.segmentations:
         if task.name in row.maps:
             path = row.maps[task.name]
-            values = fitting(read_grey(path, row.case), path)
+            values = fitting(read_label_numbers(path, row.case), path)
             masks.update(split_map(values, layout.numbers_of(task), path, row.case))
     for name, path in row.volumes.items():
         volumes[name] = _resized(fitting(read_values(path, row.case), path), size)
-    masks = {name: _resized_mask(mask, size) for name, mask in masks.items()}
-    meta = {**trace, STATISTICS: statistics_of(volumes, layout), "full_shape": list(full_shape)}
+    masks = {name: shrunk_mask(mask, size) for name, mask in masks.items()}
+    notes = [note for path in labels if (note := note_of_turn(row.images[0], path, full_shape))]
+    meta = {**trace, STATISTICS: statistics_of(volumes, layout), "full_shape": list(full_shape), NOTES: notes}
     return Case(row.case, volumes, masks, picture_affine_ras(full_shape, size), dict(row.values), meta)
 
 
@@ -87,13 +99,3 @@ def _resized(values: Array, size: tuple[int, int]) -> npt.NDArray[np.float32]:
     if values.shape == size:
         return np.array(image)
     return np.array(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))  # widens the filter when it shrinks
-
-
-def _resized_mask(mask: Mask, size: tuple[int, int]) -> Mask:
-    """Resize a mask; a new pixel is inside if more than half of what it covers is."""
-    from PIL import Image
-
-    if mask.shape == size:
-        return mask
-    shares = Image.fromarray(mask.astype(np.float32)).resize((size[1], size[0]), Image.Resampling.BOX)
-    return np.array(shares) > HALF

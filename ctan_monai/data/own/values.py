@@ -14,6 +14,7 @@ from ctan_monai.data.pictures import THUMBNAIL_SIDE
 
 Array = npt.NDArray[Any]
 STATISTICS = "statistics"  # in a case's meta: mean and standard deviation of each channel, over voxels that are not 0
+NOTES = "notes"  # in a case's meta: what is doubtful about its files
 BLANK = np.zeros((THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.int8)  # thumbnails tell colour pictures apart, nothing else
 HALF = 0.5  # of a voxel, from which on it is inside
 _INT16 = np.iinfo(np.int16)

@@ -283,7 +283,7 @@ def test_masks_of_pictures_are_0_and_1_or_0_and_255(tmp_path, highest):
     [
         ("tumour", np.zeros((40, 49)), "it has 40 rows and 49 columns, its picture 40 and 50"),
         ("tumour", np.full((40, 50), 3), "the label map holds 3"),
-        ("tumour", PICTURE, "it has colours, expected one channel"),
+        ("tumour", PICTURE, "it has colors, expected one channel"),
         ("core", np.full((40, 50), 3), "its values run from 3 to 3, expected 0 and 1, or 0 and 255"),
     ],
 )
