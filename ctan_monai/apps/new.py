@@ -10,7 +10,8 @@ import typer
 
 _EXAMPLES = """[bold]Tasks[/]
 
-  segmentation:NAME=LABELS     names, a number of labels, or label:number for label maps that do not count from 1
+  segmentation:NAME=LABELS     names, a number of labels, or label:number for label maps that do not count from 1;
+                               label:1+2+4 is a group of numbers, and groups may overlap
                                @overlapping: a voxel may belong to several labels
 
   classification:NAME=CLASSES  names, or a number of classes; without any, one finding that is there or not
@@ -23,7 +24,7 @@ _EXAMPLES = """[bold]Tasks[/]
 
   ctan-monai new lesions --task segmentation:lesion=core,edema --task classification:grade=low,high
 
-  ctan-monai new brats --spatial-dims 3 --image mr:t1,t1c,t2,flair --task segmentation:tumour=core:1,edema:2,active:4
+  ctan-monai new brats --spatial-dims 3 --image mr:t1,t2 --task segmentation:regions=whole:1+2+4,core:1+4,enhancing:4
 
   ctan-monai new plans --image ct --task segmentation:oar=Rectum,Femur_L,Femur_R@overlapping --task regression:dose=Gy
 

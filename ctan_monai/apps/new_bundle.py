@@ -180,10 +180,14 @@ def _columns(plan: Plan) -> str:
 def _label_columns(plan: Plan, task: Task) -> dict[str, str]:
     if isinstance(task, Segmentation):
         masks = {label: f"mask of {label}: 0, and one other value inside" for label in task.labels}
-        if tuple(task.labels) == (task.name,):
+        if tuple(task.labels) == (task.name,) and not plan.layout.grouped(task):
             return masks
-        numbers = ", ".join(f"{number} {label}" for label, number in plan.layout.numbers_of(task).items())
-        return {task.name: f"label map: 0 background, {numbers}; or else a mask for each label:", **masks}
+        numbers = plan.layout.numbers_of(task)
+        shown = ", ".join(f"{'+'.join(map(str, group))} {label}" for label, group in numbers.items())
+        label_map = f"label map: 0 background, {shown}"
+        if task.name in masks:
+            return {**masks, task.name: label_map}
+        return {task.name: f"{label_map}; or else a mask for each label:", **masks}
     if isinstance(task, Classification):
         return {task.name: _class_cells(task)}
     if isinstance(task, Regression) and task.pixel_level:

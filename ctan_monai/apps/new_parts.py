@@ -60,7 +60,8 @@ class Plan:
 def parts_of(plan: Plan) -> dict[str, str]:
     """Return what stands for each ``{{name}}`` of the templates; '' removes a line."""
     tasks = [entry.task for entry in plan.tasks]
-    values = plan.layout.label_values
+    layout = plan.layout
+    values = {task.name: layout.numbers_of(task) for task in layout.segmentations if task.name in layout.label_values}
     return {
         "name": plan.name,
         "title": title_of(plan),
@@ -137,9 +138,13 @@ def _wrapped(front: str, entries: Sequence[str], back: str, indent: str) -> str:
     return "\n".join(lines)
 
 
-def _label_values(values: Mapping[str, Mapping[str, int]]) -> str:
+def _label_values(values: Mapping[str, Mapping[str, tuple[int, ...]]]) -> str:
+    shown = {
+        task: {label: group if len(group) > 1 else group[0] for label, group in each.items()}
+        for task, each in values.items()
+    }
     note = "# numbers of the labels in label maps"
-    return f"label_values: {flow(values)}  {note}" if values else ""
+    return f"label_values: {flow(shown)}  {note}" if values else ""
 
 
 def _encoder(plan: Plan) -> str:

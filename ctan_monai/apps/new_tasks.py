@@ -21,6 +21,7 @@ _EXAMPLES = {
     "classification": "classification:grade=low,high",
     "regression": "regression:age=years@image",
 }
+_NUMBERED = "segmentation:tumor=core:1,edema:2 or segmentation:regions=whole:1+2+4,core:1+4"
 _OPTIONS = {
     "segmentation": ("overlapping",),
     "classification": ("multilabel",),
@@ -35,11 +36,11 @@ class NewTask:
 
     Args:
         task: the task.
-        label_values: of a Segmentation whose label maps do not count from 1, the number of each label.
+        label_values: of a Segmentation whose label maps do not count from 1, the numbers of each label.
     """
 
     task: Task
-    label_values: Mapping[str, int] = field(default_factory=dict)
+    label_values: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,9 @@ def parse_task(text: str) -> NewTask:
     >>> parse_task("classification:grade=low,high").task
     Classification(name='grade', classes=('low', 'high'), multilabel=False)
     >>> parse_task("segmentation:tumour=core:1,edema:2,enhancing:4").label_values
-    {'core': 1, 'edema': 2, 'enhancing': 4}
+    {'core': (1,), 'edema': (2,), 'enhancing': (4,)}
+    >>> parse_task("segmentation:regions=whole:1+2+4,core:1+4").task  # a voxel of 1 is in both
+    Segmentation(name='regions', labels=('whole', 'core'), overlapping=True, mirror_pairs=())
     >>> parse_task("regression:dose=Gy").task.scale
     70.0
 
@@ -122,21 +125,27 @@ def _split(text: str) -> tuple[tuple[str, str, str], dict[str, str]]:
 
 def _segmentation(text: str, name: str, details: str, options: Mapping[str, str]) -> NewTask:
     words = _words(text, name, details or "1", lambda number, count: name if count == 1 else f"{name}_{number + 1}")
-    labels, numbers = [], {}
-    for word in words:
-        label, _, number = word.partition(":")
-        labels.append(label)
-        if number:
-            if not number.isdigit() or int(number) == 0:
-                raise _error(text, f"{number!r} is no number of a label.", "segmentation:tumour=core:1,edema:2")
-            numbers[label] = int(number)
+    labels = [word.partition(":")[0] for word in words]
+    numbers = {label: _group(text, word) for label, word in zip(labels, words, strict=True) if ":" in word}
     if numbers and len(numbers) < len(labels):
-        raise _error(text, "only some labels have a number.", "segmentation:tumour=core:1,edema:2")
-    if len(set(numbers.values())) < len(numbers):
-        raise _error(text, "two labels have the same number.", "segmentation:tumour=core:1,edema:2")
+        raise _error(text, "only some labels have a number.", _NUMBERED)
+    if len({frozenset(group) for group in numbers.values()}) < len(numbers):
+        raise _error(text, "two labels have the same number.", _NUMBERED)
     _check_words(text, labels)
-    overlapping = "overlapping" in options or len(labels) == 1
+    every = [number for group in numbers.values() for number in group]
+    overlapping = "overlapping" in options or len(labels) == 1 or len(set(every)) < len(every)
     return NewTask(Segmentation(name, labels, overlapping, mirror_pairs(labels)), numbers)
+
+
+def _group(text: str, word: str) -> tuple[int, ...]:
+    """Return the numbers of a label, which are joined by plus signs."""
+    numbers = word.partition(":")[2].split("+")
+    if not all(re.fullmatch(r"[0-9]{1,5}", number.strip()) and int(number) > 0 for number in numbers):
+        raise _error(text, f"{word.partition(':')[2]!r} is no number of a label, nor several.", _NUMBERED)
+    found = tuple(int(number) for number in numbers)
+    if len(set(found)) < len(found):
+        raise _error(text, f"{word!r} names a number twice.", _NUMBERED)
+    return found
 
 
 def _classification(text: str, name: str, details: str, options: Mapping[str, str]) -> NewTask:

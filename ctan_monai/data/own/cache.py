@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ctan_monai.data.cache import CASE_SUFFIX, CaseCache
+from ctan_monai.data.cache import CASE_SUFFIX, CaseCache, read_header
 from ctan_monai.data.cases import Case
 from ctan_monai.data.own.layout import Layout
 from ctan_monai.data.own.read import READER_VERSION, read_case
 from ctan_monai.data.own.rows import Row
+from ctan_monai.data.own.values import NOTES
 from ctan_monai.errors import DataError
+
+_logger = logging.getLogger(__name__)
+_TOLD = 5
 
 
 class RowCache(CaseCache):
@@ -66,6 +71,19 @@ class RowCache(CaseCache):
                 raise DataError(path, row.case, reason, "Check the path.") from error
             states.append((str(path), state.st_size, state.st_mtime_ns))
         return _digest(repr((self._version, self.layout, row.group, row.values, row.synthetic, states)), 16)
+
+
+def tell_notes(files: Mapping[Path, Path]) -> None:
+    """Warn of what was doubtful when cases were read, also if that was long ago.
+
+    Args:
+        files: by source, the cached case.
+    """
+    notes = [note for file in files.values() for note in read_header(file).meta.get(NOTES, [])]
+    for note in notes[:_TOLD]:
+        _logger.warning("%s", note)
+    if len(notes) > _TOLD:
+        _logger.warning("... and %d files more; verify lists them all", len(notes) - _TOLD)
 
 
 _CACHES: dict[str, RowCache] = {}  # what this process has, also for its forked workers

@@ -51,7 +51,7 @@ def find_columns(table: Table, layout: Layout, labels_needed: bool) -> Columns:
     maps: dict[str, str] = {}
     for task in layout.segmentations:
         column = _map_column(task, layout, have)
-        if column and len(task.labels) == 1:
+        if column and len(task.labels) == 1 and not layout.grouped(task):
             masks[task.labels[0]] = column  # of one label a map and a mask are the same, and a mask may hold 255
         elif column:
             maps[task.name] = column
@@ -73,7 +73,7 @@ def find_columns(table: Table, layout: Layout, labels_needed: bool) -> Columns:
 
 def _map_column(task: Segmentation, layout: Layout, have: Sequence[str]) -> str:
     """Return the column with a task's label maps, '' if there is none."""
-    if task.name in have and task.name not in task.labels:
+    if task.name in have and (layout.grouped(task) or task.name not in task.labels):
         return task.name
     only = len(layout.segmentations) == 1 and not set(task.labels) & set(have)
     return LABEL if LABEL in have and only else ""

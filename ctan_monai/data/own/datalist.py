@@ -10,7 +10,7 @@ from typing import Literal
 
 from ctan_monai.data.cache import Header, read_header
 from ctan_monai.data.datalist import Item, read_choice
-from ctan_monai.data.own.cache import RowCache
+from ctan_monai.data.own.cache import RowCache, tell_notes
 from ctan_monai.data.own.division import divide, divide_as_before, given_splits
 from ctan_monai.data.own.layout import Layout, as_layout
 from ctan_monai.data.own.rows import read_rows
@@ -33,7 +33,7 @@ def own_datalist(
     size: Sequence[int] | None = None,
     spacing_mm: Sequence[float] | None = None,
     axes: str = "RAS",
-    label_values: Mapping[str, Mapping[str, int]] | None = None,
+    label_values: Mapping[str, Mapping[str, int | Sequence[int]]] | None = None,
     slices: Literal["labelled", "all"] | None = None,
     empty_share: float = 0.0,
     shares: Sequence[float] = (0.7, 0.1, 0.2),
@@ -62,7 +62,7 @@ def own_datalist(
         size: rows and columns that pictures are resized to.
         spacing_mm: voxel size that volumes are resampled to.
         axes: where each axis of a volume points.
-        label_values: numbers of the labels in label maps.
+        label_values: number of each label in label maps, or several that make a group.
         slices: None for one item per case; otherwise volumes of ``train`` become an item per slice: 'labelled' for
             slices in which a mask of the tasks has a voxel, or a value differs from that of the volume's corner (all
             slices of a case without such labels), 'all'.
@@ -93,6 +93,7 @@ def own_datalist(
     files = cache.prepare(
         [Path(case) for case in cache.rows], workers=0 if synthetic else workers, on_error=on_error, progress=progress
     )
+    tell_notes(files)
     items = [{"case": source.name, "file": str(file)} for source, file in files.items()]
     if not synthetic:
         _logger.info("%d cases of %s, cached in %s", len(items), path, cache.cache_dir)

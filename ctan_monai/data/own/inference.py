@@ -11,7 +11,7 @@ from pathlib import Path
 from ctan_monai.data.cases import check_case_id
 from ctan_monai.data.datalist import Item
 from ctan_monai.data.once import check_ids
-from ctan_monai.data.own.cache import RowCache
+from ctan_monai.data.own.cache import RowCache, tell_notes
 from ctan_monai.data.own.files import IMAGE_SUFFIXES
 from ctan_monai.data.own.layout import Layout, as_layout
 from ctan_monai.data.own.rows import Row, read_rows, without_labels
@@ -35,7 +35,7 @@ def own_inference_list(
     size: Sequence[int] | None = None,
     spacing_mm: Sequence[float] | None = None,
     axes: str = "RAS",
-    label_values: Mapping[str, Mapping[str, int]] | None = None,
+    label_values: Mapping[str, Mapping[str, int | Sequence[int]]] | None = None,
     progress: bool = True,
 ) -> list[Item]:
     """List images for inference, reading them into the cache.
@@ -78,6 +78,7 @@ def own_inference_list(
             find_rows = functools.partial(find_images, str(place), wanted)
     cache = RowCache(Path(cache_dir) / "inference", find_rows, wanted, str(place.resolve()))
     files = cache.prepare([Path(case) for case in cache.rows], progress=progress)
+    tell_notes(files)
     return [{"case": source.name, "file": str(file)} for source, file in files.items()]
 
 

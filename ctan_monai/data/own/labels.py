@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +14,31 @@ from ctan_monai.errors import DataError
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 _SHOWN = 5
+_ROUNDING = 1e-4
 
 
-def split_map(values: Array, numbers: Mapping[str, int], path: Path, case: str) -> dict[str, Mask]:
+def split_map(values: Array, numbers: Mapping[str, Sequence[int]], path: Path, case: str) -> dict[str, Mask]:
     """Return the mask of each label of a label map; 0 is none of them.
 
     Args:
-        values: (*S), whole numbers.
-        numbers: by label.
+        values: (*S), whole numbers; see `whole_numbers`.
+        numbers: by label; several numbers make a group, and a number may be in several.
         path: for the message.
         case: for the message.
 
     Raises:
         DataError: a value is no label's, or no whole number.
     """
+    values = whole_numbers(values)
     found = _values_of(values)
-    unknown = [value for value in found if value != 0 and value not in numbers.values()]
+    every = {number for group in numbers.values() for number in group}
+    unknown = sorted(value for value in found if value != 0 and value not in every)
     if unknown:
-        known = ", ".join(f"{number} {label}" for label, number in numbers.items())
+        known = ", ".join(f"{'+'.join(map(str, group))} {label}" for label, group in numbers.items())
         listed = ", ".join(f"{value:g}" for value in unknown[:_SHOWN]) + (" ..." if len(unknown) > _SHOWN else "")
         reason = f"the label map holds {listed}, expected 0 and {known}."
         raise DataError(path, case, reason, "Correct it, or the label's number in the config's label_values.")
-    return {label: values == number for label, number in numbers.items()}
+    return {label: np.isin(values, group) for label, group in numbers.items()}
 
 
 def inside_of(values: Array, path: Path, case: str) -> Mask:
@@ -44,12 +47,25 @@ def inside_of(values: Array, path: Path, case: str) -> Mask:
     Raises:
         DataError: it holds more values.
     """
+    values = whole_numbers(values)
     found = _values_of(values)
     if len(found - {0}) > 1:
         listed = ", ".join(f"{value:g}" for value in sorted(found)[:_SHOWN])
         reason = f"the mask holds {listed}{' ...' if len(found) > _SHOWN else ''}, expected 0 and one other value."
         raise DataError(path, case, reason, "Give a mask of one structure; a label map has the column of its task.")
     return np.asarray(values != 0)
+
+
+def whole_numbers(values: Array) -> Array:
+    """Return values that all lie within 1e-4 of whole numbers as these: a scaled header, or float32, leaves 0.99999.
+
+    Values that would all become 0 stay what they are.
+    """
+    if values.dtype.kind in "iub":
+        return values
+    near = np.rint(values)
+    close = bool((np.abs(values - near) <= _ROUNDING).all())
+    return near if close and (near.any() or not values.any()) else values
 
 
 def _values_of(values: Array) -> set[float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from ctan_monai.errors import ConfigError
 from ctan_monai.tasks import Regression, Segmentation, Task, region_key
@@ -26,7 +27,8 @@ class Layout:
         size: rows and columns that pictures are resized to; None keeps the files'.
         spacing_mm: voxel size that volumes are resampled to, along the axes of ``axes``; None keeps the image's.
         axes: where each axis of a volume points, as nibabel names it; slices are cut along the last.
-        label_values: by task, the number of each label in its label maps; without it, labels count from 1.
+        label_values: by task, the number of each label in its label maps, or several that make a group; a number may be
+            in several groups if labels overlap. Without it, labels count from 1.
 
     Raises:
         ConfigError: names collide, or a number is none that can be used.
@@ -38,11 +40,14 @@ class Layout:
     size: tuple[int, int] | None = None
     spacing_mm: tuple[float, float, float] | None = None
     axes: str = "RAS"
-    label_values: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    label_values: Mapping[str, Mapping[str, int | Sequence[int]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the fields."""
-        values = {task: dict(numbers) for task, numbers in self.label_values.items()}
+        values = {
+            task: {label: (group,) if isinstance(group, int) else tuple(group) for label, group in numbers.items()}
+            for task, numbers in self.label_values.items()
+        }
         object.__setattr__(self, "label_values", values)
         self._check_names()
         self._check_grid()
@@ -73,9 +78,15 @@ class Layout:
         """The tasks with one label per image."""
         return tuple(task for task in self.tasks if not task.pixel_level)
 
-    def numbers_of(self, task: Segmentation) -> dict[str, int]:
-        """Return the number of each label in a label map."""
-        return dict(self.label_values.get(task.name) or {name: at for at, name in enumerate(task.labels, start=1)})
+    def numbers_of(self, task: Segmentation) -> dict[str, tuple[int, ...]]:
+        """Return the numbers of each label in a label map."""
+        counted = {name: (at,) for at, name in enumerate(task.labels, start=1)}
+        given: Mapping[str, Any] = self.label_values.get(task.name) or counted
+        return dict(given)
+
+    def grouped(self, task: Segmentation) -> bool:
+        """Tell whether a label of a task is several numbers in a label map."""
+        return any(len(group) > 1 for group in self.numbers_of(task).values())
 
     def _check_names(self) -> None:
         labels = [label for task in self.segmentations for label in task.labels]
@@ -103,13 +114,20 @@ class Layout:
     def _check_values(self) -> None:
         names = {task.name: task for task in self.segmentations}
         for name, numbers in self.label_values.items():
+            groups = [tuple(group) for group in numbers.values() if isinstance(group, tuple)]
+            every = [number for group in groups for number in group]
+            usable = all(groups) and all(isinstance(number, int) and number > 0 for number in every)
             labels = set(names[name].labels) if name in names else set()
-            counts = sorted(numbers.values())
-            if set(numbers) != labels or len(set(counts)) != len(counts) or not all(number > 0 for number in counts):
+            alone = name in names and not names[name].overlapping
+            twice = len({frozenset(group) for group in groups}) < len(groups) or any(
+                len(set(group)) < len(group) for group in groups
+            )
+            if set(numbers) != labels or not usable or twice or (alone and len(set(every)) < len(every)):
                 raise ConfigError(
                     f"label_values: {name}",
                     f"found {dict(numbers)} for the labels {sorted(labels)}.",
-                    "Give each label of a segmentation a positive number of its own.",
+                    "Give each label of a segmentation a positive number of its own, or a group of numbers; a number "
+                    "may be in several groups if the task is overlapping.",
                 )
 
 
@@ -120,7 +138,7 @@ def as_layout(
     size: Sequence[int] | None = None,
     spacing_mm: Sequence[float] | None = None,
     axes: str = "RAS",
-    label_values: Mapping[str, Mapping[str, int]] | None = None,
+    label_values: Mapping[str, Mapping[str, int | Sequence[int]]] | None = None,
 ) -> Layout:
     """Return a `Layout` of what a config holds: lists, and None for nothing.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -67,13 +68,13 @@ def header_of(layout: Layout, kind: str) -> list[str]:
     columns = ["case", "group", "split"]
     columns += [IMAGE] if kind == "rgb" or len(layout.image_channels) == 1 else list(layout.image_channels)
     for task in layout.tasks:
-        columns += list(task.labels) if isinstance(task, Segmentation) and not _has_map(task) else [task.name]
+        columns += list(task.labels) if isinstance(task, Segmentation) and not _has_map(task, layout) else [task.name]
         columns += [region_key(task)] if isinstance(task, Regression) and task.region == "mask" else []
     return columns
 
 
-def _has_map(task: Segmentation) -> bool:
-    return not task.overlapping and tuple(task.labels) != (task.name,)
+def _has_map(task: Segmentation, layout: Layout) -> bool:
+    return layout.grouped(task) or (not task.overlapping and tuple(task.labels) != (task.name,))
 
 
 def _write_cases(folder: Path, layout: Layout, kind: str) -> None:
@@ -188,12 +189,14 @@ def cell_of(task: Task, value: Any) -> str:
 def _write_masks(
     folder: Path, name: str, task: Segmentation, masks: Mapping[str, Array], layout: Layout
 ) -> dict[str, str]:
-    if not _has_map(task):
+    if not _has_map(task, layout):
         values = {label: masks[label].astype(np.uint8) for label in task.labels}
         return {label: _write_map(folder, f"{name}_{label}", each) for label, each in values.items()}
     label_map = np.zeros(next(iter(masks.values())).shape, np.uint8)
-    for label, number in layout.numbers_of(task).items():
-        label_map[masks[label]] = number
+    numbers = layout.numbers_of(task)
+    shared = Counter(number for group in numbers.values() for number in group)
+    for label in sorted(numbers, key=lambda name: -len(numbers[name])):  # the parts of a whole after it
+        label_map[masks[label]] = min(numbers[label], key=lambda number: shared[number])
     return {task.name: _write_map(folder, f"{name}_{task.name}", label_map)}
 
 
