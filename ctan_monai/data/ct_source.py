@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ctan_monai.data.atomic import replacing
 from ctan_monai.data.cache import CASE_SUFFIX
+from ctan_monai.data.nifti import nifti_grid
 from ctan_monai.errors import DataError
 
 _FORMAT = "ctan_monai ct source 1"
@@ -93,14 +94,11 @@ def keep_nifti_source(path: Path, case: str, case_file: str | Path, fingerprint:
     Raises:
         DataError: it cannot be written.
     """
-    import nibabel as nib
-
     with contextlib.suppress(DataError):
         if read_source(case_file).fingerprint == fingerprint:
             return
-    image = nib.load(path)
-    first, second, third = (int(size) for size in image.shape)
-    write_source(CtSource(case, (first, second, third), image.affine, (path,), fingerprint=fingerprint), case_file)
+    (first, second, third), affine_ras = nifti_grid(path)
+    write_source(CtSource(case, (first, second, third), affine_ras, (path,), fingerprint=fingerprint), case_file)
 
 
 def read_source(case_file: str | Path) -> CtSource:

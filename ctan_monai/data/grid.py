@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,14 @@ from ctan_monai.data.cases import Case
 
 _SMOOTHING = 0.35  # standard deviation of the filter before shrinking, in new pixels: half of the usual half width
 Array = npt.NDArray[Any]
+
+
+def corner_distance_mm(affine_ras: Array, other_ras: Array, shape: Sequence[int]) -> float:
+    """Return how far apart two affines (4, 4) put the corners of a grid of two or three axes, at most."""
+    sides = [*shape, 1][:3]
+    corners = np.array(np.meshgrid(*([0, side - 1] for side in sides), [1], indexing="ij")).reshape(4, -1)
+    moved = (affine_ras - other_ras) @ corners  # (4, 8)
+    return float(np.linalg.norm(moved[:3], axis=0).max())
 
 
 def reorient(case: Case, axcodes: str) -> Case:

@@ -10,7 +10,7 @@ from ctan_monai.data.cases import Case
 from ctan_monai.data.ct_source import keep_nifti_source
 from ctan_monai.data.datalist import Item
 from ctan_monai.data.grid import reorient, resample_in_plane
-from ctan_monai.data.nifti import NIFTI_SUFFIXES, read_nifti_case
+from ctan_monai.data.nifti import NIFTI_SUFFIXES, is_nifti, read_nifti_case
 from ctan_monai.data.once import check_ids
 from ctan_monai.data.openkbp import READER_VERSION, read_case
 from ctan_monai.errors import DataError
@@ -47,7 +47,7 @@ def openkbp_inference_list(source: str | Path, cache_dir: str | Path) -> list[It
     cache = CaseCache(cache_dir, read_any, f"{READER_VERSION} {_AXCODES} {_PIXEL_MM}")
     files = {**ready, **cache.prepare([path for path in found if path not in ready])}
     for path in files:
-        if path.name.endswith(NIFTI_SUFFIXES):
+        if is_nifti(path):
             keep_nifti_source(path, cache.name_of(path), files[path], cache.fingerprint(path))
     cases = {path: read_header(files[path]).case for path in found}
     check_ids(cases)
@@ -73,4 +73,4 @@ def read_any(source: Path) -> Case:
 def _is_case(path: Path) -> bool:
     if path.is_dir():
         return (path / "ct.csv").is_file()
-    return path.is_file() and path.name.endswith((*NIFTI_SUFFIXES, CASE_SUFFIX))
+    return path.is_file() and (is_nifti(path) or path.name.endswith(CASE_SUFFIX))

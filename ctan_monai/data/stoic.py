@@ -58,7 +58,7 @@ def find_stoic(dataset_dir: str | Path) -> Stoic:
     root = Path(dataset_dir)
     files = [path for depth in _DEPTHS for path in sorted(root.glob(depth)) if not path.name.startswith(".")]
     tables = [path for path in files if path.name == TABLE_NAME]
-    scans = check_names([path for path in files if path.name.endswith(SCAN_SUFFIXES) and path.is_file()])
+    scans = check_names([path for path in files if path.name.lower().endswith(SCAN_SUFFIXES) and path.is_file()])
     if not scans or len(tables) != 1:
         reason = (
             f"no STOIC data were found; there are {len(scans)} CTs and {len(tables)} tables. Looked, up to four "

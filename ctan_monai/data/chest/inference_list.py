@@ -56,7 +56,7 @@ def chest_inference_list(
 
 def _scans_in(source: Path) -> dict[str, Path]:
     candidates = [source] if source.is_file() else sorted(source.glob("[!.]*"))
-    found = [path for path in candidates if path.name.endswith(SCAN_SUFFIXES) and path.is_file()]
+    found = [path for path in candidates if path.name.lower().endswith(SCAN_SUFFIXES) and path.is_file()]
     if not found:
         reason = f"no CT was found; looked for a file, or files in a folder, that end in one of {SCAN_SUFFIXES}."
         raise DataError(source, None, reason, "Check the path.")

@@ -60,8 +60,8 @@ def scan_name(path: str | Path) -> str:
     'chest__1_'
     """
     name = Path(path).name
-    for suffix in SCAN_SUFFIXES:
-        name = name.removesuffix(suffix)
+    ending = next((suffix for suffix in SCAN_SUFFIXES if name.lower().endswith(suffix)), "")
+    name = name[: len(name) - len(ending)]
     return check_case_id(re.sub(r"[^A-Za-z0-9._-]", "_", name)[:_LONGEST_NAME])
 
 
@@ -80,7 +80,7 @@ def read_scan(path: str | Path) -> Scan:
     path = Path(path)
     case = scan_name(path)
     about: dict[str, str] = {}
-    if path.name.endswith(MHA_SUFFIX):
+    if path.name.lower().endswith(MHA_SUFFIX):
         values, affine_ras, about = read_mha(path, case, _VOXELS_MAX)
     else:
         values, affine_ras = load_nifti(path, case)

@@ -19,7 +19,7 @@ from ctan_monai.data.dicom.prepare import KEY
 from ctan_monai.data.dicom.pseudonyms import Pseudonyms, read_or_make_key
 from ctan_monai.data.dicom.scan import Scan, scan
 from ctan_monai.data.dicom.workers import work
-from ctan_monai.data.nifti import NIFTI_SUFFIXES
+from ctan_monai.data.nifti import NIFTI_SUFFIXES, is_nifti
 from ctan_monai.data.once import check_ids
 from ctan_monai.data.phantom.cohort import make_cohort
 from ctan_monai.data.phantom.grid import PhantomGrid
@@ -103,9 +103,9 @@ def _synthetic_patient(cache_dir: Path, grid: PhantomGrid, progress: bool) -> Pa
 def _nifti_files(root: Path) -> list[Path]:
     """Return the NIfTI files that are meant: the file, or those of a folder that holds nothing but such."""
     if root.is_file():
-        return [root] if root.name.endswith(NIFTI_SUFFIXES) else []
+        return [root] if is_nifti(root) else []
     inside = [path for path in sorted(root.glob("*")) if not path.name.startswith(".")] if root.is_dir() else []
-    return inside if all(path.is_file() and path.name.endswith(NIFTI_SUFFIXES) for path in inside) else []
+    return inside if all(path.is_file() and is_nifti(path) for path in inside) else []
 
 
 def _series(root: Path, patient_by: str, workers: int, progress: bool) -> tuple[Scan, list[Linked]]:

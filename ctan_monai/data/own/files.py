@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ctan_monai.data.cases import Case
 from ctan_monai.data.chest.metaimage import MHA_SUFFIX, read_mha
 from ctan_monai.data.grid import reorient
-from ctan_monai.data.nifti import NIFTI_SUFFIXES, load_nifti
+from ctan_monai.data.nifti import NIFTI_SUFFIXES, is_nifti, load_nifti
 from ctan_monai.data.picture_masks import read_grey
 from ctan_monai.data.pictures import PICTURE_SUFFIXES
 from ctan_monai.errors import DataError
@@ -29,7 +29,9 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in PICTURE_SUFFIXES
 
 
-def read_volumes(path: Path, case: str, axes: str, channels: int = 1) -> tuple[list[Array], Affine]:
+def read_volumes(
+    path: Path, case: str, axes: str, channels: int = 1, notes: list[str] | None = None
+) -> tuple[list[Array], Affine]:
     """Read a volume, its axes turned.
 
     Args:
@@ -37,6 +39,7 @@ def read_volumes(path: Path, case: str, axes: str, channels: int = 1) -> tuple[l
         case: id, for the message.
         axes: where each axis shall point, such as 'RAS'.
         channels: how many volumes the file shall hold, along a fourth axis if there are several.
+        notes: gets what is doubtful about the place of the voxels.
 
     Returns:
         The volumes (*S), of integers or real numbers, all finite, and their affine (4, 4) in RAS mm.
@@ -44,8 +47,8 @@ def read_volumes(path: Path, case: str, axes: str, channels: int = 1) -> tuple[l
     Raises:
         DataError: it cannot be read, or is none of that.
     """
-    if path.name.lower().endswith(NIFTI_SUFFIXES):
-        values, affine_ras = load_nifti(path, case, channels)
+    if is_nifti(path):
+        values, affine_ras = load_nifti(path, case, channels, notes)
     elif path.name.lower().endswith(MHA_SUFFIX):
         values, affine_ras, _ = read_mha(path, case, _VOXELS_MAX)
     else:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ctan_monai.data.grid import corner_distance_mm
+
 Array = npt.NDArray[Any]
 _AGREE = 0.05  # of a voxel: headers round, and qform and sform differ in the sixth digit
 _SMOOTHING = 0.35  # standard deviation of the filter before shrinking, in new voxels: half of the usual half width
@@ -36,9 +38,7 @@ class VolumeGrid:
         """Return how far corners of the same index lie apart, at most; infinite if the shapes differ."""
         if self.shape != other.shape:
             return float("inf")
-        corners = np.array(np.meshgrid(*([0, size - 1] for size in self.shape), [1], indexing="ij")).reshape(4, -1)
-        moved = (self.affine_ras - other.affine_ras) @ corners  # (4, 8)
-        return float(np.linalg.norm(moved[:3], axis=0).max())
+        return corner_distance_mm(self.affine_ras, other.affine_ras, self.shape)
 
     def agrees(self, other: VolumeGrid) -> bool:
         """Tell whether the same voxel lies at the same place in both, to a twentieth of a voxel."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from ctan_monai.data.own.grids import VolumeGrid, resample
 from ctan_monai.data.own.labels import inside_of, split_map
 from ctan_monai.data.own.layout import Layout
 from ctan_monai.data.own.rows import Row
-from ctan_monai.data.own.values import BLANK, HALF, STATISTICS, compact, digest_of, statistics_of
+from ctan_monai.data.own.values import BLANK, HALF, NOTES, STATISTICS, compact, digest_of, statistics_of
 from ctan_monai.errors import DataError
 
 _logger = logging.getLogger(__name__)
@@ -33,10 +33,12 @@ class VolumeCase:
     Args:
         row: its files and labels.
         layout: what is wanted of them.
+        notes: what is doubtful about them, filled by `read`.
     """
 
     row: Row
     layout: Layout
+    notes: list[str] = field(default_factory=list)
 
     def read(self) -> Case:
         """Return the case.
@@ -66,18 +68,18 @@ class VolumeCase:
             there = source.agrees(target)
             volumes[name] = np.asarray(values, np.float32) if there else resample(values, source, target, 0.0)
         trace = trace_meta(None, self.row.group, digest, BLANK)
-        meta = {**trace, STATISTICS: statistics_of(volumes, self.layout)}
+        meta = {**trace, STATISTICS: statistics_of(volumes, self.layout), NOTES: self.notes}
         return Case(self.row.case, volumes, masks, target.affine_ras, dict(self.row.values), meta)
 
     def _image(self) -> tuple[dict[str, Array], VolumeGrid]:
         row, names = self.row, self.layout.image_channels
         if len(row.images) == 1:
-            found, affine_ras = read_volumes(row.images[0], row.case, self.layout.axes, len(names))
+            found, affine_ras = read_volumes(row.images[0], row.case, self.layout.axes, len(names), self.notes)
             return dict(zip(names, found, strict=True)), VolumeGrid(found[0].shape, affine_ras)
         channels: dict[str, Array] = {}
         first: VolumeGrid | None = None
         for name, path in zip(names, row.images, strict=True):
-            (channels[name],), affine_ras = read_volumes(path, row.case, self.layout.axes)
+            (channels[name],), affine_ras = read_volumes(path, row.case, self.layout.axes, notes=self.notes)
             grid = VolumeGrid(channels[name].shape, affine_ras)
             first = first or grid
             if not grid.agrees(first):
@@ -91,7 +93,7 @@ class VolumeCase:
 
     def _label(self, path: Path, image: VolumeGrid) -> tuple[Array, VolumeGrid]:
         """Return a label's values and grid, which is the image's unless all is resampled."""
-        (values,), affine_ras = read_volumes(path, self.row.case, self.layout.axes)
+        (values,), affine_ras = read_volumes(path, self.row.case, self.layout.axes, notes=self.notes)
         grid = VolumeGrid(values.shape, affine_ras)
         if not grid.agrees(image):
             self._other_grid(path, values, grid, image)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,7 @@ class _RowReader:
         return DataError(self.table.path, case, f"{entry.where}: {reason}.", remedy)
 
     def _case(self, entry: Entry, cells: Mapping[str, Any], images: Sequence[Path]) -> str:
-        given = cells.get("case", images[0].name.removesuffix(".gz").rsplit(".", maxsplit=1)[0])
+        given = cells.get("case", re.sub(r"\.gz$", "", images[0].name, flags=re.IGNORECASE).rsplit(".", maxsplit=1)[0])
         try:
             case = check_case_id(str(given))
         except DataError as error:
