@@ -208,8 +208,8 @@ def _class_cells(task: Classification) -> str:
 
 def _grid_note(plan: Plan) -> str:
     if plan.image.pictures:
-        return "Masks are written in the size of the picture's file."
-    return "Results lie on the image's grid, turned to the axes `RAS`, or on that of `--spacing_mm`."
+        return "Results have the size of the picture's file."
+    return "Results lie on the grid of the image's file, whatever `--axes` and `--spacing_mm` the network works on."
 
 
 def _example(plan: Plan) -> str:

@@ -11,15 +11,17 @@ import numpy as np
 from ignite.engine import Engine, Events
 from torch import Tensor
 
-from ctan_monai.data.cache import read_case_file
+from ctan_monai.data.cache import read_case_file, read_header
 from ctan_monai.data.cases import check_case_id
 from ctan_monai.data.nifti import write_nifti
 from ctan_monai.data.openkbp_write import write_sparse
+from ctan_monai.data.own_grid import Grid, moved, own_grid_of
 from ctan_monai.engines.answers import answer_of, write_answers
 from ctan_monai.engines.batch_parts import affine_of, finite_logits, plain
 from ctan_monai.engines.mask_files import write_masks
+from ctan_monai.engines.on_own_grid import on_own_grid
 from ctan_monai.engines.options import as_bool
-from ctan_monai.engines.prediction_files import arrays_of, file_names, is_dose
+from ctan_monai.engines.prediction_files import file_names, is_dose
 from ctan_monai.engines.predictions_index import INDEX_FILE, PredictedCase, from_json, to_json, write_index
 from ctan_monai.engines.processes import of_all_processes, rank
 from ctan_monai.errors import ConfigError, DataError
@@ -48,8 +50,10 @@ class WritePredictions:
     * ``cases.json`` (`predictions_index`), which the pictures are made from. It is removed first and written last:
       where it is, the folder is complete.
 
-    NIfTI files have the affine of the sample's image. A file is whole or not there. A case that passes twice (a
-    distributed sampler pads) is written once. Under several processes each writes its cases, rank 0 the tables.
+    NIfTI files lie on the grid of the file that the case was made of, where the case says which (`data.own_grid`), so
+    that they compare with it array by array; else they have the affine of the sample's image. A file is whole or not
+    there. A case that passes twice (a distributed sampler pads) is written once. Under several processes each writes
+    its cases, rank 0 the tables.
 
     Args:
         tasks: tasks whose predictions to write.
@@ -115,14 +119,15 @@ class WritePredictions:
         logits = {task.name: finite_logits(outputs[task.name], task, batch) for task in self.tasks}
         final = {task.name: self._final[task.name](logits[task.name]) for task in self.tasks}
         for task in self.tasks:
-            if is_dose(task) and self._masks(task, batch):
+            if self._masked(task, batch):
                 region = plain(batch[region_key(task)]).to(final[task.name].device)
                 final[task.name] = final[task.name] * region.bool()  # (B, 1, *S)
         for position, case in enumerate(batch["case"]):
             if self._again(check_case_id(case), batch["file"][position] if "file" in batch else None):
                 continue
             answers = {name: answer[position].cpu() for name, answer in final.items()}
-            self._cases[case] = self._write_case(case, answers, batch, position)
+            own_logits = {name: values[position].cpu() for name, values in logits.items()}
+            self._cases[case] = self._write_case(case, answers, own_logits, batch, position)
 
     def finish(self, engine: Engine) -> None:
         """Write the tables, of all processes together."""
@@ -144,24 +149,31 @@ class WritePredictions:
             raise DataError(source or case, case, reason, "Rename one of the two; small and capital letters are one.")
         return case in self._cases
 
-    def _masks(self, task: Task, batch: Mapping[str, Any]) -> bool:
-        return self.mask_dose and region_key(task) in batch
+    def _masked(self, task: Task, batch: Mapping[str, Any]) -> bool:
+        return is_dose(task) and self.mask_dose and region_key(task) in batch
 
     def _write_case(
-        self, case: str, final: Mapping[str, Tensor], batch: Mapping[str, Any], position: int
+        self,
+        case: str,
+        final: Mapping[str, Tensor],
+        logits: Mapping[str, Tensor],
+        batch: Mapping[str, Any],
+        position: int,
     ) -> PredictedCase:
         source = Path(batch["file"][position]) if "file" in batch else None
-        affine_ras = affine_of(batch["image"], position, case)
+        grid = Grid(tuple(batch["image"].shape[2:]), affine_of(batch["image"], position, case))
+        own = (own_grid_of(read_header(source).meta) if source is not None else None) or grid
         files: dict[str, dict[str, Path]] = {}
         for task in self.tasks:
             if task.pixel_level:
-                arrays = arrays_of(task, final[task.name].numpy())
-                files[task.name] = self._write_arrays(case, task, arrays, affine_ras, source)
+                region = batch[region_key(task)][position][0].cpu().numpy() if self._masked(task, batch) else None
+                arrays = on_own_grid(task, final[task.name].numpy(), logits[task.name], region, grid, own)
+                files[task.name] = self._write_arrays(case, task, arrays, own.affine_ras, source)
             if "openkbp" in self.formats and is_dose(task):
                 write_sparse(final[task.name][0].numpy(), self.output_dir / "openkbp" / f"{case}.csv")
         self._copy_volumes(case, source)
         answers = {task.name: answer_of(task, final[task.name]) for task in self.tasks if not task.pixel_level}
-        masked = tuple(task.name for task in self.tasks if is_dose(task) and self._masks(task, batch))
+        masked = tuple(task.name for task in self.tasks if self._masked(task, batch))
         return PredictedCase(case, source, {task: found for task, found in files.items() if found}, answers, masked)
 
     def _write_arrays(
@@ -186,4 +198,7 @@ class WritePredictions:
             if name not in origin.volumes:
                 found = f"there is no volume {name!r}, it has {list(origin.volumes)}."
                 raise DataError(source, case, found, "Correct the volumes of WritePredictions.")
-            write_nifti(origin.volumes[name], origin.affine_ras, self.output_dir / case / self._names["", name])
+            grid = Grid(origin.shape, origin.affine_ras)
+            own = own_grid_of(origin.meta) or grid
+            values = moved(origin.volumes[name], grid, own)
+            write_nifti(values, own.affine_ras, self.output_dir / case / self._names["", name])

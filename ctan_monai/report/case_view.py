@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ctan_monai.data.cache import read_case_file
 from ctan_monai.data.cases import Case
+from ctan_monai.data.own_grid import Grid, moved, own_grid_of
 from ctan_monai.engines.prediction_files import is_dose
 from ctan_monai.engines.predictions_index import PredictedCase
 from ctan_monai.errors import DataError
@@ -117,6 +118,9 @@ def _read_nifti(path: Path, case: Case) -> Array:
         array: Array = np.asarray(loaded.dataobj)
     except (OSError, EOFError, ValueError, ImageFileError) as error:
         raise DataError(path, case.case, f"it cannot be read as NIfTI ({error}).", "Predict again.") from error
+    own = own_grid_of(case.meta)
+    if own is not None and own.is_at(array.shape, loaded.affine):
+        return moved(array, own, Grid(case.shape, case.affine_ras))
     if array.shape != case.shape or not np.allclose(loaded.affine, case.affine_ras, atol=1e-3):
         raise DataError(path, case.case, "it lies on another grid than its case.", "Predict again from this case.")
     return array

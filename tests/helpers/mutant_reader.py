@@ -153,7 +153,7 @@ class MetaImage(Nifti):
     def read(self, folder):
         from ctan_monai.data.own.files import read_volumes
 
-        volumes, affine_ras = read_volumes(folder / f"{self.name}{self.suffix}", self.name, "RAS")
+        volumes, affine_ras, _ = read_volumes(folder / f"{self.name}{self.suffix}", self.name, "RAS")
         return Case(self.name, {"image": volumes[0]}, {}, affine_ras)
 
 

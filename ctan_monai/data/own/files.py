@@ -12,6 +12,7 @@ from ctan_monai.data.cases import Case
 from ctan_monai.data.chest.metaimage import MHA_SUFFIX, read_mha
 from ctan_monai.data.grid import reorient
 from ctan_monai.data.nifti import NIFTI_SUFFIXES, is_nifti, load_nifti
+from ctan_monai.data.own_grid import Grid
 from ctan_monai.data.picture_masks import read_grey
 from ctan_monai.data.pictures import PICTURE_SUFFIXES
 from ctan_monai.errors import DataError
@@ -31,7 +32,7 @@ def is_picture(path: Path) -> bool:
 
 def read_volumes(
     path: Path, case: str, axes: str, channels: int = 1, notes: list[str] | None = None
-) -> tuple[list[Array], Affine]:
+) -> tuple[list[Array], Affine, Grid]:
     """Read a volume, its axes turned.
 
     Args:
@@ -42,7 +43,7 @@ def read_volumes(
         notes: gets what is doubtful about the place of the voxels.
 
     Returns:
-        The volumes (*S), of integers or real numbers, all finite, and their affine (4, 4) in RAS mm.
+        The volumes (*S), of integers or real numbers, all finite; their affine (4, 4) in RAS mm; the file's own grid.
 
     Raises:
         DataError: it cannot be read, or is none of that.
@@ -63,7 +64,8 @@ def read_volumes(
         raise DataError(path, case, reason, "Name a file for each channel, in columns called like them.")
     parts = [values] if values.ndim == 3 else [values[..., at] for at in range(channels)]
     turned = [reorient(Case(case, {"": part}, {}, affine_ras), axes) for part in parts]
-    return [each.volumes[""] for each in turned], turned[0].affine_ras
+    own = Grid(parts[0].shape, np.asarray(affine_ras, np.float64))
+    return [each.volumes[""] for each in turned], turned[0].affine_ras, own
 
 
 def read_values(path: Path, case: str) -> npt.NDArray[np.float32]:

@@ -15,6 +15,7 @@ from ctan_monai.data.own.labels import split_map
 from ctan_monai.data.own.layout import Layout
 from ctan_monai.data.own.rows import Row
 from ctan_monai.data.own.values import BLANK, NOTES, STATISTICS, compact, digest_of, statistics_of
+from ctan_monai.data.own_grid import OWN_GRID, Grid
 from ctan_monai.data.picture_masks import (
     check_shape,
     note_of_turn,
@@ -58,8 +59,9 @@ def read_picture_case(row: Row, layout: Layout) -> Case:
         volumes[name] = _resized(fitting(read_values(path, row.case), path), size)
     masks = {name: shrunk_mask(mask, size) for name, mask in masks.items()}
     notes = [note for path in labels if (note := note_of_turn(row.images[0], path, full_shape))]
-    meta = {**trace, STATISTICS: statistics_of(volumes, layout), "full_shape": list(full_shape), NOTES: notes}
-    return Case(row.case, volumes, masks, picture_affine_ras(full_shape, size), dict(row.values), meta)
+    own = Grid(full_shape, picture_affine_ras(full_shape, full_shape)).to_meta()
+    about = {STATISTICS: statistics_of(volumes, layout), "full_shape": list(full_shape), NOTES: notes, OWN_GRID: own}
+    return Case(row.case, volumes, masks, picture_affine_ras(full_shape, size), dict(row.values), {**trace, **about})
 
 
 def _channels(row: Row, layout: Layout) -> tuple[dict[str, Array], tuple[int, int], dict[str, Any]]:

@@ -18,6 +18,7 @@ from ctan_monai.data.own.labels import inside_of, split_map
 from ctan_monai.data.own.layout import Layout
 from ctan_monai.data.own.rows import Row
 from ctan_monai.data.own.values import BLANK, HALF, NOTES, STATISTICS, compact, digest_of, statistics_of
+from ctan_monai.data.own_grid import OWN_GRID, Grid
 from ctan_monai.errors import DataError
 
 _logger = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class VolumeCase:
         Raises:
             DataError: a file cannot be read, or does not lie on the image's grid.
         """
-        channels, grid = self._image()
+        channels, grid, own = self._image()
         target = self._target(grid)
         digest = digest_of(channels)
         volumes: dict[str, Array] = {}
@@ -68,23 +69,23 @@ class VolumeCase:
             there = source.agrees(target)
             volumes[name] = np.asarray(values, np.float32) if there else resample(values, source, target, 0.0)
         trace = trace_meta(None, self.row.group, digest, BLANK)
-        meta = {**trace, STATISTICS: statistics_of(volumes, self.layout), NOTES: self.notes}
-        return Case(self.row.case, volumes, masks, target.affine_ras, dict(self.row.values), meta)
+        about = {STATISTICS: statistics_of(volumes, self.layout), NOTES: self.notes, OWN_GRID: own.to_meta()}
+        return Case(self.row.case, volumes, masks, target.affine_ras, dict(self.row.values), {**trace, **about})
 
-    def _image(self) -> tuple[dict[str, Array], VolumeGrid]:
-        row, names = self.row, self.layout.image_channels
+    def _image(self) -> tuple[dict[str, Array], VolumeGrid, Grid]:
+        """Return the channels, their grid, and that of the file, which is the first channel's."""
+        row, names, axes = self.row, self.layout.image_channels, self.layout.axes
         if len(row.images) == 1:
-            found, affine_ras = read_volumes(row.images[0], row.case, self.layout.axes, len(names), self.notes)
-            return dict(zip(names, found, strict=True)), VolumeGrid(found[0].shape, affine_ras)
+            found, affine_ras, own = read_volumes(row.images[0], row.case, axes, len(names), self.notes)
+            return dict(zip(names, found, strict=True)), VolumeGrid(found[0].shape, affine_ras), own
         channels: dict[str, Array] = {}
-        first: VolumeGrid | None = None
+        grids: list[tuple[VolumeGrid, Grid]] = []
         for name, path in zip(names, row.images, strict=True):
-            (channels[name],), affine_ras = read_volumes(path, row.case, self.layout.axes, notes=self.notes)
-            grid = VolumeGrid(channels[name].shape, affine_ras)
-            first = first or grid
-            if not grid.agrees(first):
-                channels[name] = self._other_grid(path, channels[name], grid, first)
-        return channels, first or grid
+            (channels[name],), affine_ras, own = read_volumes(path, row.case, axes, notes=self.notes)
+            grids.append((VolumeGrid(channels[name].shape, affine_ras), own))
+            if not grids[-1][0].agrees(grids[0][0]):
+                channels[name] = self._other_grid(path, channels[name], grids[-1][0], grids[0][0])
+        return channels, *grids[0]
 
     def _target(self, grid: VolumeGrid) -> VolumeGrid:
         """Return the grid that is wanted: the image's own, unless a spacing is."""
@@ -93,7 +94,7 @@ class VolumeCase:
 
     def _label(self, path: Path, image: VolumeGrid) -> tuple[Array, VolumeGrid]:
         """Return a label's values and grid, which is the image's unless all is resampled."""
-        (values,), affine_ras = read_volumes(path, self.row.case, self.layout.axes, notes=self.notes)
+        (values,), affine_ras, _ = read_volumes(path, self.row.case, self.layout.axes, notes=self.notes)
         grid = VolumeGrid(values.shape, affine_ras)
         if not grid.agrees(image):
             self._other_grid(path, values, grid, image)
