@@ -35,6 +35,8 @@ def new(*arguments):
         ("segmentation:s=core,edema", Segmentation("s", ["core", "edema"])),
         ("segmentation:s=a, b@overlapping", Segmentation("s", ["a", "b"], overlapping=True)),
         ("segmentation:s=Eye_L,Eye_R", Segmentation("s", ["Eye_L", "Eye_R"], mirror_pairs=[("Eye_L", "Eye_R")])),
+        ("segmentation:r=whole:1+2+4,core:1+4", Segmentation("r", ["whole", "core"], overlapping=True)),
+        ("segmentation:sides=one:1+3,two:2", Segmentation("sides", ["one", "two"])),
         ("classification:grade=2", Classification("grade", ["grade_0", "grade_1"])),
         ("classification:grade=low,high", Classification("grade", ["low", "high"])),
         ("classification:covid", Classification("covid", ["covid"])),
@@ -57,6 +59,10 @@ def test_a_task_is_written_on_the_command_line(text, task):
         ("segment:lesion=3", "the kind is none of segmentation, classification, regression"),
         ("segmentation:lesion=0", "0 is no number of labels"),
         ("segmentation:lesion=a,a", "'a' cannot be used twice"),
+        ("segmentation:lesion=a:1+2,b:2+1", "two labels have the same number"),
+        ("segmentation:lesion=a:1+1,b:2", "'a:1+1' names a number twice"),
+        ("segmentation:lesion=a:1+,b:2", "'1+' is no number of a label, nor several"),
+        ("segmentation:lesion=a:1+0,b:2", "'1+0' is no number of a label, nor several"),
         ("segmentation:lesion=a,,b", "'' cannot be used as a name"),
         ("segmentation:lesion=a/b,c", "'a/b' cannot be used as a name"),
         ("segmentation:lesion=a:1,b", "only some labels have a number"),
@@ -157,3 +163,14 @@ def test_help_shows_examples():
     shown = " ".join(new("--help").output.split())
     assert "segmentation:lesion=core,edema" in shown
     assert "regression:dose=Gy" in shown
+
+
+def test_groups_of_numbers_stand_in_the_configs_and_in_the_page_about_the_table(tmp_path):
+    done = new("brats", "--image", "mr", "--task", "segmentation:r=whole:1+2+4,core:1+4,active:4", "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    for name in ("train", "inference"):
+        config = yaml.safe_load((tmp_path / "brats" / "configs" / f"{name}.yaml").read_text())
+        assert config["label_values"] == {"r": {"whole": [1, 2, 4], "core": [1, 4], "active": 4}}
+        assert config["tasks"][0]["overlapping"] is True
+    assert "0 background, 1+2+4 whole, 1+4 core, 4 active" in (tmp_path / "brats" / "docs" / "README.md").read_text()
+    assert read_table(tmp_path / "brats" / "datalist_example.csv").columns[-1] == "r"

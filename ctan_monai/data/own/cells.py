@@ -82,7 +82,7 @@ def _findings(classes: Sequence[str], cell: Any) -> list[float]:
 
 def _number(task: Regression, cell: Any) -> float:
     try:
-        if isinstance(cell, bool):
+        if isinstance(cell, bool) or "_" in str(cell):  # Python reads 1_000 as 1000
             raise TypeError
         value = float(cell)
     except (TypeError, ValueError):

@@ -49,6 +49,7 @@ def test_a_cell_is_the_label_of_an_image(task, cell, expected):
         (FINDINGS, "nodule|mass", "'mass' is no class"),
         (AGE, "61,5", "write a point, not a comma"),
         (AGE, "inf", "is not finite"),
+        (AGE, "1_000", "'1_000' is no number in years"),  # a number to Python alone
         (AGE, True, "True is no number in years"),
         (AGE, ["61"], "is no number in years"),
     ],

@@ -71,6 +71,13 @@ def test_an_empty_mask_is_a_warning_because_it_may_be_so(tmp_path):
     assert "the mask of core is empty" in problem.what
 
 
+def test_a_mask_that_is_the_whole_image_is_a_warning_because_it_may_be_none(tmp_path):
+    everything = save_volume(tmp_path / "m.nii.gz", np.ones(SHAPE, np.uint8))
+    found = found_in(cohort(tmp_path, tumour=everything))
+    warned = [problem.what for problem in found.problems if problem.level == "warning"]
+    assert "the mask of core is the whole image" in warned
+
+
 def test_a_label_that_nobody_has_is_a_fault(tmp_path):
     rows = [full_case(tmp_path, "p0", age="", split="train"), full_case(tmp_path, "p1", split="test")]
     save_volume(tmp_path / "p1_ct.nii.gz", ramp() + 1)

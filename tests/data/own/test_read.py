@@ -23,7 +23,7 @@ from PIL import Image
 
 from ctan_monai.data.own.read import read_case
 from ctan_monai.data.own.rows import read_rows
-from ctan_monai.data.own.values import STATISTICS
+from ctan_monai.data.own.values import NOTES, STATISTICS
 from ctan_monai.errors import DataError
 from ctan_monai.tasks import Regression, Segmentation
 
@@ -310,3 +310,26 @@ def test_pictures_and_volumes_are_not_mistaken_for_each_other(tmp_path):
         read(tmp_path, row, volume_layout([TUMOUR, DOSE], RGB))
     with pytest.raises(DataError, match=r"pictures of the size \[32, 48\] are wanted"):
         read(tmp_path, row, volume_layout([TUMOUR, DOSE], ("grey",), size=[32, 48]))
+
+
+@pytest.mark.parametrize("channels", [RGB, ("grey",)])
+def test_a_mask_beside_a_turned_picture_is_told_where_it_could_lie_either_way(tmp_path, channels):
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    Image.fromarray(PICTURE if channels == RGB else PICTURE[..., 0]).save(tmp_path / "a.png", exif=exif)
+    mask = np.arange(2000).reshape(40, 50) % 7 == 0
+    row = {"case": "p", "image": "a.png", "core": save_picture(tmp_path / "m.png", mask), "edema": ""}
+    case = read(tmp_path, row, volume_layout([TUMOUR], channels))
+    np.testing.assert_array_equal(case.volumes[channels[0]], PICTURE[::-1, ::-1, 0])
+    np.testing.assert_array_equal(case.masks["core"], mask)
+    assert case.meta[NOTES][0].startswith("a.png is turned as its EXIF orientation 3 says, m.png has none")
+
+
+@pytest.mark.parametrize("mode", ["P", "L"])
+def test_a_grey_picture_is_what_it_shows_also_by_a_palette(tmp_path, mode):
+    image = Image.fromarray((PICTURE[..., 0] // 64).astype(np.uint8)).convert("P")
+    image.putpalette([grey for value in (200, 10, 90, 160) for grey in (value,) * 3])
+    expected = np.array(image.convert("L"))
+    image.convert(mode).save(tmp_path / "a.png")
+    case = read(tmp_path, {"image": "a.png", "tumour": ""}, volume_layout([TUMOUR], ("grey",)))
+    np.testing.assert_array_equal(case.volumes["grey"], expected)

@@ -6,6 +6,8 @@ from own_data import AGE, DOSE, GRADE, TUMOUR, volume_layout
 
 from ctan_monai.data.own.check import check_table
 from ctan_monai.data.own.phantom import draw_phantom
+from ctan_monai.data.own.read import read_case
+from ctan_monai.data.own.rows import read_rows
 from ctan_monai.data.own.sample import sample_table
 from ctan_monai.tasks import Classification, Regression, Segmentation
 
@@ -46,3 +48,14 @@ def test_what_is_to_be_found_can_be_seen():
         assert np.median(phantom.image[core]) > phantom.image[body].max()
         assert phantom.volumes["dose"][core].mean() > 2 * phantom.volumes["dose"][body].mean()
         assert (phantom.image[core].max() > 2.2) == (phantom.values["grade"] == 1)
+
+
+def test_a_synthetic_label_map_of_groups_holds_every_group(tmp_path):
+    regions = Segmentation("regions", ["whole", "core", "active"], overlapping=True)
+    groups = {"regions": {"whole": [1, 2, 4], "core": [1, 4], "active": 4}}
+    layout = volume_layout([regions], ["mr"], label_values=groups)
+    table = sample_table(tmp_path, layout, "mr")
+    assert check_table(table, None, layout, progress=False).problems == ()
+    case = read_case(read_rows(table, None, layout)[0], layout)
+    assert 0 < case.masks["active"].sum() < case.masks["core"].sum() < case.masks["whole"].sum()
+    assert (case.masks["core"] <= case.masks["whole"]).all()
