@@ -21,6 +21,7 @@ class ExportedNetwork(nn.Module):
     Args:
         path: a file that `export_network` or `export_reduced` wrote.
         tasks: what the config expects it to answer.
+        trust: open a file that holds more than a network of tensors, and let it run what it likes.
 
     Attributes:
         tasks: what it answers.
@@ -29,12 +30,12 @@ class ExportedNetwork(nn.Module):
 
     Raises:
         ConfigError: its format is unknown, a package is missing, or it answers other tasks.
-        CheckpointError: the file cannot be read.
+        CheckpointError: the file cannot be read, or holds what could run code.
     """
 
-    def __init__(self, path: str | Path, tasks: Sequence[Task]) -> None:
+    def __init__(self, path: str | Path, tasks: Sequence[Task], trust: bool = False) -> None:
         super().__init__()
-        self._run, description = read_exported(path)
+        self._run, description = read_exported(path, trust)
         try:
             self.tasks = tuple(task_from(entry) for entry in description["tasks"])
             self.spatial_dims, self.method = int(description["spatial_dims"]), str(description["method"])

@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import warnings
-import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ctan_monai.errors import CheckpointError, ConfigError
+from ctan_monai.errors import CheckpointError, ConfigError, CtanError
+from ctan_monai.share.program_check import check_program, check_script
 
 DESCRIPTION = "ctan_monai.json"  # the network's description inside a file
 INPUT = "image"
@@ -36,15 +36,21 @@ class Format:
         write: writes a network with its description; the image (B, C, *S) is an example, whose batch and size the file
             does not fix. The machine's paths are left out, which can hold a person's name.
         read: returns the network as a function, and its description.
+        check: refuses a file that would do more than compute when it is read; None where it cannot.
     """
 
     suffix: str
     write: Callable[[nn.Module, Tensor, Path, Description], None]
     read: Callable[[Path], tuple[Run, Description]]
+    check: Callable[[Path], None] | None = None
 
 
-def read_exported(path: str | Path) -> tuple[Run, Description]:
+def read_exported(path: str | Path, trust: bool = False) -> tuple[Run, Description]:
     """Read a network that was exported, whatever its format.
+
+    Args:
+        path: the file.
+        trust: open it without a look at what else than tensors it holds, which may run any code.
 
     Returns:
         A function from an image (B, C, *S) on the CPU to the logits of every task, and the description that run.json
@@ -52,22 +58,26 @@ def read_exported(path: str | Path) -> tuple[Run, Description]:
 
     Raises:
         ConfigError: no format has this suffix, or a package is missing.
-        CheckpointError: the file cannot be read.
+        CheckpointError: the file cannot be read, or holds what could run code.
     """
     file = Path(str(path))
     for known in FORMATS.values():
         if file.suffix == known.suffix:
-            return _read(known, file)
+            return _read(known, file, trust)
     suffixes = [known.suffix for known in FORMATS.values()]
     raise ConfigError("model", f"{file.name} ends in {file.suffix!r}.", f"Name a file that ends in one of {suffixes}.")
 
 
-def _read(known: Format, file: Path) -> tuple[Run, Description]:
+def _read(known: Format, file: Path, trust: bool) -> tuple[Run, Description]:
     if not file.is_file():
         raise CheckpointError(file, "there is no such file.", "Export a run first, or correct the path.")
     try:
+        if known.check is not None and not trust:
+            known.check(file)
         return known.read(file)
-    except (RuntimeError, ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except CtanError:
+        raise
+    except Exception as error:  # a damaged or hostile program can make its reader raise anything
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(file, f"it is no network that was exported ({first}).", "Export it again.") from error
 
@@ -187,7 +197,7 @@ class _Quiet:
 
 
 FORMATS = {
-    "torchscript": Format(".ts", _write_torchscript, _read_torchscript),
+    "torchscript": Format(".ts", _write_torchscript, _read_torchscript, check_script),
     "onnx": Format(".onnx", _write_onnx, _read_onnx),
-    "export": Format(".pt2", _write_exported_program, _read_exported_program),
+    "export": Format(".pt2", _write_exported_program, _read_exported_program, check_program),
 }
