@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from ctan_monai.config_values import refuse_code
 from ctan_monai.errors import ConfigError
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
@@ -32,6 +33,7 @@ def _check_name(name: str) -> None:
 
 
 def _check_entries(task: str, field: str, entries: tuple[str, ...]) -> None:
+    refuse_code(entries, f"tasks: {task}.{field}", f"Give the {field} names that begin otherwise.")
     if not entries or len(set(entries)) != len(entries):
         raise ConfigError(
             f"tasks: {task}.{field}", f"{entries} is empty or repeats an entry.", f"List each of the {field} once."
@@ -52,7 +54,8 @@ class Segmentation:
         mirror_pairs: pairs of labels that change places when the image is mirrored left to right.
 
     Raises:
-        ConfigError: a name cannot be a key, labels are empty or repeated, a pair names an unknown label.
+        ConfigError: a name cannot be a key, labels are empty, repeated or begin with $, @ or %, a pair names an unknown
+            label.
     """
 
     name: str
@@ -100,7 +103,8 @@ class Regression:
         nonnegative: predictions below 0 are set to 0 (SPEC A14).
 
     Raises:
-        ConfigError: a name cannot be a key, the scale is not positive, level or region is unknown.
+        ConfigError: a name cannot be a key, the unit begins with $, @ or %, the scale is not positive, level or
+            region is unknown.
     """
 
     name: str
@@ -113,6 +117,7 @@ class Regression:
     def __post_init__(self) -> None:
         """Check the fields."""
         _check_name(self.name)
+        refuse_code(self.unit, f"tasks: {self.name}.unit", "Write it in letters, such as percent.")
         if not self.scale > 0:
             raise ConfigError(f"tasks: {self.name}.scale", f"{self.scale} is not positive.", "Give a positive number.")
         for field, value, allowed in (
@@ -146,7 +151,7 @@ class Classification:
         multilabel: several classes may hold at once.
 
     Raises:
-        ConfigError: a name cannot be a key, classes are empty or repeated.
+        ConfigError: a name cannot be a key, classes are empty, repeated or begin with $, @ or %.
     """
 
     name: str

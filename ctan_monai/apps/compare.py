@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ctan_monai.config_values import refuse_code
 from ctan_monai.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def compare(
     from ctan_monai.apps.comparing.plan import Plan, kept_threads, save_plan
     from ctan_monai.apps.comparing.rows import make_rows
 
+    refuse_code(str(out), "--out", "Write ./ before it.")
     names = _words(methods)
     made = Bundle(str(bundle), context.args)
     rows = make_rows(made, names, _words(weighting), _words(preset))

@@ -15,7 +15,7 @@ from ctan_monai.tasks import Classification, Regression, Segmentation, Task
 
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 _MOST = 1000  # labels or classes
-_SCALES = {"Gy": 70.0, "HU": 1000.0, "years": 100.0, "mm": 100.0, "%": 100.0, "kg": 100.0, "cm": 100.0}
+_SCALES = {"Gy": 70.0, "HU": 1000.0, "years": 100.0, "mm": 100.0, "percent": 100.0, "kg": 100.0, "cm": 100.0}
 _EXAMPLES = {
     "segmentation": "segmentation:organs=Liver,Kidney_L,Kidney_R",
     "classification": "classification:grade=low,high",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ctan_monai.config_values import refuse_code
 from ctan_monai.data.own.check import Checked, check_items, check_table
 from ctan_monai.data.own.datalist import find_table
 from ctan_monai.data.own.layout import as_layout
@@ -39,6 +40,7 @@ def check_bundle(bundle: Path, datalist: Path | None, dataset_dir: Path | None) 
             if name not in parser.config:
                 option = f"--{name.replace('_', '-')}"
                 raise ConfigError(option, f"{path} has no such knob.", "Leave it out.")
+            refuse_code(str(value), f"--{name.replace('_', '-')}", "Write ./ before it.")
             parser[name] = str(value)
     try:
         return _check(parser, path)

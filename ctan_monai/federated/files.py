@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ctan_monai.config_values import refuse_code
 from ctan_monai.errors import ConfigError
 
 ROUNDS_FILE = "rounds.json"
@@ -16,7 +17,7 @@ def read_knobs(path: str | Path) -> dict[str, Any]:
     """Read the JSON file of a site's own knobs.
 
     Raises:
-        ConfigError: it cannot be read, or is no dictionary.
+        ConfigError: it cannot be read, is no dictionary, or a text in it would become a part of the config's program.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -25,4 +26,5 @@ def read_knobs(path: str | Path) -> dict[str, Any]:
         raise ConfigError("site file", f"{path} cannot be read ({error}).", remedy) from error
     if not isinstance(content, dict):
         raise ConfigError("site file", f"{path} is no dictionary.", 'Write {"dataset_dir": "..."}.')
+    refuse_code(content, str(path))
     return content

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ctan_monai.config_values import refuse_code
 from ctan_monai.engines.atomic import write_json
 from ctan_monai.errors import CheckpointError, ConfigError
 from ctan_monai.federated.files import ROUNDS_FILE, read_knobs
@@ -37,7 +38,7 @@ def make_job(
         min_sites: that must take part.
 
     Raises:
-        ConfigError: NVFLARE is not installed, or a knob is a dictionary.
+        ConfigError: NVFLARE is not installed, or a knob is a dictionary or an expression.
     """
     try:
         from nvflare.app_common.executors.client_api_executor import ClientAPIExecutor
@@ -51,6 +52,7 @@ def make_job(
     job.to_server(AverageByTask(rounds, min_sites, None if output_dir is None else str(output_dir)))
     shared = ["--bundle", str(bundle), "--epochs", str(epochs)]
     for name, value in knobs.items():
+        refuse_code(value, f"--{name}")
         text = json.dumps(value)
         if "{" in text:  # NVFLARE's configs take it for a variable
             raise ConfigError(f"--{name}", f"{text} was found.", "Write it into the bundle's config, at every site.")

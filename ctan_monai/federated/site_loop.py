@@ -8,6 +8,7 @@ import logging
 import os
 from typing import Any
 
+from ctan_monai.config_values import refuse_code
 from ctan_monai.errors import ConfigError, report_plainly
 from ctan_monai.federated.files import ASK, INITIAL, MEASURE, read_knobs
 from ctan_monai.federated.site import Site
@@ -32,6 +33,7 @@ def main() -> None:
         raise ConfigError(SITE_FILE, "this site does not say where its data are.", remedy)
     flare.init()
     shared = {name: json.loads(value) for name, _, value in (pair.partition("=") for pair in arguments.knob)}
+    refuse_code(shared, "--knob")  # they come from the server
     knobs = {**shared, **read_knobs(arguments.site_file)}
     site = Site(flare.get_site_name(), arguments.bundle, knobs, arguments.epochs)
     while flare.is_running():

@@ -7,7 +7,10 @@ import shutil
 from importlib import resources
 from pathlib import Path
 
+from ctan_monai.config_values import refuse_code
 from ctan_monai.data.atomic import replacing
+from ctan_monai.engines.atomic import read_json
+from ctan_monai.engines.manifest import SETTINGS_FILE
 from ctan_monai.engines.run_network import network_of_run
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.networks import MultiTaskNetwork
@@ -28,7 +31,8 @@ def write_app(bundle: str | Path, run_dir: str | Path, out: str | Path, upload_m
         upload_mib: limit of what a request may send.
 
     Raises:
-        ConfigError: the bundle has no inference.yaml, a name cannot be used, or there is something at ``out``.
+        ConfigError: the bundle has no inference.yaml, a name cannot be used, the run's settings hold an expression,
+            or there is something at ``out``.
         CheckpointError: the run cannot be read.
         DataError: it cannot be written.
     """
@@ -41,6 +45,7 @@ def write_app(bundle: str | Path, run_dir: str | Path, out: str | Path, upload_m
     if not 0 < upload_mib <= 2**20:
         raise ConfigError("--upload-mib", f"{upload_mib} was found.", "Give a number of MiB, such as 1024.")
     name = check_name(bundle.name, "bundle")
+    refuse_code(read_json(run_dir / SETTINGS_FILE), str(run_dir / SETTINGS_FILE))
     network = network_of_run(run_dir)
     for task in network.tasks:
         check_name(task.name, "task")

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from ctan_monai.config_values import refuse_code
 from ctan_monai.errors import ConfigError
 
 _LINE = re.compile(r"(?P<name>\w+):(?P<space> +)(?P<value>\S.*?)(?P<comment> +#.*)?")
@@ -75,6 +76,7 @@ def _knobs_of(text: str, settings: Mapping[str, Any]) -> dict[str, str]:
     """Choose the settings that are knobs with a value of their own in a config, and write them as YAML."""
     config = yaml.safe_load(text)
     chosen = {name: value for name, value in settings.items() if name in config and name not in _OWN_MACHINE}
+    refuse_code(chosen, "settings.json")
     return {
         name: yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("...\n").strip()
         for name, value in chosen.items()

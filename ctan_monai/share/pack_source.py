@@ -10,7 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ctan_monai.engines.data_record import read_data_record
+from ctan_monai.config_values import refuse_code
+from ctan_monai.engines.atomic import read_json
+from ctan_monai.engines.data_record import DATA_FILE, read_data_record
 from ctan_monai.engines.manifest import SETTINGS_FILE
 from ctan_monai.engines.run_network import network_of_run
 from ctan_monai.engines.run_record import MODEL_FILE, RUN_FILE, describe, load_weights
@@ -66,7 +68,7 @@ def read_trained(weights: Path, bundle: Path) -> Trained:
 
     Raises:
         CheckpointError: something is missing, damaged, or does not fit.
-        ConfigError: the network cannot be built.
+        ConfigError: the network cannot be built, or a text of the run would become a part of a program.
     """
     if weights.is_file() and not (weights.name == MODEL_FILE and (weights.parent / RUN_FILE).is_file()):
         return _of_file(weights, bundle)
@@ -76,18 +78,23 @@ def read_trained(weights: Path, bundle: Path) -> Trained:
 
 
 def _of_run(folder: Path) -> Trained:
+    refuse_code(read_json(folder / SETTINGS_FILE), str(folder / SETTINGS_FILE))
     network = network_of_run(folder)
     settings = _json_of(folder / SETTINGS_FILE, needed=True)
     kept = {name: without_places(value, name) for name, value in settings.items()}
     datalist, summary = folder / _DATALIST_FILE, folder / "evaluation" / "summary.json"
+    record, data = _json_of(folder / RUN_FILE, needed=True), read_data_record(folder)
+    history, evaluation = _json_of(folder / "metrics.json"), _json_of(summary)
+    for name, content in ((RUN_FILE, record), (DATA_FILE, data), ("metrics.json", history), (summary, evaluation)):
+        refuse_code(content, str(folder / name))  # metadata.json has some of them, which MONAI reads as a config too
     return Trained(
         state=network.state_dict(),
-        record=_json_of(folder / RUN_FILE, needed=True),
+        record=record,
         settings=kept,
         given=tuple(name for name, value in settings.items() if value is not None and kept[name] is None),
-        data=read_data_record(folder),
-        history=_json_of(folder / "metrics.json"),
-        evaluation=_json_of(summary),
+        data=data,
+        history=history,
+        evaluation=evaluation,
         versions=_json_of(folder / "versions.json"),
         datalist=datalist if datalist.is_file() else None,
         newer=summary.is_file() and (folder / MODEL_FILE).stat().st_mtime > summary.stat().st_mtime,

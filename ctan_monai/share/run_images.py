@@ -12,6 +12,7 @@ import torch
 from monai.data import MetaTensor
 from torch import Tensor
 
+from ctan_monai.config_values import refuse_code
 from ctan_monai.engines.manifest import SETTINGS_FILE
 from ctan_monai.errors import CheckpointError, find_ctan_error
 from ctan_monai.networks import MultiTaskNetwork
@@ -48,6 +49,7 @@ def images_of_run(run_dir: str | Path, network: MultiTaskNetwork, count: int = 6
 
     Raises:
         CheckpointError: the run has no config, or its data cannot be read.
+        ConfigError: a text among its settings would become a part of the config's program.
     """
     folder = Path(run_dir)
     parser = _parser(folder)
@@ -78,6 +80,7 @@ def _parser(folder: Path) -> Any:
         parser.read_config(str(chosen[0]))
     except (OSError, ValueError) as error:
         raise CheckpointError(folder, f"its config and settings cannot be read ({error}).", _REMEDY) from error
+    refuse_code(settings, str(folder / SETTINGS_FILE))
     knobs = {**settings, "output_dir": str(folder)}
     if (folder / "datalist.json").is_file():
         knobs["datalist"] = str(folder / "datalist.json")  # what was held out stays so

@@ -9,6 +9,7 @@ from typing import Any
 
 from ctan_monai.apps.comparing.plan import OWN_KNOBS, TRACKING
 from ctan_monai.apps.overrides import read_pairs
+from ctan_monai.config_values import refuse_code
 from ctan_monai.errors import ConfigError, find_ctan_error
 
 CONFIGS = ("train.yaml", "evaluate.yaml")
@@ -42,6 +43,7 @@ class Bundle:
     """
 
     def __init__(self, folder: str, arguments: Sequence[str] = ()) -> None:
+        refuse_code(folder, "--bundle", "Write ./ before it.")
         self.folder = folder
         self.overrides: dict[str, Any] = {}
         given = read_overrides(arguments)
