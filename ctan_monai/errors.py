@@ -67,6 +67,19 @@ class CheckpointError(CtanError):
         return type(self), (str(self.path), self.reason, self.remedy)
 
 
+def install(extra: str, packages: str) -> str:
+    """Say how an optional part gets here; this package itself is in no registry, so its extras come from a checkout.
+
+    >>> install("dicom", "highdicom")
+    'pip install -e ".[dicom]" in a checkout of ctan_monai, or pip install highdicom'
+
+    Args:
+        extra: of setup.cfg.
+        packages: what it stands for.
+    """
+    return f'pip install -e ".[{extra}]" in a checkout of ctan_monai, or pip install {packages}'
+
+
 def find_ctan_error(error: BaseException | None) -> CtanError | None:
     """Return the error of this package that caused another, however deeply a framework has wrapped it."""
     while error is not None and not isinstance(error, CtanError):

@@ -28,6 +28,15 @@ def federate(
     rounds: Annotated[int, typer.Option(min=1, help="How often sites train and are averaged.")] = 3,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of a site in a round.")] = 1,
     min_sites: Annotated[int, typer.Option(min=1, help="Sites that must take part, with --export.")] = 2,
+    timeout: Annotated[
+        int, typer.Option(min=0, help="Seconds a site may take in a round before training ends; 0: no limit.")
+    ] = 86400,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on in --out after its last complete round, with the same options.")
+    ] = False,
+    server_dir: Annotated[
+        str, typer.Option(help="With --export: folder at the server for its files; the next job there goes on.")
+    ] = "",
     export: Annotated[bool, typer.Option("--export", help="Write NVFLARE's job instead of simulating.")] = False,
 ) -> None:
     """Train one bundle at several sites whose data stay there, by NVFLARE.
@@ -36,18 +45,21 @@ def federate(
     machine, each in processes of its own.
     """
     from ctan_monai.apps.overrides import read_pairs
+    from ctan_monai.federated.files import RECORD_FILE
     from ctan_monai.federated.job import make_job, simulate
 
-    if out.exists() and any(out.iterdir()):
-        raise ConfigError("--out", f"{out} holds something already.", "Give a new folder.")
+    if out.exists() and any(out.iterdir()) and (export or not (resume and (out / RECORD_FILE).is_file())):
+        raise ConfigError(
+            "--out", f"{out} holds something already.", "Give a new folder, or --resume for a federation."
+        )
     knobs: dict[str, Any] = read_pairs(context.args)
     knobs.setdefault("epochs", rounds * epochs)  # the schedule's length
     if export:
-        make_job(bundle, None, knobs, rounds, epochs, min_sites=min_sites).export_job(str(out))
+        make_job(bundle, None, knobs, rounds, epochs, server_dir or None, min_sites, timeout).export_job(str(out))
         typer.echo(f"NVFLARE's job is in {out}; every site needs {bundle} at the same path, and CTAN_SITE_FILE.")
         return
     files = _sites(site or [])
-    simulate(bundle, files, knobs, rounds, epochs, out)
+    simulate(bundle, files, knobs, rounds, epochs, out, timeout)
     typer.echo(f"{out}: model.pt, run.json, rounds.json")
 
 

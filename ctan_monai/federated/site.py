@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,11 +17,14 @@ from monai.fl.utils.exchange_object import ExchangeObject
 from monai.networks.utils import copy_model_state
 
 from ctan_monai.engines.run_record import describe
+from ctan_monai.engines.torch_file import load_checked, save_atomic
 from ctan_monai.federated.average import Array, Update
 from ctan_monai.tasks import present_key
 
 OVERLAY = Path(__file__).with_name("site.yaml")
 _SHARED = ""  # stands for what belongs to no task
+_STATE, _PREVIOUS = "site.pt", "site.previous.pt"  # of the last two rounds: the server may ask for the last one again
+_logger = logging.getLogger(__name__)
 
 
 class Site:
@@ -52,6 +56,11 @@ class Site:
         self._evaluator = parser.get_parsed_content("validate#evaluator")
         self._trainer = self._algo.trainer
         self._network = self._trainer.network
+        self._folder = Path(str(parser.get_parsed_content("output_dir")))
+        self._moving = {"optimizer": self._trainer.optimizer, "loss": parser.get_parsed_content("train#loss_function")}
+        if "lr_scheduler" in parser.config["train"]:
+            self._moving["lr_scheduler"] = parser.get_parsed_content("train#lr_scheduler")
+        self._next = 0  # the round that this process could train without having been told anything
         self._seen: Counter[str] = Counter()
         self._trainer.add_event_handler(Events.ITERATION_COMPLETED, self._count)
 
@@ -69,17 +78,46 @@ class Site:
         self._evaluator.run()
         return {name: float(value) for name, value in self._evaluator.state.metrics.items()}
 
-    def train(self, weights: Mapping[str, Array]) -> Update:
+    def train(self, weights: Mapping[str, Array], number: int | None = None) -> Update:
         """Train the common network on this site's cases.
+
+        Args:
+            weights: of the common network.
+            number: of the round, from 0; where an earlier process has done those before, its optimizer, schedule and
+                weighting are continued. None: the next one.
 
         Returns:
             Shared weights, and those of each task of which a label was seen.
         """
+        number = self._next if number is None else number
+        if number != self._next:
+            self._continue_from(number)
         self._seen = Counter()
         self._algo.train(ExchangeObject(weights={name: np.asarray(value) for name, value in weights.items()}))
+        self._next = number + 1
+        self._keep()
         learned = self.weights()
         counts = {name: float(self._seen[self._owner(name)]) for name in learned}
         return Update(self.name, {name: value for name, value in learned.items() if counts[name]}, counts)
+
+    def _keep(self) -> None:
+        """Write what else than the network a round has changed, for a process that continues after this one."""
+        parts = {name: part.state_dict() for name, part in self._moving.items()}
+        engine = {"epoch": self._trainer.state.epoch, "iteration": self._trainer.state.iteration}
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / _STATE
+        save_atomic({"round": self._next, "engine": engine, **parts}, path, previous=path.with_name(_PREVIOUS))
+
+    def _continue_from(self, number: int) -> None:
+        """Take up what an earlier process left before a round."""
+        for path in (self._folder / _STATE, self._folder / _PREVIOUS):
+            if path.is_file() and (state := load_checked(path))["round"] == number:
+                for name, part in self._moving.items():
+                    part.load_state_dict(state[name])
+                self._trainer.state.epoch, self._trainer.state.iteration = state["engine"].values()
+                _logger.info("%s goes on with round %d", self.name, number)
+                return
+        _logger.warning("%s has no record of round %d: optimizer and schedule start anew", self.name, number)
 
     def _count(self, engine: Any) -> None:
         """Count the samples of a step, and those with a label of each task."""

@@ -40,11 +40,11 @@ def main() -> None:
         request = flare.receive()
         if request is None:
             break
-        flare.send(answer(site, request.meta[ASK], request.params))
+        flare.send(answer(site, request.meta[ASK], request.params, request.current_round))
 
 
-def answer(site: Site, asked: str, weights: Any) -> Any:
-    """Do what the server asks for; return an `FLModel`."""
+def answer(site: Site, asked: str, weights: Any, number: int | None = None) -> Any:
+    """Do what the server asks for in a round; return an `FLModel`."""
     from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 
     if asked == INITIAL:
@@ -52,7 +52,7 @@ def answer(site: Site, asked: str, weights: Any) -> Any:
     metrics = site.measure(weights)
     if asked == MEASURE:
         return FLModel(metrics=metrics)
-    update = site.train(weights)
+    update = site.train(weights, number)
     counts = {name: update.counts[name] for name in update.weights}
     return FLModel(ParamsType.FULL, dict(update.weights), metrics=metrics, meta={"counts": counts})
 

@@ -1,9 +1,13 @@
 """A federation of three sites, one without diagnoses, simulated by NVFLARE and by hand."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +15,7 @@ import pytest
 import torch
 from pack_kit import HAM10000, kept_logging, run_config
 
+from ctan_monai.engines.atomic import read_json
 from ctan_monai.federated.average import average
 from ctan_monai.federated.server import mean_score
 from ctan_monai.federated.site import Site
@@ -60,17 +65,67 @@ def by_hand(files, tmp_path_factory):
     return weights, scores, sent
 
 
+def command_for(files, out, *more):
+    command = [sys.executable, "-m", "ctan_monai", "federate", "--bundle", str(HAM10000), "--out", str(out)]
+    command += ["--rounds", str(ROUNDS)] + [part for name in files for part in ("--site", f"{name}={files[name]}")]
+    return [*command, *more, "--"] + [
+        part for name, value in SHARED.items() for part in (f"--{name}", json.dumps(value))
+    ]
+
+
+def run(command):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "1000"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=500, env=environment)
+
+
 @pytest.fixture(scope="module")
 def federated(files, tmp_path_factory):
     """The folder that the command leaves."""
     out = tmp_path_factory.mktemp("federated") / "out"
-    command = [sys.executable, "-m", "ctan_monai", "federate", "--bundle", str(HAM10000), "--out", str(out)]
-    command += ["--rounds", str(ROUNDS)] + [part for name in files for part in ("--site", f"{name}={files[name]}")]
-    command += ["--"] + [part for name, value in SHARED.items() for part in (f"--{name}", json.dumps(value))]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=500, env=environment)
+    done = run(command_for(files, out))
     assert done.returncode == 0, done.stdout + done.stderr
     return out
+
+
+def hang_after(out, rounds, site):
+    """Stop a site's process, which then neither answers nor ends, once so many rounds are complete."""
+    while len((read_json(out / "rounds.json") or {}).get("rounds", [])) < rounds:
+        time.sleep(0.2)
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = entry.read_bytes().decode(errors="replace").split("\0")
+            if str(out / "sites" / site / "site.json") in words and "ctan_monai.federated.site_loop" in words:
+                os.kill(int(entry.parent.name), signal.SIGSTOP)
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").is_file(), reason="finds the site's process by /proc")
+def test_a_silent_site_ends_the_training_with_a_sentence_and_it_continues(files, by_hand, tmp_path):
+    out = tmp_path / "out"
+    watcher = threading.Thread(target=hang_after, args=(out, 1, "b"), daemon=True)
+    watcher.start()
+    done = run(command_for(files, out, "--timeout", "90"))
+    assert done.returncode == 2
+    said = " ".join(done.stderr.split())
+    assert f"1 of {ROUNDS + 1} rounds came to an end; b did not answer in round 1 within 90 s." in said
+    assert "--resume" in said
+    first = (out / "rounds.json").read_text()
+
+    done = run(command_for(files, out, "--timeout", "400", "--resume"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    weights, scores, _ = by_hand
+    rounds = json.loads((out / "rounds.json").read_text())
+    assert rounds["rounds"][0] == json.loads(first)["rounds"][0]
+    assert [entry["score"] for entry in rounds["rounds"]] == pytest.approx(scores, abs=1e-6)
+    assert "stopped" not in rounds
+    left = torch.load(out / "last.pt", weights_only=True)
+    assert left["round"] == ROUNDS
+    apart = sum(np.linalg.norm(left["weights"][name].numpy() - value) ** 2 for name, value in weights[-1].items())
+    moved = sum(np.linalg.norm(weights[-1][name] - value) ** 2 for name, value in weights[-2].items())
+    assert apart < 0.01 * moved
+
+    other = run(command_for({name: files[name] for name in "ab"}, out, "--resume"))
+    assert other.returncode == 2
+    assert "is of another federation: sites" in other.stderr
 
 
 def test_nvflare_does_what_the_sites_do_by_hand(federated, by_hand):
@@ -141,6 +196,10 @@ def test_a_job_for_real_sites_names_no_file_of_this_machine(tmp_path):
         "--out",
         str(tmp_path / "job"),
         "--export",
+        "--timeout",
+        "60",
+        "--server-dir",
+        "/data/federation",
         "--",
         "--epochs",
         "4",
@@ -150,5 +209,7 @@ def test_a_job_for_real_sites_names_no_file_of_this_machine(tmp_path):
     texts = {path.name: path.read_text() for path in (tmp_path / "job").rglob("*.json")}
     assert {"config_fed_server.json", "config_fed_client.json", "meta.json"} <= set(texts)
     assert "ctan_monai.federated.site_loop" in texts["config_fed_client.json"]
+    (controller,) = (entry["args"] for entry in json.loads(texts["config_fed_server.json"])["workflows"])
+    assert (controller["timeout_s"], controller["output_dir"]) == (60, "/data/federation")
     assert str(Path.home()) not in "".join(texts.values())
     assert not list((tmp_path / "job").rglob("*.py"))
