@@ -5,7 +5,7 @@
 Each step is the trainer's own, forward, backward and Adam, on random images with two tasks (segmentation in 5 classes,
 dose), decoders at full resolution, memory channels last. The rounds are interleaved; the figure is the smallest
 processor time divided by the number of threads, on a GPU the smallest wall time. Weightings other than `pcgrad` need
-torchjd (`pip install "ctan-monai[mtl]"`).
+torchjd (`pip install -e ".[mtl]"`).
 """
 
 from __future__ import annotations

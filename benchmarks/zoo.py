@@ -133,7 +133,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="new folder for the packed bundles")
     parser.add_argument("--run", action="append", default=[], metavar="BUNDLE=RUN", help="run to pack a bundle with")
     parser.add_argument("--bundles", nargs="*", help="some of bundles/; all without it")
-    parser.add_argument("--vendor", action="store_true", help="put the code into the bundles")
+    parser.add_argument("--no-vendor", dest="vendor", action="store_false", help="leave the code out")
     arguments = parser.parse_args()
     if not (arguments.zoo / "ci" / "verify_bundle.py").is_file():
         parser.error(f"--zoo {arguments.zoo}: it has no ci/verify_bundle.py")

@@ -209,3 +209,31 @@ def test_every_decision_record_is_in_the_index_under_its_own_number():
         text = (folder / record).read_text(encoding="utf-8")
         assert text.startswith(f"# {number}. "), record
         assert re.search(r"^Status: (proposed|accepted|replaced by)", text, re.M), record
+
+
+def test_nobody_is_told_to_install_this_package_from_a_registry_where_it_is_not():
+    """The name would be whoever's takes it; extras come from a checkout, and packages by their own names."""
+    told = re.compile(r"\b(?:pip|uv) install (?!-e )[^\n]*\bctan[-_]monai\b")
+    folders = [ROOT / name for name in ("ctan_monai", "docs", "bundles", "benchmarks", "tests", ".ci")]
+    files = [path for folder in folders for path in folder.rglob("*")] + list(ROOT.iterdir())
+    texts = {
+        path: path.read_bytes().decode("utf-8", "replace")
+        for path in files
+        if path.is_file() and path.stat().st_size < 1e6
+    }
+    wrong = {str(path): found[0] for path, text in texts.items() if (found := told.search(text))}
+    assert wrong == {}
+
+
+def test_remedies_name_the_extras_of_setup_cfg_and_their_packages():
+    setup = IniParser()
+    setup.read(ROOT / "setup.cfg")
+    calls = [
+        re.findall(r"""\binstall\(["'](\w+)["'], (?:["']([^"']+)["']|(_\w+))\)""", path.read_text(encoding="utf-8"))
+        for path in (ROOT / "ctan_monai").rglob("*.py")
+    ]
+    found = [call for each in calls for call in each]
+    assert {extra for extra, _, _ in found} >= {"dicom", "export", "fl", "gamma", "mlflow", "mtl", "slurm"}
+    for extra, packages, _ in found:
+        wanted = setup["options.extras_require"][extra]
+        assert all(package in wanted for package in packages.split()), extra

@@ -11,7 +11,7 @@ EPILOG = """[bold]Examples[/]
 
   ctan-monai pack bundles/openkbp --weights bundles/openkbp/runs/ctan --out packed
 
-  ctan-monai pack bundles/ham10000 --weights model.safetensors --out packed --vendor
+  ctan-monai pack bundles/ham10000 --weights model.safetensors --out packed --no-vendor
 """
 
 
@@ -20,8 +20,8 @@ def pack(
     weights: Annotated[Path, typer.Option(help="Folder of a run; or weights as .pt or .safetensors.")],
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder for BUNDLE/ and BUNDLE.zip.")],
     vendor: Annotated[
-        bool, typer.Option("--vendor", help="Put the code into scripts/, instead of depending on the package.")
-    ] = False,
+        bool, typer.Option(help="Put the code into scripts/; else the bundle needs a checkout of this package.")
+    ] = True,
     url: Annotated[str | None, typer.Option(help="Address under which files over 25 MB will lie.")] = None,
     case_names: Annotated[
         bool, typer.Option("--case-names", help="Pack which case was in which split, by name.")

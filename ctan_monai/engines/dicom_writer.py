@@ -21,7 +21,7 @@ from ctan_monai.engines.on_ct import OnCt, on_ct
 from ctan_monai.engines.prediction_files import file_names, is_dose
 from ctan_monai.engines.processes import of_all_processes, rank
 from ctan_monai.engines.written import WrittenCase, figures_of, write_tables
-from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.errors import ConfigError, DataError, install
 from ctan_monai.metrics.base import natural_order
 from ctan_monai.tasks import Segmentation, Task, check_tasks
 
@@ -167,7 +167,7 @@ def _need_highdicom() -> None:
     from importlib.util import find_spec
 
     if find_spec("highdicom") is None:
-        remedy = "Install it: pip install 'ctan-monai[dicom]', or leave seg out: --formats \"['rtstruct', 'rtdose']\"."
+        remedy = f"Run {install('dicom', 'highdicom')}; or leave seg out: --formats \"['rtstruct', 'rtdose']\"."
         raise ConfigError("formats", "seg needs highdicom, which is not installed.", remedy)
 
 

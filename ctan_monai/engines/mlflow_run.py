@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ctan_monai.engines.atomic import read_json, write_json
-from ctan_monai.errors import ConfigError
+from ctan_monai.errors import ConfigError, install
 
 _logger = logging.getLogger(__name__)
 RECORD_FILE = "mlflow.json"
@@ -111,7 +111,7 @@ def make_store(address: str) -> None:
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
     except ImportError as error:
-        remedy = 'pip install "ctan-monai[mlflow]", or leave --tracking out.'
+        remedy = f"Run {install('mlflow', 'mlflow')}; or leave --tracking out."
         raise ConfigError("--tracking mlflow", f"MLflow is not installed ({error}).", remedy) from error
     _set_defaults()
     address = os.environ.get("MLFLOW_TRACKING_URI") or address

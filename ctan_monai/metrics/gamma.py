@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.errors import ConfigError, DataError, install
 
 Array = NDArray[Any]
-INSTALL = 'pip install "ctan-monai[gamma]" (pymedphys; Python 3.10 to 3.12)'
+INSTALL = install("gamma", "pymedphys") + " (Python 3.10 to 3.12)"
 _LATTICE_VOXELS = 2_000_000  # of the reference that pymedphys gets; it keeps about 80 bytes for each
 _RAM_BYTES = 2**28  # for the points that are searched at once
 PLANE_HIGHEST = 2.0  # gamma of a plane is searched up to this

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ctan_monai.errors import CheckpointError, ConfigError, CtanError
+from ctan_monai.errors import CheckpointError, ConfigError, CtanError, install
 from ctan_monai.share.program_check import check_program, check_script
 
 DESCRIPTION = "ctan_monai.json"  # the network's description inside a file
@@ -178,7 +178,7 @@ def needs(package: str) -> Any:
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        remedy = "Install it: pip install 'ctan-monai[export]'."
+        remedy = f"Run {install('export', 'onnx onnxruntime onnxscript')}."
         raise ConfigError("format onnx", f"the package {package} is not installed.", remedy) from error
 
 

@@ -133,7 +133,8 @@ def _usage(vendored: bool) -> str:
         "The code is in `scripts/`; the packages of `required_packages_version` must be installed. MONAI looks for it "
         "in the current folder: start there, or put this one in `PYTHONPATH`."
         if vendored
-        else "The code is the package `ctan-monai` (`required_packages_version` has the version)."
+        else "The code is the package `ctan_monai` (metadata.json has the version), which is in no registry: run "
+        "`pip install -e .` in a checkout of its repository."
     )
     return (
         f"{code} From another folder, give `--bundle_root` the path of this one.\n\n"

@@ -12,6 +12,7 @@ from ctan_monai.share.pack_figures import Figures
 from ctan_monai.share.pack_source import Trained
 from ctan_monai.tasks import Segmentation, Task, task_from
 
+_OURS = "ctan-monai"  # in no registry; whoever took the name there could run code where a bundle is installed
 _VERSIONS = {"monai_version": "monai", "pytorch_version": "torch", "numpy_version": "numpy"}
 _NEEDED = ("version", "changelog", "network_data_format", "name", "description")
 
@@ -32,7 +33,7 @@ def packed_metadata(
         image_channels: names of the image's channels.
         figures: how good it is.
         weights: by file: bytes and digests.
-        packages: what must be installed, with versions; None: what the bundle says, and this package.
+        packages: what must be installed, with versions; None: what the bundle says, and a checkout of this package.
 
     Raises:
         ConfigError: something is missing, or the outputs are not those of the tasks.
@@ -47,8 +48,10 @@ def packed_metadata(
     for key, package in _VERSIONS.items():
         if found := trained.versions.get(package):
             known[key] = str(found).split("+")[0]
-    own = {**known.get("required_packages_version", {}), "ctan-monai": __version__}
-    known["required_packages_version"] = dict(own if packages is None else packages)
+    own = {name: version for name, version in known.get("required_packages_version", {}).items() if name != _OURS}
+    known["required_packages_version"] = dict(own if packages is None else packages)  # what pip finds under its name
+    if packages is None:
+        known["code"] = f"ctan_monai {__version__}, installed from its repository by pip install -e ."
     known["training_data"] = figures.learned_from
     known["eval_metrics"] = {f"{figures.prefix}{name}": value for name, value in figures.values.items()}
     known["network_data_format"] = _format(metadata["network_data_format"], trained, image_channels)

@@ -11,10 +11,15 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import NamedTuple
 
+from ctan_monai import __version__
 from ctan_monai.errors import ConfigError
 
 _PACKAGE, _FOLDER = "ctan_monai", "scripts"
 _DOTTED = re.compile(rf"\b{_PACKAGE}(?:\.\w+)+")
+_NOTICE = (
+    f"This folder holds parts of {_PACKAGE} {__version__}, under the Apache License 2.0 (LICENSE here). They "
+    f"were changed: imports of {_PACKAGE} were renamed to {_FOLDER}. No code of other projects is among them.\n"
+)
 _IN_METADATA = {"monai", "numpy", "torch"}  # metadata.json has entries of their own for these
 
 
@@ -55,8 +60,18 @@ def vendor(configs: Mapping[str, str], folder: Path) -> Vendored:
         for beside in path.parent.iterdir():  # tables that the module reads
             if beside.is_file() and beside.suffix != ".py" and beside.name in text:
                 (place.parent / beside.name).write_bytes(beside.read_bytes())
+    _write_terms(folder / _FOLDER)
     required, optional = _packages(top_levels - {_PACKAGE})
     return Vendored({name: _DOTTED.sub(_in_scripts, text) for name, text in configs.items()}, required, optional)
+
+
+def _write_terms(scripts: Path) -> None:
+    """Write what the Apache License 2.0 asks of those who pass code on: its text, and that the code was changed."""
+    installed = metadata.distribution("ctan-monai")
+    text = installed.read_text("licenses/LICENSE") or installed.read_text("LICENSE")
+    text = text or (_root().parent / "LICENSE").read_text(encoding="utf-8")  # of a checkout
+    (scripts / "LICENSE").write_text(text, encoding="utf-8")
+    (scripts / "NOTICE").write_text(_NOTICE, encoding="utf-8")
 
 
 def renamed(source: str) -> str:

@@ -316,6 +316,6 @@ def test_formats_that_cannot_be_filled_are_refused_before_anything_is_predicted(
 
 def test_without_highdicom_it_is_said_before_anything_is_predicted(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"pip install 'ctan-monai\[dicom\]'"):
+    with pytest.raises(ConfigError, match=r'pip install -e "\.\[dicom\]" .*or pip install highdicom'):
         WriteDicom(TASKS, tmp_path)
     WriteDicom(TASKS, tmp_path, ["rtstruct", "rtdose"])

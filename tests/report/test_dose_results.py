@@ -128,7 +128,7 @@ def test_a_library_that_is_not_installed_is_named_with_how_to_get_it(view, monke
     monkeypatch.setattr("ctan_monai.report.dose_results.has_gamma", lambda: False)
     result = assess(view, gamma=ALL)
     assert result.gamma == []
-    assert 'pip install "ctan-monai[gamma]"' in result.gamma_note
+    assert 'pip install -e ".[gamma]"' in result.gamma_note
 
 
 def test_a_dose_that_gamma_refuses_costs_gamma_and_not_the_report(view, caplog):

@@ -39,6 +39,7 @@ def packed(small_run, tmp_path_factory):
         str(out),
         "--url",
         "https://example.org/x/",
+        "--no-vendor",
     ]
     result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.output
@@ -134,7 +135,8 @@ def test_the_metadata_describe_this_network_and_every_output(elsewhere):
     metadata = metadata_of(elsewhere)
     validate(metadata, json.loads(SCHEMA.read_text()))
     assert metadata["version"] in metadata["changelog"]
-    assert metadata["required_packages_version"]["ctan-monai"]
+    assert "ctan-monai" not in metadata["required_packages_version"]  # the name is nobody's in the registry
+    assert metadata["code"].startswith("ctan_monai ")
     formats = metadata["network_data_format"]
     assert formats["inputs"]["image"]["spatial_shape"] == formats["outputs"]["pred"]["spatial_shape"] == [48, 64]
     assert {name: entry["num_channels"] for name, entry in formats["outputs"].items()} == {"pred": 1, "diagnosis": 7}

@@ -6,10 +6,11 @@ import json
 import pytest
 import yaml
 from pack_kit import HAM10000, ROOT, run_alone
+from typer.testing import CliRunner
 
+from ctan_monai.apps.main import app
 from ctan_monai.data.archive import unpack
 from ctan_monai.errors import ConfigError
-from ctan_monai.share import pack_bundle
 from ctan_monai.share.vendor import renamed, vendor
 
 CONFIG = "network_def: {_target_: ctan_monai.networks.create_network}  # not ctan_monai.report.report_run\n"
@@ -26,9 +27,12 @@ def imported(path):
 
 @pytest.mark.slow
 def test_inference_needs_nothing_but_the_bundle(small_run, tmp_path):
-    packed = pack_bundle(HAM10000, small_run, tmp_path / "out", vendored=True)
-    unpack(packed.archive, tmp_path / "elsewhere")
+    command = ["pack", str(HAM10000), "--weights", str(small_run), "--out", str(tmp_path / "out")]  # vendors unasked
+    assert CliRunner().invoke(app, command).exit_code == 0
+    unpack(tmp_path / "out" / "ham10000.zip", tmp_path / "elsewhere")
     folder = tmp_path / "elsewhere" / "ham10000"
+    assert (folder / "scripts" / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+    assert "were changed" in (folder / "scripts" / "NOTICE").read_text()
     done = run_alone(folder, "inferring", "--config_file", "configs/inference.yaml")
     assert done.returncode == 0, done.stderr
     answers = (folder / "eval" / "inference" / "predictions.csv").read_text()

@@ -10,7 +10,7 @@ from typing import Any
 from ctan_monai.apps.comparing.bundle import read_overrides
 from ctan_monai.apps.comparing.plan import Run
 from ctan_monai.apps.comparing.runs import run_one
-from ctan_monai.errors import ConfigError
+from ctan_monai.errors import ConfigError, install
 
 _PAUSE_S = 2.0
 LOCAL = "local"  # submitit's own executor on this machine, to try it out
@@ -33,7 +33,7 @@ def submit_all(runs: Sequence[Run], threads: int, out: Path, options: str, tell:
     try:
         import submitit
     except ImportError as error:
-        remedy = 'Run pip install "ctan-monai[slurm]", or leave out --slurm.'
+        remedy = f"Run {install('slurm', 'submitit')}; or leave out --slurm."
         raise ConfigError("--slurm", "submitit is not installed.", remedy) from error
     local = options.strip() == LOCAL
     try:

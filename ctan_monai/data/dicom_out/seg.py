@@ -27,7 +27,7 @@ from ctan_monai.data.dicom_out.origin import SOFTWARE, Origin, shortened
 from ctan_monai.data.dicom_out.planes import in_planes
 from ctan_monai.data.dicom_out.reference import CtReference
 from ctan_monai.data.dicom_out.structures import colour_of
-from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.errors import ConfigError, DataError, install
 
 _PLACE_MM = 0.05  # how far a mask's plane may lie from the CT's
 _logger = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ def _highdicom() -> Any:
         import highdicom.seg
     except ImportError as error:
         raise ConfigError(
-            "DICOM SEG", f"highdicom cannot be imported ({error}).", "Install it: pip install 'ctan-monai[dicom]'."
+            "DICOM SEG", f"highdicom cannot be imported ({error}).", f"Run {install('dicom', 'highdicom')}."
         ) from error
     if not logging.getLogger("highdicom").level:  # nobody asked for its messages, one for every module that it copies
         logging.getLogger("highdicom").setLevel(logging.WARNING)

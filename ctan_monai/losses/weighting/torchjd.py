@@ -8,10 +8,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ctan_monai.errors import ConfigError
+from ctan_monai.errors import ConfigError, install
 from ctan_monai.losses.options import check_number
 from ctan_monai.losses.weighting.gradient import Gradients, GradientWeighting, add_up
 from ctan_monai.tasks import Task
+
+_TORCHJD = "'torchjd[cagrad,quadprog-projector]>=0.18,<0.19'"
 
 
 class TorchjdWeighting(GradientWeighting):
@@ -48,7 +50,7 @@ class TorchjdWeighting(GradientWeighting):
             raise ConfigError(
                 "weighting",
                 f"{self.aggregator} comes with torchjd, which cannot be used here ({error}).",
-                'Run pip install "ctan-monai[mtl]", or use --weighting pcgrad, which needs nothing.',
+                f"Run {install('mtl', _TORCHJD)}; or use --weighting pcgrad, which needs nothing.",
             ) from error
 
     def join(self, gradients: Gradients, names: Sequence[str]) -> list[Tensor]:

@@ -104,7 +104,7 @@ def test_a_plane_without_an_image_is_refused(highdicom, write_ct, origin, tmp_pa
 
 def test_without_highdicom_the_error_says_how_to_get_it(monkeypatch, reference, origin, tmp_path, masks):
     monkeypatch.setitem(sys.modules, "highdicom", None)
-    with pytest.raises(ConfigError, match=r"pip install 'ctan-monai\[dicom\]'"):
+    with pytest.raises(ConfigError, match=r'pip install -e "\.\[dicom\]" .*or pip install highdicom'):
         write_seg(masks, reference.affine_ras, reference, tmp_path / "s", origin)
 
 

@@ -65,7 +65,7 @@ def test_a_gradient_that_is_not_finite_stays_so_for_the_trainer_to_find(weightin
 
 def test_where_torchjd_is_missing_the_command_that_installs_it_is_named(tasks, monkeypatch):
     monkeypatch.setitem(sys.modules, "torchjd.aggregation", None)  # what Python does for a package that is not there
-    with pytest.raises(ConfigError, match=r'UPGrad comes with torchjd.*pip install "ctan-monai\[mtl\]".*pcgrad'):
+    with pytest.raises(ConfigError, match=r'UPGrad comes with torchjd.*pip install -e "\.\[mtl\]".*pcgrad'):
         create_weighting("upgrad", tasks)
 
 
