@@ -17,6 +17,11 @@ _CASE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _NUMBER_KINDS = "iuf"
 
 
+def is_case_id(case: object) -> bool:
+    """Tell whether a text can stand in file names, see `check_case_id`."""
+    return isinstance(case, str) and bool(_CASE_ID.fullmatch(case)) and set(case) != {"."}
+
+
 def check_case_id(case: str) -> str:
     """Return the id of a case if it can stand in file names.
 
@@ -26,7 +31,7 @@ def check_case_id(case: str) -> str:
     Raises:
         DataError: the id holds another character, is empty, too long or a name of a folder.
     """
-    if not isinstance(case, str) or not _CASE_ID.fullmatch(case) or set(case) == {"."}:
+    if not is_case_id(case):
         raise DataError(
             repr(case)[:100],
             None,

@@ -244,12 +244,23 @@ def write_picture_mask(
         DataError: the file cannot be written.
     """
     from PIL import Image
+
+    inside = resized_mask(mask, full_shape)
+    with replacing(Path(path)) as temporary:
+        Image.fromarray(inside.astype(np.uint8) * 255).save(temporary, format="PNG")
+    return inside
+
+
+def resized_mask(mask: npt.NDArray[Any], full_shape: tuple[int, int] | None) -> Mask:
+    """Return a mask (H, W) in the rows and columns of its picture; the same where they are not known.
+
+    The outline is where linear interpolation passes one half.
+    """
+    from PIL import Image
     from PIL.Image import Resampling
 
     inside = np.asarray(mask) != 0
     if full_shape is not None and full_shape != inside.shape:
         grey = Image.fromarray(inside.astype(np.uint8) * 255)
         inside = np.array(grey.resize((full_shape[1], full_shape[0]), Resampling.BILINEAR)) > MASK_THRESHOLD
-    with replacing(Path(path)) as temporary:
-        Image.fromarray(inside.astype(np.uint8) * 255).save(temporary, format="PNG")
     return np.asarray(inside, np.bool_)

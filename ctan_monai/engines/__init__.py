@@ -12,6 +12,7 @@ _PUBLIC = {
     "BestModel": "best",
     "Checkpoint": "checkpoint",
     "EarlyStopping": "early_stopping",
+    "FinalAnswersd": "final_answers",
     "History": "history",
     "InOrder": "distributed",
     "LossLogger": "loss_logging",

@@ -13,6 +13,7 @@ from monai.transforms import Transform
 
 from ctan_monai.data.cache import read_case_file, read_slice
 from ctan_monai.data.cases import Case
+from ctan_monai.data.named_image import Listing, read_named
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.tasks import Task, check_tasks, present_key, region_key
 from ctan_monai.transforms.labels import read_label
@@ -38,21 +39,32 @@ class LoadCased(Transform):  # type: ignore[misc]  # MONAI has no type hints tha
     Where the masks of an exclusive Segmentation overlap, the later label of the task wins, as if the labels were
     painted in their order; list small structures after the large ones that surround them.
 
+    With ``listing`` it also takes ``{"image": path}``, as MONAI's own tools call a bundle (or a volume as a MetaTensor
+    in place of the path). Such a sample has no labels, keeps what else the item says, and its image knows the grid of
+    its file, as MONAI's ``LoadImage`` has it: ``spatial_shape``, ``original_affine`` and ``filename_or_obj``.
+
     Args:
         tasks: tasks whose labels are wanted.
         image_channels: names of volumes or masks that form the image, in this order.
+        listing: from a path to items; the bundle's own function, with its options.
 
     Raises:
         ConfigError: no channel is named, or one is named twice.
-        DataError: (when called) the case has none of the channels, or a label that its task cannot have.
+        DataError: (when called) the case has none of the channels, or a label that its task cannot have; or the item
+            names no one image.
     """
 
-    def __init__(self, tasks: Iterable[Task], image_channels: Sequence[str] = ("ct",)) -> None:
+    def __init__(
+        self, tasks: Iterable[Task], image_channels: Sequence[str] = ("ct",), listing: Listing | None = None
+    ) -> None:
         self.tasks = check_tasks(tasks)
         self.image_channels = check_channels(image_channels)
+        self.listing = listing
 
     def __call__(self, item: Mapping[str, Any]) -> dict[str, Any]:
         """Read the item's file and return the sample."""
+        if self.listing is not None and "file" not in item:
+            return self._named(item, self.listing)
         file = Path(item["file"])
         case = read_slice(file, int(item["slice"])) if "slice" in item else read_case_file(file)
         return self.sample(case, file)
@@ -66,6 +78,14 @@ class LoadCased(Transform):  # type: ignore[misc]  # MONAI has no type hints tha
                 region = case.masks[region_key(task)].astype(np.uint8)
                 sample[region_key(task)] = torch.from_numpy(region)[None]  # (1, *S)
         return {**sample, "case": case.case, "file": str(file)}
+
+    def _named(self, item: Mapping[str, Any], listing: Listing) -> dict[str, Any]:
+        """Read what an item names as its image."""
+        found = read_named(item.get("image"), listing)
+        image = _image(read_case_file(found.file), found.file, self.image_channels)
+        affine = None if found.affine_ras is None else found.affine_ras.copy()
+        image.meta.update(spatial_shape=np.array(found.shape), original_affine=affine, filename_or_obj=str(found.path))
+        return {**item, "image": image, "case": found.case, "file": str(found.file)}
 
 
 def check_channels(image_channels: Sequence[str]) -> tuple[str, ...]:

@@ -1,0 +1,102 @@
+"""What MONAI's own programs do with a bundle: ids parsed one by one, {"image": path} through them, nothing of ours."""
+
+import json
+from pathlib import Path
+
+import torch
+from monai.bundle import ConfigParser
+from monai.data import MetaTensor, decollate_batch
+
+from ctan_monai.engines.atomic import as_json
+from ctan_monai.engines.run_record import write_run
+from ctan_monai.engines.torch_file import save_atomic
+from ctan_monai.share import pack_bundle
+from ctan_monai.share.pack_parse import default_settings
+
+TINY = {"method": "hps", "encoder": "resnet18"}
+
+
+def untrained_run(bundle, folder, **knobs):
+    """Write a run of a bundle whose network was never trained, only to have weights; its answers are not all alike."""
+    knobs = {**TINY, **knobs}
+    parser = ConfigParser(ConfigParser.load_config_file(str(bundle / "configs" / "train.yaml")))
+    for name, value in {**knobs, "bundle_root": str(bundle), "device": "cpu"}.items():
+        parser[name] = value
+    torch.manual_seed(0)
+    network = parser.get_parsed_content("network_def").eval()
+    _center(network)
+    folder.mkdir(parents=True)
+    write_run(network, folder)
+    save_atomic(network.state_dict(), folder / "model.pt")
+    settings = as_json({**default_settings(bundle), **knobs})
+    (folder / "settings.json").write_text(json.dumps(settings))
+    return folder
+
+
+def _center(network):
+    """Move each output by its median over a smooth image, so that about half of the voxels are inside."""
+    axes = torch.meshgrid(*[torch.linspace(-3, 3, 64)] * network.spatial_dims, indexing="ij")
+    image = (0.5 + 0.5 * torch.sin(sum((at + 2) * axis for at, axis in enumerate(axes))))[None, None]
+    with torch.no_grad():
+        answers = network(image.repeat(1, int(network.settings["in_channels"]), *[1] * network.spatial_dims))
+        for name, bias in network.named_parameters():
+            for task in network.tasks:
+                if name.endswith(f"{task.name}.head.bias") and task.pixel_level:
+                    logits = answers[task.name].flatten(2).median(2).values[0]
+                    bias -= logits[: len(bias)]
+
+
+def packed_untrained(bundle, folder, **knobs):
+    """Pack a bundle with such weights; return the packed folder."""
+    return pack_bundle(bundle, untrained_run(bundle, folder / "run", **knobs), folder / "packed").folder
+
+
+def infer(bundle, image, **request):
+    """Run one image through a packed bundle as MONAI Label's BundleInferTask and its BasicInferTask do.
+
+    Returns:
+        The data after the bundle's postprocessing, and what of `pred` is written: an array, its affine.
+    """
+    parser = ConfigParser()
+    parser.read_config(str(bundle / "configs" / "inference.yaml"))
+    parser.config.update({"bundle_root": str(bundle)})
+    network = parser.get_parsed_content("network_def", instantiate=True)
+    weights = torch.load(bundle / "models" / "model.pt", weights_only=True)
+    assert set(weights) == set(network.state_dict())  # else it goes on with other weights
+    network.load_state_dict(weights)
+    network.eval()
+    data = {**request, "image": image}
+    if isinstance(image, str):
+        data["image_path"] = image
+    for transform in parser.get_parsed_content("preprocessing", instantiate=True).transforms:
+        data = transform(data)
+    inferer = parser.get_parsed_content("inferer", instantiate=True)
+    with torch.no_grad():
+        outputs = inferer(data["image"][None], network)
+    data["pred"] = decollate_batch(outputs)[0]
+    for transform in parser.get_parsed_content("postprocessing", instantiate=True).transforms:
+        data = transform(data)
+    return data, *_restored(bundle, data)
+
+
+def _restored(bundle, data):
+    """Do what `Restored` and the writer do with the first output."""
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+    key, pred = next(iter(metadata["network_data_format"]["outputs"].items()))
+    found = data[key]
+    assert isinstance(found, MetaTensor), pred
+    meta = data["image"].meta
+    here = found.shape[1:]
+    there = meta["spatial_shape"][-len(here) :] if len(here) else ()
+    assert tuple(here) == tuple(there)  # else it would be resized by nearest neighbours
+    array = found if found.ndim <= 3 else found[0]
+    return array.array, meta["original_affine"]
+
+
+def knob_free(bundle, image, run_id="run", **knobs):
+    """Run a packed bundle's own inference on the same image; return the folder of its answers."""
+    from pack_kit import run_config
+
+    out = Path(bundle).parent / "own"
+    run_config(bundle, "inference.yaml", run_id=run_id, kind="infer", input=str(image), output_dir=str(out), **knobs)
+    return out
