@@ -37,7 +37,8 @@ def export(
 ) -> None:
     """Export a run's best network, and check that each file answers as it does.
 
-    Outputs have the tasks' names. Batch and image size stay open.
+    Outputs have the tasks' names. Batch and image size stay open. Each file, and a JSON beside it, says what its images
+    are like and what its outputs mean.
 
     A file whose answers differ by more than 1e-4 is not written.
 
@@ -48,18 +49,19 @@ def export(
     from ctan_monai.data.atomic import replacing
     from ctan_monai.engines.run_network import network_of_run
     from ctan_monai.share import export_network, export_reduced, images_of_run
+    from ctan_monai.share.image_format import image_format_of_run
     from ctan_monai.share.reduced import formats_of
 
     formats = formats_of(precision, wanted or [])
     if size is not None and precision != "fp32":
         raise ConfigError("--size", f"it was given with {precision}.", "Leave it out: images of the run are used.")
     network = network_of_run(run)
-    folder = run / "export" if out is None else out
+    folder, image = run / "export" if out is None else out, image_format_of_run(run)
     if precision == "fp32":
         pixels = _USUAL[network.spatial_dims] if size is None else _numbers(size)
-        written = export_network(network, folder, formats, pixels)
+        written = export_network(network, folder, formats, pixels, image=image)
     else:
-        written = export_reduced(network, folder, formats, precision, images_of_run(run, network))
+        written = export_reduced(network, folder, formats, precision, images_of_run(run, network), image)
     record = "export.json" if precision == "fp32" else f"export.{precision}.json"
     with replacing(folder / record) as temporary:
         entries = [{**asdict(entry), "path": entry.path.name} for entry in written]

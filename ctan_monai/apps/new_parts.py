@@ -74,6 +74,7 @@ def parts_of(plan: Plan) -> dict[str, str]:
         "pretrained_note": "imagenet (paper; a download), or a file" if plan.spatial_dims == 2 else "a file",
         "full_resolution": "true" if plan.slices else "false",
         "settings": _settings(plan),
+        "image_format": _image_format(plan),
         **_data_parts(plan),
         **_transform_parts(plan),
         **_class_parts(plan),
@@ -145,6 +146,15 @@ def _label_values(values: Mapping[str, Mapping[str, tuple[int, ...]]]) -> str:
     }
     note = "# numbers of the labels in label maps"
     return f"label_values: {flow(shown)}  {note}" if values else ""
+
+
+def _image_format(plan: Plan) -> str:
+    """Return what exported files say of their images."""
+    stored = {"ct": "HU", "mr": "as stored"}.get(plan.image.kind, "0 to 255")
+    entries = ["channels: '@image_channels'", f"values: {stored}", "normalise: '@normalise'", "window: '@window'"]
+    grid = ["size: '@size'"] if plan.image.pictures else ["axes: '@axes'", "spacing_mm: '@spacing_mm'"]
+    grid += [] if plan.image.pictures else ["size: '@patch_size'"]
+    return _wrapped("image_format: {", [*entries, *grid], "}  # of exported files", "  ")
 
 
 def _encoder(plan: Plan) -> str:

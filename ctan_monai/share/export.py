@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +17,7 @@ from ctan_monai.errors import CheckpointError, ConfigError
 from ctan_monai.networks import MultiTaskNetwork
 from ctan_monai.share.agreement import Agreement
 from ctan_monai.share.formats import FORMATS, Format
+from ctan_monai.share.image_format import file_description
 
 TOLERANCE = 1e-4  # of the largest logit of a task, or of 1 where all are smaller
 
@@ -42,9 +45,16 @@ class Exported:
 
 
 def export_network(
-    network: MultiTaskNetwork, out: str | Path, formats: Sequence[str], size: Sequence[int], seed: int = 0
+    network: MultiTaskNetwork,
+    out: str | Path,
+    formats: Sequence[str],
+    size: Sequence[int],
+    seed: int = 0,
+    image: Mapping[str, Any] | None = None,
 ) -> list[Exported]:
     """Write ``<out>/model<suffix>`` for each format, with named outputs and open batch and image size.
+
+    What the network expects and what its logits mean stands in each file, and in ``<out>/model<suffix>.json``.
 
     Each file is read back and must answer as the network does, for images of noise: one of ``size``, two of another,
     odd size. A file that does not is not left behind.
@@ -55,6 +65,7 @@ def export_network(
         formats: some of `FORMATS`.
         size: (*S) of a usual image.
         seed: of the noise.
+        image: what is known about its images, see `image_format.image_format`.
 
     Returns:
         What was written, in the order of ``formats``.
@@ -71,23 +82,31 @@ def export_network(
         raise ConfigError("size", found, f"Give {network.spatial_dims} numbers of at least 32.")
     images = example_images(network, size, seed)
     with torch.no_grad():
-        expected = [network(image) for image in images]
+        expected = [network(example) for example in images]
+    description = file_description(describe(network), image or {})
     written = []
     for name in formats:
         path = Path(out) / f"model{FORMATS[name].suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
-            largest = _write_and_compare(FORMATS[name], network, images, expected, temporary)
+            FORMATS[name].write(network, images[1], temporary, description)
+            largest = _compare(FORMATS[name], network, images, expected, temporary)
             _refuse_differences(path, largest)
-        written.append(Exported(name, path, largest, tuple(tuple(image.shape) for image in images)))
+        write_beside(path, description)
+        written.append(Exported(name, path, largest, tuple(tuple(example.shape) for example in images)))
     return written
 
 
-def _write_and_compare(
+def write_beside(path: Path, description: Mapping[str, Any]) -> None:
+    """Write ``<file>.json``, what the file says of its network."""
+    with replacing(path.with_name(f"{path.name}.json")) as temporary:
+        temporary.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+
+
+def _compare(
     target: Format, network: MultiTaskNetwork, images: list[Tensor], expected: list[dict[str, Tensor]], path: Path
 ) -> dict[str, float]:
     # two images of different sizes, so that no exporter takes a size or a batch of one for a constant
-    target.write(network, images[1], path, describe(network))
     run, _ = target.read(path)
     largest = {task.name: 0.0 for task in network.tasks}
     for image, logits in zip(images, expected, strict=True):

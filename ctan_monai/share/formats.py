@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ctan_monai.errors import CheckpointError, ConfigError, CtanError, install
+from ctan_monai.share.image_format import AXES
 from ctan_monai.share.program_check import check_program, check_script
 
 DESCRIPTION = "ctan_monai.json"  # the network's description inside a file
@@ -125,7 +126,7 @@ def _write_onnx(network: nn.Module, image: Tensor, path: Path, description: Desc
     names = [task["name"] for task in description["tasks"]]
     with redirect_stdout(io.StringIO()), _Quiet("torch.onnx"):
         program = torch.onnx.export(
-            network, (image,), dynamo=True, dynamic_shapes=_dynamic(image), input_names=[INPUT], output_names=names
+            network, (image,), dynamo=True, dynamic_shapes=_named(image), input_names=[INPUT], output_names=names
         )
     if program is None:
         raise CheckpointError(path, "torch.onnx gave no program back.", "Use another version of torch.")
@@ -150,6 +151,11 @@ def _read_onnx(path: Path) -> tuple[Run, Description]:
         return {name: torch.from_numpy(answer) for name, answer in zip(names, answers, strict=True)}
 
     return run, json.loads(session.get_modelmeta().custom_metadata_map[DESCRIPTION])
+
+
+def _named(image: Tensor) -> dict[str, dict[int, Any]]:
+    """Leave batch and spatial sizes open, with names that the file's readers see."""
+    return {INPUT: {axis: AXES[axis] for axis in [0, *range(2, image.ndim)]}}
 
 
 def _dynamic(image: Tensor) -> dict[str, dict[int, Any]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +17,9 @@ from ctan_monai.engines.run_record import describe
 from ctan_monai.errors import CheckpointError, ConfigError
 from ctan_monai.networks import MultiTaskNetwork
 from ctan_monai.share.agreement import LIMITS, Agreement, compare
-from ctan_monai.share.export import Exported, example_images
+from ctan_monai.share.export import Exported, example_images, write_beside
 from ctan_monai.share.formats import FORMATS
+from ctan_monai.share.image_format import file_description
 from ctan_monai.share.int8 import write_int8
 from ctan_monai.share.run_images import RunImages
 
@@ -62,7 +64,12 @@ def formats_of(precision: str, formats: Sequence[str]) -> list[str]:
 
 
 def export_reduced(
-    network: MultiTaskNetwork, out: str | Path, formats: Sequence[str], precision: str, images: RunImages
+    network: MultiTaskNetwork,
+    out: str | Path,
+    formats: Sequence[str],
+    precision: str,
+    images: RunImages,
+    image: Mapping[str, Any] | None = None,
 ) -> list[Exported]:
     """Write ``<out>/model.<precision><suffix>`` for each format, with named outputs and open batch and image size.
 
@@ -76,6 +83,7 @@ def export_reduced(
         formats: some of the precision's; none for all of them.
         precision: bf16 or int8.
         images: to calibrate and to check with.
+        image: what is known about its images, see `image_format.image_format`.
 
     Returns:
         What was written, in the order of ``formats``.
@@ -94,7 +102,7 @@ def export_reduced(
     if precision == "bf16":
         with torch.no_grad():
             refuse_bf16(Bfloat16Network(network).eval(), batches)
-    description = {**describe(network), "precision": precision}
+    description = {**file_description(describe(network), image or {}), "precision": precision}
     example = example_images(network, batches[0].shape[2:])[1]
     written = []
     for name in names:
@@ -109,6 +117,7 @@ def export_reduced(
             found = [run(batch) for batch in batches]
             agreements = compare(network.tasks, zip(expected, found, strict=True), LIMITS[precision])
             _refuse(path, precision, agreements)
+        write_beside(path, description)
         largest = {task.name: _largest(task.name, expected, found) for task in network.tasks}
         shapes = tuple(dict.fromkeys(tuple(batch.shape) for batch in batches))
         written.append(Exported(name, path, largest, shapes, precision, agreements))

@@ -15,7 +15,7 @@ from ctan_monai.transforms.load import check_channels
 from ctan_monai.transforms.window import scale_windows
 
 METHODS = ("window", "zscore", "imagenet")
-_IMAGENET_MEAN, _IMAGENET_DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of values from 0 to 255
+IMAGENET_MEAN, IMAGENET_DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of values from 0 to 255
 
 
 class NormaliseChannelsd(Transform):  # type: ignore[misc]  # MONAI has no type hints that mypy could follow
@@ -43,7 +43,7 @@ class NormaliseChannelsd(Transform):  # type: ignore[misc]  # MONAI has no type 
             raise ConfigError("normalise", f"{method!r} is unknown.", f"Use one of {METHODS}.")
         if method == "window" and not (len(ends) == 2 and ends[0] < ends[1]):
             raise ConfigError("window", f"{window!r} was found.", "Give the values that become 0 and 1: [-160, 240].")
-        if method == "imagenet" and len(self.channels) != len(_IMAGENET_MEAN):
+        if method == "imagenet" and len(self.channels) != len(IMAGENET_MEAN):
             raise ConfigError("normalise", f"imagenet for {len(self.channels)} channels.", "Use window or zscore.")
         self.window = ends
 
@@ -54,7 +54,7 @@ class NormaliseChannelsd(Transform):  # type: ignore[misc]  # MONAI has no type 
             lower, upper = self.window
             return {**sample, "image": scale_windows(image, {at: (lower, upper) for at in range(len(self.channels))})}
         if self.method == "imagenet":
-            return {**sample, "image": _standardised(image, _IMAGENET_MEAN, _IMAGENET_DEVIATION)}
+            return {**sample, "image": _standardised(image, IMAGENET_MEAN, IMAGENET_DEVIATION)}
         mean, deviation = zip(*(self._statistics(sample)), strict=True)
         return {**sample, "image": _standardised(image, mean, deviation) * (image != 0)}
 

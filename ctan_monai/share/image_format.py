@@ -1,0 +1,125 @@
+"""What a network expects of an image and what its logits mean, as plain values for files that other programs read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ctan_monai.engines.manifest import SETTINGS_FILE
+from ctan_monai.tasks import Classification, Regression, Segmentation, Task, task_from
+from ctan_monai.transforms.normalise import IMAGENET_DEVIATION, IMAGENET_MEAN
+
+AXES = ("batch", "channel", "height", "width", "depth")
+_ENTRY = "image_format"  # of train.yaml
+_UNKNOWN = object()
+
+
+def output_format(task: Task) -> dict[str, Any]:
+    """Say what a task's logits are, and how they become its answer.
+
+    Returns:
+        ``channels``: names in order; ``activation``: sigmoid (each channel), softmax (over the channels) or none, where
+        the value is ``logit * scale`` in ``unit``; ``threshold``: 0.5, or argmax for the most probable channel;
+        ``minimum``: what lower values are set to.
+
+    >>> output_format(Regression("dose", "Gy", 70.0, nonnegative=True))
+    {'channels': ['dose'], 'activation': 'none', 'scale': 70.0, 'unit': 'Gy', 'minimum': 0.0}
+    """
+    if isinstance(task, Regression):
+        least = {"minimum": 0.0} if task.nonnegative else {}
+        return {"channels": [task.name], "activation": "none", "scale": float(task.scale), "unit": task.unit, **least}
+    if isinstance(task, Segmentation):
+        sigmoid, names = task.overlapping, list(task.labels)
+        names = names if sigmoid else ["background", *names]
+    else:
+        sigmoid, names = isinstance(task, Classification) and not task.exclusive, list(getattr(task, "classes", ()))
+    how = {"activation": "sigmoid", "threshold": 0.5} if sigmoid else {"activation": "softmax", "threshold": "argmax"}
+    return {"channels": names, **how}
+
+
+def image_format(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entry ``image_format`` of a bundle's train.yaml, with the values of a run.
+
+    Nothing of the config is evaluated: references to knobs and plain entries are followed, anything else is left out.
+
+    Args:
+        config: train.yaml as YAML has it.
+        settings: the run's knobs.
+
+    Returns:
+        Some of ``channels``, ``values`` (what is stored: HU, or 0 to 255), ``windows`` (values that become 0 and 1, by
+        channel; what lies beyond is cut off), ``mean`` and ``std`` (value - mean, divided by std, by channel),
+        ``normalise``, ``axes`` (where height, width and depth point in the patient), ``spacing_mm`` (along these; null:
+        the image's own), ``spacing_range_mm`` (pixels of such sizes are left alone), ``size`` (along the axes, of
+        training; other sizes are taken), ``note``.
+    """
+    entry = config.get(_ENTRY)
+    if not isinstance(entry, Mapping):
+        return {}
+    found = {name: _plain(value, config, settings) for name, value in entry.items()}
+    found = {name: value for name, value in found.items() if value is not _UNKNOWN and value is not None}
+    method, window = found.pop("normalise", None), found.pop("window", None)
+    if method == "window":
+        found["windows"] = dict.fromkeys(found.get("channels", []), window)
+    elif method == "imagenet":
+        found |= {"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_DEVIATION)}
+    elif method is not None:
+        found["normalise"] = f"{method}: mean 0, deviation 1 over the voxels of the whole image that are not 0"
+    return found
+
+
+def file_description(record: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an exported file says of its network: run.json's entries, and ``image`` and ``outputs``.
+
+    Args:
+        record: run.json.
+        image: what `image_format` returned.
+    """
+    tasks = [task_from(entry) for entry in record["tasks"]]
+    dims = int(record["spatial_dims"])
+    outputs = {}
+    for task in tasks:
+        axes = AXES[: 2 + dims] if task.pixel_level else AXES[:2]
+        outputs[task.name] = {"layout": list(axes), **output_format(task)}
+    return {**record, "image": {"layout": list(AXES[: 2 + dims]), "dtype": "float32", **image}, "outputs": outputs}
+
+
+def image_format_of_run(run_dir: str | Path) -> dict[str, Any]:
+    """Return `image_format` of a run by the copy of its train.yaml; empty where there is none."""
+    folder = Path(str(run_dir))
+    try:
+        config = yaml.safe_load((folder / "configs" / "train.yaml").read_text(encoding="utf-8"))
+        settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}  # weights without their run, or of a config with another name: the file says less
+    return image_format(config, settings) if isinstance(config, dict) and isinstance(settings, dict) else {}
+
+
+def _plain(value: Any, config: Mapping[str, Any], settings: Mapping[str, Any], depth: int = 0) -> Any:
+    """Follow references; `_UNKNOWN` for what only MONAI's parser could tell."""
+    if depth > 8:  # references in a circle
+        return _UNKNOWN
+    if isinstance(value, str) and value[:1] in "$%":
+        return _UNKNOWN
+    if isinstance(value, str) and value.startswith("@"):
+        name = value[1:]
+        known = settings if name in settings else config
+        return _plain(known[name], config, settings, depth + 1) if name in known else _UNKNOWN
+    if isinstance(value, list):
+        parts = [_plain(entry, config, settings, depth + 1) for entry in value]
+        return _UNKNOWN if any(part is _UNKNOWN for part in parts) else parts
+    if isinstance(value, dict) and {"value", "options"} <= set(value):  # engines.choose
+        chosen = _plain(value["value"], config, settings, depth + 1)
+        options = value["options"]
+        known_option = isinstance(options, dict) and isinstance(chosen, str) and chosen in options
+        return _plain(options[chosen], config, settings, depth + 1) if known_option else _UNKNOWN
+    if isinstance(value, dict):
+        if "_target_" in value:
+            return _UNKNOWN
+        parts_by_name = {name: _plain(entry, config, settings, depth + 1) for name, entry in value.items()}
+        return _UNKNOWN if any(part is _UNKNOWN for part in parts_by_name.values()) else parts_by_name
+    return value
