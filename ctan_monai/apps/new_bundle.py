@@ -16,6 +16,8 @@ from ctan_monai.data.atomic import replacing
 from ctan_monai.data.own.layout import ABOUT, IMAGE
 from ctan_monai.data.own.sample import cell_of, header_of
 from ctan_monai.errors import ConfigError
+from ctan_monai.share.image_format import output_format
+from ctan_monai.share.pack_metadata import output_entry
 from ctan_monai.tasks import Classification, Regression, Segmentation, Task, region_key
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
@@ -95,7 +97,8 @@ def metadata_of(plan: Plan) -> dict[str, Any]:
         "is_patch_data": plan.spatial_dims == 3,
         "channel_def": {str(at): name for at, name in enumerate(plan.image.channels)},
     }
-    outputs = {("pred" if at == 0 else task.name): _output(task, shape) for at, task in enumerate(tasks)}
+    seen = (shape, str(image["modality"]), plan.spatial_dims == 3)
+    outputs = {("pred" if at == 0 else task.name): output_entry(task, *seen) for at, task in enumerate(tasks)}
     packages = {name: metadata.version(name) for name in ("pytorch-ignite", "nibabel", "blosc2")}
     return {
         "schema": _SCHEMA,
@@ -115,7 +118,7 @@ def metadata_of(plan: Plan) -> dict[str, Any]:
         "data_type": "JPEG or PNG" if plan.image.pictures else "NIfTI or MetaImage",
         "image_classes": f"channels {', '.join(plan.image.channels)}",
         "label_classes": "; ".join(_about(task) for task in tasks),
-        "pred_classes": "; ".join(_about(task) for task in tasks),
+        "pred_classes": "; ".join(_returned(task) for task in tasks),
         "eval_metrics": {},
         "intended_use": "Research on multi-task learning. Not for clinical use.",
         "references": [
@@ -126,22 +129,11 @@ def metadata_of(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _output(task: Task, shape: list[int]) -> dict[str, Any]:
-    kinds = {"Segmentation": "segmentation", "Classification": "classification", "Regression": "regression"}
-    names = list(getattr(task, "labels", getattr(task, "classes", (task.name,))))
-    if isinstance(task, Segmentation) and not task.overlapping:
-        names = ["background", *names]
-    return {
-        "type": "image" if task.pixel_level else "probabilities" if isinstance(task, Classification) else "value",
-        "format": kinds[type(task).__name__],
-        "modality": "n/a",
-        "num_channels": task.channels,
-        "spatial_shape": shape if task.pixel_level else [1],
-        "dtype": "float32",
-        "value_range": [0, 1],
-        "is_patch_data": False,
-        "channel_def": {str(at): name for at, name in enumerate(names)},
-    }
+def _returned(task: Task) -> str:
+    """Say what the network returns for a task."""
+    how = output_format(task)
+    unit = f", times {how['scale']:g} {how['unit']}" if "scale" in how else ""
+    return f"{task.name}: logits of {', '.join(how['channels'])} ({how['activation']}{unit})"
 
 
 def _about(task: Task) -> str:

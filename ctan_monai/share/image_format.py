@@ -14,12 +14,18 @@ from ctan_monai.tasks import Classification, Regression, Segmentation, Task, tas
 from ctan_monai.transforms.normalise import IMAGENET_DEVIATION, IMAGENET_MEAN
 
 AXES = ("batch", "channel", "height", "width", "depth")
+SLICE_SCORE = "slice_score"
 _ENTRY = "image_format"  # of train.yaml
 _UNKNOWN = object()
 
 
-def output_format(task: Task) -> dict[str, Any]:
+def output_format(task: Task, scored: bool = False) -> dict[str, Any]:
     """Say what a task's logits are, and how they become its answer.
+
+    Args:
+        task: the task.
+        scored: for a task with one answer per image, the network adds a score of the slice, by softmax over the slices
+            the slice's share in the answer of the volume.
 
     Returns:
         ``channels``: names in order; ``activation``: sigmoid (each channel), softmax (over the channels) or none, where
@@ -38,7 +44,7 @@ def output_format(task: Task) -> dict[str, Any]:
     else:
         sigmoid, names = isinstance(task, Classification) and not task.exclusive, list(getattr(task, "classes", ()))
     how = {"activation": "sigmoid", "threshold": 0.5} if sigmoid else {"activation": "softmax", "threshold": "argmax"}
-    return {"channels": names, **how}
+    return {"channels": [*names, SLICE_SCORE] if scored and not task.pixel_level else names, **how}
 
 
 def image_format(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,6 +78,11 @@ def image_format(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict
     return found
 
 
+def is_scored(record: Mapping[str, Any]) -> bool:
+    """Tell by run.json whether image-level outputs have a score of the slice behind their logits."""
+    return bool((record.get("decoder_options") or {}).get(SLICE_SCORE))
+
+
 def file_description(record: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, Any]:
     """Return what an exported file says of its network: run.json's entries, and ``image`` and ``outputs``.
 
@@ -84,7 +95,7 @@ def file_description(record: Mapping[str, Any], image: Mapping[str, Any]) -> dic
     outputs = {}
     for task in tasks:
         axes = AXES[: 2 + dims] if task.pixel_level else AXES[:2]
-        outputs[task.name] = {"layout": list(axes), **output_format(task)}
+        outputs[task.name] = {"layout": list(axes), **output_format(task, is_scored(record))}
     return {**record, "image": {"layout": list(AXES[: 2 + dims]), "dtype": "float32", **image}, "outputs": outputs}
 
 

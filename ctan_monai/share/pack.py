@@ -20,16 +20,21 @@ from ctan_monai.engines.manifest import SETTINGS_FILE
 from ctan_monai.engines.run_record import RUN_FILE
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.share import pack_configs, pack_docs, pack_files
+from ctan_monai.share.image_format import image_format
 from ctan_monai.share.pack_figures import figures_of
 from ctan_monai.share.pack_metadata import packed_metadata
 from ctan_monai.share.pack_parse import INFERENCE, TRAIN, check_builds, parsed
 from ctan_monai.share.pack_source import Trained, read_trained
 from ctan_monai.share.vendor import vendor
 
-EVALUATE, DATALIST = "evaluate.yaml", "datalist.json"
+EVALUATE, DATALIST, MULTI_GPU = "evaluate.yaml", "datalist.json", "multi_gpu_train.yaml"
 URL = "write-here-where-the-large-files-lie"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _NO_TERMS = "The terms of the data are not stated. State them here before you share these weights.\n"
+_SYNTHETIC_TERMS = (
+    "The weights in models/ were trained on synthetic data, which come with no terms. What follows is about the data "
+    "that the bundle is made for.\n\n"
+)
 _OTHER_PAGE = (
     "> The page of the bundle in its repository. The figures of the weights in `models/`, if there are any, stand in "
     "[README.md](README.md).\n\n"
@@ -140,7 +145,8 @@ def _write(
     _write_json(folder / "configs" / "inference.json", inference)  # monai.bundle.load reads nothing else
     figures = figures_of(trained)
     given = _metadata_of(folder)
-    metadata = packed_metadata(given, trained, image_channels, figures, weights, packages)
+    image = image_format(yaml.safe_load(configs[TRAIN]), trained.settings)
+    metadata = packed_metadata(given, trained, image_channels, figures, weights, packages, image)
     if vendored and code.optional:
         metadata["optional_packages_version"] = code.optional
     _write_json(folder / "configs" / "metadata.json", metadata)
@@ -181,12 +187,15 @@ def _write_pages(folder: Path, metadata: Mapping[str, Any], trained: Trained, ve
     page = own.read_text(encoding="utf-8") if own.is_file() else ""
     if page:
         (docs / "bundle.md").write_text(_OTHER_PAGE + page, encoding="utf-8")
-    own.write_text(pack_docs.readme(metadata, page, trained, figures, vendored), encoding="utf-8")
+    if trained.curves is not None:
+        shutil.copyfile(trained.curves, docs / trained.curves.name)
+    several = (folder / "configs" / MULTI_GPU).is_file()
+    own.write_text(pack_docs.readme(metadata, page, trained, figures, vendored, several), encoding="utf-8")
     card = pack_docs.model_card(metadata, page, trained, figures)
     (docs / "model_card.md").write_text(card, encoding="utf-8")
     terms = docs / "data_license.txt"
-    if not terms.is_file():
-        terms.write_text(_NO_TERMS, encoding="utf-8")
+    stated = terms.read_text(encoding="utf-8") if terms.is_file() else _NO_TERMS
+    terms.write_text(_SYNTHETIC_TERMS + stated if trained.synthetic else stated, encoding="utf-8")
 
 
 def _metadata_of(folder: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ctan_monai.share import pack_tables
 from ctan_monai.share.pack_figures import Figures
 from ctan_monai.share.pack_source import Trained
 from ctan_monai.tasks import Segmentation, Task, task_from
@@ -14,32 +15,54 @@ _NO_WEIGHTS = re.compile(r"No\s+weights\s+are\s+shipped(\.|,\s+and)\s*")
 _KINDS = {"Segmentation": "Segmentation", "Regression": "Regression", "Classification": "Classification"}
 
 
-def readme(metadata: Mapping[str, Any], page: str, trained: Trained, figures: Figures, vendored: bool) -> str:
-    """Return docs/README.md.
+def readme(
+    metadata: Mapping[str, Any], page: str, trained: Trained, figures: Figures, vendored: bool, multi_gpu: bool
+) -> str:
+    """Return docs/README.md, in the order of the Model Zoo's pages.
 
     Args:
         metadata: of the packed bundle.
-        page: the bundle's own README, of which data and limits are taken over.
+        page: the bundle's own README, of which data and limits are taken over unless the weights are of synthetic data.
         trained: the weights and their run.
         figures: how good it is.
         vendored: the code is in scripts/.
+        multi_gpu: there is a config for several GPUs.
     """
     tags = dict.fromkeys([*(_KINDS[entry["kind"]] for entry in trained.record["tasks"]), "Multi-task"])
+    about = "" if trained.synthetic else _deeper(section(page, "Data", "Your data"))
     parts = [
-        f"# {metadata['name']}",
-        "### **Authors**\n" + str(metadata.get("authors", "")),
-        "### **Tags**\n" + ", ".join([*tags, str(_modality(metadata)), str(trained.record["method"]).upper()]),
-        "## **Model Description**\n" + _description(metadata, trained),
-        "## **Data**\n" + f"{figures.learned_from}\n\nSource: {metadata.get('data_source', 'not stated')}.",
-        _deeper(section(page, "Data", "Your data")),
-        "#### **Preprocessing**\n" + f"{_sentence(metadata.get('image_classes', 'See configs/inference.yaml'))}",
-        "## **Performance**\n" + performance(trained, figures),
-        "## **Additional Usage Steps**\n" + _usage(vendored),
-        "## **System Configuration**\n" + _system(trained),
-        "## **Limitations**\n" + _limits(metadata, page, figures),
-        "## **References**\n" + "\n".join(f"* {entry}" for entry in metadata.get("references", [])),
+        f"# Model Overview\n\n**{metadata['name']}.** {_description(metadata, trained)}",
+        f"Authors: {metadata.get('authors', '')}. Tags: "
+        + ", ".join([*tags, str(_modality(metadata)), str(trained.record["method"]).upper()])
+        + ".",
+        "## Data\n\n" + _data(metadata, figures),
+        about,
+        "### Preprocessing\n\n" + _sentence(metadata.get("image_classes", "See configs/inference.yaml")),
+        "## Training configuration\n\n" + pack_tables.training(trained, metadata),
+        "## Input\n\n" + pack_tables.inputs(metadata),
+        "## Output\n\n" + pack_tables.outputs(metadata, trained),
+        "## Performance\n\n" + performance(trained, figures),
+        _curves(trained),
+        "## MONAI Bundle Commands\n\n" + _usage(vendored) + "\n\n" + pack_tables.commands(multi_gpu),
+        "## System configuration\n\n" + _system(trained),
+        "## Limitations\n\n" + _limits(metadata, page, trained, figures),
+        "# References\n\n" + "\n".join(f"* {entry}" for entry in metadata.get("references", [])),
+        f"# License\n\n{_sentence(metadata.get('copyright', 'Not stated'))} Licensed as LICENSE says; data: "
+        "[data_license.txt](data_license.txt).",
     ]
     return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
+
+
+def _data(metadata: Mapping[str, Any], figures: Figures) -> str:
+    return f"{figures.learned_from}\n\n{_sentence('Source: ' + str(metadata.get('data_source', 'not stated')))}"
+
+
+def _curves(trained: Trained) -> str:
+    if trained.curves is None:
+        return ""
+    epochs = len(trained.history.get("epochs", []))
+    what = f"training losses and validation figures, Dice among them, over {epochs} epoch{'s' if epochs != 1 else ''}"
+    return f"#### Training Loss and Dice\n\n![A graph of {what}]({trained.curves.name})"
 
 
 def model_card(metadata: Mapping[str, Any], page: str, trained: Trained, figures: Figures) -> str:
@@ -54,10 +77,9 @@ def model_card(metadata: Mapping[str, Any], page: str, trained: Trained, figures
         f"Version {metadata['version']}. {metadata['description']}",
         "## Model\n\n" + _description(metadata, trained),
         "## Intended use\n\n" + _sentence(metadata.get("intended_use", "Research. Not for clinical use")),
-        "## Training data\n\n"
-        + f"{figures.learned_from}\n\nSource: {metadata.get('data_source', 'not stated')}. Terms: data_license.txt.",
+        "## Training data\n\n" + f"{_data(metadata, figures)} Terms: data_license.txt.",
         "## Figures\n\n" + performance(trained, figures),
-        "## Limits\n\n" + _limits(metadata, page, figures),
+        "## Limits\n\n" + _limits(metadata, page, trained, figures),
         "## Settings of the training\n\n| knob | value |\n|---|---|\n" + settings,
         f"## Files\n\n{weights['parameters']} parameters and statistics.\n\n"
         f"| file | bytes | SHA-256 |\n|---|---|---|\n{files}",
@@ -136,14 +158,7 @@ def _usage(vendored: bool) -> str:
         else "The code is the package `ctan_monai` (metadata.json has the version), which is in no registry: run "
         "`pip install -e .` in a checkout of its repository."
     )
-    return (
-        f"{code} From another folder, give `--bundle_root` the path of this one.\n\n"
-        "    python -m monai.bundle run inferring --config_file configs/inference.yaml --input PATH\n"
-        "    python -m monai.bundle run training --config_file configs/train.yaml --dataset_dir DIR\n\n"
-        "Training goes to `runs/` and leaves `models/` alone; `--run_dir runs/NAME` (inference) and `--output_dir "
-        "runs/NAME` (evaluation) use it. One output alone, for tools that take one: the id `network_<task>` of "
-        "`configs/inference.yaml`. More: `docs/bundle.md`."
-    )
+    return f"{code} From another folder, give `--bundle_root` the path of this one."
 
 
 def _system(trained: Trained) -> str:
@@ -161,8 +176,8 @@ def _seconds(trained: Trained) -> str:
     return f" ({len(epochs)} epoch{'s' if len(epochs) != 1 else ''} in {length})" if total else ""
 
 
-def _limits(metadata: Mapping[str, Any], page: str, figures: Figures) -> str:
-    own = _NO_WEIGHTS.sub("", _deeper(section(page, "Limits"))).strip()
+def _limits(metadata: Mapping[str, Any], page: str, trained: Trained, figures: Figures) -> str:
+    own = "" if trained.synthetic else _NO_WEIGHTS.sub("", _deeper(section(page, "Limits"))).strip()
     first = f"{_sentence(metadata.get('intended_use', 'Research. Not for clinical use'))} {figures.learned_from}"
     return f"{first}\n\n{own}" if own else first
 

@@ -8,12 +8,14 @@ from typing import Any
 
 from ctan_monai import __version__
 from ctan_monai.errors import ConfigError
+from ctan_monai.share.image_format import is_scored, output_format
 from ctan_monai.share.pack_figures import Figures
 from ctan_monai.share.pack_source import Trained
-from ctan_monai.tasks import Segmentation, Task, task_from
+from ctan_monai.tasks import Classification, Regression, Segmentation, Task, task_from
 
 _OURS = "ctan-monai"  # in no registry; whoever took the name there could run code where a bundle is installed
 _VERSIONS = {"monai_version": "monai", "pytorch_version": "torch", "numpy_version": "numpy"}
+SYNTHETIC = "synthetic data, computed by a program that is part of the package"
 _NEEDED = ("version", "changelog", "network_data_format", "name", "description")
 
 
@@ -24,6 +26,7 @@ def packed_metadata(
     figures: Figures,
     weights: Mapping[str, Mapping[str, Any]],
     packages: Mapping[str, str] | None,
+    image: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return a bundle's metadata with what is known about its weights.
 
@@ -34,6 +37,7 @@ def packed_metadata(
         figures: how good it is.
         weights: by file: bytes and digests.
         packages: what must be installed, with versions; None: what the bundle says, and a checkout of this package.
+        image: what is known about its images, see `image_format.image_format`.
 
     Raises:
         ConfigError: something is missing, or the outputs are not those of the tasks.
@@ -53,8 +57,10 @@ def packed_metadata(
     if packages is None:
         known["code"] = f"ctan_monai {__version__}, installed from its repository by pip install -e ."
     known["training_data"] = figures.learned_from
+    if trained.synthetic:
+        known["data_source"] = SYNTHETIC
     known["eval_metrics"] = {f"{figures.prefix}{name}": value for name, value in figures.values.items()}
-    known["network_data_format"] = _format(metadata["network_data_format"], trained, image_channels)
+    known["network_data_format"] = _format(metadata["network_data_format"], trained, image_channels, image)
     known["weights"] = {"parameters": _parameters(trained), "files": dict(weights)}
     return known
 
@@ -64,7 +70,9 @@ def _parameters(trained: Trained) -> int:
     return sum(math.prod(entry.shape) for entry in floating)
 
 
-def _format(given: Mapping[str, Any], trained: Trained, image_channels: Sequence[str]) -> dict[str, Any]:
+def _format(
+    given: Mapping[str, Any], trained: Trained, image_channels: Sequence[str], said: Mapping[str, Any]
+) -> dict[str, Any]:
     tasks = [task_from(entry) for entry in trained.record["tasks"]]
     expected = ["pred", *(task.name for task in tasks[1:])]
     outputs = given.get("outputs", {})
@@ -76,9 +84,12 @@ def _format(given: Mapping[str, Any], trained: Trained, image_channels: Sequence
     image["spatial_shape"] = _shape(image["spatial_shape"], trained)
     if len(image.get("channel_def", {})) != len(image_channels):
         image["channel_def"] = {str(at): name for at, name in enumerate(image_channels)}
-    described = {
-        name: _output(outputs[name], task, image["spatial_shape"]) for name, task in zip(expected, tasks, strict=True)
-    }
+    for key in ("values", "windows", "mean", "std", "normalise", "axes", "spacing_mm", "spacing_range_mm", "note"):
+        if key in said:
+            image[key] = said[key]
+    about = (image["spatial_shape"], str(image.get("modality", "n/a")), bool(image.get("is_patch_data")))
+    scored = is_scored(trained.record)
+    described = {name: output_entry(task, *about, scored) for name, task in zip(expected, tasks, strict=True)}
     return {"inputs": {"image": image}, "outputs": described}
 
 
@@ -96,13 +107,32 @@ def _shape(given: Sequence[Any], trained: Trained) -> list[Any]:
     return list(given)
 
 
-def _output(given: Mapping[str, Any], task: Task, shape: Sequence[Any]) -> dict[str, Any]:
-    names = list(getattr(task, "labels", getattr(task, "classes", (task.name,))))
-    if isinstance(task, Segmentation) and not task.overlapping:
-        names = ["background", *names]
-    described = {**given, "num_channels": task.channels}
-    if task.pixel_level:
-        described["spatial_shape"] = list(shape)
-    if len(given.get("channel_def", {})) != task.channels:
-        described["channel_def"] = {str(at): name for at, name in enumerate(names)}
-    return described
+def output_entry(
+    task: Task, shape: Sequence[Any], modality: str, patches: bool = False, scored: bool = False
+) -> dict[str, Any]:
+    """Describe what the network returns for a task: logits, and how they become its answer.
+
+    Args:
+        task: the task.
+        shape: (*S) of an image.
+        modality: what the images are.
+        patches: the network sees parts of images.
+        scored: see `image_format.output_format`.
+    """
+    kinds = {Segmentation: "segmentation", Classification: "classification", Regression: "regression"}
+    how = output_format(task, scored)
+    unit = f" in units of {how['scale']:g} {how['unit']}" if "scale" in how else ""
+    channels = how.pop("channels")
+    return {
+        "type": "image" if task.pixel_level else "logits" if isinstance(task, Classification) else "value",
+        "format": kinds[type(task)],
+        "modality": modality,
+        "num_channels": len(channels),
+        "spatial_shape": list(shape) if task.pixel_level else [1],
+        "dtype": "float32",
+        "value_range": [],  # logits have no bounds
+        "is_patch_data": patches and task.pixel_level,
+        "channel_def": {str(at): f"{name}{unit}" for at, name in enumerate(channels)},
+        "task": task.name,
+        **how,
+    }

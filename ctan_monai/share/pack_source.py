@@ -21,6 +21,7 @@ from ctan_monai.errors import CheckpointError
 from ctan_monai.share.pack_parse import default_network, default_settings
 
 PLACES = ("dataset_dir", "datalist")  # knobs that say where something lies on the machine of the training
+CURVES = "curves.png"
 _DATALIST_FILE = "datalist.json"
 
 
@@ -39,6 +40,7 @@ class Trained:
         versions: versions.json, empty where there is none.
         datalist: which case was in which split, None where the run does not say.
         newer: the weights were written after the evaluation.
+        curves: a picture of losses and scores over the epochs, None where the run has none.
     """
 
     state: dict[str, Tensor]
@@ -51,6 +53,7 @@ class Trained:
     versions: dict[str, Any] = field(default_factory=dict)
     datalist: Path | None = None
     newer: bool = False
+    curves: Path | None = None
 
     @property
     def synthetic(self) -> bool:
@@ -82,6 +85,7 @@ def _of_run(folder: Path) -> Trained:
     network = network_of_run(folder)
     settings = _json_of(folder / SETTINGS_FILE, needed=True)
     kept = {name: without_places(value, name) for name, value in settings.items()}
+    curves = folder / "pictures" / CURVES
     datalist, summary = folder / _DATALIST_FILE, folder / "evaluation" / "summary.json"
     record, data = _json_of(folder / RUN_FILE, needed=True), read_data_record(folder)
     history, evaluation = _json_of(folder / "metrics.json"), _json_of(summary)
@@ -97,6 +101,7 @@ def _of_run(folder: Path) -> Trained:
         evaluation=evaluation,
         versions=_json_of(folder / "versions.json"),
         datalist=datalist if datalist.is_file() else None,
+        curves=curves if curves.is_file() else None,
         newer=summary.is_file() and (folder / MODEL_FILE).stat().st_mtime > summary.stat().st_mtime,
     )
 

@@ -9,7 +9,9 @@ import nibabel as nib
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 import yaml
+from monai.bundle import ConfigParser
 from monai_protocol import infer, packed_untrained
 from network_cases import DOSE, GRADE, OAR
 from own_data import save_volume
@@ -17,7 +19,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from ctan_monai.apps.main import app
-from ctan_monai.share.image_format import image_format, output_format
+from ctan_monai.engines.run_record import describe
+from ctan_monai.networks import create_network
+from ctan_monai.share.image_format import file_description, image_format, output_format
 from ctan_monai.tasks import Classification, Regression, Segmentation
 
 ROOT = Path(__file__).parents[2]
@@ -183,3 +187,30 @@ def test_a_new_bundle_says_its_window_or_imagenet_s_mean(tmp_path):
         knobs = {"normalise": config["normalise"], "window": config["window"], "size": [80, 96], "axes": "RAS"}
         found = image_format(config, knobs)
         assert {key: found[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize("bundle", ["prostate", "openkbp", "ham10000", "stoic"])
+def test_a_bundle_s_metadata_describe_the_logits_of_its_tasks(bundle):
+    folder = ROOT / "bundles" / bundle / "configs"
+    outputs = json.loads((folder / "metadata.json").read_text())["network_data_format"]["outputs"]
+    parser = ConfigParser(ConfigParser.load_config_file(str(folder / "train.yaml")))
+    parser.update({"method": "hps", "encoder": "resnet18", "bundle_root": str(folder.parent)})
+    network = parser.get_parsed_content("network_def").eval()
+    with torch.no_grad():
+        logits = network(torch.rand(2, network.settings["in_channels"], 64, 64))
+    assert list(outputs) == ["pred", *list(logits)[1:]]
+    assert [entry["task"] for entry in outputs.values()] == list(logits)
+    for entry, task in zip(outputs.values(), network.tasks, strict=True):
+        assert entry["num_channels"] == logits[task.name].shape[1]
+        assert entry["value_range"] == []
+        assert (entry.get("scale"), entry.get("unit")) == (getattr(task, "scale", None), getattr(task, "unit", None))
+
+
+def test_a_score_of_the_slice_is_a_channel_of_its_own():
+    task = Classification("covid", ["covid"])
+    network = create_network("hps", [task], "resnet18", decoder_options={"slice_score": True}).eval()
+    with torch.no_grad():
+        logits = network(torch.rand(2, 1, 64, 64))["covid"]
+    entry = file_description(describe(network), {})["outputs"]["covid"]
+    assert entry["channels"] == ["covid", "slice_score"]
+    assert len(entry["channels"]) == logits.shape[1]

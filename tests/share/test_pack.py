@@ -21,6 +21,8 @@ from ctan_monai.data.archive import unpack
 from ctan_monai.errors import CheckpointError, ConfigError, DataError
 from ctan_monai.share import pack as module
 from ctan_monai.share import pack_bundle
+from ctan_monai.share.pack_parse import parsed
+from ctan_monai.transforms.postprocess import postprocess_for
 
 SCHEMA = ROOT / "benchmarks" / "zoo_schema.json"
 pytestmark = pytest.mark.slow
@@ -165,15 +167,66 @@ def test_monai_exports_the_checkpoint(elsewhere, tmp_path):
     assert set(torch.jit.load(tmp_path / "model.ts")(torch.rand(1, 3, 48, 64))) == {"lesion", "diagnosis"}
 
 
-def test_pages_follow_the_template_and_say_that_the_data_are_synthetic(elsewhere):
+def test_pages_follow_the_order_of_the_zoo_and_say_that_the_data_are_synthetic(elsewhere, small_run):
     page = (elsewhere / "docs" / "README.md").read_text()
-    titles = re.findall(r"^#+ \**([^*\n]+)\**$", page, re.MULTILINE)
-    template = ["Authors", "Tags", "Model Description", "Data", "Preprocessing", "Performance"]
-    template += ["Additional Usage Steps", "System Configuration", "Limitations", "References"]
-    assert [title for title in titles if title in template] == template
-    assert "No weights are shipped" not in page
+    titles = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+    assert titles == [
+        "Model Overview",
+        "Data",
+        "Preprocessing",
+        "Training configuration",
+        "Input",
+        "Output",
+        "Performance",
+        "Training Loss and Dice",
+        "MONAI Bundle Commands",
+        "Execute training:",
+        "Override the `train` config to execute multi-GPU training:",
+        "Override the `train` config to execute evaluation with the trained model:",
+        "Execute inference:",
+        "System configuration",
+        "Limitations",
+        "References",
+        "License",
+    ]
+    assert "torchrun --standalone --nnodes=1 --nproc_per_node=2" in page
+    assert "](curves.png)" in page
+    assert (elsewhere / "docs" / "curves.png").read_bytes() == (small_run / "pictures" / "curves.png").read_bytes()
     for name in ("README.md", "model_card.md"):
-        assert "Synthetic data (4 for train, 2 for validation, 2 for test)" in (elsewhere / "docs" / name).read_text()
+        text = (elsewhere / "docs" / name).read_text()
+        assert "Synthetic data (4 for train, 2 for validation, 2 for test)" in text
+        about_real_data = ["No weights are shipped", "10,015", "10015", "dataverse", "doi.org/10.7910", "CC BY-NC-SA"]
+        assert not [words for words in about_real_data if words in text]
+    assert "synthetic" in metadata_of(elsewhere)["data_source"]
+    assert (
+        (elsewhere / "docs" / "data_license.txt").read_text().startswith("The weights in models/ were trained on syn")
+    )
+
+
+def test_the_page_maps_the_metadata_s_names_to_those_of_the_tasks(elsewhere):
+    page = (elsewhere / "docs" / "README.md").read_text()
+    assert "| `pred` | `lesion` | 0 lesion | sigmoid of each channel; at least 0.5 |" in page
+    assert "| `diagnosis` | `diagnosis` | 0 nv, 1 mel, 2 bkl, 3 bcc, 4 akiec, 5 vasc, 6 df | softmax over the" in page
+    assert "0 background, 1 lesion" in page
+
+
+def test_the_metadata_say_what_the_network_returns_and_what_is_made_of_it(elsewhere):
+    outputs = metadata_of(elsewhere)["network_data_format"]["outputs"]
+    network = parsed(elsewhere, "inference.yaml", "network_def").eval()
+    state = torch.load(elsewhere / "models" / "model.pt", weights_only=True)
+    network.load_state_dict(state)
+    with torch.no_grad():
+        logits = network(5 * torch.randn(3, 3, 48, 64))
+    assert list(outputs) == ["pred", "diagnosis"]
+    for entry, task in zip(outputs.values(), network.tasks, strict=True):
+        found = logits[entry["task"]]
+        assert entry["num_channels"] == len(entry["channel_def"]) == found.shape[1]
+        assert entry["value_range"] == []  # of logits, some of which lie outside of [0, 1]
+        probs = torch.sigmoid(found) if entry["activation"] == "sigmoid" else torch.softmax(found, 1)
+        final = postprocess_for(task)(found)
+        expected = probs >= entry["threshold"] if entry["threshold"] != "argmax" else probs
+        torch.testing.assert_close(final, expected)
+    assert not all(float(value.min()) >= 0 and float(value.max()) <= 1 for value in logits.values())
 
 
 def test_nothing_says_where_the_training_took_place(elsewhere, small_run):

@@ -1,0 +1,116 @@
+"""Parts of a packed bundle's README that are the same for every bundle: training, input, outputs, commands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ctan_monai.share.pack_source import Trained
+from ctan_monai.tasks import Segmentation, task_from
+
+_KNOBS = {
+    "epochs": "Epochs",
+    "batch_size": "Batch size",
+    "learning_rate": "Learning rate",
+    "weighting": "Weighting of the tasks' losses",
+    "pretrained": "Pretrained encoder",
+    "augment": "Share of augmented samples",
+    "seed": "Seed",
+}
+_RUN = "python -m monai.bundle run"
+
+
+def training(trained: Trained, metadata: Mapping[str, Any]) -> str:
+    """Return how it was trained, as a list."""
+    record, image = trained.record, metadata["network_data_format"]["inputs"]["image"]
+    size = " x ".join(str(side) for side in [image["num_channels"], *image["spatial_shape"]])
+    lines = [
+        f"Network: {str(record['method']).upper()}, encoder {record['encoder']}, {record['spatial_dims']}D",
+        f"Actual Model Input: {size} (channels, rows, columns{', slices' if record['spatial_dims'] == 3 else ''})",
+        f"AMP: {bool(trained.settings.get('amp'))}",
+    ]
+    lines += [
+        f"{words}: {trained.settings[name]}" for name, words in _KNOBS.items() if trained.settings.get(name) is not None
+    ]
+    lines.append("Optimizer, loss of each task and schedule: `train` in `configs/train.yaml`")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def inputs(metadata: Mapping[str, Any]) -> str:
+    """Return what the network is given."""
+    image = metadata["network_data_format"]["inputs"]["image"]
+    channels = "\n".join(f"- {at}: {name}" for at, name in image["channel_def"].items())
+    known = {
+        "stored values": image.get("values"),
+        "window (becomes 0 to 1)": image.get("windows"),
+        "mean": image.get("mean"),
+        "standard deviation": image.get("std"),
+        "grey values": image.get("normalise"),
+        "axes point to": image.get("axes"),
+        "voxel size in mm, null for the image's own": image.get("spacing_mm"),
+        "note": image.get("note"),
+    }
+    said = "; ".join(f"{name}: {value}" for name, value in known.items() if value is not None)
+    count = len(image["channel_def"])
+    return f"{count} channel{'s' if count != 1 else ''}:\n\n{channels}" + (f"\n\nOf each: {said}." if said else "")
+
+
+def outputs(metadata: Mapping[str, Any], trained: Trained) -> str:
+    """Return what the network gives back, and under which names."""
+    rows = []
+    tasks = [task_from(entry) for entry in trained.record["tasks"]]
+    for (name, entry), task in zip(metadata["network_data_format"]["outputs"].items(), tasks, strict=True):
+        channels = ", ".join(f"{at} {text}" for at, text in entry["channel_def"].items())
+        rows.append(f"| `{name}` | `{task.name}` | {channels} | {_answer(entry)} |")
+    first = tasks[0]
+    numbers = ""
+    if isinstance(first, Segmentation):
+        listed = ", ".join(f"{number} {label}" for number, label in enumerate(first.labels, start=1))
+        over = " where they overlap, the later one;" if first.overlapping else ""
+        numbers = f" `pred` is then one label map: 0 background, {listed};{over} each mask is under `{first.name}`."
+    return (
+        "The network returns logits, one tensor for each task, under the task's name; MONAI's metadata calls the first "
+        "of them `pred`.\n\n"
+        "| in `metadata.json` | task, key of the network's output | channels | from logits to the answer |\n"
+        "|---|---|---|---|\n" + "\n".join(rows) + "\n\nThe id `postprocessing` makes the answers, under the tasks' "
+        f"names, on the grid of the image's file.{numbers}"
+    )
+
+
+def _answer(entry: Mapping[str, Any]) -> str:
+    if "scale" in entry:
+        least = f", at least {entry['minimum']:g}" if "minimum" in entry else ""
+        return f"times {entry['scale']:g} {entry['unit']}{least}"
+    if entry["threshold"] == "argmax":
+        return f"{entry['activation']} over the channels; the most probable"
+    return f"{entry['activation']} of each channel; at least {entry['threshold']:g}"
+
+
+def commands(multi_gpu: bool) -> str:
+    """Return the commands that a bundle is used by, from its own folder."""
+    train = "'configs/train.yaml'"
+    parts = [("Execute training:", f"{_RUN} training --config_file configs/train.yaml --dataset_dir DIR")]
+    if multi_gpu:
+        both = f"\"[{train},'configs/multi_gpu_train.yaml']\""
+        launcher = "torchrun --standalone --nnodes=1 --nproc_per_node=2 -m monai.bundle run training"
+        parts.append(
+            (
+                "Override the `train` config to execute multi-GPU training:",
+                f"{launcher} \\\n    --config_file {both} --dataset_dir DIR",
+            )
+        )
+    parts += [
+        (
+            "Override the `train` config to execute evaluation with the trained model:",
+            f"{_RUN} evaluating \\\n    --config_file \"[{train},'configs/evaluate.yaml']\" --dataset_dir DIR",
+        ),
+        ("Execute inference:", f"{_RUN} inferring --config_file configs/inference.yaml --input PATH"),
+    ]
+    blocks = "\n\n".join(f"#### {title}\n\n```\n{command}\n```" for title, command in parts)
+    return (
+        f"{blocks}\n\nTraining goes to `runs/` and leaves `models/` alone; `--run_dir runs/NAME` (inference) and "
+        "`--output_dir runs/NAME` (evaluation) use it. For tools that give a bundle an image (MONAI Label's "
+        'BundleInferTask, MONAI Deploy): `{"image": PATH}` through the ids `preprocessing`, `inferer` with '
+        "`network_def`, `postprocessing` of `configs/inference.yaml`. One output alone, for tools that take one: "
+        "`network_<task>`. More: [bundle.md](bundle.md)."
+    )
