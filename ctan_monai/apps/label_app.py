@@ -22,7 +22,10 @@ def label_app(
     run: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="Folder of a run; BUNDLE/runs/ctan.")
     ] = None,
-    upload_mib: Annotated[float, typer.Option(help="Largest request that the server takes, in MiB.")] = 1024,
+    upload_mib: Annotated[float, typer.Option(help="Largest request, and file unpacked, in MiB.")] = 1024,
+    origin: Annotated[
+        list[str] | None, typer.Option(help="Web page that may use the server, such as http://127.0.0.1:3000.")
+    ] = None,
 ) -> None:
     """Write an app that MONAI Label's server loads: every task as a model, learning from labels, what to label next.
 
@@ -32,7 +35,7 @@ def label_app(
 
     from ctan_monai.serve.write_app import write_app
 
-    app = write_app(bundle, bundle / "runs" / "ctan" if run is None else run, out, upload_mib)
+    app = write_app(bundle, bundle / "runs" / "ctan" if run is None else run, out, upload_mib, origin or ())
     folder = shlex.quote(str(app.root))
     console = Console()
     for line in (

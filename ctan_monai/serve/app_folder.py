@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ctan_monai.errors import ConfigError
+from ctan_monai.serve.origins import checked_origins
 
 ABOUT = "app.json"
 FORMAT = "ctan_monai label app 1"
@@ -19,12 +20,14 @@ class AppFolder:
     Args:
         root: its folder.
         bundle: name of the bundle.
-        upload_mib: limit of a request's body.
+        upload_mib: limit of a request's body, and of what a file in it unpacks to.
+        origins: of web pages that may ask the server although it did not give them.
     """
 
     root: Path
     bundle: str
     upload_mib: float
+    origins: tuple[str, ...] = ()
 
     @property
     def bundle_root(self) -> Path:
@@ -46,7 +49,7 @@ def read_app(root: str | Path) -> AppFolder:
     """Read what an app serves.
 
     Raises:
-        ConfigError: app.json is missing, damaged, or has a limit that is none.
+        ConfigError: app.json is missing, damaged, or has a limit or an origin that is none.
     """
     path = Path(root) / ABOUT
     try:
@@ -56,7 +59,10 @@ def read_app(root: str | Path) -> AppFolder:
         upload_mib = float(content["upload_mib"])
         if not upload_mib > 0:
             raise ValueError(f"upload_mib is {upload_mib}")
-        return AppFolder(Path(root), str(content["bundle"]), upload_mib)
+        origins = content.get("origins", [])
+        if not isinstance(origins, list):
+            raise ValueError(f"origins is {origins!r}, expected a list")
+        return AppFolder(Path(root), str(content["bundle"]), upload_mib, tuple(checked_origins(origins)))
     except (OSError, ValueError, KeyError, TypeError) as error:
         remedy = "Write the app again with `python -m ctan_monai label-app`."
         raise ConfigError(str(path), f"it cannot be used ({error!r}).", remedy) from error

@@ -1,4 +1,4 @@
-"""Stand before a web application: names in addresses are checked, uploads limited, errors become JSON.
+"""Stand before a web application: who asks, what is named, how much is sent; errors become JSON without folders.
 
 Plain ASGI, so that it needs no web framework and can be tested without one.
 """
@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote
 
 from ctan_monai.errors import DataError
-from ctan_monai.serve.names import check_name
+from ctan_monai.serve.address import check_address, is_passed_on
+from ctan_monai.serve.bodies import Body
+from ctan_monai.serve.folders import LOOKED_THROUGH, Folders
+from ctan_monai.serve.origins import Origins, Refusal
 
 _logger = logging.getLogger(__name__)
 Message = MutableMapping[str, Any]
@@ -20,121 +23,152 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
-_NAMES = frozenset({"image", "label", "id", "tag", "model", "session_id", "user", "client_id"})
-_PATHS = frozenset({"static", "ohif", "proxy"})  # files of the viewer, and addresses of a DICOMweb server
 _MIB = 2**20
 
 
-class _TooLargeError(Exception):
-    """More came than may be uploaded."""
+class _RefusedError(Exception):
+    """The rest of the body does not matter any more."""
 
 
 class Guard:
     """An ASGI application that passes on what may pass.
 
-    * a part of the path, or one of the parameters that name something, is no plain name: 400;
+    * the request is a foreign web page's, or comes under a name that is not the server's: 403;
+    * a part of the path, a parameter or a field that names something is no name, parameters are no JSON object, or an
+      archive shall be unpacked: 400;
     * the body is longer than the limit, as its header says or as it turns out to be: 413;
-    * the application fails without an answer of its own, or with a plain text: 500 as JSON; its log has the reason.
+    * the application fails without an answer of its own, or with a plain text: 500 as JSON; its log has the reason;
+    * answers in JSON and the log name files without their folders.
 
     Args:
         app: the application.
         upload_mib: limit of a request's body.
+        origins: of web pages that may ask although the server did not give them, see `Origins`.
+        folders: that answers do not name, see `Folders`.
     """
 
-    def __init__(self, app: App, upload_mib: float) -> None:
+    def __init__(
+        self, app: App, upload_mib: float, origins: Sequence[str] = (), folders: Sequence[str | Path] = ()
+    ) -> None:
         self.app, self.limit, self.upload_mib = app, int(upload_mib * _MIB), upload_mib
+        self.origins, self.folders = Origins(origins), Folders(folders)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        try:
-            check_address(scope)
-        except DataError as error:
-            await _answer(send, 400, f"{error.path}: {error.reason}", error.remedy)
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            await _answer(send, refusal)
             return
-        if _length(scope) > self.limit:
-            await self._refuse(send)
-            return
-        exchange = _Exchange(receive, send, self.limit)
+        exchange = _Exchange(scope, receive, send, self)
         try:
             await self.app(scope, exchange.receive, exchange.send)
-        except _TooLargeError:
+        except _RefusedError:
             pass
         except Exception:
             _logger.exception("%s %s failed", scope.get("method"), scope.get("path"))
             exchange.failed = exchange.failed or not exchange.started
-        if exchange.too_large and not exchange.started:
-            await self._refuse(send)
-        elif exchange.failed and not exchange.too_large:
-            await _answer(send, 500, "the server could not do this.", "The server's log says why.")
+        if exchange.refusal is not None and not exchange.started:
+            await _answer(send, exchange.refusal)
+        elif exchange.failed and exchange.refusal is None:
+            await _answer(send, Refusal(500, "the server could not do this.", "The server's log says why."))
 
-    async def _refuse(self, send: Send) -> None:
+    def too_large(self) -> Refusal:
+        """Refuse a body over the limit."""
         remedy = "Send a smaller file, or raise upload_mib in the app's app.json."
-        await _answer(send, 413, f"the request is larger than {self.upload_mib:g} MiB.", remedy)
+        return Refusal(413, f"the request is larger than {self.upload_mib:g} MiB.", remedy)
+
+    def _refusal(self, scope: Message) -> Refusal | None:
+        """Say what is wrong with a request before its body is read."""
+        found = self.origins.refusal(scope)
+        if found is not None:
+            return found
+        try:
+            check_address(scope)
+        except DataError as error:
+            return _said(error)
+        return self.too_large() if _length(scope) > self.limit else None
 
 
 class _Exchange:
     """One request's body on its way in, and its answer on its way out."""
 
-    def __init__(self, receive: Receive, send: Send, limit: int) -> None:
-        self._receive, self._send, self._left = receive, send, limit
-        self.started = self.failed = self.too_large = False
+    def __init__(self, scope: Message, receive: Receive, send: Send, guard: Guard) -> None:
+        self._receive, self._send, self._guard = receive, send, guard
+        self._own = not is_passed_on(str(scope["path"]))
+        self._left, self._body = guard.limit, Body(scope["headers"], self._own)
+        self._head: Message | None = None  # of an answer that is looked through before it is sent
+        self._kept = b""
+        self.started = self.failed = False
+        self.refusal: Refusal | None = None
 
     async def receive(self) -> Message:
-        """Pass on a part of the body while the limit allows."""
+        """Pass on a part of the body while it may pass."""
         message = await self._receive()
-        self._left -= len(message.get("body", b""))
+        if message["type"] != "http.request":
+            return message
+        part = message.get("body", b"")
+        self._left -= len(part)
         if self._left < 0:
-            self.too_large = True
-            raise _TooLargeError
+            self.refusal = self._guard.too_large()
+        else:
+            try:
+                self._body.feed(part, last=not message.get("more_body", False))
+            except DataError as error:
+                self.refusal = _said(error)
+        if self.refusal is not None:
+            raise _RefusedError
         return message
 
     async def send(self, message: Message) -> None:
         """Pass on a part of the answer, unless another takes its place."""
-        if self.too_large and not self.started:
+        if self.refusal is not None and not self.started:
             return  # whatever the application makes of half a body
         if message["type"] == "http.response.start":
-            self.failed = message["status"] >= 500 and not _is_json(message)
+            kind = _header(message, b"content-type")
+            self.failed = message["status"] >= 500 and not kind.startswith(b"application/json")
             self.started = not self.failed
-        if not self.failed:
+            if self.started and self._own and kind.startswith(LOOKED_THROUGH):
+                self._head = message
+                return
+        if self.failed:
+            return
+        if self._head is None or message["type"] != "http.response.body":
             await self._send(message)
+            return
+        self._kept += message.get("body", b"")
+        if not message.get("more_body", False):
+            await self._send_hidden(self._head)
 
-
-def check_address(scope: Message) -> None:
-    """Check the names in a request's path and parameters.
-
-    Raises:
-        DataError: one could lead out of a folder.
-    """
-    raw = scope.get("raw_path") or scope["path"].encode()
-    parts = [part for part in unquote(raw.split(b"?")[0].decode("latin-1")).split("/") if part]
-    if not parts or parts[0] not in _PATHS:
-        for part in parts:
-            check_name(part, "path")
-    elif ".." in parts or any("\0" in part or "\\" in part for part in parts):
-        check_name("..", "path")
-    for key, value in parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True):
-        if key in _NAMES and value:
-            check_name(value, key)
-        elif "\0" in value or ".." in value:
-            check_name("..", key[:64])
+    async def _send_hidden(self, head: Message) -> None:
+        """Send an answer without folders."""
+        body = self._guard.folders.hide_in(self._kept, _header(head, b"content-type")) if self._kept else b""
+        length = (b"content-length", str(len(body)).encode())
+        headers = list(head.get("headers", ()))
+        if body:  # an answer to HEAD has none, and says the length all the same
+            headers = [*((key, value) for key, value in headers if key.lower() != b"content-length"), length]
+        await self._send({**head, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})
 
 
 def _length(scope: Message) -> int:
-    found = next((value for key, value in scope["headers"] if key.lower() == b"content-length"), b"0")
+    found = _header(scope, b"content-length")
     return int(found) if found.isdigit() else 0
 
 
-def _is_json(message: Message) -> bool:
-    kind = next((value for key, value in message.get("headers", ()) if key.lower() == b"content-type"), b"")
-    return bool(kind.startswith(b"application/json"))
+def _header(message: Message, name: bytes) -> bytes:
+    return next((bytes(value) for key, value in message.get("headers", ()) if key.lower() == name), b"")
 
 
-async def _answer(send: Send, status: int, error: str, remedy: str) -> None:
-    body = json.dumps({"detail": {"error": error, "remedy": remedy}}).encode()
+def _said(error: DataError) -> Refusal:
+    return Refusal(400, f"{error.path}: {error.reason}", error.remedy)
+
+
+async def _answer(send: Send, refusal: Refusal) -> None:
+    body = json.dumps({"detail": {"error": refusal.error, "remedy": refusal.remedy}}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     headers.append((b"connection", b"close"))  # the rest of a body that is refused is not waited for
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

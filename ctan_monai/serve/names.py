@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import re
 import tempfile
+import unicodedata
 from pathlib import Path
 
 from ctan_monai.data.cases import check_case_id
 from ctan_monai.errors import CtanError, DataError
 
 _FOLDERS = re.compile(r"(?<![\w./-])/(?:[^\s/'\":,;]+/)+")  # the part of a path before its name
-_UPLOADED = re.compile(r"tmp[A-Za-z0-9_]{8}(\.[A-Za-z0-9]{1,10}){0,3}")  # as tempfile names what a server received
+_UPLOADED = re.compile(r"tmp[A-Za-z0-9_]{8}(\..{1,100})?")  # as tempfile names what a server received
+_ID_LENGTH = 200
 
 
 def check_name(value: object, what: str) -> str:
-    """Return an id, a tag or the name of a model, if it can stand in file names.
+    """Return a tag or the name of a model, if it can stand in file names.
 
     Args:
         value: as it came with a request.
-        what: for the message, such as 'image'.
+        what: for the message, such as 'tag'.
 
     Raises:
         DataError: it is no text of 1 to 64 letters, digits, dots, underscores and hyphens, or only dots.
@@ -29,6 +31,35 @@ def check_name(value: object, what: str) -> str:
         shown = repr(value)[:80]
         reason = f"{shown} is no name; expected 1 to 64 of A-Z, a-z, 0-9, dot, underscore and hyphen, not only dots."
         raise DataError(what, None, reason, f"Give the {what} a plain name.") from error
+
+
+def check_id(value: object, what: str) -> str:
+    """Return the id of an image: whatever a viewer calls a volume, such as '2: CT Pelvis 3mm', but no path.
+
+    Args:
+        value: as it came with a request.
+        what: for the message, such as 'image'.
+
+    Raises:
+        DataError: it is no text of 1 to 200 characters, has a part of a path or a character without a picture, or
+            consists of dots and blanks.
+    """
+    text = value if isinstance(value, str) else ""
+    hidden = any(unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") for letter in text)
+    if not 0 < len(text) <= _ID_LENGTH or hidden or set("/\\") & set(text) or not text.strip(". "):
+        expected = f"1 to {_ID_LENGTH} characters without / and \\, not only dots"
+        raise DataError(
+            what, None, f"{repr(value)[:80]} is no name; expected {expected}.", f"Give the {what} another name."
+        )
+    return text
+
+
+def is_plain(value: str) -> bool:
+    """Tell whether an id can stand in file names as it is."""
+    try:
+        return check_case_id(value) == value
+    except DataError:
+        return False
 
 
 def is_received(path: str, *folders: str | Path) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from ctan_monai.config_values import refuse_code
 from ctan_monai.data.atomic import replacing
@@ -16,19 +18,23 @@ from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.networks import MultiTaskNetwork
 from ctan_monai.serve.app_folder import ABOUT, FORMAT, AppFolder, read_app
 from ctan_monai.serve.names import check_name
+from ctan_monai.serve.origins import checked_origins
 
 _RUN_FILES = ("model.pt", "run.json", "settings.json", "versions.json")
 _FILES = {"main.py.txt": "main.py", "start.py.txt": "start.py", "README.md": "README.md"}
 
 
-def write_app(bundle: str | Path, run_dir: str | Path, out: str | Path, upload_mib: float = 1024) -> AppFolder:
+def write_app(
+    bundle: str | Path, run_dir: str | Path, out: str | Path, upload_mib: float = 1024, origins: Sequence[str] = ()
+) -> AppFolder:
     """Write an app that MONAI Label loads; it needs this package where it runs, but neither the bundle nor the run.
 
     Args:
         bundle: folder of a bundle.
         run_dir: folder of a run of that bundle.
         out: the app's folder; must not hold anything yet.
-        upload_mib: limit of what a request may send.
+        upload_mib: limit of what a request may send, also unpacked.
+        origins: of web pages that may ask the server although it did not give them, such as a viewer of its own.
 
     Raises:
         ConfigError: the bundle has no inference.yaml, a name cannot be used, the run's settings hold an expression,
@@ -44,6 +50,7 @@ def write_app(bundle: str | Path, run_dir: str | Path, out: str | Path, upload_m
         raise ConfigError("--out", f"{out} is there already.", "Give another folder, or move it away.")
     if not 0 < upload_mib <= 2**20:
         raise ConfigError("--upload-mib", f"{upload_mib} was found.", "Give a number of MiB, such as 1024.")
+    allowed = checked_origins(origins)
     name = check_name(bundle.name, "bundle")
     refuse_code(read_json(run_dir / SETTINGS_FILE), str(run_dir / SETTINGS_FILE))
     network = network_of_run(run_dir)
@@ -53,7 +60,7 @@ def write_app(bundle: str | Path, run_dir: str | Path, out: str | Path, upload_m
         _copy(bundle, run_dir, out, name)
     except OSError as error:
         raise DataError(out, None, f"it cannot be written ({error}).", "Give another folder.") from error
-    _write_files(out, name, network, upload_mib)
+    _write_files(out, name, network, {"upload_mib": upload_mib, "origins": allowed})
     return read_app(out)
 
 
@@ -65,12 +72,12 @@ def _copy(bundle: Path, run_dir: Path, out: Path, name: str) -> None:
             shutil.copyfile(run_dir / file, out / "run" / file)
 
 
-def _write_files(out: Path, name: str, network: MultiTaskNetwork, upload_mib: float) -> None:
+def _write_files(out: Path, name: str, network: MultiTaskNetwork, options: dict[str, Any]) -> None:
     listed = "\n".join(f"* `{task.name}`: {type(task).__name__}" for task in network.tasks)
     for source, target in _FILES.items():
         text = (resources.files("ctan_monai.serve") / "templates" / source).read_text(encoding="utf-8")
         with replacing(out / target) as temporary:
             temporary.write_text(text.replace("{{bundle}}", name).replace("{{models}}", listed), encoding="utf-8")
-    content = {"format": FORMAT, "bundle": name, "upload_mib": upload_mib}
+    content = {"format": FORMAT, "bundle": name, **options}
     with replacing(out / ABOUT) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ctan_monai.errors import DataError
-from ctan_monai.serve.names import check_name, is_received
+from ctan_monai.serve.names import check_id, check_name, is_received
 
 
 @pytest.mark.parametrize("name", ["a", "pt_7", "1.2.840.10008", "A-b_c.d", "x" * 64])
@@ -20,6 +20,17 @@ def test_plain_names_pass(name):
 def test_others_are_refused_with_what_is_expected(name):
     with pytest.raises(DataError, match="1 to 64 of A-Z"):
         check_name(name, "image")
+
+
+@pytest.mark.parametrize("name", ["2: CT Pelvis 3mm", "Müller", "a.b", "x" * 200, "患者 1", "50%", "-rf", "a*?"])
+def test_an_id_is_whatever_a_viewer_calls_a_volume(name):
+    assert check_id(name, "image") == name
+
+
+@pytest.mark.parametrize("name", ["", "..", " ", ". .", "a/b", "a\\b", "a\0", "a\nb", "x" * 201, "\u202ea", None, 7])
+def test_but_no_path_and_nothing_that_cannot_be_seen(name):
+    with pytest.raises(DataError, match="1 to 200 characters"):
+        check_id(name, "image")
 
 
 def test_only_files_that_the_server_received_itself_may_be_named_by_path(tmp_path):
