@@ -5,68 +5,27 @@ Of use only where the package monailabel is, in an environment of its own; see `
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_plus
 
-from ctan_monai.errors import ConfigError, CtanError, DataError
-from ctan_monai.serve.app_folder import read_app
+from ctan_monai.errors import DataError
+from ctan_monai.serve.answered import as_answer
+from ctan_monai.serve.app_folder import AppFolder, read_app
+from ctan_monai.serve.datastore import CheckedDatastore
 from ctan_monai.serve.guard import Guard
 from ctan_monai.serve.label_tasks import AnswerOf, LearnFromLabels, MostUncertain, Uncertainty
-from ctan_monai.serve.labelled import check_label
-from ctan_monai.serve.monailabel_api import (
-    DefaultLabelTag,
-    HTTPException,
-    LocalDatastore,
-    MONAILabelApp,
-    Random,
-    settings,
-)
-from ctan_monai.serve.names import check_name, is_received, said_of
+from ctan_monai.serve.monailabel_api import LocalDatastore, MONAILabelApp, Random, settings
+from ctan_monai.serve.names import check_id, check_name, is_received
 from ctan_monai.serve.predictor import Predictor
 from ctan_monai.serve.results import write_result
 from ctan_monai.serve.scores import Scores
+from ctan_monai.serve.sizes import check_received
 from ctan_monai.tasks import Segmentation
-
-_logger = logging.getLogger(__name__)
-_FINAL = DefaultLabelTag.FINAL.value
-
-
-class CheckedDatastore(LocalDatastore):  # type: ignore[misc]  # monailabel has no types
-    """A folder of images in which ids and tags are plain names.
-
-    An image counts as labelled when a person submitted a label, not when a dose was saved beside it.
-    """
-
-    def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
-        """Add an image under a plain name."""
-        with as_answer():
-            check_name(image_id, "image")
-        return str(super().add_image(image_id, image_filename, image_info))
-
-    def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
-        """Save a label under plain names."""
-        with as_answer():
-            check_name(image_id, "image")
-            check_name(label_tag, "tag")
-            if image_id not in self.list_images():
-                raise DataError("image", image_id, "there is no such image.", "Add the image first.")
-            if label_tag == _FINAL:
-                check_label(label_filename)
-        return str(super().save_label(image_id, label_filename, label_tag, label_info))
-
-    def get_unlabeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
-        """List the images without a final label."""
-        return list(super().get_unlabeled_images(label_tag or _FINAL, labels))
-
-    def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
-        """List the images with a final label."""
-        return list(super().get_labeled_images(label_tag or _FINAL, labels))
 
 
 class BundleApp(MONAILabelApp):  # type: ignore[misc]  # monailabel has no types
@@ -85,7 +44,7 @@ class BundleApp(MONAILabelApp):  # type: ignore[misc]  # monailabel has no types
         name = f"ctan_monai: {self.folder.bundle}"
         super().__init__(app_dir, studies, conf, name=name, description=f"All tasks of the bundle {self.folder.bundle}")
         self._auto_update_scoring = False  # a pass over all images at every start, and after every label
-        stand_guard(self.folder.upload_mib)
+        stand_guard(self.folder, (app_dir, studies, _sessions()))
 
     def init_datastore(self) -> Any:
         """Open the images, if they are a folder, with checks."""
@@ -93,6 +52,8 @@ class BundleApp(MONAILabelApp):  # type: ignore[misc]  # monailabel has no types
             return super().init_datastore()
         return CheckedDatastore(
             self.studies,
+            self.predictor.segmentations,
+            self.folder.upload_mib,
             extensions=settings.MONAI_LABEL_DATASTORE_FILE_EXT,
             auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
             read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
@@ -137,18 +98,15 @@ class BundleApp(MONAILabelApp):  # type: ignore[misc]  # monailabel has no types
 
     def _check(self, request: Mapping[str, Any]) -> str:
         """Return what the request calls its image, if that may be read."""
-        image, sessions = request.get("image"), settings.MONAI_LABEL_SESSION_PATH
+        image = request.get("image")
         if request.get("model") not in self._infers:
             raise DataError("model", None, "there is no such model.", f"Ask one of {list(self._infers)}.")
         check_name(request.get("label_tag") or "original", "label_tag")
-        own = sessions or os.path.join(os.path.expanduser("~"), ".cache", "monailabel", "sessions")
-        if isinstance(image, str) and is_received(image, own):
+        if isinstance(image, str) and is_received(image, _sessions()):
+            check_received(Path(image), self.folder.upload_mib)
             return image
-        check_name(image, "image")
-        if image not in self.datastore().list_images():
-            raise DataError(
-                "image", str(image), "there is no such image.", "Ask for one of the images that the datastore lists."
-            )
+        if check_id(image, "image") not in self.datastore().list_images():
+            raise DataError("image", None, "there is no such image.", "Ask for one that the datastore lists.")
         return str(image)
 
     def _save_volumes(self, image: str) -> dict[str, Any]:
@@ -164,26 +122,22 @@ class BundleApp(MONAILabelApp):  # type: ignore[misc]  # monailabel has no types
                 path = write_result(answer, values, stem)
                 store.save_label(image, str(path), name, {"task": name, "version": self.predictor.version})
                 path.unlink()
-            saved[name] = {"tag": name, "get": f"/datastore/label?label={image}&tag={name}"}
+            saved[name] = {"tag": name, "get": f"/datastore/label?label={quote_plus(image)}&tag={name}"}
         return saved
 
 
-@contextmanager
-def as_answer() -> Iterator[None]:
-    """Turn an error of this package into an HTTP answer that says it in JSON, without paths of this machine."""
-    try:
-        yield
-    except CtanError as error:
-        _logger.warning("%s", error)
-        status = 400 if isinstance(error, DataError | ConfigError) else 500
-        raise HTTPException(status, said_of(error)) from error
+def _sessions() -> str:
+    """Return where MONAI Label keeps the images of sessions."""
+    own = os.path.join(os.path.expanduser("~"), ".cache", "monailabel", "sessions")
+    return str(settings.MONAI_LABEL_SESSION_PATH or own)
 
 
-def stand_guard(upload_mib: float) -> None:
+def stand_guard(app: AppFolder, folders: Sequence[str]) -> None:
     """Put the guard before the server's application, once; where there is no server (a training), nothing happens."""
     import sys
 
     module = sys.modules.get("monailabel.app")
     stack = getattr(getattr(module, "app", None), "middleware_stack", None)
     if module is not None and stack is not None and not isinstance(stack, Guard):
-        module.app.middleware_stack = Guard(stack, upload_mib)
+        local = [folder for folder in folders if not folder.startswith(("http://", "https://"))]
+        module.app.middleware_stack = Guard(stack, app.upload_mib, app.origins, local)

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
+import time
 import uuid
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ctan_monai.engines.atomic import write_json
+from ctan_monai.engines.atomic import read_json, write_json
 from ctan_monai.errors import CtanError, DataError
-from ctan_monai.serve.answer import Answer, figures, label_map
-from ctan_monai.serve.learn import Options, learn, options_from
+from ctan_monai.serve.answer import figures, label_map
+from ctan_monai.serve.labelled import Labelled
+from ctan_monai.serve.learn import learn
+from ctan_monai.serve.learn_options import Options, options_from
 from ctan_monai.serve.monailabel_api import InferTask, InferType, ScoringMethod, Strategy, TrainTask
+from ctan_monai.serve.names import said_of
 from ctan_monai.serve.predictor import Predictor
-from ctan_monai.serve.results import write_result
+from ctan_monai.serve.results import wanted_from, write_result
 from ctan_monai.serve.scores import Scores, most_uncertain
 from ctan_monai.tasks import Segmentation, Task
 
 _logger = logging.getLogger(__name__)
+_KNOWN = "known_labels"  # those that were there when weights were kept, by image
 _KINDS = {"Segmentation": InferType.SEGMENTATION, "Classification": InferType.CLASSIFICATION}
 
 
@@ -46,6 +50,7 @@ class AnswerOf(InferTask):  # type: ignore[misc]  # monailabel has no types
 
     def __call__(self, request: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
         """Answer for the file ``request["image"]``."""
+        wanted = wanted_from(request)
         answer = self.predictor.predict(request["image"])
         found = figures(self.predictor.tasks, answer)
         found |= {"task": self.task.name, "version": self.predictor.version, "uncertainty_mean": answer.uncertainty}
@@ -53,9 +58,10 @@ class AnswerOf(InferTask):  # type: ignore[misc]  # monailabel has no types
         if isinstance(self.task, Segmentation):
             numbers, overlapping = label_map(self.task, answer.masks[self.task.name])
             found |= {"label_names": self._numbers, "voxels_of_several_labels": overlapping}
-            file = _temporary(answer, numbers.astype(np.uint8) if numbers.max() < 256 else numbers)
+            array = numbers.astype(np.uint8) if numbers.max() < 256 else numbers
+            file = str(write_result(answer, array, _temporary(), wanted, self._numbers))
         elif self.task.name in answer.values:
-            file = _temporary(answer, answer.values[self.task.name])
+            file = str(write_result(answer, answer.values[self.task.name], _temporary(), wanted))
         return file, found
 
 
@@ -63,7 +69,7 @@ class LearnFromLabels(TrainTask):  # type: ignore[misc]  # monailabel has no typ
     """Learn a segmentation from the final labels of the datastore."""
 
     def __init__(self, predictor: Predictor, task: Segmentation) -> None:
-        super().__init__(f"Learn {task.name} from submitted labels; kept only if it is not worse")
+        super().__init__(f"Learn {task.name} from submitted labels; kept only if cases labelled before are not worse")
         self.predictor, self.task = predictor, task
 
     def config(self) -> dict[str, Any]:
@@ -75,25 +81,63 @@ class LearnFromLabels(TrainTask):  # type: ignore[misc]  # monailabel has no typ
             "batch_size": usual.batch_size,
             "val_split": usual.val_split,
             "layers": ["task", "all"],
+            "keep_unjudged": usual.keep_unjudged,
         }
 
     def stats(self) -> dict[str, Any]:
-        """Return what the last training gave."""
-        try:
-            return dict(json.loads(self._record.read_text(encoding="utf-8")))
-        except (OSError, ValueError):
-            return {}
+        """Return what the last training gave, or how far it is, and the three numbers that viewers draw bars of.
+
+        ``best_metric`` is the Dice of the present weights, as far as a case could decide; ``total_time`` is there once
+        the training is over.
+        """
+        found = {"best_metric": 0.0, "epoch": 0, "total_epochs": Options().epochs, **(read_json(self._record) or {})}
+        return {key: value for key, value in found.items() if key != _KNOWN}
 
     def __call__(self, request: dict[str, Any], datastore: Any) -> dict[str, Any]:
         """Learn."""
-        cases = [(Path(item["image"]), Path(item["label"])) for item in datastore.datalist()]
-        result = learn(self.predictor, self.task, sorted(cases), options_from(request))
+        start, options = time.monotonic(), options_from(request)
+        earlier = read_json(self._record) or {}
+        known = dict(earlier.get(_KNOWN) or {})
+        cases = {name: case.since(known.get(name)) for name, case in labelled_images(datastore)}
+        running = {"best_metric": earlier.get("best_metric", 0.0), "total_epochs": options.epochs, _KNOWN: known}
+
+        def progress(epoch: int) -> None:
+            write_json({**running, "epoch": epoch}, self._record)
+
+        try:
+            result = learn(self.predictor, self.task, list(cases.values()), options, progress)
+        except CtanError as error:
+            why = said_of(error)["error"]
+            write_json({**running, "epoch": 0, "total_time": _seconds(start), "kept": False, "why": why}, self._record)
+            raise
+        if result["kept"]:
+            running[_KNOWN] = {name: case.key for name, case in cases.items()}
+        metric = result["dice_after" if result["kept"] else "dice_before"]
+        best = {} if metric is None else {"best_metric": metric}
+        result |= {**running, "epoch": options.epochs, "total_time": _seconds(start), **best}
         write_json(result, self._record)
-        return result
+        return {key: value for key, value in result.items() if key != _KNOWN}
 
     @property
     def _record(self) -> Path:
         return self.predictor.app.root / f"training_{self.task.name}.json"
+
+
+def labelled_images(datastore: Any) -> list[tuple[str, Labelled]]:
+    """List ids and final labels of a datastore; the labels of a DICOMweb server count as submitted."""
+    if hasattr(datastore, "labelled"):
+        return list(datastore.labelled())
+    found = []
+    for item in datastore.datalist():
+        image, label = Path(item["image"]), Path(item["label"])
+        name = datastore._to_id(image.name)[0]
+        info = datastore.get_label_info(name, "final")
+        found.append((name, Labelled(image, label, info, True, f"{info.get('ts')}")))
+    return sorted(found, key=lambda pair: pair[0])
+
+
+def _seconds(start: float) -> str:
+    return f"{time.monotonic() - start:.1f} s"
 
 
 class Uncertainty(ScoringMethod):  # type: ignore[misc]  # monailabel has no types
@@ -134,6 +178,6 @@ class MostUncertain(Strategy):  # type: ignore[misc]  # monailabel has no types
         return {"id": chosen[0], "weight": round(chosen[1], 4)}
 
 
-def _temporary(answer: Answer, array: Any) -> str:
-    """Write a file that the server sends and then deletes."""
-    return str(write_result(answer, array, Path(tempfile.gettempdir()) / f"ctan_label_{uuid.uuid4().hex}"))
+def _temporary() -> Path:
+    """Return where a file may be written that the server sends and then deletes; its ending is left out."""
+    return Path(tempfile.gettempdir()) / f"ctan_label_{uuid.uuid4().hex}"

@@ -28,7 +28,8 @@ from ctan_monai.networks import MultiTaskNetwork
 from ctan_monai.serve.answer import Answer, doubt_of
 from ctan_monai.serve.app_folder import AppFolder
 from ctan_monai.serve.picture import on_picture
-from ctan_monai.tasks import Task
+from ctan_monai.serve.readable import readable
+from ctan_monai.tasks import Segmentation, Task
 from ctan_monai.transforms.postprocess import postprocess_for
 
 _logger = logging.getLogger(__name__)
@@ -41,12 +42,14 @@ class Loaded:
     Args:
         sample: after the bundle's transforms, without a batch dimension.
         file: the cached case.
+        path: the image under a name that can be an id, as NIfTI if it is NRRD.
         inferer: of the bundle.
         preprocessing: the bundle's transforms, item -> sample.
     """
 
     sample: Mapping[str, Any]
     file: Path
+    path: Path
     inferer: Any
     preprocessing: Any
 
@@ -71,6 +74,11 @@ class Predictor:
     def tasks(self) -> tuple[Task, ...]:
         """Tasks of the network."""
         return tuple(self._network.tasks)
+
+    @property
+    def segmentations(self) -> tuple[Segmentation, ...]:
+        """Those tasks that are segmentations."""
+        return tuple(task for task in self.tasks if isinstance(task, Segmentation))
 
     @property
     def spatial_dims(self) -> int:
@@ -114,7 +122,7 @@ class Predictor:
                 task.name: finite_logits(outputs[task.name], task, {"case": [sample["case"]]})[0].cpu()
                 for task in self.tasks
             }
-            return self._final(logits, sample, found.file, Path(image))
+            return self._final(logits, sample, found.file, found.path)
 
     @contextmanager
     def loaded(self, image: str | Path) -> Iterator[Loaded]:
@@ -124,8 +132,9 @@ class Predictor:
             CtanError: it cannot be used.
         """
         with tempfile.TemporaryDirectory(prefix="ctan_label_") as folder:
-            parser = self._parser(image, folder)
             try:
+                path = readable(Path(image), Path(folder))
+                parser = self._parser(path, folder)
                 dataset = parser.get_parsed_content("dataset")
                 inferer = parser.get_parsed_content("inferer")
                 if len(dataset) != 1:
@@ -141,13 +150,13 @@ class Predictor:
                     raise known from error
                 reason = f"it cannot be read ({type(error).__name__}: {error})."
                 raise DataError(image, None, reason[:500], "Check the image.") from error
-            yield Loaded(sample, Path(item["file"]), inferer, dataset.transform)
+            yield Loaded(sample, Path(item["file"]), path, inferer, dataset.transform)
 
     def network(self) -> MultiTaskNetwork:
         """Read the network's weights into a new network."""
         return network_of_run(self.app.run_dir)
 
-    def _parser(self, image: str | Path, folder: str) -> ConfigParser:
+    def _parser(self, image: Path, folder: str) -> ConfigParser:
         path = self.app.bundle_root / "configs" / "inference.yaml"
         config = ConfigParser.load_config_file(str(path))
         config.update(
@@ -155,7 +164,7 @@ class Predictor:
             run_dir=str(self.app.run_dir.resolve()),
             output_dir=str(Path(folder) / "output"),
             cache_dir=str(Path(folder) / "cache"),
-            input=str(Path(image).resolve()),
+            input=str(image.absolute()),
         )
         return ConfigParser(config)
 

@@ -1,6 +1,7 @@
 """A bundle of pictures as an app: outline on the picture's own pixels, diagnosis in the figures, learning from PNG."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from ctan_monai.engines.torch_file import save_atomic
 from ctan_monai.errors import DataError
 from ctan_monai.networks import create_network
 from ctan_monai.serve.label_tasks import AnswerOf
-from ctan_monai.serve.learn import Options, learn
+from ctan_monai.serve.labelled import Labelled
+from ctan_monai.serve.learn import learn
+from ctan_monai.serve.learn_options import Options
 from ctan_monai.serve.predictor import Predictor
 from ctan_monai.serve.write_app import write_app
 from ctan_monai.tasks import Classification, Segmentation
@@ -69,14 +72,15 @@ def test_a_corrected_outline_is_learned_from(predictor, picture, tmp_path):
     Image.fromarray(drawn).save(tmp_path / "label.png")
     mask = predictor.predict(picture).masks["lesion"]["lesion"]
     task = predictor.tasks[0]
-    given = learn(predictor, task, [(picture, tmp_path / "label.png")], Options(epochs=1))
+    case = Labelled(picture, tmp_path / "label.png")
+    given = learn(predictor, task, [case, replace(case, submitted=False)], Options(epochs=1))
     expected = 2 * mask[20:50, 30:70].sum() / (mask.sum() + drawn.sum())
     assert given["dice_before"] == pytest.approx(expected, abs=1e-4)
-    assert given["deciding_cases_were_learned_from"]
+    assert (given["cases"], given["deciding_cases"]) == (1, 1)
     assert given["change_of_values"] == {}
 
 
 def test_a_label_of_another_size_is_refused(predictor, picture, tmp_path):
     Image.fromarray(np.ones((10, 20), np.uint8)).save(tmp_path / "label.png")
     with pytest.raises(DataError, match="10 x 20"):
-        learn(predictor, predictor.tasks[0], [(picture, tmp_path / "label.png")], Options(epochs=1))
+        learn(predictor, predictor.tasks[0], [Labelled(picture, tmp_path / "label.png")], Options(epochs=1))
