@@ -82,6 +82,12 @@ class CheckedDatastore(LocalDatastore):  # type: ignore[misc]  # monailabel has 
             self._inside(Path(self._datastore.label_path(label_tag)) / self._filename(image_id, ending))
         return str(super().save_label(image_id, label_filename, label_tag, label_info))
 
+    def save_result(self, image_id: str, file: Path, tag: str, info: dict[str, Any]) -> None:
+        """Save what the server itself found beside an image; there is no limit for it."""
+        _, ending = self._to_id(file.name)
+        self._inside(Path(self._datastore.label_path(tag)) / self._filename(image_id, ending))
+        super().save_label(image_id, str(file), tag, info)
+
     def remove_image(self, image_id: str) -> None:
         """Remove an image and its labels."""
         with as_answer():

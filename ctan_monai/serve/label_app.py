@@ -17,9 +17,10 @@ from ctan_monai.errors import DataError
 from ctan_monai.serve.answered import as_answer
 from ctan_monai.serve.app_folder import AppFolder, read_app
 from ctan_monai.serve.datastore import CheckedDatastore
+from ctan_monai.serve.dicomweb import name_what_is_there, with_named_segments
 from ctan_monai.serve.guard import Guard
 from ctan_monai.serve.label_tasks import AnswerOf, LearnFromLabels, MostUncertain, Uncertainty
-from ctan_monai.serve.monailabel_api import LocalDatastore, MONAILabelApp, Random, settings
+from ctan_monai.serve.monailabel_api import DICOMWebDatastore, MONAILabelApp, Random, settings
 from ctan_monai.serve.names import check_id, check_name, is_received
 from ctan_monai.serve.predictor import Predictor
 from ctan_monai.serve.results import write_result
@@ -49,7 +50,9 @@ class BundleApp(MONAILabelApp):  # type: ignore[misc]  # monailabel has no types
     def init_datastore(self) -> Any:
         """Open the images, if they are a folder, with checks."""
         if self.studies.startswith(("http://", "https://")):
-            return super().init_datastore()
+            store = super().init_datastore()
+            named = isinstance(store, DICOMWebDatastore)
+            return with_named_segments(store, self.predictor.segmentations) if named else store
         return CheckedDatastore(
             self.studies,
             self.predictor.segmentations,
@@ -83,6 +86,7 @@ class BundleApp(MONAILabelApp):  # type: ignore[misc]  # monailabel has no types
         with as_answer():
             result = super().infer(request, datastore)
         params = result["params"]
+        name_what_is_there(request, params.get("labels_in_file", ()))
         params["saved"] = {}
         if image in self.datastore().list_images():
             with as_answer():
@@ -112,15 +116,15 @@ class BundleApp(MONAILabelApp):  # type: ignore[misc]  # monailabel has no types
     def _save_volumes(self, image: str) -> dict[str, Any]:
         """Keep volumes beside an image of a folder, each under the tag of its task, once for each network."""
         store, saved = self.datastore(), {}
-        if not isinstance(store, LocalDatastore):
-            return {}
+        if not isinstance(store, CheckedDatastore):
+            return {}  # a DICOMweb server takes labels only
         answer = self.predictor.predict(store.get_image_uri(image))  # the one that was just given
         for name, values in answer.values.items():
             info = store.get_label_info(image, name) or {}
             if info.get("version") != self.predictor.version and answer.affine_ras is not None:
                 stem = Path(tempfile.gettempdir()) / f"ctan_label_{uuid.uuid4().hex}"
                 path = write_result(answer, values, stem)
-                store.save_label(image, str(path), name, {"task": name, "version": self.predictor.version})
+                store.save_result(image, path, name, {"task": name, "version": self.predictor.version})
                 path.unlink()
             saved[name] = {"tag": name, "get": f"/datastore/label?label={quote_plus(image)}&tag={name}"}
         return saved

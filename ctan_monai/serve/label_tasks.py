@@ -58,6 +58,7 @@ class AnswerOf(InferTask):  # type: ignore[misc]  # monailabel has no types
         if isinstance(self.task, Segmentation):
             numbers, overlapping = label_map(self.task, answer.masks[self.task.name])
             found |= {"label_names": self._numbers, "voxels_of_several_labels": overlapping}
+            found["labels_in_file"] = [name for name, number in self._numbers.items() if (numbers == number).any()]
             array = numbers.astype(np.uint8) if numbers.max() < 256 else numbers
             file = str(write_result(answer, array, _temporary(), wanted, self._numbers))
         elif self.task.name in answer.values:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
+    "DICOMWebDatastore",
     "DefaultLabelTag",
     "HTTPException",
     "InferTask",
@@ -18,13 +19,16 @@ __all__ = [
     "ScoringMethod",
     "Strategy",
     "TrainTask",
+    "binary_to_image",
     "settings",
 ]
 
 try:
     from fastapi import HTTPException
     from monailabel.config import settings
+    from monailabel.datastore.dicom import DICOMWebDatastore
     from monailabel.datastore.local import LocalDatastore
+    from monailabel.datastore.utils.convert import binary_to_image
     from monailabel.interfaces.app import MONAILabelApp
     from monailabel.interfaces.datastore import DefaultLabelTag
     from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
@@ -53,5 +57,6 @@ except ImportError as _missing:
             pass
 
     settings = _StandIn()
-    LocalDatastore = MONAILabelApp = DefaultLabelTag = InferTask = InferType = _StandIn
+    binary_to_image = None
+    DICOMWebDatastore = LocalDatastore = MONAILabelApp = DefaultLabelTag = InferTask = InferType = _StandIn
     ScoringMethod = Strategy = TrainTask = Random = _StandIn
