@@ -10,7 +10,7 @@ from ctan_monai.data.cases import Case
 from ctan_monai.data.ct_source import keep_nifti_source
 from ctan_monai.data.datalist import Item
 from ctan_monai.data.grid import reorient, resample_in_plane
-from ctan_monai.data.nifti import NIFTI_SUFFIXES, is_nifti, read_nifti_case
+from ctan_monai.data.nifti import is_nifti, read_nifti_case
 from ctan_monai.data.once import check_ids
 from ctan_monai.data.openkbp import READER_VERSION, read_case
 from ctan_monai.errors import DataError

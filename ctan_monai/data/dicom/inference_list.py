@@ -19,7 +19,7 @@ from ctan_monai.data.dicom.prepare import KEY
 from ctan_monai.data.dicom.pseudonyms import Pseudonyms, read_or_make_key
 from ctan_monai.data.dicom.scan import Scan, scan
 from ctan_monai.data.dicom.workers import work
-from ctan_monai.data.nifti import NIFTI_SUFFIXES, is_nifti
+from ctan_monai.data.nifti import is_nifti
 from ctan_monai.data.once import check_ids
 from ctan_monai.data.phantom.cohort import make_cohort
 from ctan_monai.data.phantom.grid import PhantomGrid
