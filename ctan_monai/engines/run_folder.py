@@ -19,7 +19,7 @@ from ctan_monai.engines.options import as_bool
 from ctan_monai.engines.processes import rank, wait_for_all
 from ctan_monai.engines.resume import LAST_FILE, PREVIOUS_FILE, check_same_run, has_checkpoint
 from ctan_monai.engines.run_lock import LOCK_FILE, hold, release
-from ctan_monai.engines.run_log import log_to
+from ctan_monai.engines.run_log import log_to, without_home
 from ctan_monai.engines.run_record import MODEL_FILE, RUN_FILE, describe, differences, write_run
 from ctan_monai.engines.versions import versions
 from ctan_monai.errors import ConfigError
@@ -142,7 +142,8 @@ def _without_home(value: Any) -> Any:
     """Write the user's home folder, which tends to hold a name, as ~."""
     if isinstance(value, dict):
         return {key: _without_home(entry) for key, entry in value.items()}
-    home = str(Path.home())
-    if isinstance(value, str) and (value == home or value.startswith(home + os.sep)):
-        return "~" + value[len(home) :]
+    if isinstance(value, list):
+        return [_without_home(entry) for entry in value]
+    if isinstance(value, str):
+        return without_home(value)
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 
@@ -17,6 +18,25 @@ class _RunLog(logging.FileHandler):
             self.handleError(record)
 
 
+def without_home(text: str) -> str:
+    """Write the user's home folder, which tends to hold a name, as ~, wherever it stands in a text."""
+    try:
+        home = Path.home()
+    except RuntimeError:  # there is none
+        return text
+    if len(home.parts) < 2:  # the root of all paths
+        return text
+    return re.sub(rf"(?<![\w.-]){re.escape(str(home))}(?![\w.-])", "~", text)
+
+
+class _WithoutHome(logging.Formatter):
+    """Leave the user's home folder out of lines, and of what caused them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a line."""
+        return without_home(super().format(record))
+
+
 def log_to(path: Path) -> None:
     """Write everything that is logged from now on to a file too; an earlier run's file is closed.
 
@@ -25,7 +45,7 @@ def log_to(path: Path) -> None:
     """
     end_log()
     handler = _RunLog(path, encoding="utf-8", delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_WithoutHome("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger().addHandler(handler)
 
 

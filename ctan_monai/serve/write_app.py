@@ -65,7 +65,8 @@ def write_app(
 
 
 def _copy(bundle: Path, run_dir: Path, out: Path, name: str) -> None:
-    shutil.copytree(bundle / "configs", out / "bundle" / name / "configs")
+    hidden = shutil.ignore_patterns(".*", "*.key", "__pycache__")  # .pseudonym.key among them
+    shutil.copytree(bundle / "configs", out / "bundle" / name / "configs", ignore=hidden)
     (out / "run").mkdir()
     for file in _RUN_FILES:
         if (run_dir / file).is_file():

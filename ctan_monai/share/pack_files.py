@@ -36,7 +36,8 @@ def copy_bundle(bundle: Path, folder: Path) -> None:
             relative = path.relative_to(bundle)
             if path.is_symlink():
                 raise DataError(path, None, "it is a link, which an archive cannot hold.", "Put the file there.")
-            if path.is_file() and not any(part.startswith((".", "__pycache__")) for part in relative.parts):
+            hidden = any(part.startswith((".", "__pycache__")) for part in relative.parts)  # .pseudonym.key among them
+            if path.is_file() and not hidden and path.suffix != ".key":
                 (folder / relative).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, folder / relative)
 

@@ -1,10 +1,13 @@
 import logging
+import math
+import socket
 
 from engine_kit import TASKS, SmallNetwork, make_evaluator, make_loader, make_trainer
 from monai.handlers import ValidationHandler
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ctan_monai.engines import MetricsLogger, MultiTaskMetrics
+from ctan_monai.engines.tensorboard import ScalarWriter
 
 
 def test_each_validation_is_a_point_in_tensorboard_and_a_line_on_the_console(tmp_path, caplog):
@@ -32,3 +35,21 @@ def test_the_console_calls_what_is_not_known_unknown(caplog):
     with caplog.at_level(logging.INFO):
         evaluator.run(7)
     assert "epoch 7, validation: selection unknown" in caplog.text
+
+
+def test_event_files_name_neither_the_machine_nor_the_user_and_a_resumed_run_replaces_later_steps(tmp_path):
+    writer = ScalarWriter(tmp_path)
+    for step in (1, 2, 3):
+        writer.write({"loss": float(step), "lost": math.nan}, step)
+    writer.close()
+    writer.write({"loss": 20.0}, 2)  # again from step 2, in a second file
+    writer.close()
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == 2
+    for path in files:
+        assert socket.gethostname() not in path.name
+        assert socket.gethostname().encode() not in path.read_bytes()
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert events.Tags()["scalars"] == ["loss"]
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(1, 1.0), (2, 20.0)]

@@ -15,6 +15,7 @@ from run_kit import Run, TinyNetwork, TinySeparate
 
 from ctan_monai.engines.given_configs import given_configs
 from ctan_monai.engines.run_folder import RunFolder
+from ctan_monai.engines.tensorboard import ScalarWriter
 from ctan_monai.engines.torch_file import load_checked
 from ctan_monai.errors import CheckpointError, ConfigError, DataError
 
@@ -54,12 +55,29 @@ def test_a_new_folder_says_what_is_run(tmp_path):
     assert (made.path / "configs" / "train.yaml").read_text() == "epochs: 2\n"
 
 
-@pytest.mark.promise(6, "a run's folder names neither the machine nor its user")
-def test_nothing_in_it_names_the_machine_or_its_user(tmp_path):
-    settings = {"dataset_dir": str(Path.home() / "data"), "cache_dir": str(Path.home()) + "work"}
+@pytest.mark.promise(6, "a run's folder names neither the machine nor the home of its user")
+def test_nothing_in_it_names_the_machine_or_its_user(tmp_path, monkeypatch):
+    home = tmp_path / "anna.miller"
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setattr("socket.gethostname", lambda: "annas-laptop")
+    settings = {
+        "dataset_dir": str(home / "data"),
+        "tracking_uri": f"sqlite:///{home}/mlflow.db",
+        "cache_dir": f"{home}s",
+    }
     RunFolder(tmp_path / "run", settings, TinyNetwork())
+    logging.getLogger("ctan_monai").warning("read from %s", home / "data")
+    writer = ScalarWriter(tmp_path / "run" / "tensorboard")
+    writer.write({"loss": 1.0}, 1)
+    writer.close()
     found = read(tmp_path / "run" / "settings.json")
-    assert found == {"dataset_dir": "~/data", "cache_dir": settings["cache_dir"]}
+    assert found == {"dataset_dir": "~/data", "tracking_uri": "sqlite:///~/mlflow.db", "cache_dir": f"{home}s"}
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file() and path.name != "settings.json"]
+    assert {"log.txt", "versions.json"} < {path.name for path in files}
+    assert len(files) >= 5
+    for path in files:
+        assert b"anna" not in path.read_bytes() + path.name.encode(), path
+    assert "read from ~/data" in (tmp_path / "run" / "log.txt").read_text()
     versions = (tmp_path / "run" / "versions.json").read_text()
     assert platform.node() not in versions
     assert getpass.getuser() not in versions

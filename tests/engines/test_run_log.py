@@ -35,3 +35,22 @@ def test_a_folder_that_is_gone_is_reported_and_ends_nothing(tmp_path, logger, ca
     shutil.rmtree(folder)
     logger.info("the training goes on")
     assert "No such file or directory" in capsys.readouterr().err
+
+
+def test_the_log_does_not_hold_the_name_of_the_users_home(tmp_path, monkeypatch):
+    home = tmp_path / "anna.miller"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    log_to(tmp_path / "log.txt")
+    try:
+        logging.getLogger("ours").warning("%s/data/ct.nii, '%s', and %s2/x of another", home, home, home)
+        try:
+            raise ValueError(f"{home}/b")
+        except ValueError:
+            logging.getLogger("ours").exception("failed")
+    finally:
+        end_log()
+    written = (tmp_path / "log.txt").read_text()
+    assert "~/data/ct.nii, '~', and" in written
+    assert "ValueError: ~/b" in written
+    assert written.count("anna.miller") == 1  # a folder of another name

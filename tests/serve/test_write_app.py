@@ -2,6 +2,7 @@
 
 import ast
 import json
+import shutil
 
 import pytest
 from typer.testing import CliRunner
@@ -70,3 +71,13 @@ def test_a_limit_that_is_none_is_refused(app):
     (app.root / "app.json").write_text(json.dumps({**content, "upload_mib": -1}))
     with pytest.raises(ConfigError, match="upload_mib"):
         read_app(app.root)
+
+
+def test_the_key_of_pseudonyms_does_not_come_along(run_dir, tmp_path, repository):
+    bundle = tmp_path / "prostate"
+    shutil.copytree(repository / "bundles" / "prostate" / "configs", bundle / "configs")
+    for name in (".pseudonym.key", "renamed.key"):
+        (bundle / "configs" / name).write_text("00" * 32)
+    made = write_app(bundle, run_dir, tmp_path / "app")
+    assert not list(made.root.rglob("*.key")) + list(made.root.rglob(".pseudonym*"))
+    assert (made.bundle_root / "configs" / "inference.yaml").is_file()

@@ -182,3 +182,14 @@ def test_synthetic_data_are_called_synthetic():
     data = {"synthetic": True, "cases": {"train": 4}}
     assert figures_of(trained(data=data)).learned_from.startswith("Synthetic data (4 for train)")
     assert "ynthetic" not in figures_of(trained(data={**data, "synthetic": False})).learned_from
+
+
+@pytest.mark.parametrize("place", ["configs", "sample/prepared", "docs"])
+def test_the_key_of_pseudonyms_is_not_packed(tmp_path, place):
+    bundle = tmp_path / "own"
+    for name in ("configs/train.yaml", f"{place}/.pseudonym.key", f"{place}/renamed.key", f"{place}/kept.json"):
+        (bundle / name).parent.mkdir(parents=True, exist_ok=True)
+        (bundle / name).write_text("{}")
+    pack_files.copy_bundle(bundle, tmp_path / "packed")
+    kept = {path.relative_to(tmp_path / "packed").as_posix() for path in (tmp_path / "packed").rglob("*.*")}
+    assert kept == {"configs/train.yaml", f"{place}/kept.json"}
