@@ -81,6 +81,8 @@ class AverageByTask(ModelController):  # type: ignore[misc]  # nvflare has no ty
         request.total_rounds = self.rounds
         answers: list[Any] = self.send_model_and_wait(targets=list(sites), data=request, timeout=self.timeout_s)
         silent = sorted(set(sites) - {_site_of(answer) for answer in answers})
+        if failed := sorted(set(silent) & self._current_failed_clients):  # NVFLARE then asks nobody any further
+            raise _SilentError(f"{', '.join(failed)} failed in round {number}")
         if silent:
             limit = f" within {self.timeout_s} s" if self.timeout_s else ""
             raise _SilentError(f"{', '.join(silent)} did not answer in round {number}{limit}")
@@ -88,7 +90,7 @@ class AverageByTask(ModelController):  # type: ignore[misc]  # nvflare has no ty
 
 
 class _SilentError(RuntimeError):
-    """A site did not answer."""
+    """A site did not answer, or answered that it failed."""
 
 
 def read_state(folder: Path) -> tuple[dict[str, Array], list[dict[str, Any]]]:

@@ -87,22 +87,21 @@ def federated(files, tmp_path_factory):
     return out
 
 
-def hang_after(out, rounds, site):
-    """Stop a site's process, which then neither answers nor ends, once so many rounds are complete."""
+def hit_after(out, rounds, site, number):
+    """Send a signal to a site's process once so many rounds are complete; SIGSTOP: it neither answers nor ends."""
     while len((read_json(out / "rounds.json") or {}).get("rounds", [])) < rounds:
         time.sleep(0.2)
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             words = entry.read_bytes().decode(errors="replace").split("\0")
             if str(out / "sites" / site / "site.json") in words and "ctan_monai.federated.site_loop" in words:
-                os.kill(int(entry.parent.name), signal.SIGSTOP)
+                os.kill(int(entry.parent.name), number)
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").is_file(), reason="finds the site's process by /proc")
 def test_a_silent_site_ends_the_training_with_a_sentence_and_it_continues(files, by_hand, tmp_path):
     out = tmp_path / "out"
-    watcher = threading.Thread(target=hang_after, args=(out, 1, "b"), daemon=True)
-    watcher.start()
+    threading.Thread(target=hit_after, args=(out, 1, "b", signal.SIGSTOP), daemon=True).start()
     done = run(command_for(files, out, "--timeout", "90"))
     assert done.returncode == 2
     said = " ".join(done.stderr.split())
@@ -126,6 +125,15 @@ def test_a_silent_site_ends_the_training_with_a_sentence_and_it_continues(files,
     other = run(command_for({name: files[name] for name in "ab"}, out, "--resume"))
     assert other.returncode == 2
     assert "is of another federation: sites" in other.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").is_file(), reason="finds the site's process by /proc")
+def test_a_site_whose_process_dies_is_named_at_once_and_no_other(files, tmp_path):
+    out = tmp_path / "out"
+    threading.Thread(target=hit_after, args=(out, 1, "b", signal.SIGKILL), daemon=True).start()
+    done = run(command_for({name: files[name] for name in "ab"}, out, "--timeout", "3000"))
+    assert done.returncode == 2
+    assert f"1 of {ROUNDS + 1} rounds came to an end; b failed in round 1." in " ".join(done.stderr.split())
 
 
 def test_nvflare_does_what_the_sites_do_by_hand(federated, by_hand):

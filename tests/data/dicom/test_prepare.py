@@ -5,7 +5,6 @@ import csv
 import json
 import logging
 import multiprocessing
-import shutil
 import subprocess
 import sys
 import time
@@ -209,23 +208,6 @@ def test_several_processes_give_the_same_bytes(cohort, prepared, tmp_path):
     parallel = prepare_dicom(cohort[0], tmp_path / "out", workers=2, key_file=key, progress=False)
     assert parallel.rows == prepared[1].rows
     assert not (tmp_path / "out" / ".pseudonym.key").exists()
-
-
-def test_the_key_lies_where_the_page_says_and_is_never_copied(cohort, prepared, tmp_path):
-    """Preparing a folder that was prepared, or that holds somebody's key, makes a key of its own."""
-    source = tmp_path / "export"
-    shutil.copytree(cohort[0], source)
-    (source / ".pseudonym.key").write_text("ab" * 32)
-    out = tmp_path / "out"
-    run(source, out)
-    keys = [path.read_text().strip() for path in out.rglob("*.key")]
-    assert len(keys) == len(list(out.rglob(".pseudonym.key"))) == 1
-    assert keys[0] not in ("ab" * 32, (prepared[0] / ".pseudonym.key").read_text().strip())
-    assert not [
-        path
-        for path in out.rglob("*")
-        if path.is_file() and path.suffix != ".key" and (keys[0].encode() in path.read_bytes())
-    ]
 
 
 def test_other_pseudonyms_change_neither_splits_nor_order(cohort, prepared, tmp_path):

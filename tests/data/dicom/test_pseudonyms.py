@@ -3,8 +3,10 @@
 import stat
 
 import pytest
+from dicom_phantoms import Patient
 
 from ctan_monai.data.cases import check_case_id
+from ctan_monai.data.dicom.prepare import prepare_dicom
 from ctan_monai.data.dicom.pseudonyms import Pseudonyms, read_or_make_key
 from ctan_monai.errors import DataError
 
@@ -34,3 +36,17 @@ def test_a_file_that_holds_no_key_is_refused_and_kept(tmp_path, text):
     with pytest.raises(DataError, match="key"):
         read_or_make_key(path)
     assert path.read_text() == text
+
+
+def test_preparing_a_folder_that_holds_a_key_makes_another_and_copies_none(tmp_path):
+    patient = Patient(patient_id="MRN-1", rows=24, columns=30, slices=8, spacing_mm=6.0, pixel_mm=(4.0, 4.2))
+    patient.write(tmp_path / "export" / "Doe", seed=1)
+    (tmp_path / "export" / ".pseudonym.key").write_text("ab" * 32)
+    out = tmp_path / "out"
+    prepare_dicom(tmp_path / "export", out, workers=1, progress=False)
+    (key,) = [path for path in out.rglob("*") if path.suffix == ".key"]
+    assert key == out / ".pseudonym.key"  # as README says
+    assert key.read_text().strip() != "ab" * 32
+    others = [path for path in out.rglob("*") if path.is_file() and path != key]
+    assert len(others) > 3
+    assert not [path for path in others if key.read_bytes().strip() in path.read_bytes()]
