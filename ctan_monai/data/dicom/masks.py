@@ -85,7 +85,7 @@ def _combined(stacks: Sequence[Stack]) -> list[str]:
     """Say what was done to contours that are not simply one beside or above the other."""
     counts = {
         name: sum(nesting.found[name] for stack in stacks for nesting in stack.nestings)
-        for name in ("twice", "flat", "crossing", "thin")
+        for name in ("twice", "flat", "crossing", "over", "thin")
     }
     literal = any(nesting.literal and nesting.found["crossing"] for stack in stacks for nesting in stack.nestings)
     crossing = "as CLOSEDPLANAR_XOR asks for" if literal else "they were united"
@@ -96,6 +96,7 @@ def _combined(stacks: Sequence[Stack]) -> list[str]:
         "contours stand twice in their plane and were counted once": counts["twice"],
         "contours enclose no area": counts["flat"],
         f"contours overlap others of their plane without lying inside them; {crossing}": counts["crossing"],
+        "contours go around something twice, which counts as outside": counts["over"],
         "contours have a hole that leaves a rim thinner than a pixel": counts["thin"],
         "planes have contours that hold no voxel's centre": len(empty),
     }

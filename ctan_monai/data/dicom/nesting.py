@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from ctan_monai.data.dicom.geometry import Floats
-from ctan_monai.data.dicom.rasterise import Box, Mask, fill
+from ctan_monai.data.dicom.rasterise import Box, Mask, fill, wound_twice
 
 _SAME = 0.2  # mm or pixels; outlines this close together on average are one
 _LINE = 0.05  # mm or pixels; what reaches out of another contour by no more than this on average lies within it
@@ -73,6 +73,13 @@ class Outline:
             mask &= fill(cells[1:], _square(_CELLS))
         return float(mask.sum()) * float(np.prod(size * self.pixel_mm)) / _CELLS**2
 
+    @cached_property
+    def runs_over_itself(self) -> bool:
+        """Whether it goes around something twice, which the even-odd rule takes for outside."""
+        size = np.maximum(self.high - self.low, 1e-9)
+        mask = wound_twice((self.points - self.low) / size * _CELLS - 0.5, _square(_CELLS))
+        return float(mask.mean()) * float(np.prod(size * self.pixel_mm)) > self.rim_mm2(_LINE)
+
     def is_same(self, other: Outline, shared_mm2: float) -> bool:
         """Whether another contour, not smaller, runs along the same line; given the area that both share."""
         if self.area_mm2 < other.area_mm2 / 2 or self.area_mm2 - shared_mm2 > self.rim_mm2(_SAME):
@@ -89,7 +96,8 @@ class Nesting:
         holes: for each of them, those that lie in it and are cut out of it.
         tops: those that are cut out of none.
         literal: all are CLOSEDPLANAR_XOR, so their exclusive or is meant whatever they do.
-        found: how many contours stand twice, enclose no area, cross another one, or leave a rim thinner than a pixel.
+        found: how many contours stand twice, enclose no area, cross another one, run over themselves, or have a hole
+            that leaves a rim thinner than a pixel.
     """
 
     outlines: tuple[Outline, ...]
@@ -158,6 +166,7 @@ def nesting_of(outlines: Sequence[Outline], united: bool) -> Nesting:
         "twice": len(drawn) - len(kept),
         "flat": len(outlines) - len(drawn),
         "crossing": len(crossing),
+        "over": sum(each.runs_over_itself for each in kept),
         "thin": sum(_thin(kept[at], [kept[hole] for hole in inner]) for at, inner in enumerate(holes)),
     }
     literal = bool(kept) and all(each.exclusive for each in kept)

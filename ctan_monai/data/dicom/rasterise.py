@@ -46,7 +46,7 @@ def fill(polygons: Sequence[Floats], box: Box) -> Mask:
     height, width = bottom - top, right - left
     if height <= 0 or width <= 0:
         return np.zeros((max(height, 0), max(width, 0)), np.bool_)
-    rows, crossings = _crossings(polygons, top, bottom)
+    rows, crossings, _ = _crossings(polygons, top, bottom)
     # A voxel is after a crossing if its centre is at or right of it.
     columns = np.clip(np.ceil(crossings) - left, 0, width).astype(np.intp)
     toggles = np.bincount((rows - top) * (width + 1) + columns, minlength=height * (width + 1))
@@ -54,8 +54,21 @@ def fill(polygons: Sequence[Floats], box: Box) -> Mask:
     return np.bitwise_xor.accumulate(parity, axis=1).astype(np.bool_)
 
 
-def _crossings(polygons: Sequence[Floats], top: int, bottom: int) -> tuple[npt.NDArray[np.intp], Floats]:
-    """Return the row and the column of every crossing of an edge with the centre line of a row."""
+def wound_twice(polygon: Floats, box: Box) -> Mask:
+    """Mark what a polygon runs around more than once in one direction, within a box that is not empty."""
+    top, bottom, left, right = box
+    height, width = bottom - top, right - left
+    rows, crossings, upwards = _crossings([polygon], top, bottom)
+    columns = np.clip(np.ceil(crossings) - left, 0, width).astype(np.intp)
+    at = (rows - top) * (width + 1) + columns
+    turns = np.bincount(at, weights=np.where(upwards, -1.0, 1.0), minlength=height * (width + 1))
+    return np.asarray(np.abs(np.cumsum(turns.reshape(height, width + 1)[:, :width], axis=1)) > 1.5)
+
+
+def _crossings(
+    polygons: Sequence[Floats], top: int, bottom: int
+) -> tuple[npt.NDArray[np.intp], Floats, npt.NDArray[np.bool_]]:
+    """Return the row and column of every crossing of an edge with a row's centre line, and if the edge runs upwards."""
     starts = np.concatenate(polygons)
     ends = np.concatenate([np.roll(polygon, -1, axis=0) for polygon in polygons])
     swap = (starts[:, 0] > ends[:, 0]) | ((starts[:, 0] == ends[:, 0]) & (starts[:, 1] > ends[:, 1]))
@@ -67,4 +80,4 @@ def _crossings(polygons: Sequence[Floats], top: int, bottom: int) -> tuple[npt.N
     edge = np.repeat(np.arange(len(low)), counts)
     rows = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + first[edge]
     share = (rows - low[edge, 0]) / (high[edge, 0] - low[edge, 0])
-    return rows, low[edge, 1] + share * (high[edge, 1] - low[edge, 1])
+    return rows, low[edge, 1] + share * (high[edge, 1] - low[edge, 1]), swap[edge]

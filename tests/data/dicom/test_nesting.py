@@ -131,6 +131,18 @@ def test_both_lobes_of_a_figure_of_eight_are_filled():
     assert found.fill(EVERYWHERE).sum() == pytest.approx(300, rel=0.05)
 
 
+def test_a_contour_that_runs_over_itself_is_said_and_a_keyhole_is_not():
+    outer = circle(20)
+    between = (outer[:40] + np.roll(outer, -1, axis=0)[:40]) / 2  # drawn on, beside the points that are there
+    found = combined(np.concatenate([outer, between]))
+    assert found.found["over"] == 1
+    assert found.fill(EVERYWHERE).sum() < 0.95 * inside(outer).sum()
+    hole = circle(8)[::-1]
+    keyhole = np.concatenate([outer, outer[:1], hole, hole[:1]])
+    assert combined(keyhole).found["over"] == 0
+    np.testing.assert_array_equal(combined(keyhole).fill(EVERYWHERE), inside(outer) & ~inside(hole))
+
+
 def test_a_contour_without_area_is_passed_over_and_counted():
     outer = circle(20)
     flat = [
