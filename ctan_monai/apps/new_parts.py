@@ -297,6 +297,8 @@ def _output_parts(plan: Plan) -> dict[str, str]:
     else:
         writing = f"volumes: [{first}]"
         shown = f"image: {first}, window: '@window'"
+    numbered = any(not task.overlapping and task.name in plan.layout.label_values for task in plan.layout.segmentations)
+    writing += ", label_values: '@label_values'" if numbered else ""
     inherited = ["datalist", "dataset_dir", "split_seed", "fold", *plan.grid_settings, "normalise", "window"]
     return {
         "writing": writing,

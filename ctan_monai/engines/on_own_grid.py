@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,13 @@ Array = np.ndarray[Any, Any]
 
 
 def on_own_grid(
-    task: Task, final: Array, logits: Tensor, region: Array | None, grid: Grid, own: Grid
+    task: Task,
+    final: Array,
+    logits: Tensor,
+    region: Array | None,
+    grid: Grid,
+    own: Grid,
+    numbers: Mapping[str, int] | None = None,
 ) -> dict[str, Array]:
     """Name the arrays of one case's final answer, on its file's own grid.
 
@@ -32,11 +39,12 @@ def on_own_grid(
         region: (*S) where values count, 0 elsewhere; None for everywhere.
         grid: of these.
         own: the grid to bring them to.
+        numbers: of each label in a label map; None counts from 1.
 
     Returns:
         See `arrays_of`.
     """
-    arrays = arrays_of(task, final)
+    arrays = arrays_of(task, final, numbers)
     exact = {name: turned(array, grid, own) for name, array in arrays.items()}
     found = {name: array for name, array in exact.items() if array is not None}
     if len(found) == len(arrays):
@@ -45,7 +53,7 @@ def on_own_grid(
     there = on_ct([task], {task.name: logits.reshape(-1, *grid.in_space)}, grid.affine_ras, source)
     if isinstance(task, Segmentation):
         masks = there.masks[task.name]
-        return arrays_of(task, np.stack([masks[label].reshape(own.shape) for label in task.labels]))
+        return arrays_of(task, np.stack([masks[label].reshape(own.shape) for label in task.labels]), numbers)
     values = there.values[task.name]
     if region is not None:
         way = Regrid(grid.affine_ras, own.affine_ras, own.in_space)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,12 +44,15 @@ def file_names(tasks: Sequence[Task], volumes: Sequence[str] = ()) -> dict[tuple
     return names
 
 
-def arrays_of(task: Task, final: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
+def arrays_of(
+    task: Task, final: np.ndarray[Any, Any], numbers: Mapping[str, int] | None = None
+) -> dict[str, np.ndarray[Any, Any]]:
     """Name the arrays (*S) of one case's final answer.
 
     Args:
         task: a voxel-level task.
         final: (L, *S) masks, or (1, *S) values.
+        numbers: of each label in a label map; None counts from 1.
 
     Returns:
         Per label a mask, uint8, and for exclusive labels the label map under the task's name; or the values, float32,
@@ -59,8 +62,9 @@ def arrays_of(task: Task, final: np.ndarray[Any, Any]) -> dict[str, np.ndarray[A
         return {task.name: final[0].astype(np.float32)}
     arrays = {label: mask.astype(np.uint8) for label, mask in zip(task.labels, final, strict=True)}
     if not task.overlapping:
-        label_map = np.zeros(final.shape[1:], np.uint8 if len(task.labels) < 256 else np.uint16)
-        for number, mask in enumerate(final, start=1):
-            label_map[mask.astype(bool)] = number
+        given = numbers or {label: number for number, label in enumerate(task.labels, start=1)}
+        label_map = np.zeros(final.shape[1:], np.min_scalar_type(max(given.values())))
+        for label, mask in zip(task.labels, final, strict=True):
+            label_map[mask.astype(bool)] = given[label]
         arrays[task.name] = label_map
     return arrays

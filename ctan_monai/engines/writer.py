@@ -40,7 +40,7 @@ class WritePredictions:
     In ``output_dir``:
 
     * ``<case>/<label>.nii.gz`` uint8 0/1 per label of a Segmentation; for exclusive labels ``<case>/<task>.nii.gz``
-      too, the label map (0 background, then 1, 2, ... in the task's order);
+      too, the label map (0 background, then 1, 2, ... in the task's order, or ``label_values``);
     * ``<case>/<task>.nii.gz`` float32 in the task's unit for a voxel-level Regression;
     * ``<case>/<volume>.nii.gz`` for volumes of the case that viewers want beside these (``volumes``);
     * ``<case>/<label>.png`` per label of a Segmentation of pictures, 0 and 255, with the rows and columns of the file
@@ -63,6 +63,8 @@ class WritePredictions:
         mask_dose: set a dose (voxel-level, in Gy) to 0 outside ``<task>_region`` where the sample has it, as the
             challenge's scores expect of OpenKBP's possible_dose_mask.
         volumes: names of volumes to copy from the case's own file, for example [ct].
+        label_values: by task, the number of each label in label maps, of a group the first; without it, labels count
+            from 1.
 
     Raises:
         ConfigError: an unknown format, no task that it can hold, or two outputs with one file name.
@@ -77,6 +79,7 @@ class WritePredictions:
         formats: Sequence[str] = ("nifti",),
         mask_dose: bool | str = True,
         volumes: Sequence[str] = (),
+        label_values: Mapping[str, Mapping[str, int | Sequence[int]]] | None = None,
     ) -> None:
         self.tasks = check_tasks(tasks)
         self.output_dir, self.mask_dose, self.volumes = (
@@ -85,6 +88,10 @@ class WritePredictions:
             tuple(volumes),
         )
         self.formats = tuple(formats)
+        self._numbers = {
+            task: {label: group if isinstance(group, int) else group[0] for label, group in numbers.items()}
+            for task, numbers in (label_values or {}).items()
+        }
         self._names = file_names(self.tasks, self.volumes)
         self._final = {task.name: postprocess_for(task) for task in self.tasks}
         self._cases: dict[str, PredictedCase] = {}
@@ -167,7 +174,8 @@ class WritePredictions:
         for task in self.tasks:
             if task.pixel_level:
                 region = batch[region_key(task)][position][0].cpu().numpy() if self._masked(task, batch) else None
-                arrays = on_own_grid(task, final[task.name].numpy(), logits[task.name], region, grid, own)
+                numbers = self._numbers.get(task.name)
+                arrays = on_own_grid(task, final[task.name].numpy(), logits[task.name], region, grid, own, numbers)
                 files[task.name] = self._write_arrays(case, task, arrays, own.affine_ras, source)
             if "openkbp" in self.formats and is_dose(task):
                 write_sparse(final[task.name][0].numpy(), self.output_dir / "openkbp" / f"{case}.csv")

@@ -40,8 +40,9 @@ class FromImage(Inferer):
         return {"parts": parts, "bright": (image - 150) / 100, "value": image / 100}
 
 
-def predict(folder, values, affine_ras, ending=".nii.gz", **options):
+def predict(folder, values, affine_ras, ending=".nii.gz", label_values=None, **options):
     """Predict one file, and return the folder of its predictions."""
+    writing = {"volumes": [] if ending == ".png" else ["ct"], "label_values": label_values}
     path = folder / f"p{ending}"
     if ending == ".png":
         from PIL import Image
@@ -59,7 +60,7 @@ def predict(folder, values, affine_ras, ending=".nii.gz", **options):
         Nothing(TASKS),
         prepare_batch=PrepareMultiTaskBatch(TASKS, require_labels=False),
         inferer=FromImage(),
-        val_handlers=[WritePredictions(TASKS, out, formats, volumes=[] if ending == ".png" else [channel])],
+        val_handlers=[WritePredictions(TASKS, out, formats, **writing)],
     ).run()
     report_predictions(out, image=channel)
     assert (out / "p" / "overlay.png").is_file()
@@ -84,12 +85,13 @@ def test_every_voxel_is_answered_where_the_file_has_it(tmp_path, codes, axes):
     values = np.random.default_rng(0).integers(-50, 500, SHAPE).astype(np.int16)
     stored, affine_ras = stored_as("SLA" if codes == "oblique" else codes, values)
     affine_ras = TURN @ affine_ras if codes == "oblique" else affine_ras
-    folder = predict(tmp_path, stored, affine_ras, axes=axes)
+    numbers = {"parts": {"middle": [7, 8], "high": 3}}
+    folder = predict(tmp_path, stored, affine_ras, axes=axes, label_values=numbers)
     expected = {
         "ct": stored,
         "middle": (stored > 100) & (stored <= 300),
         "high": stored > 300,
-        "parts": np.where(stored > 300, 2, np.where(stored > 100, 1, 0)),
+        "parts": np.where(stored > 300, 3, np.where(stored > 100, 7, 0)),  # the first number of a group
         "bright": stored >= 150,
     }
     given = nib.load(tmp_path / "p.nii.gz")
