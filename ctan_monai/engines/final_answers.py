@@ -22,7 +22,7 @@ from ctan_monai.tasks import Segmentation, Task, check_tasks
 from ctan_monai.transforms.postprocess import postprocess_for
 
 NOTICE = "Research only, not for clinical use."
-_PRED, _IMAGE = "pred", "image"
+_PRED, _IMAGE, _GRID = "pred", "image", "spatial_shape"
 Array = npt.NDArray[Any]
 
 
@@ -60,7 +60,7 @@ class FinalAnswersd(MapTransform):  # type: ignore[misc]  # MONAI has no type hi
         image = data[_IMAGE]
         case = str(data.get("case", ""))
         meta = getattr(image, "meta", {})
-        if "spatial_shape" not in meta:
+        if _GRID not in meta:
             reason = "the image does not know the grid of its file."
             raise DataError("image", case, reason, 'Read it by the id preprocessing, from {"image": path}.')
         given = data[_PRED] if isinstance(data.get(_PRED), Mapping) else data
@@ -68,7 +68,7 @@ class FinalAnswersd(MapTransform):  # type: ignore[misc]  # MONAI has no type hi
             task.name: _of_one(finite_logits(given[task.name], task, {"case": [case]}), task, image)
             for task in self.tasks
         }
-        shape = tuple(int(size) for size in meta["spatial_shape"])
+        shape = tuple(int(size) for size in meta[_GRID])
         if meta.get("original_affine") is None:
             affine = None
             answers = {task.name: _on_picture(task, logits[task.name], shape) for task in self.tasks}
@@ -88,6 +88,7 @@ class FinalAnswersd(MapTransform):  # type: ignore[misc]  # MONAI has no type hi
         found["result"] = {"notice": NOTICE, **{task.name: _in_words(task, answers[task.name]) for task in self.tasks}}
         if not first.pixel_level:
             found["result_write_to_file"] = False
+            found[_IMAGE] = _without_grid(data[_IMAGE])  # nothing is to be resized to it
         elif affine is None and not data.get("result_extension"):
             found["result_extension"] = ".png"
         return found
@@ -142,6 +143,11 @@ def _on_volume(
 def _meta_tensor(answer: Array, affine: Array | None) -> MetaTensor:
     tensor = torch.from_numpy(np.ascontiguousarray(answer))
     return MetaTensor(tensor) if affine is None else MetaTensor(tensor, affine=torch.from_numpy(affine.copy()))
+
+
+def _without_grid(image: MetaTensor) -> MetaTensor:
+    meta = {name: value for name, value in image.meta.items() if name != _GRID}
+    return MetaTensor(image.as_tensor(), affine=image.affine, meta=meta)
 
 
 def _in_words(task: Task, answer: Array) -> dict[str, Any]:

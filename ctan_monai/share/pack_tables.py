@@ -67,7 +67,16 @@ def outputs(metadata: Mapping[str, Any], trained: Trained) -> str:
     if isinstance(first, Segmentation):
         listed = ", ".join(f"{number} {label}" for number, label in enumerate(first.labels, start=1))
         over = " where they overlap, the later one;" if first.overlapping else ""
-        numbers = f" `pred` is then one label map: 0 background, {listed};{over} each mask is under `{first.name}`."
+        wrong = (
+            " MONAI Label's own task for bundles calls labels by their channels (`label_names`, from 0), not by these "
+            "numbers: 3D Slicer, which goes by their order, names them rightly, OHIF does not; for it, use the app that "
+            "`ctan_monai label-app` writes."
+            if first.overlapping
+            else ""
+        )
+        numbers = (
+            f" `pred` is then one label map: 0 background, {listed};{over} each mask is under `{first.name}`.{wrong}"
+        )
     return (
         "The network returns logits, one tensor for each task, under the task's name; MONAI's metadata calls the first "
         "of them `pred`.\n\n"

@@ -87,7 +87,7 @@ def _restored(bundle, data):
     assert isinstance(found, MetaTensor), pred
     meta = data["image"].meta
     here = found.shape[1:]
-    there = meta["spatial_shape"][-len(here) :] if len(here) else ()
+    there = meta.get("spatial_shape", here)[-len(here) :]
     assert tuple(here) == tuple(there)  # else it would be resized by nearest neighbours
     array = found if found.ndim <= 3 else found[0]
     return array.array, meta["original_affine"]
