@@ -69,7 +69,7 @@ def outputs(metadata: Mapping[str, Any], trained: Trained) -> str:
         over = " where they overlap, the later one;" if first.overlapping else ""
         wrong = (
             " MONAI Label's own task for bundles calls labels by their channels (`label_names`, from 0), not by these "
-            "numbers: 3D Slicer, which goes by their order, names them rightly, OHIF does not; for it, use the app that "
+            "numbers: 3D Slicer, which goes by their order, names them rightly, OHIF does not: use the app for it that "
             "`ctan_monai label-app` writes."
             if first.overlapping
             else ""

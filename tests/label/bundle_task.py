@@ -45,7 +45,7 @@ def main():
     data, expected, _ = infer(bundle, image)
     print(
         json.dumps(
-            {"file": str(file), "labels": task.labels, "answer": answer["result"] if "result" in answer else answer},
+            {"file": str(file), "labels": task.labels, "answer": answer},
             default=str,
         )[:1500]
     )
