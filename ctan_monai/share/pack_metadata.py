@@ -26,7 +26,7 @@ def packed_metadata(
     figures: Figures,
     weights: Mapping[str, Mapping[str, Any]],
     packages: Mapping[str, str] | None,
-    image: Mapping[str, Any],
+    image: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return a bundle's metadata with what is known about its weights.
 
@@ -60,7 +60,7 @@ def packed_metadata(
     if trained.synthetic:
         known["data_source"] = SYNTHETIC
     known["eval_metrics"] = {f"{figures.prefix}{name}": value for name, value in figures.values.items()}
-    known["network_data_format"] = _format(metadata["network_data_format"], trained, image_channels, image)
+    known["network_data_format"] = _format(metadata["network_data_format"], trained, image_channels, image or {})
     known["weights"] = {"parameters": _parameters(trained), "files": dict(weights)}
     return known
 
