@@ -50,8 +50,8 @@ class NamedSegments:
     def _dicom_info(self, series_id: str) -> dict[str, Any]:
         """Return what is known of a series; of a segmentation that another program stored, the segments' names."""
         store: Any = super()
-        info = dict(store._dicom_info(series_id))
-        folder = Path(store._datastore.label_path(DefaultLabelTag.FINAL.value)) / series_id
+        info, own = dict(store._dicom_info(series_id)), vars(self)
+        folder = Path(own["_datastore"].label_path(DefaultLabelTag.FINAL.value)) / series_id
         files = sorted(folder.iterdir()) if folder.is_dir() else []
         return {**info, "label_info": segments_of(files[0])} if files else info
 

@@ -89,7 +89,7 @@ def judge(
     elif unknown and not keep_unjudged:
         why = f"no case that decides has a label of {', '.join(unknown)}. {_REQUEST}"
     else:
-        kept, why = True, "the mean Dice of the cases that decide is not lower, and that of no label is."
+        kept, why = True, f"the mean Dice of the cases that decide is not lower, no label's fell by more than {FALL}."
         why += f" Kept on request without a case for {', '.join(unknown)}." if unknown else ""
     return Verdict(kept, why, old_mean, new_mean, by_label)
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
 
+import torch
+
 from ctan_monai.errors import DataError
 from ctan_monai.serve.answered import as_answer
 from ctan_monai.serve.app_folder import AppFolder, read_app
@@ -94,6 +96,11 @@ class BundleApp(MONAILabelApp):  # type: ignore[misc]  # monailabel has no types
             if params["uncertainty_mean"] is not None:
                 self.scores.put(image, self.predictor.version, params["uncertainty_mean"])
         return result
+
+    def batch_infer(self, request: dict[str, Any], datastore: Any = None) -> Any:
+        """Answer for many images; without a GPU, MONAI Label would look for one of several."""
+        several = bool(request.get("multi_gpu", True)) and torch.cuda.is_available()
+        return super().batch_infer({**request, "multi_gpu": several}, datastore)
 
     def train(self, request: dict[str, Any]) -> Any:
         """Learn from the labels that were submitted."""

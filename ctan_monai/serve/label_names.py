@@ -84,7 +84,10 @@ def is_structure(name: str) -> bool:
 
 def _entries(info: Mapping[str, Any], path: Path) -> list[tuple[str, int | None]]:
     """Return names and own numbers in the order of label_info."""
-    given = info.get("label_info") or []
+    answer = info.get("params")  # what the server itself found, and was asked to save, says its numbers there
+    own = answer.get("label_names") if isinstance(answer, dict) else None
+    found_here = [{"name": name, "idx": number} for name, number in own.items()] if isinstance(own, dict) else []
+    given = info.get("label_info") or found_here
     if not isinstance(given, list) or not all(
         isinstance(entry, dict) and isinstance(entry.get("name"), str) for entry in given
     ):

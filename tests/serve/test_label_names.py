@@ -79,3 +79,8 @@ def test_of_several_segmentations_the_one_that_fits_or_is_named_is_meant():
     with pytest.raises(DataError, match="without names"):
         names_of_numbers([1], {"model": "oar"}, (OAR, LUMP), Path("x"))
     assert named([1, 2], "Lump", "CTV", tasks=(OAR, LUMP)) == {1: "Lump", 2: "CTV"}
+
+
+def test_an_answer_of_the_server_that_is_saved_says_its_numbers():
+    info = {"model": "oar", "params": {"label_names": {"Rectum": 1, "Bladder": 2, "CTV": 3}}}
+    assert names_of_numbers([3], info, (OAR,), Path("x")) == {3: "CTV"}

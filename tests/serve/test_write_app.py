@@ -44,6 +44,22 @@ def test_the_command_writes_it_and_says_how_to_start_it(run_dir, tmp_path, repos
     assert read_app(out).upload_mib == 5
 
 
+def test_web_pages_that_may_ask_are_written_down_and_checked(run_dir, tmp_path, repository):
+    given = ["label-app", "--bundle", str(repository / "bundles" / "prostate"), "--run", str(run_dir)]
+    pages = ["--origin", "https://Viewer.example.org", "--origin", "http://127.0.0.1:3000"]
+    assert CliRunner().invoke(program, [*given, "--out", str(tmp_path / "a"), *pages]).exit_code == 0
+    assert read_app(tmp_path / "a").origins == ("https://viewer.example.org", "http://127.0.0.1:3000")
+    assert CliRunner().invoke(program, [*given, "--out", str(tmp_path / "b"), "--origin", "a page"]).exit_code != 0
+    assert not (tmp_path / "b").exists()
+
+
+def test_an_app_of_before_has_none(app):
+    content = json.loads((app.root / "app.json").read_text())
+    del content["origins"]
+    (app.root / "app.json").write_text(json.dumps(content))
+    assert read_app(app.root).origins == ()
+
+
 def test_a_folder_that_is_in_use_is_left_alone(app, run_dir, repository):
     with pytest.raises(ConfigError, match="is there already"):
         write_app(repository / "bundles" / "prostate", run_dir, app.root)
