@@ -189,5 +189,5 @@ def test_settings_that_make_no_sense_are_refused(wrong):
 
 def test_without_pymedphys_the_error_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "pymedphys", None)
-    with pytest.raises(ConfigError, match=r"ctan-monai\[gamma\]"):
+    with pytest.raises(ConfigError, match=r"pip install -e \"\.\[gamma\]\""):
         pass_rates(FLAT, FLAT, SPACING_MM)
