@@ -5,6 +5,7 @@ import logging
 import math
 
 import pytest
+from amp_kit import AMP
 
 from ctan_monai.engines.torch_file import load_checked
 
@@ -19,7 +20,7 @@ def cache(tmp_path_factory):
 
 @pytest.mark.slow
 def test_a_bundle_trains_with_projected_gradients(run, tmp_path, cache):
-    knobs = {**SMALL, "method": "ctan", "weighting": "pcgrad", "amp": True, "known_masks": 0.7}
+    knobs = {**SMALL, "method": "ctan", "weighting": "pcgrad", "amp": AMP, "known_masks": 0.7}
     knobs |= {"cache_dir": cache, "output_dir": str(tmp_path / "run")}
     run("ham10000", "train.yaml", run_id="training", **knobs)
     (epoch,) = json.loads((tmp_path / "run" / "metrics.json").read_text())["epochs"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from amp_kit import AMP
 from bundle_kit import check_run, command, start
 from PIL import Image
 
@@ -155,7 +156,7 @@ def test_a_folder_as_published_with_labels_missing_and_pictures_of_any_kind(run,
     knobs = {**SMALL, "method": "hps", "batch_size": 4, "dataset_dir": str(published), "cache_dir": cache}
     knobs |= {"output_dir": str(folder), "known_masks": 0.5, "sampler": "balanced", "class_weights": "inverse"}
     with caplog.at_level(logging.INFO):
-        run("ham10000", "train.yaml", run_id="training", focal_gamma=2.0, amp=True, **knobs)
+        run("ham10000", "train.yaml", run_id="training", focal_gamma=2.0, amp=AMP, **knobs)
     assert "synthetic" not in caplog.text
     assert "SYNTHETIC" not in (folder / "report.html").read_text()
     names = json.loads((folder / "datalist.json").read_text())
@@ -242,7 +243,7 @@ def test_real_pictures_are_trained_on_evaluated_and_inferred(run, tmp_path):
     (tmp_path / "datalist.json").write_text(json.dumps(chosen))
     folder = tmp_path / "run"
     knobs = {**SMALL, "image_size": [96, 128], "batch_size": 7, "dataset_dir": str(REAL), "output_dir": str(folder)}
-    knobs |= {"cache_dir": str(tmp_path / "cache"), "datalist": str(tmp_path / "datalist.json"), "amp": True}
+    knobs |= {"cache_dir": str(tmp_path / "cache"), "datalist": str(tmp_path / "datalist.json"), "amp": AMP}
     run("ham10000", "train.yaml", run_id="training", **knobs)
     run("ham10000", "train.yaml", "evaluate.yaml", run_id="evaluating", **knobs)
     check_evaluation(folder / "evaluation", chosen["test"], table, (150, 200))

@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from amp_kit import AMP
 from bundle_kit import check_run, command, start
 
 from ctan_monai.data.cache import read_case_file
@@ -18,7 +19,7 @@ from ctan_monai.errors import ConfigError, find_ctan_error
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "openkbp"
 TEST_PATIENT = BUNDLE / "sample" / "test" / "pt_232.case"
-SMALL = {"encoder": "resnet18", "epochs": 1, "batch_size": 16, "slices": "dose", "amp": True}
+SMALL = {"encoder": "resnet18", "epochs": 1, "batch_size": 16, "slices": "dose", "amp": AMP}
 
 
 @pytest.mark.parametrize("run_id", ["training", "run"])

@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import yaml
+from amp_kit import AMP
 from bundle_kit import check_run, command, start
 
 from ctan_monai.data.cache import read_case_file
@@ -31,7 +32,7 @@ def knobs(tmp_path_factory):
     cache = tmp_path_factory.mktemp("cache")
     grid = {"_target_": "ctan_monai.data.phantom.PhantomGrid", **GRID}
     small = {"encoder": "resnet18", "epochs": 1, "batch_size": 4, "pixel_mm": 6.0, "image_size": [64, 64]}
-    return {**small, "phantoms": 3, "phantom_grid": grid, "cache_dir": str(cache), "amp": True}
+    return {**small, "phantoms": 3, "phantom_grid": grid, "cache_dir": str(cache), "amp": AMP}
 
 
 @pytest.mark.parametrize("run_id", ["training", "run"])
