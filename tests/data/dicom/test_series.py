@@ -253,7 +253,7 @@ def test_one_uid_for_several_images_is_named(patient, load):
 AT_FAULT = {
     "RescaleSlope is absent": (without("RescaleSlope"), 2, "no RescaleSlope"),
     "RescaleSlope is 0": (changed(2, RescaleSlope=0), 2, "RescaleSlope of a slice is 0"),
-    "RescaleIntercept is no number": (changed(2, RescaleIntercept="nan"), 2, "the RescaleIntercept is nan"),
+    "RescaleIntercept is no number": (changed(2, RescaleIntercept=[1, 2]), 2, "the RescaleIntercept is no number"),
     "ImagePositionPatient is empty": (changed(2, ImagePositionPatient=None), 2, "ImagePositionPatient is absent or"),
     "PixelSpacing is one number": (changed(2, PixelSpacing=[1.5]), 2, "PixelSpacing is .*, expected 2 finite"),
     "PixelSpacing is another": (changed(2, PixelSpacing=[9, 9]), 2, r"another pixel spacing \(PixelSpacing\)"),
