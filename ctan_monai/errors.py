@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import re
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -80,6 +83,82 @@ def install(extra: str, packages: str) -> str:
     return f'pip install -e ".[{extra}]" in a checkout of ctan_monai, or pip install {packages}'
 
 
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_NAMES = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR})
+_ELSEWHERE = "give a folder that may be written: --output_dir for a run, --cache_dir for cached cases, else --out."
+
+
+def cannot_write(path: str | Path, error: OSError, what: str = "it cannot be written") -> DataError:
+    """Return the error for a file or folder that the system does not let us write, with the remedy for its reason.
+
+    Args:
+        path: what was to be written.
+        error: the system's answer.
+        what: what happened, without a full stop.
+    """
+    if error.errno in _FULL:
+        remedy = f"Free space, or {_ELSEWHERE}"
+    elif error.errno in _FORBIDDEN:
+        remedy = f"Ask for the permission, or {_ELSEWHERE}"
+    elif error.errno in _NAMES:
+        remedy = f"A file has the name of a folder, or a folder that of a file: move it away, or {_ELSEWHERE}"
+    elif error.errno == errno.ENAMETOOLONG:
+        remedy = "Give a shorter name."
+    else:
+        remedy = f"Look after the disk, or {_ELSEWHERE}"
+    return DataError(path, None, f"{what} ({error.strerror or error}).", remedy)
+
+
+# What other libraries say about the machine or the command line: words of theirs, the setting, the remedy.
+_FOREIGN = (
+    (
+        "device type at start of device string|Invalid device string|not compiled with (CUDA|XPU|HPU)|not linked with"
+        "|Cannot access accelerator|invalid device ordinal|No CUDA GPUs|no NVIDIA driver|implemented for the MPS",
+        "--device",
+        "Leave it out for a GPU where there is one, or give --device cpu.",
+    ),
+    (
+        r"[Bb]us error|shared memory|/torch_\d+|ancdata|DataLoader worker .*(exited|killed)",
+        "--workers",
+        "Use --workers 0 or fewer of them; or make /dev/shm, through which they give the cases on, larger (for a"
+        " container --shm-size 2g), or the memory, or the number of open files (ulimit -n).",
+    ),
+    (
+        "out of memory|can't allocate memory",
+        "--batch_size",
+        "Give a smaller --batch_size (with --accumulate for the same step), smaller images, or --amp True.",
+    ),
+    (
+        "surrogates not allowed",
+        "the locale",
+        "The name of a file has letters that it does not know: set PYTHONUTF8=1, or LANG=C.UTF-8.",
+    ),
+    ("^run ID ", "monai.bundle run", "Name one of the config's: training, evaluating, inferring."),
+)
+
+_FOREIGN_KINDS = (RuntimeError, AssertionError, ValueError, OSError)
+
+
+def explain(error: BaseException | None) -> CtanError | None:
+    """Return what a user should read instead of an error's traceback, None where it is a fault of the program.
+
+    That is the error of this package that caused it, however deeply a framework has wrapped it, or what is known of a
+    disk, a device or a memory that cannot be used.
+    """
+    if (found := find_ctan_error(error)) is not None:
+        return found
+    while error is not None:
+        if isinstance(error, OSError) and error.filename and error.errno in _FULL | _FORBIDDEN:
+            return cannot_write(str(error.filename), error, "it cannot be used")
+        for words, setting, remedy in _FOREIGN if isinstance(error, _FOREIGN_KINDS) else ():
+            said = [line for line in str(error).splitlines() if re.search(words, line)]  # of a worker: its traceback
+            if said:
+                return ConfigError(setting, said[-1].strip().rstrip(".") + ".", remedy)
+        error = error.__cause__ or error.__context__
+    return None
+
+
 def find_ctan_error(error: BaseException | None) -> CtanError | None:
     """Return the error of this package that caused another, however deeply a framework has wrapped it."""
     while error is not None and not isinstance(error, CtanError):
@@ -93,19 +172,30 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
+def show_any_letter() -> None:
+    """Let a console show a letter that its encoding lacks by its number; Python would end the program instead."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def report_plainly() -> None:
     """Let an uncaught error of this package end the program with its one message instead of a traceback.
 
     The first component of every bundle's ``initialize``: MONAI's command line would print some thirty lines of its
-    own calls around "no patient was found". Any other error keeps its traceback, and so does a program that is
-    being debugged with ``python -X dev``; what began it, which frameworks wrap, is said once more below, where people
-    look. The exit code stays 1.
+    own calls around "no patient was found". So does one that `explain` knows, and Ctrl-C. Any other error keeps its
+    traceback, and so does a program that is being debugged with ``python -X dev``; what began it, which frameworks
+    wrap, is said once more below, where people look. The exit code stays 1, or 130 after Ctrl-C. A console that lacks
+    a letter shows its number.
     """
+    show_any_letter()
     previous = sys.excepthook
 
     def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        found = find_ctan_error(error)
-        if found is None or sys.flags.dev_mode:
+        found = explain(error)
+        if isinstance(error, KeyboardInterrupt) and not sys.flags.dev_mode:
+            sys.stderr.write("Interrupted.\n")
+        elif found is None or sys.flags.dev_mode:
             previous(kind, error, trace)
             first = _first(error)
             if first is not error:

@@ -1,5 +1,7 @@
 """Errors: what they say, that they survive a worker process, and how an uncaught one ends a program."""
 
+import errno
+import os
 import pickle
 import subprocess
 import sys
@@ -9,7 +11,15 @@ from pathlib import Path
 import pytest
 from monai.transforms import Compose
 
-from ctan_monai.errors import CheckpointError, ConfigError, CtanError, DataError, find_ctan_error
+from ctan_monai.errors import (
+    CheckpointError,
+    ConfigError,
+    CtanError,
+    DataError,
+    cannot_write,
+    explain,
+    find_ctan_error,
+)
 
 ERRORS = {
     "data": (
@@ -119,3 +129,71 @@ def test_an_error_without_another_before_it_is_told_once():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert "What began it" not in done.stderr
     assert done.stderr.endswith("RuntimeError: odd\n")
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy", "never"),
+    [
+        (errno.EACCES, "Ask for the permission", "Free space"),
+        (errno.EROFS, "Ask for the permission", "Free space"),
+        (errno.ENOSPC, "Free space", "permission"),
+        (errno.ENOTDIR, "A file has the name of a folder", "Free space"),
+        (errno.ENAMETOOLONG, "Give a shorter name", "Free space"),
+        (errno.EIO, "Look after the disk", "Free space"),
+    ],
+)
+def test_what_cannot_be_written_has_the_remedy_for_its_reason(number, remedy, never):
+    said = str(cannot_write("runs/ctan", OSError(number, os.strerror(number), "elsewhere")))
+    assert said.startswith(f"runs/ctan: it cannot be written ({os.strerror(number)}). Remedy: {remedy}")
+    assert never not in said
+    assert "shorter" in remedy or ("--output_dir" in said and "--cache_dir" in said)
+
+
+def worker_without_shared_memory():
+    inner = (
+        "Traceback (most recent call last):\nRuntimeError: unable to allocate shared memory(shm) for file </torch_1_2>"
+    )
+    return RuntimeError(f"Caught RuntimeError in DataLoader worker process 0.\nOriginal {inner}\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "setting"),
+    [
+        (worker_without_shared_memory(), "--workers: RuntimeError: unable to allocate shared memory"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error."), "--workers"),
+        (RuntimeError("PyTorch is not linked with support for mps devices"), "--device"),
+        (AssertionError("Torch not compiled with CUDA enabled"), "--device"),
+        (NotImplementedError("aten::x is not currently implemented for the MPS device. If you"), "--device"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "--batch_size"),
+        (ValueError("run ID 'trainning' doesn't exist in the config file."), "monai.bundle run"),
+        (PermissionError(errno.EACCES, "Permission denied", "cache/a.case"), "cache/a.case: it cannot be used"),
+        (KeyError("shared memory"), None),
+        (ValueError("a bug"), None),
+        (FileNotFoundError(errno.ENOENT, "No such file", "a"), None),
+    ],
+)
+def test_what_other_libraries_say_of_the_machine_is_explained_and_a_bug_is_not(error, setting):
+    wrapped = RuntimeError("Failed to evaluate")
+    wrapped.__cause__ = error
+    found = explain(wrapped)
+    assert (found is None) if setting is None else str(found).startswith(setting)
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("utf-8", "łó"), ("ascii", r"\u0142\xf3"), ("cp1252", r"\u0142ó")])
+def test_a_console_without_some_letters_shows_their_numbers(encoding, shown):
+    program = (
+        "from ctan_monai.errors import ConfigError, report_plainly\n"
+        "report_plainly()\nprint('\\u0142\\u00f3')\n"
+        "raise ConfigError('--input', '\\u0142.png is missing.', 'Look for it.')"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, env=environment)
+    assert (done.returncode, done.stdout.decode(encoding).strip()) == (1, shown)
+    assert done.stderr.decode(encoding).startswith("ConfigError: --input: ")
+
+
+def test_an_interrupted_program_says_so():
+    program = "from ctan_monai.errors import report_plainly\nreport_plainly()\nraise KeyboardInterrupt"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stderr == "Interrupted.\n"
+    assert done.returncode != 0

@@ -9,23 +9,25 @@ from typer.core import TyperGroup
 
 from ctan_monai import __version__
 from ctan_monai.apps import compare, export, federate, label_app, new, pack, prepare, report, score, verify
-from ctan_monai.errors import CtanError
+from ctan_monai.errors import explain, show_any_letter
 
 EXIT_REFUSED = 2  # something that the user gave cannot be used, as for a wrong option
 
 
 class OneLineErrors(TyperGroup):
-    """Show the errors that this package raises on purpose as one red line instead of a traceback."""
+    """Show what `errors.explain` knows, above all this package's own errors, as one red line, not as a traceback."""
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # typer's context is click's
         """Run the subcommand."""
         try:
             return super().invoke(ctx)
-        except CtanError as error:
+        except Exception as error:
+            if (found := explain(error)) is None:
+                raise
             from rich.console import Console
             from rich.text import Text
 
-            Console(stderr=True).print(Text(f"Error: {error}", style="red"), soft_wrap=True)
+            Console(stderr=True).print(Text(f"Error: {found}", style="red"), soft_wrap=True)
             raise typer.Exit(EXIT_REFUSED) from error
 
 
@@ -79,4 +81,5 @@ def _options(
 
 def main() -> None:
     """Run the command line."""
+    show_any_letter()
     app(prog_name="ctan-monai")

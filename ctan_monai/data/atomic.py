@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ctan_monai.errors import DataError
+from ctan_monai.errors import cannot_write
 
 _MARK = ".part-"  # in the name of a file that is being written
 
@@ -46,8 +46,7 @@ def replacing(path: Path, before: Callable[[], None] | None = None) -> Iterator[
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        remedy = "Free space, or give a folder that may be written."
-        raise DataError(path, None, f"it cannot be written ({error.strerror or error}).", remedy) from error
+        raise cannot_write(path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -36,7 +37,8 @@ class SeededDataset(Dataset):  # type: ignore[misc]  # MONAI is not typed for my
         super().__init__(data, transform)
         self.seed = int(seed)
         self._epoch = torch.zeros(1, dtype=torch.int64)
-        self._epoch.share_memory_()  # type: ignore[no-untyped-call]  # torch has no annotation here
+        with contextlib.suppress(RuntimeError):  # no shared memory, without which there are no workers either
+            self._epoch.share_memory_()  # type: ignore[no-untyped-call]  # torch has no annotation here
 
     @property
     def epoch(self) -> int:

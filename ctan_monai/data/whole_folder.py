@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from ctan_monai.errors import DataError
+from ctan_monai.errors import DataError, cannot_write
 
 
 def write_whole(target: Path, mark: str, fill: Callable[[Path], None]) -> Path:
@@ -39,7 +39,7 @@ def write_whole(target: Path, mark: str, fill: Callable[[Path], None]) -> Path:
         finally:
             shutil.rmtree(draft, ignore_errors=True)
     except OSError as error:
-        raise DataError(target, None, f"it cannot be written ({error.strerror or error}).", "Free space.") from error
+        raise cannot_write(target, error) from error
     if not (target / mark).is_file():
         raise DataError(target, None, f"it is there already, without {mark}.", "Remove it.")
     return target

@@ -43,7 +43,7 @@ def replacing(path: str | Path, previous: str | Path | None = None) -> Iterator[
         raise CheckpointError(
             target,
             f"it could not be written ({getattr(found, 'strerror', None) or found}); an earlier version is untouched.",
-            "Free some space, or give an --output_dir that can be written, and continue with --resume True.",
+            f"{error.remedy} --resume True continues a training.",
         ) from found
 
 
@@ -54,7 +54,7 @@ def write_text(text: str, path: str | Path) -> None:
         CheckpointError: it could not be written.
     """
     with replacing(path) as handle:
-        handle.write(text.encode("utf-8"))
+        handle.write(text.encode("utf-8", "backslashreplace"))  # a path may hold bytes that are no letters
 
 
 def write_json(value: Any, path: str | Path) -> None:

@@ -44,7 +44,7 @@ def log_to(path: Path) -> None:
         path: the file, which is continued if it exists.
     """
     end_log()
-    handler = _RunLog(path, encoding="utf-8", delay=True)
+    handler = _RunLog(path, encoding="utf-8", errors="backslashreplace", delay=True)
     handler.setFormatter(_WithoutHome("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger().addHandler(handler)
 

@@ -14,7 +14,7 @@ from ctan_monai.data.atomic import replacing
 from ctan_monai.engines.atomic import read_json
 from ctan_monai.engines.manifest import SETTINGS_FILE
 from ctan_monai.engines.run_network import network_of_run
-from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.errors import ConfigError, cannot_write
 from ctan_monai.networks import MultiTaskNetwork
 from ctan_monai.serve.app_folder import ABOUT, FORMAT, AppFolder, read_app
 from ctan_monai.serve.names import check_name
@@ -59,7 +59,7 @@ def write_app(
     try:
         _copy(bundle, run_dir, out, name)
     except OSError as error:
-        raise DataError(out, None, f"it cannot be written ({error}).", "Give another folder.") from error
+        raise cannot_write(out, error) from error
     _write_files(out, name, network, {"upload_mib": upload_mib, "origins": allowed})
     return read_app(out)
 

@@ -18,7 +18,7 @@ from ctan_monai.engines.atomic import as_json
 from ctan_monai.engines.data_record import DATA_FILE
 from ctan_monai.engines.manifest import SETTINGS_FILE
 from ctan_monai.engines.run_record import RUN_FILE
-from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.errors import ConfigError, cannot_write
 from ctan_monai.share import pack_configs, pack_docs, pack_files
 from ctan_monai.share.image_format import image_format
 from ctan_monai.share.pack_figures import figures_of
@@ -97,7 +97,7 @@ def pack_bundle(
         target.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{name}.part-", dir=target))
     except OSError as error:
-        raise _unwritable(target, error) from error
+        raise cannot_write(target, error, "the bundle cannot be written there") from error
     try:
         large, warnings = _write(source, trained, beside / name, vendored, url, case_names)
         pack_files.write_zip(beside / name, beside / archive.name)
@@ -108,17 +108,12 @@ def pack_bundle(
             archive.unlink()
             raise
     except OSError as error:
-        raise _unwritable(target, error) from error
+        raise cannot_write(target, error, "the bundle cannot be written there") from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError("BUNDLE", f"a file of {bundle} cannot be read ({error}).", "Correct it.") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return Packed(folder, archive, tuple(large), tuple(warnings))
-
-
-def _unwritable(target: Path, error: OSError) -> DataError:
-    reason = f"the bundle cannot be written there ({error.strerror or error})."
-    return DataError(target, None, reason, "Free space, or give a folder that may be written.")
 
 
 def _write(

@@ -12,7 +12,7 @@ from ctan_monai.data.atomic import replacing
 from ctan_monai.data.dicom.options import DicomOptions
 from ctan_monai.data.dicom.splits import SPLITS
 from ctan_monai.data.dicom.table import ACCEPTED, Row, prescriptions
-from ctan_monai.errors import DataError
+from ctan_monai.errors import DataError, cannot_write
 
 DATALIST = "datalist.json"
 _LOCK = ".lock"
@@ -32,8 +32,7 @@ def locked(out_dir: Path) -> Iterator[None]:
         out_dir.mkdir(parents=True, exist_ok=True)
         file = (out_dir / _LOCK).open("w")
     except OSError as error:
-        reason = f"the folder cannot be written ({error.strerror})."
-        raise DataError(out_dir, None, reason, "Give another folder, or free space.") from error
+        raise cannot_write(out_dir, error, "the folder cannot be written") from error
     with file:
         try:
             import fcntl

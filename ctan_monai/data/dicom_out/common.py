@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ctan_monai.data.dicom_out.identity import Clock, UidSource
 from ctan_monai.data.dicom_out.origin import OPERATOR, SOFTWARE, Origin, shortened
 from ctan_monai.data.dicom_out.reference import CtReference
-from ctan_monai.errors import DataError
+from ctan_monai.errors import DataError, cannot_write
 
 IMPLEMENTATION_UID = "2.25.248734501186212790312911894713061208451"  # of this writer, made once at random
 _COPIED = (  # Patient and General Study modules
@@ -173,8 +173,7 @@ def save_new(made: Any, path: str | Path) -> Written:
     except OSError as error:
         if isinstance(error, FileExistsError) and os.path.lexists(path):
             raise taken from error
-        remedy = "Free space, or give a folder that may be written."
-        raise DataError(path, None, f"it cannot be written ({error.strerror or error}).", remedy) from error
+        raise cannot_write(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
