@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ctan_monai.engines.given_configs import read_flags
 from ctan_monai.errors import ConfigError
 
 
@@ -17,18 +18,7 @@ def read_pairs(arguments: Sequence[str]) -> dict[str, Any]:
     Raises:
         ConfigError: something is no such pair.
     """
-    from fire.parser import DefaultParseValue
-
-    found: dict[str, Any] = {}
-    waiting: str | None = None
-    for argument in arguments:
-        if argument.startswith("--"):
-            name, equals, value = argument[2:].partition("=")
-            found[name] = DefaultParseValue(value) if equals else True
-            waiting = None if equals else name
-        elif waiting is not None:
-            found[waiting] = DefaultParseValue(argument)
-            waiting = None
-        else:
-            raise ConfigError(argument, "it belongs to no --name.", "Write --name value after the --.")
+    unnamed, found = read_flags(arguments)
+    if unnamed:
+        raise ConfigError(unnamed[0], "it belongs to no --name.", "Write --name value after the --.")
     return found

@@ -1,44 +1,86 @@
-"""The config files of a run, as they were given."""
+"""What a command line of `monai.bundle run` gives: config files, and entries in place of theirs."""
 
 from __future__ import annotations
 
-import ast
-import itertools
+import re
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ctan_monai.errors import DataError
 
-_FLAGS = ("--config_file", "--config-file")
+# what `monai.bundle run` takes by position, after which it takes entries of the config
+RUN_ARGUMENTS = (
+    "run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file",
+)  # fmt: skip
 
 
-def given_configs(arguments: Sequence[str]) -> list[Path]:
-    """Find the config files on a command line of `monai.bundle run`.
+def read_flags(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Divide a command line as Fire does, which reads it for MONAI: what has no name, and ``--name value``.
+
+    >>> read_flags(["run", "--epochs", "-1", "--train#x={a: 1}", "--noamp", "--batch-size=2"])
+    (['run'], {'epochs': -1, 'train#x': {'a': 1}, 'amp': False, 'batch_size': 2})
+    """
+    from fire.parser import DefaultParseValue
+
+    unnamed: list[str] = []
+    found: dict[str, Any] = {}
+    waiting = list(arguments)
+    while waiting:
+        argument = waiting.pop(0)
+        if not _is_flag(argument):
+            unnamed.append(argument)
+            continue
+        name, equals, value = argument.lstrip("-").partition("=")
+        name = name.replace("-", "_")
+        if equals:
+            found[name] = DefaultParseValue(value)
+        elif waiting and not _is_flag(waiting[0]):
+            found[name] = DefaultParseValue(waiting.pop(0))
+        elif name.startswith("no") and name not in RUN_ARGUMENTS:
+            found[name[2:]] = False
+        else:
+            found[name] = True
+    return unnamed, found
+
+
+def _is_flag(argument: str) -> bool:
+    return argument.startswith("--") or re.match("-[a-zA-Z]", argument) is not None
+
+
+def read_given(arguments: Sequence[str]) -> dict[str, Any]:
+    """Return what is given to `monai.bundle run`, by name, with what stands in an ``--args_file``.
 
     A config does not know where it lies, and MONAI does not tell its components.
 
     Args:
         arguments: those of the command line.
+    """
+    from monai.bundle import ConfigParser
+
+    unnamed, given = read_flags(arguments)
+    given = {**dict(zip(RUN_ARGUMENTS, unnamed[1:], strict=False)), **given}
+    file = given.get("args_file")
+    if file is not None and Path(str(file)).is_file():
+        given = {**ConfigParser.load_config_file(str(file)), **given}
+    return given
+
+
+def given_configs(arguments: Sequence[str]) -> list[Path]:
+    """Find the config files on a command line of `monai.bundle run`.
 
     >>> [str(path) for path in given_configs(["run", "--config_file", "['a.yaml','b.yaml']"])]
     ['a.yaml', 'b.yaml']
-    >>> [str(path) for path in given_configs(["--config-file=c.yaml"])]
+    >>> [str(path) for path in given_configs(["run", "--config-file=c.yaml"])]
     ['c.yaml']
     >>> given_configs([])
     []
     """
-    values = [value for flag, value in itertools.pairwise([*arguments, ""]) if flag in _FLAGS]
-    values += [entry.split("=", 1)[1] for entry in arguments if entry.startswith(tuple(f"{flag}=" for flag in _FLAGS))]
-    found: list[Path] = []
-    for value in values:
-        try:
-            names = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            names = value
-        found += [Path(str(name)) for name in (names if isinstance(names, (list, tuple)) else [names])]
-    return found
+    named = read_given(arguments).get("config_file")
+    files = [] if named in (None, True) else named if isinstance(named, list | tuple) else [named]
+    return [Path(str(file)) for file in files]
 
 
 def copy_configs(files: Sequence[str | Path] | None, folder: Path) -> None:

@@ -32,6 +32,24 @@ def as_bool(value: bool | int | str, setting: str) -> bool:
     return _WORDS[word]
 
 
+def as_whole(value: Any, setting: str, least: int) -> int:
+    """Read a whole number.
+
+    Args:
+        value: what the user gave; a number in quotes is text, which compares and adds up as no number does.
+        setting: its name, for the error.
+        least: the smallest that makes sense.
+
+    Raises:
+        ConfigError: it is something else, or smaller.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value >= least:
+        return value
+    quoted = isinstance(value, str) and value.strip().lstrip("-").isdigit()
+    remedy = f"Leave the quotes out: {setting}: {value}." if quoted else f"Give {least}, {least + 1}, {least + 2} ..."
+    raise ConfigError(setting, f"{value!r} was found, expected a whole number of at least {least}.", remedy)
+
+
 def choose(setting: str, value: Any, options: Mapping[str, Any]) -> Any:
     """Return the entry of ``options`` that a setting of a config names.
 

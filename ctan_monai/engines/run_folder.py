@@ -14,6 +14,7 @@ from ctan_monai.data.atomic import remove_leftovers
 from ctan_monai.engines.atomic import as_json, read_json, write_json
 from ctan_monai.engines.given_configs import copy_configs
 from ctan_monai.engines.history import METRICS_FILE
+from ctan_monai.engines.knobs import check_knobs
 from ctan_monai.engines.manifest import CONFIGS_FOLDER, SETTINGS_FILE
 from ctan_monai.engines.options import as_bool
 from ctan_monai.engines.processes import rank, wait_for_all
@@ -22,7 +23,7 @@ from ctan_monai.engines.run_lock import LOCK_FILE, hold, release
 from ctan_monai.engines.run_log import log_to, without_home
 from ctan_monai.engines.run_record import MODEL_FILE, RUN_FILE, describe, differences, write_run
 from ctan_monai.engines.versions import versions
-from ctan_monai.errors import ConfigError
+from ctan_monai.errors import ConfigError, cannot_write
 
 _logger = logging.getLogger(__name__)
 VERSIONS_FILE, LOG_FILE = "versions.json", "log.txt"
@@ -42,13 +43,14 @@ class RunFolder:
         output_dir: the folder.
         settings: the knobs and their values.
         network: gives run.json; None leaves it out.
-        config_files: files to copy; None: those that the command line names with ``--config_file``.
+        config_files: files to copy; None: those that the command line or its ``--args_file`` names.
         resume: continue what is in the folder, if anything is.
 
     Raises:
-        ConfigError: the folder is used by a running training, or holds files that are not a run's.
+        ConfigError: the folder is used by a running training, or holds files that are not a run's; or the command
+            line has a slip that `check_knobs` finds.
         CheckpointError: resuming, but the folder's run trained another network; or it cannot be written.
-        DataError: a config file is missing.
+        DataError: a config file is missing, or the folder cannot be written.
     """
 
     def __init__(
@@ -62,8 +64,12 @@ class RunFolder:
         self.path = Path(str(output_dir))  # the command line gives a purely numeric name as a number
         self.resumed = as_bool(resume, "resume") and has_checkpoint(self.path)
         self.moved_aside: Path | None = None
+        check_knobs()
         if rank() == 0:
-            self._make_ready(settings or {}, network, config_files)
+            try:
+                self._make_ready(settings or {}, network, config_files)
+            except OSError as error:
+                raise cannot_write(self.path, error) from error
         wait_for_all()
 
     def _make_ready(

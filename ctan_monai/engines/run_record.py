@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from ctan_monai.engines.atomic import as_json, write_json
+from ctan_monai.engines.knobs import check_knobs
 from ctan_monai.engines.torch_file import load_checked
 from ctan_monai.engines.unwrap import unwrap
 from ctan_monai.errors import CheckpointError, ConfigError
@@ -107,9 +108,11 @@ def load_best(network: nn.Module, output_dir: str | Path) -> nn.Module:
         The same network.
 
     Raises:
-        ConfigError: the run trained another network; the message names the flag to pass.
+        ConfigError: the run trained another network; the message names the flag to pass. Or the command line has a
+            slip that `check_knobs` finds.
         CheckpointError: there is no model.pt, it is damaged, or it does not fit.
     """
+    check_knobs()
     path = Path(str(output_dir)) / MODEL_FILE
     if not path.is_file():
         raise CheckpointError(

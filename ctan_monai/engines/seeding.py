@@ -15,6 +15,7 @@ from monai.utils import set_determinism
 from torch.utils.data import DataLoader
 
 from ctan_monai.data.dataset import SeededDataset
+from ctan_monai.engines.options import as_whole
 from ctan_monai.engines.processes import rank
 
 _logger = logging.getLogger(__name__)
@@ -31,9 +32,13 @@ def seed_run(seed: int, deterministic_algorithms: bool | None = None) -> None:
     Args:
         seed: the run's seed.
         deterministic_algorithms: passed to `torch.use_deterministic_algorithms`; None leaves it alone.
+
+    Raises:
+        ConfigError: the seed is no whole number, or negative.
     """
-    set_determinism(seed=int(seed), use_deterministic_algorithms=deterministic_algorithms)
-    _logger.info("Seed %d, %d threads: repeatable on this machine.", int(seed), torch.get_num_threads())
+    seed = as_whole(seed, "seed", 0)
+    set_determinism(seed=seed, use_deterministic_algorithms=deterministic_algorithms)
+    _logger.info("Seed %d, %d threads: repeatable on this machine.", seed, torch.get_num_threads())
 
 
 def seed_for(seed: int, epoch: int, process: int = 0) -> int:

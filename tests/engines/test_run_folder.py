@@ -210,7 +210,7 @@ def test_config_files_of_the_command_line_are_found(tmp_path, monkeypatch):
         (["run", "--config_file", "a.yaml"], ["a.yaml"]),
         (["run", "--config-file=a b.yaml"], ["a b.yaml"]),
         (["run", "--config_file", "['a.yaml', 'b.yaml']"], ["a.yaml", "b.yaml"]),
-        (["run", "--config_file"], [""]),
+        (["run", "--config_file"], []),
         (["run", "--epochs", "3"], []),
     ],
 )
