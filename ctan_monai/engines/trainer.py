@@ -13,6 +13,7 @@ from monai.engines import SupervisedTrainer, Workflow
 from monai.engines.utils import IterationEvents
 from monai.inferers import Inferer
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from ctan_monai.engines.bf16_guard import checking_bf16
 from ctan_monai.engines.clipping import GradientGroup, clip_gradients, gradient_groups
@@ -29,6 +30,9 @@ from ctan_monai.engines.unwrap import unwrap
 from ctan_monai.errors import ConfigError
 
 logger = logging.getLogger(__name__)
+
+
+_ONE_VALUE = "Expected more than 1 value per channel when training"  # torch's batch normalization
 
 
 class Window(NamedTuple):
@@ -133,19 +137,22 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
         """Train until ``max_epochs``; a run that is there already does nothing.
 
         Raises:
-            ConfigError: the loader is empty, or this processor computes a convolution wrongly in bfloat16.
+            ConfigError: the loader is empty, batch or images are too small for batch normalization, or this processor
+                computes a convolution wrongly in bfloat16.
             NonFiniteError: a loss or gradient is not finite.
         """
         if self.state.epoch_length == 0:
-            raise ConfigError(
-                "train_data_loader", "it has no batch.", "Give training cases, at least one batch of them."
-            )
+            raise _no_batch(self.data_loader)
         if 0 < self.state.max_epochs <= self.state.epoch:  # ignite would begin again at epoch 1
             logger.info("nothing to train: %d of %d epochs are done", self.state.epoch, self.state.max_epochs)
             return
         try:
             with checking_bf16(self.network, self.precision, self.bf16_wrong):
                 Workflow.run(self)  # not Trainer.run, which would replace the restored gradient scaler
+        except ValueError as error:
+            if _ONE_VALUE in str(error):
+                raise _one_value(self.state.output["image"]) from error
+            raise
         finally:
             for handler in self._handlers:
                 if callable(close := getattr(handler, "close", None)):
@@ -212,3 +219,22 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
         else:
             self.scaler.step(self.optimizer)  # skips the step if a gradient is infinite
             self.scaler.update()
+
+
+def _no_batch(loader: Any) -> ConfigError:
+    """Say why a loader has no batch, with both numbers where it is too small for one."""
+    if not isinstance(loader, DataLoader) or not loader.batch_size or not (cases := _length(loader.sampler)):
+        return ConfigError("train_data_loader", "it has no batch.", "Give training cases, at least one batch of them.")
+    reason = f"{loader.batch_size} is more than the {cases} training items; an incomplete batch is left out."
+    return ConfigError("batch_size", reason, f"Give --batch_size {cases} or less, or more cases.")
+
+
+def _length(sampler: Any) -> int:
+    return len(sampler) if hasattr(sampler, "__len__") else 0
+
+
+def _one_value(image: Tensor) -> ConfigError:
+    batch, size = image.shape[0], " x ".join(map(str, image.shape[2:]))
+    reason = f"a batch of {batch} image of {size} leaves one value per channel, where batch normalization needs two."
+    remedy = "Give a --batch_size of 2 or more, or larger images (the bundle's image_size or size)."
+    return ConfigError("batch_size", reason, remedy)
