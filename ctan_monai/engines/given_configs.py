@@ -61,7 +61,8 @@ def read_given(arguments: Sequence[str]) -> dict[str, Any]:
     from monai.bundle import ConfigParser
 
     unnamed, given = read_flags(arguments)
-    given = {**dict(zip(RUN_ARGUMENTS, unnamed[1:], strict=False)), **given}
+    if unnamed[:1] == ["run"]:  # else it is another program's line
+        given = {**dict(zip(RUN_ARGUMENTS, unnamed[1:], strict=False)), **given}
     file = given.get("args_file")
     if file is not None and Path(str(file)).is_file():
         given = {**ConfigParser.load_config_file(str(file)), **given}

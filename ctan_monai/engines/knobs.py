@@ -35,7 +35,7 @@ def check_knobs(arguments: Sequence[str] | None = None) -> None:
 
     arguments = sys.argv[1:] if arguments is None else arguments
     files = [path for path in given_configs(arguments) if path.is_file()]
-    if not files:
+    if not files or arguments[0] != "run":
         return
     given = {name: value for name, value in read_given(arguments).items() if name not in RUN_ARGUMENTS}
     configs: list[dict[str, Any]] = [ConfigParser.load_config_file(str(path)) or {} for path in files]

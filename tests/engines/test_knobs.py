@@ -106,8 +106,9 @@ def test_a_slip_in_an_args_file_is_named_and_a_flag_wins_over_it(given, tmp_path
 
 
 def test_another_program_is_left_alone(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["pytest", "--epoch", "2"])
+    monkeypatch.setattr(sys, "argv", ["pytest", "--epoch", "2", *[__file__] * 9])
     check_knobs()
+    assert given_configs(sys.argv[1:]) == []
 
 
 @pytest.mark.parametrize("kind", ["json", "yaml"])

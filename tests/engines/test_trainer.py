@@ -268,8 +268,15 @@ def test_handlers_are_closed_when_the_run_ends_and_also_when_it_fails():
 
 def test_an_empty_loader_is_an_error():
     loader = DataLoader([make_item(0)], batch_size=2, drop_last=True)
-    with pytest.raises(ConfigError, match="no batch"):
+    with pytest.raises(ConfigError, match=r"batch_size: 2 is more than the 1 training items.*--batch_size 1 or less"):
         make_trainer(SmallNetwork(), loader).run()
+
+
+def test_a_batch_that_leaves_one_value_per_channel_names_batch_size_and_the_images_size():
+    network = SmallNetwork()
+    network.body.append(torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.BatchNorm2d(4)))
+    with pytest.raises(ConfigError, match=r"batch_size: a batch of 1 image of 8 x 8 .*--batch_size of 2 or more"):
+        make_trainer(network, make_loader(2, batch_size=1)).run()
 
 
 def test_a_run_that_is_done_does_not_begin_again(caplog):
