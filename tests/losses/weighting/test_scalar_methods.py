@@ -43,19 +43,92 @@ def test_gls_is_the_geometric_mean_and_does_not_mind_units(tasks):
     assert other == pytest.approx(10 * total)
 
 
-def test_stch_lies_between_the_largest_loss_and_that_plus_mu_log_t(tasks):
+def test_stch_raw_lies_between_the_largest_loss_and_that_plus_mu_log_t(tasks):
     for mu in (0.01, 0.1, 1.0):
-        _, total = derivatives(create_weighting("stch", tasks, mu=mu), LOSSES)
+        _, total = derivatives(create_weighting("stch", tasks, form="raw", mu=mu), LOSSES)
         assert 2.0 <= total <= 2.0 + mu * math.log(3)
 
 
-def test_stch_by_hand(tasks):
+def test_stch_raw_by_hand_is_the_equation_of_the_paper(tasks):
     preferences, ideal = {"oar": 2.0, "dose": 1.0, "severe": 4.0}, {"oar": 0.1, "dose": 0.5, "severe": 0.0}
-    weighting = create_weighting("stch", tasks, mu=0.5, preferences=preferences, ideal=ideal)
+    weighting = create_weighting("stch", tasks, form="raw", mu=0.5, preferences=preferences, ideal=ideal)
     found, total = derivatives(weighting, LOSSES)
     powers = [math.exp(2 * 0.4 / 0.5), math.exp(1.5 / 0.5), math.exp(4 * 0.25 / 0.5)]
     assert total == pytest.approx(0.5 * math.log(sum(powers)))
     assert list(found.values()) == pytest.approx([w * p / sum(powers) for w, p in zip((2, 1, 4), powers, strict=True)])
+    assert weighting.weights() == pytest.approx(found, rel=1e-6)
+
+
+def test_stch_raw_leaves_out_a_task_without_labels(tasks):
+    losses = losses_of(*LOSSES)
+    total = create_weighting("stch", tasks, form="raw", mu=0.5)(losses, {**SEEN, "dose": False})
+    total.backward()
+    assert total.item() == pytest.approx(0.5 * math.log(math.exp(0.5 / 0.5) + math.exp(0.25 / 0.5)))
+    assert losses["dose"].grad == 0
+
+
+def steps_of_stch(rng, epochs, steps=3):
+    return np.exp(rng.normal(-1, 0.7, (epochs, steps, 3))).astype(np.float32)
+
+
+@pytest.mark.parametrize(("warmup", "mu"), [(4, 1.0), (1, 0.25), (0, 2.0)])
+def test_stch_is_the_authors_algorithm(tasks, warmup, mu):
+    """Warm-up: the sum of logs. One epoch more of it, whose mean loss is the nadir; then T mu log sum (L/n)^(1/mu)."""
+    options = {} if (warmup, mu) == (4, 1.0) else {"warmup_epochs": warmup, "mu": mu}  # the first pair is the default
+    weighting = create_weighting("stch", tasks, **options)
+    drawn = steps_of_stch(np.random.default_rng(3), warmup + 3)
+    nadir = drawn[warmup].astype(float).mean(0)
+    for epoch, steps in enumerate(drawn):
+        for values in steps.astype(float):
+            found, total = derivatives(weighting, values)
+            if epoch <= warmup:
+                assert total == pytest.approx(np.log(values).sum(), rel=1e-5, abs=1e-6)
+                assert list(found.values()) == pytest.approx(list(1 / values), rel=1e-5)
+            else:
+                powers = (values / nadir) ** (1 / mu)
+                assert total == pytest.approx(3 * mu * math.log(powers.sum()), rel=1e-4, abs=1e-5)
+                assert list(found.values()) == pytest.approx(list(3 * powers / powers.sum() / values), rel=1e-4)
+            assert weighting.weights() == pytest.approx(found, rel=1e-5)
+        weighting.end_epoch()
+
+
+def test_stch_does_not_mind_units_once_the_nadir_is_known(tasks):
+    factors, totals = np.array([1.0, 70.0, 0.01]), {}
+    for units in (1.0, factors):
+        weighting = create_weighting("stch", tasks, warmup_epochs=0)
+        derivatives(weighting, np.array(LOSSES) * units)
+        weighting.end_epoch()
+        found, total = derivatives(weighting, np.array([0.4, 2.5, 0.1]) * units)
+        totals[str(units)] = [total, *(np.array(list(found.values())) * units)]
+    one, other = totals.values()
+    assert one == pytest.approx(other, rel=1e-5)
+
+
+def test_stch_measures_the_nadir_of_a_task_without_labels_when_it_has_some(tasks):
+    weighting = create_weighting("stch", tasks, warmup_epochs=0)
+    no_dose = {**SEEN, "dose": False}
+    for values, seen in [((0.5, 9.0, 0.2), no_dose), ((0.4, 2.0, 0.1), SEEN)]:
+        weighting(losses_of(*values), seen)
+        weighting.end_epoch()
+    assert weighting.nadir.tolist() == pytest.approx([0.5, 2.0, 0.2])
+    again = create_weighting("stch", tasks, warmup_epochs=0)
+    again(losses_of(0.5, 9.0, 0.2), no_dose)
+    again.end_epoch()
+    found, total = derivatives(again, (0.4, 2.0, 0.1))  # two tasks in the smooth maximum, the dose's log beside it
+    assert total == pytest.approx(2 * math.log(0.4 / 0.5 + 0.1 / 0.2) + math.log(2.0), rel=1e-5)
+    assert found["dose"] == pytest.approx(0.5)
+    assert again(losses_of(0.4, 2.0, 0.1), no_dose).item() == pytest.approx(2 * math.log(1.3), rel=1e-5)
+
+
+def test_stch_forgets_a_loss_that_is_not_finite_and_survives_a_loss_of_zero(tasks):
+    weighting = create_weighting("stch", tasks, warmup_epochs=0)
+    for values in [(0.5, math.inf, math.nan), (0.5, 2.0, 0.0)]:
+        weighting(losses_of(*values), SEEN)
+    weighting.end_epoch()
+    assert weighting.nadir.tolist() == pytest.approx([0.5, 2.0, 1e-8])
+    found, total = derivatives(weighting, (0.0, 0.0, 0.0))
+    assert math.isfinite(total)
+    assert all(math.isfinite(value) for value in found.values())
 
 
 def test_rlw_weighs_new_in_each_step_and_equally_in_the_mean(tasks):
@@ -111,6 +184,28 @@ def test_famo_first_update_by_hand(tasks):
     derivatives(famo, (1.0, 1.0, 1.0))
     derivatives(famo, (0.5, 0.9, 0.9))  # log-losses fell by .693, .105, .105; weighted by 1/3: mean .301
     assert famo.xi.tolist() == pytest.approx([-0.025, 0.025, 0.025], rel=1e-5)
+
+
+@pytest.mark.parametrize("decay", [None, 0.001, 0.5])
+def test_famo_is_the_published_algorithm_with_adam_and_its_weight_decay(tasks, decay):
+    """Alg. 1 by torch's Adam and autograd; the authors' `famo.py` has learning rate 0.025 and weight decay 0.01."""
+    famo = create_weighting("famo", tasks, **({} if decay is None else {"decay": decay}))
+    xi = torch.zeros(3, requires_grad=True)
+    adam = torch.optim.Adam([xi], lr=0.025, weight_decay=0.01 if decay is None else decay)
+    generator = torch.Generator().manual_seed(0)
+    losses = torch.rand(3, generator=generator) + 0.5
+    for _ in range(150):
+        found, total = derivatives(famo, losses.tolist())
+        shares = xi.detach().softmax(0)
+        scale = 1 / (shares / losses).sum()
+        assert total == pytest.approx((scale * shares * losses.log()).sum().item(), rel=1e-4, abs=1e-5)
+        assert list(found.values()) == pytest.approx((scale * shares / losses).tolist(), rel=1e-4)
+        after = losses * torch.tensor([0.99, 0.97, 0.995]) * torch.exp(0.05 * torch.randn(3, generator=generator))
+        (xi.softmax(0) * (losses.log() - after.log())).sum().backward()
+        adam.step()
+        adam.zero_grad()
+        losses = after
+    assert famo.xi.abs().max() > 1e-3  # it has moved
 
 
 def test_famo_gives_more_weight_to_the_task_that_falls_behind(tasks):

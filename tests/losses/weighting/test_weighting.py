@@ -12,7 +12,10 @@ from ctan_monai.errors import ConfigError
 from ctan_monai.losses import Weighting, create_weighting
 from ctan_monai.losses.weighting import WEIGHTINGS
 
-OPTIONS = {"static": {"weights": {"oar": 2.0, "dose": 0.5, "severe": 1.0}}}
+OPTIONS = {
+    "static": {"weights": {"oar": 2.0, "dose": 0.5, "severe": 1.0}},
+    "stch": {"warmup_epochs": 1},  # the smooth maximum begins in the third of the four epochs
+}
 SEEN = {"oar": True, "dose": True, "severe": True}
 EPOCHS = [(0.9, 0.5, 0.7), (0.8, 0.2, 0.6), (0.6, 0.19, 0.3), (0.55, 0.1, 0.25)]
 
@@ -161,8 +164,13 @@ def test_unknown_option_is_named_with_the_weighting(name, tasks):
         ("imtl_l", {"initial_log_scale": None}, "imtl_l.initial_log_scale"),
         ("gls", {"eps": 0.0}, "gls.eps"),
         ("stch", {"mu": 0}, "stch.mu"),
-        ("stch", {"preferences": {"oar": 1.0}}, "stch.preferences"),
-        ("stch", {"ideal": {"oar": 0.1, "dose": -0.1, "severe": 0.0}}, "stch.ideal.dose"),
+        ("stch", {"form": "exp"}, "stch.form"),
+        ("stch", {"warmup_epochs": -1}, "stch.warmup_epochs"),
+        ("stch", {"warmup_epochs": True}, "stch.warmup_epochs"),
+        ("stch", {"eps": 0.0}, "stch.eps"),
+        ("stch", {"ideal": {"oar": 0.1, "dose": 0.1, "severe": 0.0}}, "stch.ideal"),
+        ("stch", {"form": "raw", "preferences": {"oar": 1.0}}, "stch.preferences"),
+        ("stch", {"form": "raw", "ideal": {"oar": 0.1, "dose": -0.1, "severe": 0.0}}, "stch.ideal.dose"),
         ("famo", {"learning_rate": 0}, "famo.learning_rate"),
         ("static", {}, "static.weights"),
         ("static", {"weights": {"oar": 1.0, "dose": 1.0}}, "static.weights"),
