@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -176,8 +177,8 @@ class CrossTaskAttentionBottleneck(nn.Module):
         spatial_dims: 2 or 3.
         channels: C_4 of the incoming features.
         width: d, channels of the embedding.
-        attention: 'channel', 'spatial', 'softmax' or 'xca'.
-        scale: 'n_sqrt_d', 'n_d' or 'none'; for 'channel' and 'spatial' only.
+        attention: 'channel', 'softmax' or 'xca'; 'spatial' is an old name of 'channel'.
+        scale: 'n_sqrt_d', 'n_d' or 'none'; for 'channel' only.
 
     Raises:
         ConfigError: an option is unknown.
@@ -196,6 +197,13 @@ class CrossTaskAttentionBottleneck(nn.Module):
         scale: str = "n_sqrt_d",
     ) -> None:
         super().__init__()
+        if attention == "spatial":  # run.json of earlier runs has it
+            warnings.warn(
+                "attention: 'spatial' is deprecated; use 'channel', which is the same product.",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            attention = "channel"
         _one_of("attention", attention, tuple(PRODUCTS))
         _one_of("scale", scale, AttentionProduct.scales)
         self.embed = nn.ModuleDict({name: conv_norm_relu(spatial_dims, channels, width, 1) for name in tasks})

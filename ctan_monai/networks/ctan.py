@@ -29,7 +29,7 @@ class CTAN(MultiTaskNetwork):
         share_pool: one Pool for all tasks.
         others: 'mean', 'cyclic' or 'product' over the other tasks' masks.
         bottleneck: False leaves out the CTAB, so that decoders start from the attended features (ablation).
-        attention: 'channel', 'spatial', 'softmax' or 'xca', see `CrossTaskAttentionBottleneck`.
+        attention: 'channel', 'softmax' or 'xca', see `CrossTaskAttentionBottleneck`.
         scale: 'n_sqrt_d', 'n_d' or 'none'.
         width: d of the bottleneck's embedding.
 

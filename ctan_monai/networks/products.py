@@ -49,8 +49,8 @@ class AttentionProduct(nn.Module):
 class ChannelProduct(AttentionProduct):
     """E_t (E_t'^T E_t) with E of shape N x d: channels attend to channels. Source: CTAN eq. 2; A8.
 
-    A product of matrices may be bracketed as one likes: where there are fewer positions than channels, E_t E_t'^T
-    (N x N) is formed first, which costs 4 N^2 d operations for a result that is the same.
+    With E of shape d x N, positions attend to positions, and it is the same product bracketed otherwise. So where there
+    are fewer positions than channels, E_t'^T E_t of that shape (N x N) is formed first, for 4 N^2 d operations.
     """
 
     def product(self, query: Tensor, others: Tensor) -> Tensor:
@@ -62,19 +62,6 @@ class ChannelProduct(AttentionProduct):
             return torch.matmul(query, inner)  # (B, d, N)
         inner = torch.matmul(query, others.transpose(1, 2)) * inner_factor  # (E_t'^T E_t)^T: (B, d, d)
         return torch.matmul(inner, query) * outer_factor  # (B, d, N)
-
-
-class SpatialProduct(AttentionProduct):
-    """E_t (E_t'^T E_t) with E of shape d x N: positions attend to positions. Source: CTAN eq. 2, A8's option.
-
-    Bracketed differently it is `ChannelProduct`: the two readings of the paper give the same numbers.
-    """
-
-    def product(self, query: Tensor, others: Tensor) -> Tensor:
-        """See the base class."""
-        inner_factor, outer_factor = self.factors(query.shape[1], query.shape[2])
-        inner = torch.matmul(others.transpose(1, 2), query) * inner_factor  # (B, N, N)
-        return torch.matmul(query, inner) * outer_factor  # (B, d, N)
 
 
 class SoftmaxProduct(AttentionProduct):
@@ -97,7 +84,6 @@ class XcaProduct(AttentionProduct):
 
 PRODUCTS: dict[str, type[AttentionProduct]] = {
     "channel": ChannelProduct,
-    "spatial": SpatialProduct,
     "softmax": SoftmaxProduct,
     "xca": XcaProduct,
 }

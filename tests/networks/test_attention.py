@@ -1,11 +1,14 @@
 """CTAE and CTAB against the paper's equations, written out by hand."""
 
+import json
 import math
 
 import pytest
 import torch
 from network_cases import DOSE, OAR, TASKS, wave
 
+from ctan_monai.engines.run_network import network_of_run
+from ctan_monai.engines.run_record import describe
 from ctan_monai.errors import ConfigError
 from ctan_monai.networks import create_network
 from ctan_monai.networks.attention import CrossTaskAttentionBottleneck, CrossTaskAttentionEncoder, MaskRoute
@@ -72,19 +75,47 @@ def test_the_channel_product_is_equation_2_with_positions_as_rows(scale, width, 
     assert torch.allclose(PRODUCTS["channel"](scale)(query, others)[0].double(), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_both_readings_of_equation_2_give_the_same_numbers():
-    query, others = torch.randn(2, 1, 16, 9)
-    assert torch.allclose(PRODUCTS["channel"]()(query, others), PRODUCTS["spatial"]()(query, others), atol=1e-5)
+@pytest.mark.parametrize(("width", "positions"), [(6, 10), (10, 6)])
+def test_with_channels_as_rows_equation_2_is_the_same_product(width, positions):
+    query, others = torch.randn(2, 1, width, positions)
+    spatial = query[0] @ (others[0].T @ query[0]) / (positions * math.sqrt(width))
+    assert torch.allclose(PRODUCTS["channel"]()(query, others)[0], spatial, atol=1e-4)
+
+
+def test_the_old_name_spatial_warns_and_is_channel():
+    image, options = wave(1, 1, 64, 64), {"ctan": {"attention": "spatial"}}
+    torch.manual_seed(0)
+    with pytest.warns(DeprecationWarning, match="'spatial' is deprecated; use 'channel'"):
+        old = create_network("ctan", TASKS, "resnet18", network_options=options).eval()
+    new = create_network("ctan", TASKS, "resnet18").eval()
+    new.load_state_dict(old.state_dict())
+    with torch.no_grad():
+        for name, value in new(image).items():
+            assert torch.equal(value, old(image)[name])
+
+
+def test_a_run_with_the_old_name_spatial_loads(tmp_path):
+    torch.manual_seed(0)
+    network = create_network("ctan", TASKS, "resnet18").eval()
+    record = describe(network)
+    record["network_options"] = {"attention": "spatial"}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    torch.save(network.state_dict(), tmp_path / "model.pt")
+    with pytest.warns(DeprecationWarning, match="use 'channel'"):
+        loaded = network_of_run(tmp_path)
+    image = wave(1, 1, 64, 64)
+    with torch.no_grad():
+        for name, value in loaded(image).items():
+            assert torch.equal(value, network(image)[name])
 
 
 def test_the_other_products_follow_their_formulas():
     query, others = torch.randn(2, 1, 6, 10)
     e_t, e_other = query[0].T, others[0].T  # N x d
-    spatial = query[0] @ (others[0].T @ query[0]) / (10 * math.sqrt(6))
     softmax = (torch.softmax(e_other @ e_t.T / math.sqrt(6), -1) @ e_t).T
     unit = [value / value.norm(dim=0, keepdim=True) for value in (e_t, e_other)]
     xca = (e_t @ torch.softmax(unit[0].T @ unit[1], -1)).T
-    for name, expected in (("spatial", spatial), ("softmax", softmax), ("xca", xca)):
+    for name, expected in (("softmax", softmax), ("xca", xca)):
         assert torch.allclose(PRODUCTS[name]()(query, others)[0], expected, atol=1e-5), name
 
 
