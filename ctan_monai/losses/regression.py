@@ -19,6 +19,10 @@ class RegressionLoss(TaskLoss):
     the loss is the mean over all such voxels of the batch, so that a slice which the region just touches does not
     weigh as much as one in its middle, and a case with an empty region does not count.
 
+    The loss has the unit of the output, label / scale: 1 is an error of one scale (70 Gy, for a dose with scale 70), so
+    that it is of the size of a Dice loss or a cross-entropy. With scale 1 it is in the label's unit, and 70 times as
+    large beside the other tasks' losses, which weights from ratios of a task's own losses (DWA) do not correct.
+
     Args:
         task: the regression task; its region 'all' or 'mask' says which voxels count.
         error: 'mae', 'mse' or 'huber'.
@@ -27,7 +31,8 @@ class RegressionLoss(TaskLoss):
     Raises:
         ConfigError: an option is out of range.
 
-    Source: CTAN, Losses (MAE for the dose). Decides: A16 (by the task's region; all voxels by default).
+    Source: CTAN, Losses (MAE for the dose). Decides: A16 (by the task's region; all voxels by default),
+    A19 (the unit).
 
     >>> loss = RegressionLoss(Regression("dose", unit="Gy", scale=80.0))
     >>> total, count = loss(torch.full((1, 1, 2, 2), 0.5), torch.full((1, 1, 2, 2), 60.0), torch.tensor([True]))

@@ -40,7 +40,8 @@ class ComboLoss(TaskLoss):
         ConfigError: an option is out of range.
 
     Source: CTAN, Losses (0.3 Dice + 0.7 CE). Decides: A15 (both forms, by the task's `overlapping`).
-    Hybrid-MT-ESTAN's 3 x focal (alpha .5, gamma 2) + Dice is `ce_weight=1.5, dice_weight=1.0, focal_gamma=2.0`.
+    Hybrid-MT-ESTAN's Dice is `dice_weight=1.0, ce_weight=0.0`; its focal loss is the classification's
+    (`BinaryClassLoss`).
     """
 
     positive_weight: Tensor

@@ -82,6 +82,7 @@ EXAMPLES: dict[str, Callable[[], Example]] = {
     "classes": lambda: _classification(3, class_weight=[1.0, 2.0, 0.5], label_smoothing=0.1),
     "classes-focal": lambda: _classification(3, focal_gamma=2.0),
     "binary": lambda: _classification(1, positive_weight=3.0),
+    "binary-focal": lambda: _classification(1, focal_alpha=0.25, focal_gamma=2.0),
     "multilabel": lambda: _classification(3, multilabel=True, focal_gamma=1.0),
 }
 

@@ -69,13 +69,6 @@ def test_exclusive_focal_equals_monai():
     torch.testing.assert_close(mean(EXCLUSIVE, logits, label, KNOWN, **options), 4 * reference)
 
 
-def test_hybrid_estan_loss_is_three_times_focal_with_alpha_one_half_plus_dice():
-    logits, label = overlapping_batch((6, 5))
-    options = {"dice_weight": 1.0, "ce_weight": 1.5, "focal_gamma": 2.0}
-    expected = 3 * FocalLoss(gamma=2.0, alpha=0.5)(logits, label) + DiceLoss(sigmoid=True, batch=True)(logits, label)
-    torch.testing.assert_close(mean(OVERLAPPING, logits, label, KNOWN, **options), expected)
-
-
 def test_positive_weight_per_label_equals_torch_pos_weight():
     logits, label = overlapping_batch((6, 5))
     weight = torch.tensor([1.0, 20.0, 5.0])
