@@ -4,44 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ctan_monai.errors import DataError
 from ctan_monai.metrics.completeness import COMPLETE
 from ctan_monai.metrics.main_metric import MainMetric, main_metric_for
-from ctan_monai.metrics.statistics import (
-    Interval,
-    Test,
-    bootstrap,
-    bootstrap_test,
-    cases_needed,
-    expanded_interval,
-    holm,
-    verdict,
-)
+from ctan_monai.metrics.statistics import SEEDS_FOR_VERDICTS
 from ctan_monai.metrics.statistics.bootstrap import DRAWS
 from ctan_monai.report.compare_files import ComparedRow, Comparison, Evaluated
+from ctan_monai.report.compare_judge import Drawn, Judge, draw, two_intervals
+from ctan_monai.report.run_files import SELECTION, RunHistory
 
-Floats = NDArray[np.float64]
-SEEDS_FOR_CLAIMS = 5
-MEAN = "mean"  # beside the tasks' names
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """Figures of a row: over all cases once, and in every draw of the bootstrap.
-
-    Args:
-        figures: (T,) over the cases as they are, mean over seeds, in shown units.
-        samples: (draws, T).
-    """
-
-    figures: Floats
-    samples: Floats
+_LAST_EPOCHS = 5  # over which the spread of a run's selection score is shown
 
 
 def analyse(comparison: Comparison, draws: int = DRAWS, seed: int = 0) -> dict[str, Any]:
@@ -62,10 +38,10 @@ def analyse(comparison: Comparison, draws: int = DRAWS, seed: int = 0) -> dict[s
         remedy = "Give the same `compare` command again, so that it finishes one."
         raise DataError(comparison.folder, None, "there is no seed that all rows have finished.", remedy)
     metrics = [main_metric_for(task) for task in comparison.tasks]
-    values = {row.name: _values(row, metrics, comparison.seeds) for row in comparison.rows}
-    drawn = _draw(comparison, metrics, values, draws, seed)
+    drawn = draw(comparison, metrics, draws, seed)
     clusters = len(set(comparison.groups))
-    judge = _Judge(comparison, metrics, values, drawn, clusters)
+    basis = "cases and seeds" if len(comparison.seeds) >= SEEDS_FOR_VERDICTS else "cases, given these seeds"
+    judge = Judge(comparison, metrics, drawn, clusters)
     reference = comparison.reference.name
     against = judge.compare([row.name for row in comparison.rows if row.name != reference], reference)
     deltas = {name: found["mean"]["delta"] for name, found in against.items()} | {reference: 0.0}
@@ -99,6 +75,7 @@ def analyse(comparison: Comparison, draws: int = DRAWS, seed: int = 0) -> dict[s
         "cases": len(comparison.cases),
         "clusters": clusters,
         "seeds": list(comparison.seeds),
+        "intervals_over": basis,
         "draws": draws,
         "missing": list(comparison.missing),
         "rows": rows,
@@ -106,89 +83,9 @@ def analyse(comparison: Comparison, draws: int = DRAWS, seed: int = 0) -> dict[s
     }
 
 
-class _Judge:
-    """Compares rows with one of them."""
-
-    def __init__(
-        self,
-        comparison: Comparison,
-        metrics: Sequence[MainMetric],
-        values: Mapping[str, Sequence[Sequence[Floats]]],
-        drawn: Mapping[str, Drawn],
-        clusters: int,
-    ) -> None:
-        self.comparison, self.metrics, self.values = comparison, metrics, values
-        self.drawn, self.clusters = drawn, clusters
-
-    def compare(self, names: Sequence[str], base: str) -> dict[str, dict[str, Any]]:
-        """Compare some rows with one; their tests are one family for Holm's correction."""
-        found = {name: self._one(name, base) for name in names}
-        entries = [entry for row in found.values() for entry in row.values() if isinstance(entry, dict)]
-        for entry, adjusted in zip(entries, holm([entry["p"] for entry in entries]), strict=True):
-            entry["p_holm"] = adjusted
-            entry["verdict"] = verdict(Interval(*entry["interval"]), adjusted)
-        return found
-
-    def _one(self, name: str, base: str) -> dict[str, Any]:
-        mine, theirs = self.drawn[name], self.drawn[base]
-        signs = np.array([1.0 if metric.higher_is_better else -1.0 for metric in self.metrics])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            delta = _finite(signs * 100 * (mine.figures - theirs.figures) / theirs.figures)  # eq. 3
-            samples = _finite(signs * 100 * (mine.samples - theirs.samples) / theirs.samples)
-        found: dict[str, Any] = {"with": base}
-        for index, (task, metric) in enumerate(zip(self.comparison.tasks, self.metrics, strict=True)):
-            test = metric.test(self.values[name][index], self.values[base][index], self.comparison.groups)
-            difference = float(mine.figures[index] - theirs.figures[index])
-            found[task.name] = self._entry(float(delta[index]), samples[:, index], test) | {"difference": difference}
-        found[MEAN] = self._entry(float(delta.mean()), samples.mean(1), None)
-        return found
-
-    def _entry(self, delta: float, samples: Floats, test: Test | None) -> dict[str, Any]:
-        used = test or bootstrap_test(samples, self.clusters)
-        interval = expanded_interval(samples, self.clusters)
-        spread = float(np.nanstd(samples)) if interval.known else math.nan
-        return {
-            "delta": delta,
-            "interval": [interval.low, interval.high],
-            "test": used.name,
-            "p": used.p,
-            "units": used.units,
-            "cases_needed": cases_needed(delta, spread, self.clusters),
-        }
-
-
-def _values(row: ComparedRow, metrics: Sequence[MainMetric], seeds: Sequence[int]) -> list[list[Floats]]:
-    """Return for each task, for each seed, (N, C)."""
-    runs = [run.evaluated for run in row.runs if run.seed in seeds]
-    return [[evaluated.values(metric) for evaluated in runs] for metric in metrics]
-
-
-def _draw(
-    comparison: Comparison,
-    metrics: Sequence[MainMetric],
-    values: Mapping[str, Sequence[Sequence[Floats]]],
-    draws: int,
-    seed: int,
-) -> dict[str, Drawn]:
-    """Bootstrap the figures of all rows and tasks on the same draws."""
-
-    def figures(weights: Floats) -> Floats:
-        columns = [
-            metric.factor * np.mean([metric.figures(table, weights) for table in tables], axis=0)
-            for row in values.values()
-            for metric, tables in zip(metrics, row, strict=True)
-        ]
-        return np.stack(columns, 1)  # (B, rows x T)
-
-    samples = bootstrap(figures, comparison.groups, draws, seed)
-    whole = figures(np.ones((1, len(comparison.groups))))[0]
-    parts = zip(np.split(whole, len(values)), np.split(samples, len(values), axis=1), strict=True)
-    return {name: Drawn(*part) for name, part in zip(values, parts, strict=True)}
-
-
 def _figure(drawn: Drawn, index: int, clusters: int) -> dict[str, Any]:
-    interval = expanded_interval(drawn.samples[:, index], clusters)
-    return {"figure": float(drawn.figures[index]), "interval": [interval.low, interval.high]}
+    by_seed, samples = drawn.by_seed[:, index], drawn.samples[:, :, index]
+    return {"figure": float(by_seed.mean()), **two_intervals(by_seed, samples, samples.mean(1), clusters)}
 
 
 def _seeds(row: ComparedRow, metric: MainMetric, seeds: Sequence[int]) -> dict[str, Any]:
@@ -230,7 +127,20 @@ def _processes(row: ComparedRow) -> dict[str, Any]:
         run.seed: {part: entry["epoch"] for part, entry in run.history.best.items()} | _joint(run.history.epochs)
         for run in row.runs
     }
-    return {**means, "best_epochs": epochs}
+    return {**means, "best_epochs": epochs, "selection": {run.seed: _selection(run.history) for run in row.runs}}
+
+
+def _selection(history: RunHistory) -> dict[str, Any]:
+    """Return how noisy the choice of a best epoch was: its score, and mean and spread of the last epochs' scores."""
+    scores = history.series("validation", SELECTION)[1]
+    last = scores[-_LAST_EPOCHS:]
+    return {
+        "validated": len(scores),
+        "best": max(scores, default=math.nan),
+        "last": len(last),
+        "last_mean": float(np.mean(last)) if last else math.nan,
+        "last_spread": float(np.std(last, ddof=1)) if len(last) > 1 else math.nan,
+    }
 
 
 def _joint(epochs: Sequence[Mapping[str, Any]]) -> dict[str, int]:
@@ -270,9 +180,3 @@ def _ranks(deltas: Mapping[str, float]) -> dict[str, int]:
 
 def _known(delta: float) -> float:
     return -math.inf if math.isnan(delta) else delta
-
-
-def _finite(values: Floats) -> Floats:
-    """Make what is relative to 0 unknown."""
-    found: Floats = np.where(np.isfinite(values), values, math.nan)
-    return found

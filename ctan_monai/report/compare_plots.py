@@ -10,8 +10,8 @@ import numpy as np
 
 from ctan_monai.metrics.main_metric import main_metric_for
 from ctan_monai.report.canvas import new_figure
-from ctan_monai.report.compare_analysis import MEAN
 from ctan_monai.report.compare_files import ComparedRow, Comparison
+from ctan_monai.report.compare_judge import MEAN
 from ctan_monai.report.palette import COLOURS, GRID, ON_WHITE, TEXT
 from ctan_monai.report.run_files import RunHistory
 
@@ -75,7 +75,7 @@ def boxes_figure(comparison: Comparison) -> Figure | None:
 
 
 def forest_figure(summary: Mapping[str, Any]) -> Figure:
-    """Draw each row's improvement over the reference with its interval; hollow where no difference is shown."""
+    """Draw each row's improvement over the reference with its interval; filled where a verdict says better or worse."""
     rows = {name: row["against_reference"] for name, row in summary["rows"].items() if row["against_reference"]}
     parts = [*summary["tasks"], MEAN]
     figure = new_figure(2.4 + 3.2 * len(parts), 1.5 + 0.42 * max(1, len(rows)))
@@ -83,7 +83,7 @@ def forest_figure(summary: Mapping[str, Any]) -> Figure:
         for place, found in enumerate(rows.values()):
             entry = found[part]
             low, high = entry["interval"]
-            sure = entry["verdict"] != "not shown"
+            sure = entry["verdict"] in ("better", "worse")
             if not (low is None or high is None or math.isnan(low)):
                 panel.plot([low, high], [place, place], color=TEXT, linewidth=1.4)
             fill = COLOURS[5] if sure else "white"
@@ -91,7 +91,7 @@ def forest_figure(summary: Mapping[str, Any]) -> Figure:
         panel.axvline(0, color=TEXT, linewidth=1, linestyle=":")
         panel.set_yticks(range(len(rows)), rows if index == 0 else [""] * len(rows))
         panel.set_ylim(len(rows) - 0.5, -0.5)
-        _finish(panel, f"Delta {part}", f"% over {summary['reference']}, 95 % interval")
+        _finish(panel, f"Delta {part}", f"% over {summary['reference']}, 95 % over {summary['intervals_over']}")
     return figure
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from ctan_monai.data.atomic import replacing
 from ctan_monai.engines.atomic import write_json
 from ctan_monai.engines.case_table import PER_CASE_FILE, SUMMARY_FILE, case_csv
+from ctan_monai.metrics.statistics import SEEDS_FOR_VERDICTS
 from ctan_monai.report.canvas import save_figure
 from ctan_monai.report.compare_analysis import analyse
 from ctan_monai.report.compare_cases import draw_chosen
@@ -34,11 +35,24 @@ _logger = logging.getLogger(__name__)
 TABLE_FILE, REPORT_FILE = "table.md", "report.html"
 _NOTE = "For research only. Made from the files in this folder; nothing is loaded from elsewhere."
 _METHOD = (
-    "Intervals: 95 %, expanded percentiles of a bootstrap that draws {clusters} clusters of cases (patients, lesions)"
-    " with replacement {draws} times; figures that are no mean over cases are computed anew in each draw, and all rows"
-    " see the same draws. Tests: Wilcoxon's signed ranks of seed-averaged values (clusters averaged first), DeLong's"
-    " for one AUROC, else the bootstrap; p-values corrected by Holm within each table. A difference is called better"
-    " or worse only if its interval leaves out 0 and Holm's p is below 0.05."
+    "Intervals: 95 %. Given these seeds: expanded percentiles of a bootstrap that draws {clusters} clusters of cases"
+    " (patients, lesions) with replacement {draws} times; figures that are no mean over cases are computed anew in each"
+    " draw, and all rows see the same draws. Other cases and seeds: t interval with the variance that seeds, cases and"
+    " the rest of their table add (crossed: every seed answers the same cases). {tests} P-values are corrected by Holm"
+    " within each table. {rule}"
+)
+_TESTS_OVER = "Tests: t, of the same variance."
+_RULE_OVER = (
+    "A difference is called better or worse only if its interval over cases and seeds leaves out 0 and Holm's p is"
+    " below 0.05."
+)
+_TESTS_GIVEN = (
+    "Tests are given these seeds too: Wilcoxon's signed ranks of seed-averaged values (clusters averaged first),"
+    " DeLong's for one AUROC, else the bootstrap."
+)
+_RULE_GIVEN = (
+    "With fewer than {least} seeds no difference is called one: networks of the same method differ from seed to seed,"
+    " and another seed may turn the order round."
 )
 
 
@@ -86,7 +100,7 @@ def _case_rows(comparison: Comparison) -> list[dict[str, Any]]:
 def _tables(comparison: Comparison, summary: Mapping[str, Any]) -> list[Section]:
     counts = f"{summary['cases']} test cases in {summary['clusters']} clusters, {len(summary['seeds'])} seeds."
     sections = [Section("Figures", [*_warnings(comparison, summary), counts], [paper_table(summary)])]
-    method = _METHOD.format(clusters=summary["clusters"], draws=summary["draws"])
+    method = _method_words(summary)
     parts: tuple[tuple[str, list[str], Table | None], ...] = (
         (f"Against {summary['reference']}", [method], test_table(summary, "against_reference")),
         ("Against the best baseline", [_best_words(summary)], test_table(summary, "against_best_baseline")),
@@ -99,6 +113,12 @@ def _tables(comparison: Comparison, summary: Mapping[str, Any]) -> list[Section]
         ("All figures", [], other_table(summary)),
     )
     return sections + [Section(head, words, [table]) for head, words, table in parts if table is not None]
+
+
+def _method_words(summary: Mapping[str, Any]) -> str:
+    over = len(summary["seeds"]) >= SEEDS_FOR_VERDICTS
+    tests, rule = (_TESTS_OVER, _RULE_OVER) if over else (_TESTS_GIVEN, _RULE_GIVEN.format(least=SEEDS_FOR_VERDICTS))
+    return _METHOD.format(clusters=summary["clusters"], draws=summary["draws"], tests=tests, rule=rule)
 
 
 def _warnings(comparison: Comparison, summary: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ctan_monai.metrics.delta import PublishedDelta, published_table2
-from ctan_monai.report.compare_analysis import MEAN, SEEDS_FOR_CLAIMS
+from ctan_monai.metrics.statistics import SEEDS_FOR_VERDICTS
+from ctan_monai.report.compare_judge import MEAN, SMALLEST
 from ctan_monai.report.html import Table
 
 Summary = Mapping[str, Any]
@@ -50,8 +51,8 @@ def paper_table(summary: Summary) -> Table:
             cells += [with_interval(found["figure"], found["interval"]), _delta(against, task)]
         rows.append([*cells, _delta(against, MEAN), str(row["rank"])])
     caption = (
-        "Mean over seeds with 95 % intervals over test cases. Delta: improvement over the reference (CTAN eq. 3);"
-        " positive is better."
+        f"Mean over seeds with 95 % intervals over {summary['intervals_over']}. Delta: improvement over the reference"
+        " (CTAN eq. 3); positive is better."
     )
     return Table([*head, "Delta mean (%)", "rank"], rows, caption)
 
@@ -71,20 +72,24 @@ def test_table(summary: Summary, against: str) -> Table | None:
         found = row[against]
         for task in [*summary["tasks"], MEAN] if found else []:
             entry = found[task]
-            needed = entry["cases_needed"]
             rows.append(
                 [
                     f"{name} against {found['with']}",
                     task,
-                    with_interval(entry["delta"], entry["interval"], sign=True),
+                    with_interval(entry["delta"], entry["interval_given_seeds"], sign=True),
+                    _bounds(entry["interval_over_seeds"]),
                     f"{entry['test']}, n = {entry['units']}",
                     number(entry["p"], 4),
                     number(entry["p_holm"], 4),
-                    UNKNOWN if needed is None else f"about {needed}",
+                    _needed_words(entry["needed"]),
+                    _needed_words(entry["needed_for_smallest"]),
                     entry["verdict"],
                 ]
             )
-    head = ("rows", "task", "Delta (%)", "test", "p", "p, Holm", "cases to see it", "difference")
+    head = (
+        *("rows", "task", "Delta (%) [other cases, given these seeds]", "[other cases and seeds]", "test", "p"),
+        *("p, Holm", "would show it", f"would show {SMALLEST:g} %", "difference"),
+    )
     return Table(head, rows) if rows else None
 
 
@@ -102,11 +107,11 @@ def seed_table(summary: Summary) -> Table:
 def seed_words(summary: Summary) -> str:
     """Say what the seeds allow to be said."""
     seeds = len(summary["seeds"])
-    if seeds >= SEEDS_FOR_CLAIMS:
-        return f"{seeds} seeds. Intervals and tests are about other cases, given these seeds; their spread is here."
+    if seeds >= SEEDS_FOR_VERDICTS:
+        return f"{seeds} seeds. Verdicts hold for other cases and other seeds; the spread over seeds is here."
     return (
-        f"Only {seeds} of the {SEEDS_FOR_CLAIMS} seeds that a statement about other seeds needs: intervals and tests"
-        " are about other cases, given these seeds, and nothing is said about how other seeds would rank the rows."
+        f"Only {seeds} of the {SEEDS_FOR_VERDICTS} seeds that a verdict needs: intervals and tests are about other"
+        " cases, given these seeds, and nothing is said about how other seeds would rank the rows."
     )
 
 
@@ -178,11 +183,14 @@ def epoch_table(summary: Summary) -> Table:
     for name, row in summary["rows"].items():
         for seed, epochs in row["runs"]["best_epochs"].items():
             parts = [f"{part}: {epoch}" for part, epoch in epochs.items() if part not in ("all", "joint")]
-            rows.append(
-                [name, str(seed), ", ".join(parts) or str(epochs.get("all", UNKNOWN)), str(epochs.get("joint"))]
-            )
-    caption = "Where tasks share nothing, each task's own best epoch is tested. Joint: the best epoch for all tasks."
-    return Table(("row", "seed", "tested epoch", "joint epoch"), rows, caption)
+            tested = ", ".join(parts) or str(epochs.get("all", UNKNOWN))
+            rows.append([name, str(seed), tested, str(epochs.get("joint")), *_noise(row["runs"]["selection"][seed])])
+    caption = (
+        "Where tasks share nothing, each task's own best epoch is tested. Joint: the best epoch for all tasks. The best"
+        " of many noisy scores is too high: compare it with mean and standard deviation of the last epochs'."
+    )
+    head = ("row", "seed", "tested epoch", "joint epoch", "best selection score", "the last epochs'")
+    return Table(head, rows, caption)
 
 
 def published_table(dataset: str) -> Table | None:
@@ -207,6 +215,25 @@ def markdown(table: Table) -> str:
     cells = [list(table.head), ["---"] * len(table.head), *([str(cell) for cell in row] for row in table.rows)]
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
     return "\n".join(lines) + "\n"
+
+
+def _noise(found: Mapping[str, Any]) -> list[str]:
+    """Write a run's best selection score, and those of its last epochs."""
+    last = f"{number(found['last_mean'], 4)} +- {number(found['last_spread'], 4)} ({found['last']})"
+    return [f"{number(found['best'], 4)} of {found['validated']}", last]
+
+
+def _bounds(interval: Sequence[float | None]) -> str:
+    """Write an interval alone."""
+    return with_interval(0.0, interval, sign=True).removeprefix("+0.00 ")
+
+
+def _needed_words(needed: Mapping[str, int | None]) -> str:
+    """Say how many seeds, or how many cases, would show a difference."""
+    seeds, cases = needed["seeds"], needed["cases"]
+    parts = [] if seeds is None else [f"{seeds} seeds on these cases"]
+    parts += [] if cases is None else [f"{cases} cases with {needed['with_seeds']} seeds"]
+    return f"about {' or '.join(parts)}" if parts else UNKNOWN
 
 
 def _delta(against: Mapping[str, Any] | None, task: str) -> str:

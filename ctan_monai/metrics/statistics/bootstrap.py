@@ -14,7 +14,7 @@ from ctan_monai.errors import ConfigError
 Floats = NDArray[np.float64]
 DRAWS = 5000
 _CHUNK = 250  # draws at once: of 2,000 cases, their weights take 4 MB
-_UNKNOWN_SHARE = 0.05  # draws in which a figure may be unknown (no case of a class) before its interval is
+UNKNOWN_SHARE = 0.05  # draws in which a figure may be unknown (no case of a class) before its interval is
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def expanded_interval(samples: Floats, clusters: int, level: float = 0.95) -> In
     from scipy.stats import norm, t
 
     known = samples[~np.isnan(samples)]
-    if clusters < 2 or len(known) < (1 - _UNKNOWN_SHARE) * len(samples):
+    if clusters < 2 or len(known) < (1 - UNKNOWN_SHARE) * len(samples):
         return UNKNOWN
     tail = float(norm.cdf(math.sqrt(clusters / (clusters - 1)) * t.ppf((1 - level) / 2, clusters - 1)))
     low, high = np.quantile(known, [tail, 1 - tail])
