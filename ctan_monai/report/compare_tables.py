@@ -81,8 +81,8 @@ def test_table(summary: Summary, against: str) -> Table | None:
                     f"{entry['test']}, n = {entry['units']}",
                     number(entry["p"], 4),
                     number(entry["p_holm"], 4),
-                    _needed_words(entry["needed"]),
-                    _needed_words(entry["needed_for_smallest"]),
+                    _needed_words(entry, "needed"),
+                    _needed_words(entry, "needed_for_smallest"),
                     entry["verdict"],
                 ]
             )
@@ -228,12 +228,15 @@ def _bounds(interval: Sequence[float | None]) -> str:
     return with_interval(0.0, interval, sign=True).removeprefix("+0.00 ")
 
 
-def _needed_words(needed: Mapping[str, int | None]) -> str:
+def _needed_words(entry: Mapping[str, Any], which: str) -> str:
     """Say how many seeds, or how many cases, would show a difference."""
+    if number(entry["variance"]["seeds"]) == UNKNOWN:
+        return UNKNOWN
+    needed = entry[which]
     seeds, cases = needed["seeds"], needed["cases"]
     parts = [] if seeds is None else [f"{seeds} seeds on these cases"]
     parts += [] if cases is None else [f"{cases} cases with {needed['with_seeds']} seeds"]
-    return f"about {' or '.join(parts)}" if parts else UNKNOWN
+    return f"about {' or '.join(parts)}" if parts else "more of both"
 
 
 def _delta(against: Mapping[str, Any] | None, task: str) -> str:
