@@ -12,7 +12,9 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from torch import Tensor
 
+from ctan_monai.data.cache import read_header
 from ctan_monai.data.ct_source import CtSource
+from ctan_monai.data.own_grid import Grid, own_grid_of
 from ctan_monai.data.picture_masks import resized_mask
 from ctan_monai.engines.answers import answer_of
 from ctan_monai.engines.batch_parts import affine_of, finite_logits
@@ -71,7 +73,14 @@ class FinalAnswersd(MapTransform):  # type: ignore[misc]  # MONAI has no type hi
         shape = tuple(int(size) for size in meta[_GRID])
         if meta.get("original_affine") is None:
             affine = None
-            answers = {task.name: _on_picture(task, logits[task.name], shape) for task in self.tasks}
+            own = own_grid_of(read_header(data["file"]).meta) if "file" in data else None
+            here = Grid(tuple(image.shape[1:]), affine_of(image[None], 0, case))
+            answers = {
+                task.name: _on_own_picture(task, logits[task.name], here, own)
+                if own is not None and task.pixel_level
+                else _on_picture(task, logits[task.name], shape)
+                for task in self.tasks
+            }
         else:
             affine = np.asarray(meta["original_affine"], np.float64)
             source = CtSource(case, (shape[0], shape[1], shape[2]), affine, ())
@@ -122,6 +131,16 @@ def _on_picture(task: Task, logits: Tensor, shape: tuple[int, ...]) -> Array:
         return np.stack([resized_mask(mask, (rows, columns)).T for mask in final.numpy()]).astype(np.uint8)
     sized = torch.nn.functional.interpolate(final[None], (rows, columns), mode="bilinear", align_corners=False)[0]
     return np.asarray(sized.transpose(1, 2).contiguous().numpy())
+
+
+def _on_own_picture(task: Task, logits: Tensor, here: Grid, own: Grid) -> Array:
+    """Return the final answer in (columns, rows), as `on_own_grid` has it for a case that knows its file's grid."""
+    source = CtSource("", own.in_space, own.affine_ras, ())
+    there = on_ct([task], {task.name: logits.cpu().reshape(-1, *here.in_space)}, here.affine_ras, source)
+    if isinstance(task, Segmentation):
+        masks = there.masks[task.name]
+        return np.stack([masks[label].reshape(own.shape).T for label in task.labels]).astype(np.uint8)
+    return np.ascontiguousarray(there.values[task.name].reshape(own.shape).T[None])
 
 
 def _on_volume(
