@@ -51,7 +51,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(seeds, shares):
 
 
 def test_an_interval_over_cases_alone_would_call_equal_methods_different():
-    """What this replaces: with 3 seeds that make four fifths of the variance, 38 % of equal pairs were called different."""
+    """What this replaces: where 3 seeds make four fifths of the variance, it errs in 38 % of equal pairs."""
     random = np.random.default_rng(4)
     table = tables(random, 3, 200, (0.8, 0.2, 0), 1000).mean(1)
     assert np.mean(ttest_1samp(table, 0, axis=1).pvalue < 0.05) > 0.3
