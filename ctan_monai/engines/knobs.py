@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ctan_monai.engines.given_configs import RUN_ARGUMENTS, given_configs, read_given
-from ctan_monai.engines.options import as_bool, as_whole
-from ctan_monai.engines.precision import check_device
+from ctan_monai.engines.options import as_bool, as_whole, check_device
 from ctan_monai.errors import ConfigError
 
 _WHOLE = {  # and the least that each may be

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from ctan_monai.errors import ConfigError
 
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
@@ -64,3 +66,20 @@ def choose(setting: str, value: Any, options: Mapping[str, Any]) -> Any:
     if value not in options:
         raise ConfigError(setting, f"{value!r} is unknown.", f"Use one of {sorted(options)}.")
     return options[value]
+
+
+def check_device(device: Any) -> torch.device:
+    """Return a device after computing on it.
+
+    Raises:
+        ConfigError: there is no such device here, or it computes nothing; names those that do.
+    """
+    try:
+        found = torch.device(device)
+        torch.ones(1, device=found).item()
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        usable = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+        usable += ["mps"] if torch.backends.mps.is_available() else []
+        reason = f"{device!r} cannot be used here ({str(error).strip().splitlines()[0].rstrip('.')})."
+        raise ConfigError("--device", reason, f"Use {' or '.join(usable)}, or leave it out.") from error
+    return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -33,23 +32,6 @@ class Precision:
     def scaler(self) -> torch.amp.GradScaler | None:
         """Return a fresh gradient scaler for float16, whose small gradients are 0 otherwise; None where not needed."""
         return torch.amp.GradScaler(self.device_type) if self.dtype is torch.float16 else None
-
-
-def check_device(device: Any) -> torch.device:
-    """Return a device after computing on it.
-
-    Raises:
-        ConfigError: there is no such device here, or it computes nothing; names those that do.
-    """
-    try:
-        found = torch.device(device)
-        torch.ones(1, device=found).item()
-    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
-        usable = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
-        usable += ["mps"] if torch.backends.mps.is_available() else []
-        reason = f"{device!r} cannot be used here ({str(error).strip().splitlines()[0].rstrip('.')})."
-        raise ConfigError("--device", reason, f"Use {' or '.join(usable)}, or leave it out.") from error
-    return found
 
 
 def choose_precision(device: torch.device | str, amp: bool | str, amp_dtype: str = "auto") -> Precision:

@@ -8,7 +8,7 @@ import yaml
 
 from ctan_monai.engines.given_configs import given_configs, read_flags, read_given
 from ctan_monai.engines.knobs import check_knobs
-from ctan_monai.engines.precision import check_device
+from ctan_monai.engines.options import check_device
 from ctan_monai.engines.seeding import seed_run
 from ctan_monai.errors import ConfigError
 
