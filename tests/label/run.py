@@ -53,7 +53,19 @@ def main():
     call(python, HERE / "volumes.py", folder / "cache", studies, folder / "labels")
     call(python, "-m", "ctan_monai", "label-app", "--bundle", ROOT / "bundles" / "prostate", "--run", run, "--out", app,
          "--upload-mib", UPLOAD_MIB)  # fmt: skip
-    sys.exit(with_server(python, app, studies, folder))
+    failed = with_server(python, app, studies, folder)
+    as_stock_task(python, run, studies, folder)
+    sys.exit(failed)
+
+
+def as_stock_task(python, run, studies, folder):
+    """Run the packed bundle by MONAI Label's own BundleInferTask."""
+    packed = folder / "packed"
+    if packed.exists():
+        packed.rename(packed.with_name(f"packed.{time.time_ns()}"))
+    call(python, "-m", "ctan_monai", "pack", ROOT / "bundles" / "prostate", "--weights", run, "--out", packed,
+         "--no-vendor")  # fmt: skip
+    call(python, HERE / "bundle_task.py", packed / "prostate", next(studies.glob("synthetic_*.nii.gz")), ".nrrd")
 
 
 def environment(folder):
