@@ -45,7 +45,8 @@ def check_knobs(arguments: Sequence[str] | None = None) -> None:
     for config in [*configs, given]:
         merged.update(config)
     for name, value in merged.items():
-        if not (isinstance(value, str) and value.startswith(("$", "@", "%"))):  # the config computes it
+        computed = isinstance(value, Mapping) or (isinstance(value, str) and value.startswith(("$", "@", "%")))
+        if not computed:  # by the config
             _check_value(name, value, configs[0].get(name))
 
 

@@ -97,6 +97,10 @@ def test_an_overlay_may_add_what_it_uses(given):
     check_knobs(given(mine={"epochs_of_warmup": 2, "run": ["$@epochs_of_warmup"]}))
 
 
+def test_what_a_component_of_an_overlay_computes_is_left_to_it(given):
+    check_knobs(given(mine={"device": {"_target_": "torch.device", "type": "cpu"}, "batch_size": {"_target_": "max"}}))
+
+
 def test_a_slip_in_an_args_file_is_named_and_a_flag_wins_over_it(given, tmp_path):
     (tmp_path / "args.yaml").write_text(yaml.safe_dump({"config_file": [str(tmp_path / "train.yaml")], "epochs": "3"}))
     given()
