@@ -21,9 +21,9 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from ctan_monai.data.cache import check_case_file, read_case_file, read_slice, write_case
-from ctan_monai.data.cases import Case
-from ctan_monai.data.openkbp import OARS, PTVS, find_patients, read_case
+from ctan_monai.data.cases.cache import check_case_file, read_case_file, read_slice, write_case
+from ctan_monai.data.cases.case import Case
+from ctan_monai.data.datasets.openkbp.reader import OARS, PTVS, find_patients, read_case
 
 Arrays = dict[str, np.ndarray]
 SHAPE = (128, 128, 128)

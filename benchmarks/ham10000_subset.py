@@ -10,9 +10,9 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from ctan_monai.data.ham10000_table import CLASSES, read_table
-from ctan_monai.data.splits import grouped_split
-from ctan_monai.engines.atomic import write_json
+from ctan_monai.data.datasets.ham10000.table import CLASSES, read_table
+from ctan_monai.data.lists.splits import grouped_split
+from ctan_monai.files.json_files import write_json
 
 
 def choose(groups: dict[str, str], classes: dict[str, int | None], count: int, seed: int) -> tuple[list[str], set[str]]:

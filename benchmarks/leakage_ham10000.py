@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from ctan_monai.data.ham10000 import Ham10000, find_ham10000
-from ctan_monai.data.leakage import Trace, find_leaks, link, same_pictures
-from ctan_monai.data.pictures import mean_rgb, read_picture, thumbnail_of
-from ctan_monai.data.splits import draw, grouped_split
+from ctan_monai.data.datasets.ham10000.reader import Ham10000, find_ham10000
+from ctan_monai.data.formats.images import mean_rgb, read_picture, thumbnail_of
+from ctan_monai.data.lists.leakage import Trace, find_leaks, link, same_pictures
+from ctan_monai.data.lists.splits import draw, grouped_split
 
 Change = Callable[[Image.Image], Image.Image]
 

@@ -27,7 +27,7 @@ GIB = 2**30  # bytes
 
 def write_ct(path: Path, compress: bool) -> None:
     """Write a drawn chest, each voxel four times along each axis, with noise of its own."""
-    from ctan_monai.data.chest_phantom import Chest, draw_chest, write_chest
+    from ctan_monai.data.datasets.stoic.synthetic import Chest, draw_chest, write_chest
 
     drawn = draw_chest("severe", 1, COARSE)
     factors = [side // coarse for side, coarse in zip(SHAPE, COARSE, strict=True)]

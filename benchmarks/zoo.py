@@ -19,8 +19,8 @@ from pathlib import Path
 
 from monai.bundle import verify_net_in_out
 
-from ctan_monai.data.archive import unpack
 from ctan_monai.errors import CtanError
+from ctan_monai.files.archive import unpack
 from ctan_monai.share import Packed, pack_bundle
 
 ROOT = Path(__file__).resolve().parents[1]

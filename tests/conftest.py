@@ -22,7 +22,7 @@ settings.load_profile("repeatable")
 
 def pytest_report_header():
     """Say on what processor the suite runs: kernels, and so faults and last bits, differ between them."""
-    from ctan_monai.engines.versions import versions
+    from ctan_monai.engines.runs.versions import versions
 
     wanted = ("torch", "cpu", "cpu_features", "cpu_limits", "onednn", "threads", "gpu")
     found = versions()
@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(items):
 def closed_log():
     """Close the log that a run in this process left open: its folder goes with the test."""
     yield
-    if module := sys.modules.get("ctan_monai.engines.run_log"):
+    if module := sys.modules.get("ctan_monai.engines.runs.run_log"):
         module.end_log()
 
 

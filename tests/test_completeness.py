@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from monai.data import DataLoader, Dataset
 
 import ctan_monai
-from ctan_monai.data.cache import write_case
-from ctan_monai.data.cases import Case
+from ctan_monai.data.cases.cache import write_case
+from ctan_monai.data.cases.case import Case
 from ctan_monai.engines import MultiTaskEvaluator, MultiTaskMetrics, PrepareMultiTaskBatch
 from ctan_monai.errors import ConfigError
 from ctan_monai.losses import MultiTaskLoss, create_weighting

@@ -12,8 +12,8 @@ from ctan_monai.apps.comparing.bundle import Bundle
 from ctan_monai.apps.main import app
 from ctan_monai.apps.new_tasks import parse_task
 from ctan_monai.config_values import refuse_code
-from ctan_monai.engines.run_record import write_run
-from ctan_monai.engines.torch_file import save_atomic
+from ctan_monai.engines.runs.run_record import write_run
+from ctan_monai.engines.runs.torch_file import save_atomic
 from ctan_monai.errors import ConfigError
 from ctan_monai.federated.files import read_knobs
 from ctan_monai.networks import create_network

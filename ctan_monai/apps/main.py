@@ -53,7 +53,7 @@ app.command(epilog=federate.EPILOG, context_settings=federate.SETTINGS)(federate
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from ctan_monai.engines.versions import versions
+        from ctan_monai.engines.runs.versions import versions
 
         typer.echo(f"ctan-monai {__version__}")
         for name, value in versions().items():

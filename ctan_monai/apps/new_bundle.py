@@ -12,10 +12,10 @@ from typing import Any
 
 from ctan_monai import __version__
 from ctan_monai.apps.new_parts import Plan, parts_of, title_of
-from ctan_monai.data.atomic import replacing
-from ctan_monai.data.own.layout import ABOUT, IMAGE
-from ctan_monai.data.own.sample import cell_of, header_of
+from ctan_monai.data.datasets.tabular.layout import ABOUT, IMAGE
+from ctan_monai.data.datasets.tabular.synthetic import cell_of, header_of
 from ctan_monai.errors import ConfigError
+from ctan_monai.files.atomic import replacing
 from ctan_monai.share.image_format import output_format
 from ctan_monai.share.pack_metadata import output_entry
 from ctan_monai.tasks import Classification, Regression, Segmentation, Task, region_key

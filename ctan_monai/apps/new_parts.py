@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ctan_monai.apps.new_tasks import NewImage, NewTask
-from ctan_monai.data.own.layout import Layout
+from ctan_monai.data.datasets.tabular.layout import Layout
 from ctan_monai.tasks import Classification, Regression, Segmentation, Task
 
 _WIDTH = 120  # of a line of YAML
@@ -283,7 +283,7 @@ def _loss_line(task: Task, at: int, weighted: bool) -> str:
     if not weighted:
         return f"      {task.name}: {{}}"
     return (
-        f"      {task.name}: {{class_weight: {{_target_: ctan_monai.data.balance.class_weights,\n"
+        f"      {task.name}: {{class_weight: {{_target_: ctan_monai.data.class_weights,\n"
         f"        items: \"$@datalists['train']\", task: '$@tasks[{at}]', rule: '@class_weights'}}}}"
     )
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ctan_monai.data.own.layout import ABOUT, IMAGE, LABEL, RGB
-from ctan_monai.data.own.sample import KINDS, PICTURES
-from ctan_monai.data.own.sides import side_of
+from ctan_monai.data.datasets.tabular.layout import ABOUT, IMAGE, LABEL, RGB
+from ctan_monai.data.datasets.tabular.sides import side_of
+from ctan_monai.data.datasets.tabular.synthetic import KINDS, PICTURES
 from ctan_monai.errors import ConfigError
 from ctan_monai.tasks import Classification, Regression, Segmentation, Task
 

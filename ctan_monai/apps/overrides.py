@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ctan_monai.engines.given_configs import read_flags
+from ctan_monai.engines.runs.config_copies import read_flags
 from ctan_monai.errors import ConfigError
 
 

@@ -12,7 +12,7 @@ from ctan_monai.errors import ConfigError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ctan_monai.data.dicom.prepare import Prepared
+    from ctan_monai.data.datasets.prostate.prepare import Prepared
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help="Turn a clinic's files into cases to train on.")
 
@@ -87,9 +87,9 @@ def dicom(
     """
     from rich.console import Console
 
-    from ctan_monai.data.dicom.names import read_mapping
-    from ctan_monai.data.dicom.options import DicomOptions
-    from ctan_monai.data.dicom.prepare import prepare_dicom
+    from ctan_monai.data.datasets.prostate.prepare import prepare_dicom
+    from ctan_monai.data.dicom.read.names import read_mapping
+    from ctan_monai.data.dicom.read.options import DicomOptions
 
     settings: dict[str, Any] = {  # DicomOptions checks the values
         "names": read_mapping(names) if names else {},
@@ -133,7 +133,7 @@ def _show(console: Console, prepared: Prepared) -> None:
     from rich.text import Text
 
     from ctan_monai.apps.prepare_tables import cases_table, reasons_table
-    from ctan_monai.data.dicom.table import prescriptions
+    from ctan_monai.data.dicom.read.table import prescriptions
 
     console.print(cases_table(prepared))
     if len(prepared.accepted) < len(prepared.rows):

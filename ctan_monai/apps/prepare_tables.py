@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from ctan_monai.data.dicom.splits import SPLITS
-from ctan_monai.data.dicom.table import ACCEPTED, Row
+from ctan_monai.data.dicom.read.table import ACCEPTED, Row
+from ctan_monai.data.lists.splits import SPLITS
 
 if TYPE_CHECKING:
-    from ctan_monai.data.dicom.prepare import Prepared
+    from ctan_monai.data.datasets.prostate.prepare import Prepared
 
 
 def cases_table(prepared: Prepared) -> Table:

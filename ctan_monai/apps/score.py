@@ -62,7 +62,7 @@ def openkbp(
     from rich.console import Console
     from rich.progress import track
 
-    from ctan_monai.data.atomic import replacing
+    from ctan_monai.files.atomic import replacing
     from ctan_monai.metrics.openkbp_folder import match_patients, score_files, scores_as_json
 
     matching = match_patients(reference, prediction)

@@ -10,7 +10,7 @@ import typer
 from ctan_monai.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ctan_monai.data.own.check import Checked
+    from ctan_monai.data.datasets.tabular.checks import Checked
 
 EXIT_PROBLEMS = 1
 _LISTED = 20
@@ -79,7 +79,7 @@ def _verify_prepared(folder: Path) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from ctan_monai.data.dicom.manifest import verify_prepared
+    from ctan_monai.data.datasets.prostate.manifest import verify_prepared
 
     cases, problems = verify_prepared(folder)
     console = Console()

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ctan_monai.aliases import current_names
 from ctan_monai.config_values import refuse_code
-from ctan_monai.data.own.check import Checked, check_items, check_table
-from ctan_monai.data.own.datalist import find_table
-from ctan_monai.data.own.layout import as_layout
+from ctan_monai.data.datasets.tabular.checks import Checked, check_items, check_table
+from ctan_monai.data.datasets.tabular.datalist import find_table
+from ctan_monai.data.datasets.tabular.layout import as_layout
 from ctan_monai.errors import ConfigError, find_ctan_error
 
-_OWN = "ctan_monai.data.own."
+_OWN = ("ctan_monai.data.own_datalist", "ctan_monai.data.datasets.tabular.")
 _LAYOUT = ("image_channels", "spatial_dims", "size", "spacing_mm", "axes", "label_values")
 
 
@@ -57,7 +58,7 @@ def _check(parser: Any, path: Path) -> Checked:
     if not isinstance(lists, dict) or "tasks" not in parser.config:
         raise ConfigError(str(path), "it lists no datalists and tasks.", "Check the data of another bundle.")
     tasks = parser.get_parsed_content("tasks")
-    if not str(lists.get("_target_", "")).startswith(_OWN):
+    if not current_names(str(lists.get("_target_", ""))).startswith(_OWN):
         return check_items(parser.get_parsed_content("datalists"), tasks)
     given = {name: parser.get_parsed_content(f"datalists#{name}") for name in lists if not name.startswith("_")}
     layout = as_layout(tasks, **{name: given[name] for name in _LAYOUT if name in given})

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from ctan_monai.data.own.check import Checked, Problem
+from ctan_monai.data.datasets.tabular.checks import Checked, Problem
 
 _STYLES = {"fault": "red", "warning": "yellow"}
 

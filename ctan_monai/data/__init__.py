@@ -1,1 +1,42 @@
-"""Formats in and out, cases, splits, geometry and the cache; nothing here knows about networks."""
+"""Cases, lists of them, formats and data sets; nothing here knows about networks."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+# public name -> module; imported when first used. Configs name these as ctan_monai.data.<name>; a name must not be that
+# of a module which aliases.py still finds here, as ham10000_datalist is
+_PUBLIC = {
+    "Case": "cases.case",
+    "PhantomGrid": "datasets.prostate.phantom",
+    "SeededDataset": "lists.dataset",
+    "check_cases": "lists.checks",
+    "check_leakage": "lists.leakage",
+    "chest_inference_list": "datasets.stoic.inference",
+    "class_weights": "lists.balance",
+    "dicom_datalist": "datasets.prostate.datalist",
+    "dicom_inference_list": "datasets.prostate.inference",
+    "find_bundle_root": "..files.bundle_root",
+    "openkbp_datalist": "datasets.openkbp.datalist",
+    "openkbp_inference_list": "datasets.openkbp.inference",
+    "own_datalist": "datasets.tabular",
+    "own_inference_list": "datasets.tabular",
+    "picture_inference_list": "datasets.ham10000.inference",
+    "prepared_folder": "datasets.prostate.source_folder",
+    "read_case_file": "cases.cache",
+}
+
+__all__ = list(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    place = _PUBLIC[name]
+    return getattr(import_module(place if place.startswith("..") else f".{place}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_PUBLIC)

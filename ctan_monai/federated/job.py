@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ctan_monai.config_values import refuse_code
-from ctan_monai.engines.atomic import as_json, read_json, write_json
-from ctan_monai.engines.run_record import differences
+from ctan_monai.engines.runs.run_record import differences
 from ctan_monai.errors import CheckpointError, ConfigError, install
 from ctan_monai.federated.files import RECORD_FILE, ROUNDS_FILE, STOPPED, read_knobs
+from ctan_monai.files.json_files import as_json, read_json, write_json
 
 ALLOWED = ["nvflare.", "ctan_monai.federated."]  # what a job may name; a real server's resources.json lists it too
 _MISSING = install("fl", "nvflare")

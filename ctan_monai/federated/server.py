@@ -12,12 +12,12 @@ import torch
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.app_common.workflows.model_controller import ModelController
 
-from ctan_monai.engines.atomic import as_json, read_json, write_json
-from ctan_monai.engines.run_record import MODEL_FILE, RUN_FILE
-from ctan_monai.engines.torch_file import load_checked, save_atomic
+from ctan_monai.engines.runs.run_record import MODEL_FILE, RUN_FILE
+from ctan_monai.engines.runs.torch_file import load_checked, save_atomic
 from ctan_monai.errors import CheckpointError
 from ctan_monai.federated.average import Array, Update, average
 from ctan_monai.federated.files import ASK, INITIAL, MEASURE, ROUNDS_FILE, STATE_FILE, STOPPED, TRAIN
+from ctan_monai.files.json_files import as_json, read_json, write_json
 
 _SCORE = "selection"
 

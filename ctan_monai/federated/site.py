@@ -16,8 +16,8 @@ from monai.fl.utils.constants import ExtraItems
 from monai.fl.utils.exchange_object import ExchangeObject
 from monai.networks.utils import copy_model_state
 
-from ctan_monai.engines.run_record import describe
-from ctan_monai.engines.torch_file import load_checked, save_atomic
+from ctan_monai.engines.runs.run_record import describe
+from ctan_monai.engines.runs.torch_file import load_checked, save_atomic
 from ctan_monai.federated.average import Array, Update
 from ctan_monai.tasks import present_key
 

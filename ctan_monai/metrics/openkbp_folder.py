@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctan_monai.data.openkbp_sparse import SIZE, read_entries, read_index, read_spacing
+from ctan_monai.data.datasets.openkbp.sparse import SIZE, read_entries, read_index, read_spacing
 from ctan_monai.errors import DataError
 from ctan_monai.metrics.base import natural_order
 from ctan_monai.metrics.openkbp_official import ORGANS, TARGETS, PatientScore, dose_score, dvh_score, score_patient

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ctan_monai.data.atomic import replacing
+from ctan_monai.files.atomic import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ctan_monai.engines.predictions_index import PredictedCase, read_index
-from ctan_monai.engines.processes import rank
+from ctan_monai.engines.distributed.processes import rank
+from ctan_monai.engines.predictions.predictions_index import PredictedCase, read_index
 from ctan_monai.errors import DataError
 from ctan_monai.report.canvas import save_figure
 from ctan_monai.report.case_view import load_view

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ctan_monai.data.cache import read_case_file
-from ctan_monai.data.cases import Case
-from ctan_monai.data.own_grid import Grid, moved, own_grid_of
-from ctan_monai.engines.prediction_files import is_dose
-from ctan_monai.engines.predictions_index import PredictedCase
+from ctan_monai.data.cases.cache import read_case_file
+from ctan_monai.data.cases.case import Case
+from ctan_monai.data.cases.file_grid import Grid, moved, own_grid_of
+from ctan_monai.engines.predictions.prediction_files import is_dose
+from ctan_monai.engines.predictions.predictions_index import PredictedCase
 from ctan_monai.errors import DataError
 from ctan_monai.metrics.for_task import metrics_for
 from ctan_monai.metrics.goals import Plan

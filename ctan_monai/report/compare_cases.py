@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ctan_monai.data.cache import read_case_file
-from ctan_monai.engines.predictions_index import PredictedCase, PredictionsIndex, read_index
+from ctan_monai.data.cases.cache import read_case_file
+from ctan_monai.engines.predictions.predictions_index import PredictedCase, PredictionsIndex, read_index
 from ctan_monai.errors import DataError
 from ctan_monai.metrics.main_metric import main_metric_for
 from ctan_monai.report.canvas import save_figure

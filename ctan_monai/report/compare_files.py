@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctan_monai.engines.case_table import PER_CASE_FILE, SUMMARY_FILE
+from ctan_monai.engines.handlers.case_metrics_writer import PER_CASE_FILE, SUMMARY_FILE
 from ctan_monai.errors import DataError
 from ctan_monai.metrics.base import natural_order
 from ctan_monai.metrics.main_metric import MainMetric

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ctan_monai.data.atomic import replacing
-from ctan_monai.engines.atomic import write_json
-from ctan_monai.engines.case_table import PER_CASE_FILE, SUMMARY_FILE, case_csv
+from ctan_monai.engines.handlers.case_metrics_writer import PER_CASE_FILE, SUMMARY_FILE, case_csv
+from ctan_monai.files.atomic import replacing
+from ctan_monai.files.json_files import write_json
 from ctan_monai.metrics.statistics import SEEDS_FOR_VERDICTS
 from ctan_monai.report.canvas import save_figure
 from ctan_monai.report.compare_analysis import analyse

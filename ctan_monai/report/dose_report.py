@@ -8,13 +8,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ctan_monai.data.atomic import replacing
-from ctan_monai.engines.learned_from import LearnedFrom, learned_from
-from ctan_monai.engines.options import as_bool
-from ctan_monai.engines.prediction_files import is_dose
-from ctan_monai.engines.predictions_index import PredictedCase, read_index
-from ctan_monai.engines.processes import rank
+from ctan_monai.engines.distributed.processes import rank
+from ctan_monai.engines.predictions.prediction_files import is_dose
+from ctan_monai.engines.predictions.predictions_index import PredictedCase, read_index
+from ctan_monai.engines.runs.options import as_bool
+from ctan_monai.engines.runs.training_data import LearnedFrom, learned_from
 from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.files.atomic import replacing
 from ctan_monai.metrics.gamma import Gamma
 from ctan_monai.metrics.goals import Goals, read_goals
 from ctan_monai.report.case_view import load_view

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ctan_monai.engines.atomic import write_text
-from ctan_monai.engines.case_table import case_csv
+from ctan_monai.engines.handlers.case_metrics_writer import case_csv
+from ctan_monai.files.json_files import write_text
 from ctan_monai.metrics.gamma import Gamma
 from ctan_monai.metrics.goals import Goal
 from ctan_monai.report.dose_results import FIGURES, CaseResult

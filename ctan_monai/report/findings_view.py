@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctan_monai.data.cache import read_case_file
-from ctan_monai.data.cases import Case
-from ctan_monai.data.chest.overview import Overview, read_overview
-from ctan_monai.engines.predictions_index import PredictedCase
-from ctan_monai.engines.slice_table import SLICES_FILE
+from ctan_monai.data.cases.cache import read_case_file
+from ctan_monai.data.cases.case import Case
+from ctan_monai.data.datasets.stoic.overview import Overview, read_overview
+from ctan_monai.engines.predictions.predictions_index import PredictedCase
+from ctan_monai.engines.predictions.slice_writer import SLICES_FILE
 from ctan_monai.errors import DataError
 from ctan_monai.report.canvas import new_figure
 from ctan_monai.report.palette import GRID, TEXT, colours_of

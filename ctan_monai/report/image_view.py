@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ctan_monai.data.cache import read_case_file, read_header
-from ctan_monai.data.cases import Case
-from ctan_monai.data.picture_masks import MASK_THRESHOLD
-from ctan_monai.engines.predictions_index import PredictedCase
+from ctan_monai.data.cases.cache import read_case_file, read_header
+from ctan_monai.data.cases.case import Case
+from ctan_monai.data.formats.image_masks import MASK_THRESHOLD
+from ctan_monai.engines.predictions.predictions_index import PredictedCase
 from ctan_monai.errors import DataError
 from ctan_monai.metrics.for_task import metrics_for
 from ctan_monai.report.canvas import new_figure

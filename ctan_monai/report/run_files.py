@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ctan_monai.engines.history import METRICS_FILE
+from ctan_monai.engines.runs.manifest import METRICS_FILE
 from ctan_monai.errors import DataError
 
 _logger = logging.getLogger(__name__)

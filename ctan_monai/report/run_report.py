@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ctan_monai.data.atomic import replacing
-from ctan_monai.engines.case_table import SUMMARY_FILE
-from ctan_monai.engines.confusion_table import CONFUSION_FILE
-from ctan_monai.engines.data_record import DATA_FILE
-from ctan_monai.engines.mlflow_tracking import publish_evaluation, publish_run
-from ctan_monai.engines.predictions_index import INDEX_FILE
-from ctan_monai.engines.processes import rank
+from ctan_monai.engines.distributed.processes import rank
+from ctan_monai.engines.handlers.case_metrics_writer import SUMMARY_FILE
+from ctan_monai.engines.handlers.confusion_writer import CONFUSION_FILE
+from ctan_monai.engines.predictions.predictions_index import INDEX_FILE
+from ctan_monai.engines.runs.data_record import DATA_FILE
+from ctan_monai.engines.tracking.mlflow_tracking import publish_evaluation, publish_run
+from ctan_monai.files.atomic import replacing
 from ctan_monai.report.canvas import save_figure
 from ctan_monai.report.case_pictures import CasePictures, draw_cases
 from ctan_monai.report.confusion_plot import confusion_figure

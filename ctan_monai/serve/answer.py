@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ctan_monai.engines.prediction_files import is_dose
-from ctan_monai.engines.written import figures_of
+from ctan_monai.engines.predictions.prediction_files import is_dose
+from ctan_monai.engines.predictions.written_table import figures_of
 from ctan_monai.tasks import Classification, Regression, Segmentation, Task
 from ctan_monai.transforms.activate import activate
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ctan_monai.data.nifti import NIFTI_SUFFIXES, load_nifti
-from ctan_monai.data.pictures import PICTURE_SUFFIXES
+from ctan_monai.data.formats.images import PICTURE_SUFFIXES
+from ctan_monai.data.formats.nifti import NIFTI_SUFFIXES, load_nifti
 from ctan_monai.errors import DataError
 from ctan_monai.serve.answered import as_answer
 from ctan_monai.serve.drawn import LABEL_SUFFIXES, grid_of, read_drawn

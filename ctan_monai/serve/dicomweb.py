@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ctan_monai.data.nifti import write_nifti
+from ctan_monai.data.formats.nifti import write_nifti
 from ctan_monai.errors import DataError
 from ctan_monai.serve.answered import as_answer
 from ctan_monai.serve.drawn import read_drawn

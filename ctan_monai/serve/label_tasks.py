@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ctan_monai.engines.atomic import read_json, write_json
 from ctan_monai.errors import CtanError, DataError
+from ctan_monai.files.json_files import read_json, write_json
 from ctan_monai.serve.answer import figures, label_map
 from ctan_monai.serve.labelled import Labelled
 from ctan_monai.serve.learn import learn

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ctan_monai.data.cache import read_case_file, write_case
-from ctan_monai.data.cases import Case
-from ctan_monai.data.regrid import Regrid
+from ctan_monai.data.cases.cache import read_case_file, write_case
+from ctan_monai.data.cases.case import Case
+from ctan_monai.data.cases.resample import Regrid
 from ctan_monai.errors import DataError
 from ctan_monai.serve.drawn import Drawn
 from ctan_monai.tasks import Regression, Segmentation, Task, region_key

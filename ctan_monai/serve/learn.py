@@ -14,11 +14,11 @@ from ignite.engine import Events
 from monai.data import MetaTensor
 from torch import nn
 
-from ctan_monai.data.atomic import replacing
-from ctan_monai.engines.run_record import MODEL_FILE
-from ctan_monai.engines.torch_file import save_atomic
-from ctan_monai.engines.trainer import MultiTaskTrainer
+from ctan_monai.engines.loop.trainer import MultiTaskTrainer
+from ctan_monai.engines.runs.run_record import MODEL_FILE
+from ctan_monai.engines.runs.torch_file import save_atomic
 from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.files.atomic import replacing
 from ctan_monai.losses import MultiTaskLoss, create_weighting
 from ctan_monai.networks import MultiTaskNetwork
 from ctan_monai.serve.drawn import Drawn, read_drawn

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ctan_monai.engines.options import as_bool
+from ctan_monai.engines.runs.options import as_bool
 from ctan_monai.errors import ConfigError
 
 

@@ -7,7 +7,7 @@ import tempfile
 import unicodedata
 from pathlib import Path
 
-from ctan_monai.data.cases import check_case_id
+from ctan_monai.data.cases.case import check_case_id
 from ctan_monai.errors import CtanError, DataError
 
 _FOLDERS = re.compile(r"(?<![\w./-])/(?:[^\s/'\":,;]+/)+")  # the part of a path before its name

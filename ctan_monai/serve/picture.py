@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ctan_monai.engines.mask_files import full_shape
+from ctan_monai.engines.predictions.mask_files import full_shape
 from ctan_monai.errors import DataError
 from ctan_monai.tasks import Segmentation, Task
 from ctan_monai.transforms.activate import activate

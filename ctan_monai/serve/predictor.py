@@ -16,13 +16,13 @@ import torch
 from monai.bundle import ConfigParser
 from torch import Tensor
 
-from ctan_monai.data.ct_source import CtSource, read_source, source_path
-from ctan_monai.data.nifti import load_nifti
-from ctan_monai.data.pictures import PICTURE_SUFFIXES
-from ctan_monai.engines.answers import answer_of
-from ctan_monai.engines.batch_parts import affine_of, finite_logits
-from ctan_monai.engines.on_ct import on_ct
-from ctan_monai.engines.run_network import network_of_run
+from ctan_monai.data.formats.ct_source import CtSource, read_source, source_path
+from ctan_monai.data.formats.images import PICTURE_SUFFIXES
+from ctan_monai.data.formats.nifti import load_nifti
+from ctan_monai.engines.predictions.answers import answer_of
+from ctan_monai.engines.predictions.batch_parts import affine_of, finite_logits
+from ctan_monai.engines.predictions.ct_grid import on_ct
+from ctan_monai.engines.runs.run_network import network_of_run
 from ctan_monai.errors import CtanError, DataError, find_ctan_error
 from ctan_monai.networks import MultiTaskNetwork
 from ctan_monai.serve.answer import Answer, doubt_of

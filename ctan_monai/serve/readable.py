@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ctan_monai.data.nifti import NIFTI_SUFFIXES, write_nifti
+from ctan_monai.data.formats.nifti import NIFTI_SUFFIXES, write_nifti
 from ctan_monai.errors import DataError
 from ctan_monai.serve.names import is_plain
 from ctan_monai.serve.nrrd import NRRD_SUFFIX, read_nrrd

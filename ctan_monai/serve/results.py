@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ctan_monai.data.atomic import replacing
-from ctan_monai.data.nifti import write_nifti
-from ctan_monai.engines.options import as_bool
+from ctan_monai.data.formats.nifti import write_nifti
+from ctan_monai.engines.runs.options import as_bool
 from ctan_monai.errors import ConfigError
+from ctan_monai.files.atomic import replacing
 from ctan_monai.serve.answer import Answer
 from ctan_monai.serve.nrrd import write_nrrd
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from ctan_monai.data.atomic import replacing
+from ctan_monai.files.atomic import replacing
 
 _logger = logging.getLogger(__name__)
 

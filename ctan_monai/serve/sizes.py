@@ -7,8 +7,8 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from ctan_monai.data.nifti import NIFTI_SUFFIXES
-from ctan_monai.data.pictures import PICTURE_SUFFIXES
+from ctan_monai.data.formats.images import PICTURE_SUFFIXES
+from ctan_monai.data.formats.nifti import NIFTI_SUFFIXES
 from ctan_monai.errors import DataError
 from ctan_monai.serve.nrrd import NRRD_SUFFIX, unpacked_bytes
 

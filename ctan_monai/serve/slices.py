@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from monai.data import DataLoader, Dataset
 
-from ctan_monai.data.cache import read_header
+from ctan_monai.data.cases.cache import read_header
 
 
 class Slices:

@@ -7,8 +7,8 @@ import logging
 import secrets
 from pathlib import Path
 
-from ctan_monai.data.atomic import replacing
 from ctan_monai.errors import DataError
+from ctan_monai.files.atomic import replacing
 from ctan_monai.serve.names import check_id, is_plain
 
 _logger = logging.getLogger(__name__)

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ctan_monai.config_values import refuse_code
-from ctan_monai.data.atomic import replacing
-from ctan_monai.engines.atomic import read_json
-from ctan_monai.engines.manifest import SETTINGS_FILE
-from ctan_monai.engines.run_network import network_of_run
+from ctan_monai.engines.runs.manifest import SETTINGS_FILE
+from ctan_monai.engines.runs.run_network import network_of_run
 from ctan_monai.errors import ConfigError, cannot_write
+from ctan_monai.files.atomic import replacing
+from ctan_monai.files.json_files import read_json
 from ctan_monai.networks import MultiTaskNetwork
 from ctan_monai.serve.app_folder import ABOUT, FORMAT, AppFolder, read_app
 from ctan_monai.serve.names import check_name

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ctan_monai.data.atomic import replacing
-from ctan_monai.engines.run_record import describe
+from ctan_monai.engines.runs.run_record import describe
 from ctan_monai.errors import CheckpointError, ConfigError
+from ctan_monai.files.atomic import replacing
 from ctan_monai.networks import MultiTaskNetwork
 from ctan_monai.share.agreement import Agreement
 from ctan_monai.share.formats import FORMATS, Format

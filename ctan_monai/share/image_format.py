@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from ctan_monai.engines.manifest import SETTINGS_FILE
+from ctan_monai.engines.runs.manifest import SETTINGS_FILE
 from ctan_monai.tasks import Classification, Regression, Segmentation, Task, task_from
 from ctan_monai.transforms.normalise import IMAGENET_DEVIATION, IMAGENET_MEAN
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import yaml
 
-from ctan_monai.engines.atomic import as_json
-from ctan_monai.engines.data_record import DATA_FILE
-from ctan_monai.engines.manifest import SETTINGS_FILE
-from ctan_monai.engines.run_record import RUN_FILE
+from ctan_monai.engines.runs.data_record import DATA_FILE
+from ctan_monai.engines.runs.manifest import SETTINGS_FILE
+from ctan_monai.engines.runs.run_record import RUN_FILE
 from ctan_monai.errors import ConfigError, cannot_write
+from ctan_monai.files.json_files import as_json
 from ctan_monai.share import pack_configs, pack_docs, pack_files
 from ctan_monai.share.image_format import image_format
 from ctan_monai.share.pack_figures import figures_of

@@ -11,9 +11,9 @@ from pathlib import Path
 import yaml
 from torch import Tensor
 
-from ctan_monai.data.atomic import replacing
-from ctan_monai.engines.torch_file import save_atomic
+from ctan_monai.engines.runs.torch_file import save_atomic
 from ctan_monai.errors import DataError
+from ctan_monai.files.atomic import replacing
 
 WEIGHTS = ("models/model.pt", "models/model.safetensors")
 LARGE_BYTES = 25_000_000  # what the Model Zoo allows in its repository

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from ctan_monai.engines.atomic import as_json
-from ctan_monai.engines.run_record import describe, differences
+from ctan_monai.engines.runs.run_record import describe, differences
 from ctan_monai.errors import ConfigError, find_ctan_error
+from ctan_monai.files.json_files import as_json
 from ctan_monai.networks import MultiTaskNetwork
 
 INFERENCE, TRAIN = "inference.yaml", "train.yaml"

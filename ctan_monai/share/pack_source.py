@@ -11,13 +11,13 @@ from typing import Any
 from torch import Tensor
 
 from ctan_monai.config_values import refuse_code
-from ctan_monai.engines.atomic import read_json
-from ctan_monai.engines.data_record import DATA_FILE, read_data_record
-from ctan_monai.engines.manifest import SETTINGS_FILE
-from ctan_monai.engines.run_network import network_of_run
-from ctan_monai.engines.run_record import MODEL_FILE, RUN_FILE, describe, load_weights
-from ctan_monai.engines.torch_file import load_checked
+from ctan_monai.engines.runs.data_record import DATA_FILE, read_data_record
+from ctan_monai.engines.runs.manifest import SETTINGS_FILE
+from ctan_monai.engines.runs.run_network import network_of_run
+from ctan_monai.engines.runs.run_record import MODEL_FILE, RUN_FILE, describe, load_weights
+from ctan_monai.engines.runs.torch_file import load_checked
 from ctan_monai.errors import CheckpointError
+from ctan_monai.files.json_files import read_json
 from ctan_monai.share.pack_parse import default_network, default_settings
 
 PLACES = ("dataset_dir", "datalist")  # knobs that say where something lies on the machine of the training

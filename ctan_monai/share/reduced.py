@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ctan_monai.data.atomic import replacing
-from ctan_monai.engines.bf16_guard import refuse_bf16
-from ctan_monai.engines.memory_format import to_channels_last
-from ctan_monai.engines.run_record import describe
+from ctan_monai.engines.distributed.memory_format import to_channels_last
+from ctan_monai.engines.loop.bf16_guard import refuse_bf16
+from ctan_monai.engines.runs.run_record import describe
 from ctan_monai.errors import CheckpointError, ConfigError
+from ctan_monai.files.atomic import replacing
 from ctan_monai.networks import MultiTaskNetwork
 from ctan_monai.share.agreement import LIMITS, Agreement, compare
 from ctan_monai.share.export import Exported, example_images, write_beside

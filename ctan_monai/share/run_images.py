@@ -13,7 +13,7 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from ctan_monai.config_values import refuse_code
-from ctan_monai.engines.manifest import SETTINGS_FILE
+from ctan_monai.engines.runs.manifest import SETTINGS_FILE
 from ctan_monai.errors import CheckpointError, find_ctan_error
 from ctan_monai.networks import MultiTaskNetwork
 

@@ -17,8 +17,8 @@ import torch
 from monai.data import MetaTensor
 from torch import Tensor, nn
 
-from ctan_monai.engines.run_network import network_of_run
-from ctan_monai.engines.run_record import MODEL_FILE
+from ctan_monai.engines.runs.run_network import network_of_run
+from ctan_monai.engines.runs.run_record import MODEL_FILE
 from ctan_monai.errors import CheckpointError, ConfigError
 from ctan_monai.share.formats import INPUT
 from ctan_monai.tasks import Task, check_tasks

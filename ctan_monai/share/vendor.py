@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ctan_monai import __version__
+from ctan_monai.aliases import current_names
 from ctan_monai.errors import ConfigError
 
 _PACKAGE, _FOLDER = "ctan_monai", "scripts"
@@ -47,6 +48,7 @@ def vendor(configs: Mapping[str, str], folder: Path) -> Vendored:
     Raises:
         ConfigError: a config names something that does not exist.
     """
+    configs = {name: current_names(text) for name, text in configs.items()}
     targets = {found[0] for text in configs.values() for found in _DOTTED.finditer(_without_comments(text))}
     modules = _reached({module for target in sorted(targets) for module in _modules_of(target)})
     top_levels: set[str] = set()

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from monai.transforms import Transform
 
-from ctan_monai.data.splits import draw
+from ctan_monai.data.lists.splits import draw
 from ctan_monai.errors import ConfigError
 from ctan_monai.tasks import Task, check_tasks, present_key
 

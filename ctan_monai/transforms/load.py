@@ -11,9 +11,9 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Transform
 
-from ctan_monai.data.cache import read_case_file, read_slice
-from ctan_monai.data.cases import Case
-from ctan_monai.data.named_image import Listing, read_named
+from ctan_monai.data.cases.cache import read_case_file, read_slice
+from ctan_monai.data.cases.case import Case
+from ctan_monai.data.formats.named_image import Listing, read_named
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.tasks import Task, check_tasks, present_key, region_key
 from ctan_monai.transforms.labels import read_label

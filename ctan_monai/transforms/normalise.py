@@ -8,8 +8,8 @@ from typing import Any
 from monai.transforms import Transform
 from torch import Tensor
 
-from ctan_monai.data.cache import read_header
-from ctan_monai.data.own.values import STATISTICS
+from ctan_monai.data.cases.cache import read_header
+from ctan_monai.data.datasets.tabular.values import STATISTICS
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.transforms.load import check_channels
 from ctan_monai.transforms.window import scale_windows

@@ -7,7 +7,7 @@ import math
 import pytest
 from amp_kit import AMP
 
-from ctan_monai.engines.torch_file import load_checked
+from ctan_monai.engines.runs.torch_file import load_checked
 
 SMALL = {"encoder": "resnet18", "image_size": [64, 64], "batch_size": 16, "epochs": 1, "seed": 5, "accumulate": 2}
 

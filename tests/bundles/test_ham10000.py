@@ -13,7 +13,7 @@ from amp_kit import AMP
 from bundle_kit import check_run, command, start
 from PIL import Image
 
-from ctan_monai.data.lesion_phantom import write_lesion_phantoms
+from ctan_monai.data.datasets.ham10000.synthetic import write_lesion_phantoms
 from ctan_monai.errors import ConfigError, DataError, find_ctan_error
 
 ROOT = Path(__file__).parents[2]
@@ -64,7 +64,7 @@ def test_the_training_config_has_all_properties_that_monai_asks_for(workflow, tm
 @pytest.mark.parametrize("folder", [ROOT, BUNDLE, BUNDLE / "configs"])
 def test_the_bundle_is_found_from_the_root_and_from_its_own_folder(workflow, monkeypatch, folder):
     monkeypatch.chdir(folder)
-    finder = {"_target_": "ctan_monai.data.locate.find_bundle_root", "name": "ham10000"}  # as the config has it
+    finder = {"_target_": "ctan_monai.data.find_bundle_root", "name": "ham10000"}  # as the config has it
     found = workflow("ham10000", "train.yaml", bundle_root=finder)
     assert Path(found.parser.get_parsed_content("bundle_root")).samefile(BUNDLE)
 

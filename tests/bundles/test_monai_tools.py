@@ -18,7 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from ctan_monai.apps.main import app
-from ctan_monai.data.chest_phantom import draw_chest, write_chest
+from ctan_monai.data.datasets.stoic.synthetic import draw_chest, write_chest
 from ctan_monai.errors import DataError
 
 BUNDLES = Path(__file__).parents[2] / "bundles"

@@ -11,9 +11,9 @@ from own_data import save_picture, save_volume, write_csv
 from typer.testing import CliRunner
 
 from ctan_monai.apps.main import app
-from ctan_monai.data.own.layout import as_layout
-from ctan_monai.data.own.phantom import draw_phantom
-from ctan_monai.data.own.sample import cell_of
+from ctan_monai.data.datasets.tabular.layout import as_layout
+from ctan_monai.data.datasets.tabular.phantom import draw_phantom
+from ctan_monai.data.datasets.tabular.synthetic import cell_of
 from ctan_monai.tasks import Classification, Regression, Segmentation
 
 THREE = ("segmentation:lesion=core,edema", "regression:dose=Gy", "classification:grade=low,high")

@@ -12,8 +12,8 @@ import torch
 from amp_kit import AMP
 from bundle_kit import check_run, command, start
 
-from ctan_monai.data.cache import read_case_file
-from ctan_monai.data.openkbp_write import read_sparse
+from ctan_monai.data.cases.cache import read_case_file
+from ctan_monai.data.datasets.openkbp.writer import read_sparse
 from ctan_monai.errors import ConfigError, find_ctan_error
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +32,7 @@ def test_the_training_config_has_all_properties_that_monai_asks_for(workflow, tm
 @pytest.mark.parametrize("folder", [ROOT, BUNDLE, BUNDLE / "configs"])
 def test_the_bundle_is_found_from_the_root_and_from_its_own_folder(workflow, monkeypatch, folder):
     monkeypatch.chdir(folder)
-    finder = {"_target_": "ctan_monai.data.locate.find_bundle_root", "name": "openkbp"}  # as the config has it
+    finder = {"_target_": "ctan_monai.data.find_bundle_root", "name": "openkbp"}  # as the config has it
     found = workflow("openkbp", "train.yaml", bundle_root=finder)
     assert Path(found.parser.get_parsed_content("bundle_root")).samefile(BUNDLE)
 

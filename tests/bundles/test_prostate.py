@@ -12,9 +12,9 @@ import yaml
 from amp_kit import AMP
 from bundle_kit import check_run, command, start
 
-from ctan_monai.data.cache import read_case_file
-from ctan_monai.data.dicom.datalist import dicom_datalist
-from ctan_monai.data.phantom import PhantomGrid, make_cohort
+from ctan_monai.data.cases.cache import read_case_file
+from ctan_monai.data.datasets.prostate.datalist import dicom_datalist
+from ctan_monai.data.datasets.prostate.phantom import PhantomGrid, make_cohort
 from ctan_monai.engines import read_data_record
 from ctan_monai.errors import ConfigError, find_ctan_error
 from ctan_monai.metrics.dvh import doses_inside
@@ -30,7 +30,7 @@ OVERLAY = ("train.yaml", "evaluate.yaml")
 def knobs(tmp_path_factory):
     """Settings that make everything small, and a cache in which three synthetic patients are made once."""
     cache = tmp_path_factory.mktemp("cache")
-    grid = {"_target_": "ctan_monai.data.phantom.PhantomGrid", **GRID}
+    grid = {"_target_": "ctan_monai.data.PhantomGrid", **GRID}
     small = {"encoder": "resnet18", "epochs": 1, "batch_size": 4, "pixel_mm": 6.0, "image_size": [64, 64]}
     return {**small, "phantoms": 3, "phantom_grid": grid, "cache_dir": str(cache), "amp": AMP}
 
@@ -45,7 +45,7 @@ def test_the_training_config_has_all_properties_that_monai_asks_for(workflow, kn
 @pytest.mark.parametrize("folder", [ROOT, BUNDLE, BUNDLE / "configs"])
 def test_the_bundle_is_found_from_the_root_and_from_its_own_folder(workflow, monkeypatch, folder):
     monkeypatch.chdir(folder)
-    finder = {"_target_": "ctan_monai.data.locate.find_bundle_root", "name": "prostate"}  # as the config has it
+    finder = {"_target_": "ctan_monai.data.find_bundle_root", "name": "prostate"}  # as the config has it
     found = workflow("prostate", "train.yaml", bundle_root=finder)
     assert Path(found.parser.get_parsed_content("bundle_root")).samefile(BUNDLE)
 

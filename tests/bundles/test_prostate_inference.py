@@ -13,9 +13,9 @@ from dicom_phantoms import Patient
 from dicom_validity import errors_of
 from known_anatomy import write_ct
 
-from ctan_monai.engines.data_record import write_data_record
-from ctan_monai.engines.run_record import write_run
-from ctan_monai.engines.torch_file import save_atomic
+from ctan_monai.engines.runs.data_record import write_data_record
+from ctan_monai.engines.runs.run_record import write_run
+from ctan_monai.engines.runs.torch_file import save_atomic
 from ctan_monai.errors import find_ctan_error
 
 ROOT = Path(__file__).parents[2]

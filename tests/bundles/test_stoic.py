@@ -13,8 +13,8 @@ import pytest
 import SimpleITK as sitk
 from bundle_kit import check_run, start
 
-from ctan_monai.data.chest_phantom import write_chest_phantoms
-from ctan_monai.data.stoic_table import read_reference
+from ctan_monai.data.datasets.stoic.synthetic import write_chest_phantoms
+from ctan_monai.data.datasets.stoic.table import read_reference
 from ctan_monai.engines import read_data_record
 from ctan_monai.errors import ConfigError, DataError, find_ctan_error
 
@@ -110,7 +110,7 @@ def test_the_training_config_has_all_properties_that_monai_asks_for(workflow, tm
 @pytest.mark.parametrize("folder", [ROOT, BUNDLE, BUNDLE / "configs"])
 def test_the_bundle_is_found_from_the_root_and_from_its_own_folder(workflow, monkeypatch, folder):
     monkeypatch.chdir(folder)
-    finder = {"_target_": "ctan_monai.data.locate.find_bundle_root", "name": "stoic"}  # as the config has it
+    finder = {"_target_": "ctan_monai.data.find_bundle_root", "name": "stoic"}  # as the config has it
     found = workflow("stoic", "train.yaml", bundle_root=finder)
     assert Path(found.parser.get_parsed_content("bundle_root")).samefile(BUNDLE)
 

@@ -11,8 +11,8 @@ from new_bundles import folder_of_new_bundles
 from typer.testing import CliRunner
 
 from ctan_monai.apps.main import app
-from ctan_monai.data.own.layout import as_layout
-from ctan_monai.data.own.rows import read_rows
+from ctan_monai.data.datasets.tabular.layout import as_layout
+from ctan_monai.data.datasets.tabular.rows import read_rows
 from ctan_monai.tasks import Classification, Regression, Segmentation
 
 PAGE = ROOT / "docs" / "tutorial-own-data.md"
@@ -52,7 +52,7 @@ def run_bundle(run, words):
 @pytest.mark.slow
 def test_every_step_of_the_tutorial_works_on_the_last_ones_results(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("ctan_monai.data.own.sample.SIZES", {"train": 3, "validation": 1, "test": 1})
+    monkeypatch.setattr("ctan_monai.data.datasets.tabular.synthetic.SIZES", {"train": 3, "validation": 1, "test": 1})
     for step in steps():
         if step.startswith(PACKAGE):
             done = CliRunner().invoke(app, shlex.split(step.removeprefix(PACKAGE)))

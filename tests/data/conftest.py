@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ctan_monai.data.cases import Case
+from ctan_monai.data.cases.case import Case
 
 _REPOSITORY = Path(__file__).parents[2]
 
@@ -72,6 +72,11 @@ def same_case() -> SameCase:
                 assert mine[name].tobytes() == array.tobytes(), name
 
     return compare
+
+
+@pytest.fixture
+def dice():
+    return lambda one, other: 2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other))
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from mutants import mutate
 
-from ctan_monai.data.cache import CaseCache, read_case_file
-from ctan_monai.data.cases import Case
+from ctan_monai.data.cases.cache import CaseCache, read_case_file
+from ctan_monai.data.cases.case import Case
 from ctan_monai.errors import DataError
 
 pytestmark = pytest.mark.faults

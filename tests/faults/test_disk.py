@@ -8,10 +8,10 @@ import pytest
 import torch
 from run_kit import Run, same
 
-from ctan_monai.data.cache import read_case_file, write_case
-from ctan_monai.data.cases import Case
-from ctan_monai.engines.resume import newest_checkpoint
-from ctan_monai.engines.torch_file import load_checked, save_atomic
+from ctan_monai.data.cases.cache import read_case_file, write_case
+from ctan_monai.data.cases.case import Case
+from ctan_monai.engines.runs.resume import newest_checkpoint
+from ctan_monai.engines.runs.torch_file import load_checked, save_atomic
 from ctan_monai.errors import CheckpointError, DataError
 
 pytestmark = pytest.mark.faults

@@ -9,10 +9,10 @@ import pytest
 from dicom_phantoms import BLADDER, RECTUM, Patient
 from run_kit import Run
 
-from ctan_monai.data.cases import check_case_id
-from ctan_monai.data.csv_cells import safe_cell
-from ctan_monai.data.dicom.prepare import prepare_dicom
+from ctan_monai.data.cases.case import check_case_id
+from ctan_monai.data.datasets.prostate.prepare import prepare_dicom
 from ctan_monai.errors import DataError
+from ctan_monai.files.csv_cells import safe_cell
 
 pytestmark = pytest.mark.faults
 SMALL = {"rows": 24, "columns": 30, "slices": 8, "spacing_mm": 6.0, "pixel_mm": (4.0, 4.2)}
@@ -93,7 +93,7 @@ def test_every_module_that_writes_a_table_makes_its_cells_safe(repository, figur
             writers.append(path.name)
             assert "safe_cell" in text or "synthetic" in text.lower(), path
     figure(f"{len(writers)} modules write tables")
-    assert {"table.py", "identities.py", "answers.py", "case_table.py"} <= set(writers)
+    assert {"table.py", "identities.py", "answers.py", "case_metrics_writer.py"} <= set(writers)
 
 
 @pytest.mark.promise(6, "a checkpoint, the best model and the metrics of a run name no case")

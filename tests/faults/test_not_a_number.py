@@ -7,8 +7,8 @@ import torch
 from ignite.engine import Events
 from run_kit import Run, same
 
-from ctan_monai.engines.finite import NonFiniteError
-from ctan_monai.engines.torch_file import load_checked
+from ctan_monai.engines.loop.finite import NonFiniteError
+from ctan_monai.engines.runs.torch_file import load_checked
 
 pytestmark = pytest.mark.faults
 

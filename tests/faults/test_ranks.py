@@ -15,7 +15,7 @@ import ranks
 import torch.distributed as dist
 from run_kit import same, without_seconds
 
-from ctan_monai.engines.torch_file import load_checked
+from ctan_monai.engines.runs.torch_file import load_checked
 
 pytestmark = [
     pytest.mark.faults,

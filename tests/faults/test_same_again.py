@@ -12,7 +12,7 @@ import run_kit
 import torch
 from run_kit import Run, same, without_seconds
 
-from ctan_monai.engines.torch_file import load_checked
+from ctan_monai.engines.runs.torch_file import load_checked
 
 pytestmark = pytest.mark.faults
 processes = multiprocessing.get_context("fork")

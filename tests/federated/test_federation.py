@@ -15,10 +15,10 @@ import pytest
 import torch
 from pack_kit import HAM10000, kept_logging, run_config
 
-from ctan_monai.engines.atomic import read_json
 from ctan_monai.federated.average import average
 from ctan_monai.federated.server import mean_score
 from ctan_monai.federated.site import Site
+from ctan_monai.files.json_files import read_json
 
 pytestmark = [pytest.mark.dist, pytest.mark.slow, pytest.mark.filterwarnings("ignore:executing the bundle config")]
 SITES = {  # synthetic pictures to learn from, and to measure on: disjoint

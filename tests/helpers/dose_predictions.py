@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ctan_monai.data.cache import write_case
-from ctan_monai.data.cases import Case
-from ctan_monai.data.nifti import write_nifti
-from ctan_monai.engines.predictions_index import PredictedCase, write_index
+from ctan_monai.data.cases.cache import write_case
+from ctan_monai.data.cases.case import Case
+from ctan_monai.data.formats.nifti import write_nifti
+from ctan_monai.engines.predictions.predictions_index import PredictedCase, write_index
 from ctan_monai.tasks import Regression, Segmentation
 
 SHAPE = (20, 24, 14)  # 4 x 4 x 2.5 mm: 0.04 cc each

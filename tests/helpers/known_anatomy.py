@@ -9,10 +9,10 @@ from monai.data import DataLoader, Dataset
 from monai.inferers import Inferer
 from torch import nn
 
-from ctan_monai.data.dicom.inference_list import dicom_inference_list
-from ctan_monai.engines.dicom_writer import WriteDicom
-from ctan_monai.engines.evaluator import MultiTaskEvaluator
-from ctan_monai.engines.prepare import PrepareMultiTaskBatch
+from ctan_monai.data.datasets.prostate.inference import dicom_inference_list
+from ctan_monai.engines.loop.evaluator import MultiTaskEvaluator
+from ctan_monai.engines.loop.prepare import PrepareMultiTaskBatch
+from ctan_monai.engines.predictions.dicom_writer import WriteDicom
 from ctan_monai.tasks import Regression, Segmentation
 from ctan_monai.transforms import LoadCased
 

@@ -7,9 +7,9 @@ import torch
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor, decollate_batch
 
-from ctan_monai.engines.atomic import as_json
-from ctan_monai.engines.run_record import write_run
-from ctan_monai.engines.torch_file import save_atomic
+from ctan_monai.engines.runs.run_record import write_run
+from ctan_monai.engines.runs.torch_file import save_atomic
+from ctan_monai.files.json_files import as_json
 from ctan_monai.share import pack_bundle
 from ctan_monai.share.pack_parse import default_settings
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from mutants import mutate
 
-from ctan_monai.data.cases import Case
+from ctan_monai.data.cases.case import Case
 from ctan_monai.errors import DataError
 
 MEMORY_BYTES = 1 << 30  # beyond what is in use before
@@ -37,7 +37,7 @@ class Nifti:
     suffix, name, before_a_case = ".nii", "case_1", ()
 
     def make(self, folder):
-        from ctan_monai.data.nifti import write_nifti
+        from ctan_monai.data.formats.nifti import write_nifti
 
         write_nifti(ct_hu(), AFFINE_RAS, folder / f"{self.name}{self.suffix}")
 
@@ -45,7 +45,7 @@ class Nifti:
         return [folder / f"{self.name}{self.suffix}"]
 
     def read(self, folder):
-        from ctan_monai.data.nifti import read_nifti_case
+        from ctan_monai.data.formats.nifti import read_nifti_case
 
         return read_nifti_case(folder / f"{self.name}{self.suffix}")
 
@@ -60,7 +60,7 @@ class OpenKbp:
     name, before_a_case = "pt_1", ()
 
     def make(self, folder):
-        from ctan_monai.data.openkbp_write import write_sparse
+        from ctan_monai.data.datasets.openkbp.writer import write_sparse
 
         inside = np.zeros((128, 128, 128), bool)
         inside[60:64, 61:66, 50:53] = True
@@ -81,7 +81,7 @@ class OpenKbp:
         return sorted((folder / self.name).glob("*.csv"))
 
     def read(self, folder):
-        from ctan_monai.data.openkbp import read_case
+        from ctan_monai.data.datasets.openkbp.reader import read_case
 
         return read_case(folder / self.name)
 
@@ -103,7 +103,7 @@ class Picture:
         return [folder / f"{self.name}{self.suffix}"]
 
     def read(self, folder):
-        from ctan_monai.data.pictures import picture_affine_ras, read_picture
+        from ctan_monai.data.formats.images import picture_affine_ras, read_picture
 
         rgb = read_picture(folder / f"{self.name}{self.suffix}", self.name).rgb
         return Case(
@@ -130,8 +130,8 @@ class PictureMask(Picture):
         Image.fromarray((wave * 255).astype(np.uint8)).save(folder / f"{self.name}{self.suffix}")
 
     def read(self, folder):
-        from ctan_monai.data.picture_masks import read_picture_mask
-        from ctan_monai.data.pictures import picture_affine_ras
+        from ctan_monai.data.formats.image_masks import read_picture_mask
+        from ctan_monai.data.formats.images import picture_affine_ras
 
         mask = read_picture_mask(folder / f"{self.name}{self.suffix}", self.name, (40, 52))
         return Case(self.name, {}, {"lesion": mask}, picture_affine_ras((40, 52), (40, 52)))
@@ -151,7 +151,7 @@ class MetaImage(Nifti):
         sitk.WriteImage(image, str(folder / f"{self.name}{self.suffix}"), self.compressed)
 
     def read(self, folder):
-        from ctan_monai.data.own.files import read_volumes
+        from ctan_monai.data.datasets.tabular.files import read_volumes
 
         volumes, affine_ras, _ = read_volumes(folder / f"{self.name}{self.suffix}", self.name, "RAS")
         return Case(self.name, {"image": volumes[0]}, {}, affine_ras)
@@ -174,7 +174,7 @@ class Chest(MetaImage):
         sitk.WriteImage(image, str(folder / f"{self.name}{self.suffix}"))
 
     def read(self, folder):
-        from ctan_monai.data.chest.scan import read_scan
+        from ctan_monai.data.datasets.stoic.chest_scan import read_scan
 
         scan = read_scan(folder / f"{self.name}{self.suffix}")
         return Case(self.name, {"ct": np.ascontiguousarray(scan.hu)}, {}, scan.affine_ras)
@@ -193,7 +193,7 @@ class Prepared:
 
         from dicom_phantoms import Patient
 
-        from ctan_monai.data.dicom.prepare import prepare_dicom
+        from ctan_monai.data.datasets.prostate.prepare import prepare_dicom
 
         with tempfile.TemporaryDirectory() as export:
             Patient(rows=24, columns=30, slices=8, pixel_mm=(4.0, 5.0), spacing_mm=6.0).write(Path(export))
@@ -205,7 +205,7 @@ class Prepared:
 
     def read(self, folder):
         """Return what verify relies on beside checksums; refuse what it finds."""
-        from ctan_monai.data.dicom.manifest import verify_prepared
+        from ctan_monai.data.datasets.prostate.manifest import verify_prepared
 
         cases, problems = verify_prepared(folder, progress=False)
         if problems:
@@ -235,16 +235,16 @@ class Dicom:
         patient.write(folder, rtdose=patient.rtdose(size=(5, 14, 18), spacing_mm=(12.0, 9.0, 10.0)))
 
     def targets(self, folder):
-        from ctan_monai.data.dicom.scan import scan
+        from ctan_monai.data.dicom.read.scan import scan
 
         return sorted(header.path for header in scan(folder, progress=False).of(self.kind))
 
     def read(self, folder):
-        from ctan_monai.data.dicom.link import link
-        from ctan_monai.data.dicom.options import DicomOptions
-        from ctan_monai.data.dicom.patient import read_patient
-        from ctan_monai.data.dicom.scan import scan
-        from ctan_monai.data.dicom.select import select
+        from ctan_monai.data.dicom.read.link import link
+        from ctan_monai.data.dicom.read.options import DicomOptions
+        from ctan_monai.data.dicom.read.patient import read_patient
+        from ctan_monai.data.dicom.read.scan import scan
+        from ctan_monai.data.dicom.read.select import select
 
         linked, strays = link(scan(folder, progress=False).objects)
         if len(linked) != 1:

@@ -6,8 +6,8 @@ import json
 import numpy as np
 from PIL import Image
 
-from ctan_monai.data.nifti import write_nifti
-from ctan_monai.data.own.layout import as_layout
+from ctan_monai.data.datasets.tabular.layout import as_layout
+from ctan_monai.data.formats.nifti import write_nifti
 from ctan_monai.tasks import Classification, Regression, Segmentation
 
 SHAPE, SPACING_MM = (6, 5, 4), (1.0, 2.0, 3.0)

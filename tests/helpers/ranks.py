@@ -14,7 +14,7 @@ from ignite.engine import Events
 from run_kit import Run, TinyNetwork
 from torch.nn.parallel import DistributedDataParallel
 
-from ctan_monai.engines.peer_watch import PeerWatch
+from ctan_monai.engines.handlers.peer_watch_handler import PeerWatch
 
 
 def train(folder, epochs, resume, silence_s=10.0):

@@ -6,17 +6,17 @@ from monai.handlers import LrScheduleHandler, ValidationHandler
 from monai.transforms import Compose, RandGaussianNoised
 from torch import nn
 
-from ctan_monai.data.dataset import SeededDataset
-from ctan_monai.engines.best import BestModel
-from ctan_monai.engines.checkpoint import Checkpoint
-from ctan_monai.engines.early_stopping import EarlyStopping, StopTraining
-from ctan_monai.engines.evaluator import MultiTaskEvaluator
-from ctan_monai.engines.history import History
-from ctan_monai.engines.metrics_handler import MultiTaskMetrics
-from ctan_monai.engines.seeding import ReseedEachEpoch
-from ctan_monai.engines.trainer import MultiTaskTrainer
-from ctan_monai.engines.unwrap import unwrap
-from ctan_monai.engines.weighting_handler import WeightingHandler
+from ctan_monai.data.lists.dataset import SeededDataset
+from ctan_monai.engines.distributed.unwrap import unwrap
+from ctan_monai.engines.handlers.best_model_handler import BestModel
+from ctan_monai.engines.handlers.checkpoint_handler import Checkpoint
+from ctan_monai.engines.handlers.early_stopping_handler import EarlyStopping, StopTraining
+from ctan_monai.engines.handlers.history_handler import History
+from ctan_monai.engines.handlers.metrics_handler import MultiTaskMetrics
+from ctan_monai.engines.handlers.seeding_handler import ReseedEachEpoch
+from ctan_monai.engines.handlers.weighting_handler import WeightingHandler
+from ctan_monai.engines.loop.evaluator import MultiTaskEvaluator
+from ctan_monai.engines.loop.trainer import MultiTaskTrainer
 from ctan_monai.losses import MultiTaskLoss, create_weighting
 from ctan_monai.networks.base import MultiTaskNetwork
 from ctan_monai.tasks import Regression, Segmentation

@@ -32,7 +32,7 @@ SMALL = {
     "val_interval": 4,
     "augment": 0,
     "batch_size": 2,
-    "phantom_grid": "{'_target_': 'ctan_monai.data.phantom.PhantomGrid', " + GRID + "}",
+    "phantom_grid": "{'_target_': 'ctan_monai.data.PhantomGrid', " + GRID + "}",
 }
 
 

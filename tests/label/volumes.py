@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ctan_monai.data.cache import read_case_file
-from ctan_monai.data.nifti import write_nifti
+from ctan_monai.data.cases.cache import read_case_file
+from ctan_monai.data.formats.nifti import write_nifti
 
 ORGANS = ("Rectum", "Bladder", "Femur_L", "Femur_R", "CTV")  # in the order of the bundle's task
 COUNT = 4

@@ -11,9 +11,9 @@ import torch
 from ignite.engine import Engine
 from monai.data import DataLoader, Dataset
 
-from ctan_monai.data.cache import write_case
-from ctan_monai.data.cases import Case
-from ctan_monai.engines.writer import WritePredictions
+from ctan_monai.data.cases.cache import write_case
+from ctan_monai.data.cases.case import Case
+from ctan_monai.engines.predictions.prediction_writer import WritePredictions
 from ctan_monai.report import CaseView
 from ctan_monai.tasks import Regression, Segmentation
 from ctan_monai.transforms import LoadCased

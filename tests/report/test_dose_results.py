@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from dose_predictions import ANSWERED, BODY, SHAPE, TASKS, box_case, predicted_dose, write_predictions
 
-from ctan_monai.engines.predictions_index import read_index
+from ctan_monai.engines.predictions.predictions_index import read_index
 from ctan_monai.errors import DataError
 from ctan_monai.metrics.gamma import Gamma
 from ctan_monai.metrics.goals import read_goals

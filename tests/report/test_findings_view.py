@@ -8,13 +8,13 @@ import torch
 from monai.data import DataLoader, Dataset
 from torch import nn
 
-from ctan_monai.data.cache import read_case_file, write_case
-from ctan_monai.data.cases import Case
-from ctan_monai.data.chest.case import ChestReader
-from ctan_monai.data.chest_phantom import FIELD_MM, draw_chest, write_chest
+from ctan_monai.data.cases.cache import read_case_file, write_case
+from ctan_monai.data.cases.case import Case
+from ctan_monai.data.datasets.stoic.chest_case import ChestReader
+from ctan_monai.data.datasets.stoic.synthetic import FIELD_MM, draw_chest, write_chest
 from ctan_monai.engines import MultiTaskEvaluator, PrepareMultiTaskBatch, SlicePoolingInferer, WriteSlices
-from ctan_monai.engines.predictions_index import read_index
-from ctan_monai.engines.writer import WritePredictions
+from ctan_monai.engines.predictions.prediction_writer import WritePredictions
+from ctan_monai.engines.predictions.predictions_index import read_index
 from ctan_monai.errors import DataError
 from ctan_monai.report import draw_cases, report_predictions
 from ctan_monai.report.findings_view import draw_findings, is_findings

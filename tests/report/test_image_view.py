@@ -10,11 +10,11 @@ from ignite.engine import Engine
 from monai.data import DataLoader, Dataset
 from PIL import Image
 
-from ctan_monai.data.cache import read_case_file, write_case
-from ctan_monai.data.cases import Case
-from ctan_monai.data.pictures import picture_affine_ras
-from ctan_monai.engines.predictions_index import PredictedCase, read_index
-from ctan_monai.engines.writer import WritePredictions
+from ctan_monai.data.cases.cache import read_case_file, write_case
+from ctan_monai.data.cases.case import Case
+from ctan_monai.data.formats.images import picture_affine_ras
+from ctan_monai.engines.predictions.prediction_writer import WritePredictions
+from ctan_monai.engines.predictions.predictions_index import PredictedCase, read_index
 from ctan_monai.errors import DataError
 from ctan_monai.report import draw_cases, report_predictions
 from ctan_monai.report.image_view import draw_picture, is_picture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from dose_predictions import ANSWERED, TARGET, box_case, predicted_dose, write_predictions
 
-from ctan_monai.engines.predictions_index import read_index
+from ctan_monai.engines.predictions.predictions_index import read_index
 from ctan_monai.report.case_view import load_view
 from ctan_monai.report.dose_results import assess, without_outline
 from ctan_monai.report.dvh_plot import dvh_curves

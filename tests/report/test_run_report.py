@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from monai.bundle import ConfigParser
 
-from ctan_monai.engines.predictions_index import read_index
+from ctan_monai.engines.predictions.predictions_index import read_index
 from ctan_monai.errors import DataError
 from ctan_monai.report import draw_cases, report_predictions, report_run
 from ctan_monai.report.case_view import load_view

@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 
-from ctan_monai.data.cache import write_case
+from ctan_monai.data.cases.cache import write_case
 from ctan_monai.engines import write_data_record
-from ctan_monai.engines.predictions_index import read_index
+from ctan_monai.engines.predictions.predictions_index import read_index
 from ctan_monai.report import report_predictions, report_run
 from ctan_monai.report.case_view import load_view
 

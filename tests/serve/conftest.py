@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from network_cases import fill_deterministically
 
-from ctan_monai.data.nifti import write_nifti
-from ctan_monai.engines.run_record import write_run
-from ctan_monai.engines.torch_file import save_atomic
+from ctan_monai.data.formats.nifti import write_nifti
+from ctan_monai.engines.runs.run_record import write_run
+from ctan_monai.engines.runs.torch_file import save_atomic
 from ctan_monai.networks import create_network
 from ctan_monai.serve.write_app import write_app
 from ctan_monai.tasks import Regression, Segmentation

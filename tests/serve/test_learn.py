@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from ctan_monai.data.nifti import write_nifti
+from ctan_monai.data.formats.nifti import write_nifti
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.serve.label_tasks import LearnFromLabels
 from ctan_monai.serve.labelled import Labelled

@@ -9,8 +9,8 @@ import pytest
 from network_cases import fill_deterministically
 from PIL import Image
 
-from ctan_monai.engines.run_record import write_run
-from ctan_monai.engines.torch_file import save_atomic
+from ctan_monai.engines.runs.run_record import write_run
+from ctan_monai.engines.runs.torch_file import save_atomic
 from ctan_monai.errors import DataError
 from ctan_monai.networks import create_network
 from ctan_monai.serve.label_tasks import AnswerOf

@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 from pack_kit import run_config
 
-from ctan_monai.engines.torch_file import load_checked, save_atomic
+from ctan_monai.engines.runs.torch_file import load_checked, save_atomic
 from ctan_monai.errors import DataError
 from ctan_monai.serve.label_tasks import AnswerOf
 from ctan_monai.serve.predictor import Predictor

@@ -3,8 +3,8 @@
 import pytest
 from network_cases import TASKS, fill_deterministically
 
-from ctan_monai.engines.run_record import write_run
-from ctan_monai.engines.torch_file import save_atomic
+from ctan_monai.engines.runs.run_record import write_run
+from ctan_monai.engines.runs.torch_file import save_atomic
 from ctan_monai.networks import create_network
 
 

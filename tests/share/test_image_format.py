@@ -19,7 +19,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from ctan_monai.apps.main import app
-from ctan_monai.engines.run_record import describe
+from ctan_monai.engines.runs.run_record import describe
 from ctan_monai.networks import create_network
 from ctan_monai.share.image_format import file_description, image_format, output_format
 from ctan_monai.tasks import Classification, Regression, Segmentation

@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from ctan_monai.apps.main import app
-from ctan_monai.data.archive import unpack
 from ctan_monai.errors import CheckpointError, ConfigError, DataError
+from ctan_monai.files.archive import unpack
 from ctan_monai.share import pack as module
 from ctan_monai.share import pack_bundle
 from ctan_monai.share.pack_parse import parsed

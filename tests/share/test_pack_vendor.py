@@ -9,8 +9,8 @@ from pack_kit import HAM10000, ROOT, run_alone
 from typer.testing import CliRunner
 
 from ctan_monai.apps.main import app
-from ctan_monai.data.archive import unpack
 from ctan_monai.errors import ConfigError
+from ctan_monai.files.archive import unpack
 from ctan_monai.share.vendor import renamed, vendor
 
 CONFIG = "network_def: {_target_: ctan_monai.networks.create_network}  # not ctan_monai.report.report_run\n"
@@ -65,8 +65,8 @@ def test_names_that_are_found_only_when_asked_for_bring_their_module_and_tables_
         {"a.yaml": "a: {_target_: ctan_monai.engines.run_setting}\nb: $ctan_monai.metrics.delta.published_table2"},
         tmp_path,
     )
-    assert (tmp_path / "scripts" / "engines" / "run_settings.py").is_file()
-    assert not (tmp_path / "scripts" / "engines" / "trainer.py").exists()
+    assert (tmp_path / "scripts" / "engines" / "runs" / "run_settings.py").is_file()
+    assert not (tmp_path / "scripts" / "engines" / "loop" / "trainer.py").exists()
     table = (tmp_path / "scripts" / "metrics" / "table2.csv").read_bytes()
     assert table == (ROOT / "ctan_monai" / "metrics" / "table2.csv").read_bytes()
 

@@ -14,8 +14,8 @@ from monai.networks import trt_compiler
 from network_cases import TASKS, wave
 from pack_kit import HAM10000, ROOT, run_config
 
-from ctan_monai.engines.run_record import write_run
-from ctan_monai.engines.torch_file import save_atomic
+from ctan_monai.engines.runs.run_record import write_run
+from ctan_monai.engines.runs.torch_file import save_atomic
 from ctan_monai.errors import CheckpointError, ConfigError, find_ctan_error
 from ctan_monai.share import TensorRTNetwork
 from ctan_monai.share import tensorrt as module

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ctan_monai.data.cases import Case
+from ctan_monai.data.cases.case import Case
 from ctan_monai.tasks import Classification, Regression, Segmentation
 from ctan_monai.transforms import LoadCased
 

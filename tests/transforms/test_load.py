@@ -8,7 +8,7 @@ import pytest
 import torch
 from monai.data import MetaTensor, list_data_collate
 
-from ctan_monai.data.cache import write_case
+from ctan_monai.data.cases.cache import write_case
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.tasks import Classification, Regression, Segmentation
 from ctan_monai.transforms import LoadCased

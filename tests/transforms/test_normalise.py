@@ -6,7 +6,7 @@ import torch
 from monai.transforms import NormalizeIntensity, ScaleIntensityRange
 from own_data import TUMOUR, full_case, ramp, write_csv
 
-from ctan_monai.data.own import own_datalist
+from ctan_monai.data.datasets.tabular import own_datalist
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.transforms import LoadCased, NormaliseChannelsd
 
@@ -64,8 +64,8 @@ def test_settings_that_cannot_be_are_named(method, window, setting):
 
 
 def test_a_case_of_another_origin_has_no_statistics(tmp_path):
-    from ctan_monai.data.cache import write_case
-    from ctan_monai.data.cases import Case
+    from ctan_monai.data.cases.cache import write_case
+    from ctan_monai.data.cases.case import Case
 
     write_case(tmp_path / "a.case", Case("a", {"ct": ramp()}, {}, np.eye(4)))
     sample = LoadCased([TUMOUR], ["ct"])({"case": "a", "file": str(tmp_path / "a.case")})

@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from ctan_monai.data.dataset import SeededDataset
+from ctan_monai.data.lists.dataset import SeededDataset
 from ctan_monai.errors import ConfigError
 from ctan_monai.transforms import RandSliced
 

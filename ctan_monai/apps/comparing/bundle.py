@@ -101,7 +101,7 @@ class Bundle:
     def make_store(self) -> None:
         """Make MLflow's store, if runs are tracked, before several of them want to at once."""
         if self.overrides.get("tracking") == "mlflow":
-            from ctan_monai.engines.mlflow_run import make_store
+            from ctan_monai.engines.tracking.mlflow_run import make_store
 
             make_store(str(self.get(self.parser(), "tracking_uri")))
 

@@ -12,11 +12,11 @@ import torch
 
 from ctan_monai.apps.comparing.bundle import Bundle, read_overrides
 from ctan_monai.apps.comparing.plan import Plan, Run
-from ctan_monai.data.groups import groups_of
-from ctan_monai.engines.atomic import write_json
-from ctan_monai.engines.case_table import WriteCaseMetrics
-from ctan_monai.engines.prepare import PrepareMultiTaskBatch
-from ctan_monai.engines.step_cost import step_cost
+from ctan_monai.data.lists.groups import groups_of
+from ctan_monai.engines.handlers.case_metrics_writer import WriteCaseMetrics
+from ctan_monai.engines.loop.prepare import PrepareMultiTaskBatch
+from ctan_monai.engines.loop.step_cost import step_cost
+from ctan_monai.files.json_files import write_json
 from ctan_monai.metrics.base import CaseMetric
 from ctan_monai.metrics.for_task import metrics_for
 from ctan_monai.metrics.trivial import trivial_answer_for

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ctan_monai.engines.atomic import write_json
-from ctan_monai.engines.run_record import differences
+from ctan_monai.engines.runs.run_record import differences
 from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.files.json_files import write_json
 from ctan_monai.report.compare_files import PLAN_FILE, RUNS_FOLDER
 
 STEPS = ("training", "evaluating")

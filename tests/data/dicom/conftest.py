@@ -2,14 +2,13 @@
 
 import itertools
 
-import numpy as np
 import pytest
 
-from ctan_monai.data.dicom.link import link
-from ctan_monai.data.dicom.options import DicomOptions
-from ctan_monai.data.dicom.patient import read_patient
-from ctan_monai.data.dicom.scan import scan
-from ctan_monai.data.dicom.select import select
+from ctan_monai.data.dicom.read.link import link
+from ctan_monai.data.dicom.read.options import DicomOptions
+from ctan_monai.data.dicom.read.patient import read_patient
+from ctan_monai.data.dicom.read.scan import scan
+from ctan_monai.data.dicom.read.select import select
 
 
 @pytest.fixture
@@ -38,8 +37,3 @@ def read(tmp_path, read_folder):
         return read_folder(folder, **options)
 
     return run
-
-
-@pytest.fixture
-def dice():
-    return lambda one, other: 2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other))

@@ -1,0 +1,167 @@
+"""Old names that configs of runs and of packed bundles still hold, and where what they name is now.
+
+All of them stand here. Whoever uses one gets a ``DeprecationWarning`` and a line in the log with the new name.
+Names are relative to this package, which is called ``scripts`` in a packed bundle.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module, util
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+_PACKAGE = __name__.rpartition(".")[0]
+_logger = logging.getLogger(__name__)
+
+# modules; what is below one of them has moved along
+_MODULES = {
+    "data.balance": "data.lists.balance",
+    "data.cache": "data.cases.cache",
+    "data.check": "data.lists.checks",
+    "data.chest.inference_list": "data.datasets.stoic.inference",
+    "data.datalist": "data.lists.datalist",
+    "data.dataset": "data.lists.dataset",
+    "data.dicom.datalist": "data.datasets.prostate.datalist",
+    "data.dicom.inference_list": "data.datasets.prostate.inference",
+    "data.dicom.options": "data.dicom.read.options",
+    "data.dicom_out": "data.dicom.write",
+    "data.ham10000_datalist": "data.datasets.ham10000.datalist",
+    "data.inference_list": "data.datasets.openkbp.inference",
+    "data.leakage": "data.lists.leakage",
+    "data.locate": "files.bundle_root",
+    "data.own": "data.datasets.tabular",
+    "data.phantom": "data.datasets.prostate.phantom",
+    "data.picture_list": "data.datasets.ham10000.inference",
+    "data.prostate": "data.datasets.prostate.source_folder",
+    "data.stoic_datalist": "data.datasets.stoic.datalist",
+}
+# names that moved away from their module, or are called otherwise now
+_NAMES = {
+    "data.cases.Case": "data.cases.case.Case",
+    "data.datalist.openkbp_datalist": "data.datasets.openkbp.datalist.openkbp_datalist",
+    "engines.distributed.ShardedSampler": "engines.distributed.data_parallel.ShardedSampler",
+    "engines.distributed.distribute": "engines.distributed.data_parallel.distribute",
+    "engines.distributed.leave_processes": "engines.distributed.data_parallel.leave_processes",
+}
+
+
+def current_name(name: str) -> str:
+    """Return the name by which something is found now.
+
+    Args:
+        name: of a module or of something in it, relative to this package.
+
+    Returns:
+        The new name, or the given one if it is not an old one.
+
+    >>> current_name("data.own.own_datalist")
+    'data.datasets.tabular.own_datalist'
+    >>> current_name("tasks.Segmentation")
+    'tasks.Segmentation'
+    """
+    if name in _NAMES:
+        return _NAMES[name]
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        module = _MODULES.get(".".join(parts[:count]))
+        if module is not None:
+            return ".".join([module, *parts[count:]])
+    return name
+
+
+def current_names(text: str) -> str:
+    """Return a config's text with the new name in place of each old one."""
+    pattern = rf"\b{re.escape(_PACKAGE)}\.(\w+(?:\.\w+)+)"
+    return re.sub(pattern, lambda found: f"{_PACKAGE}.{current_name(found[1])}", text)
+
+
+def keep_old_names(module: str) -> None:
+    """Let a module that is being imported still answer to old names in it.
+
+    It is set from here, as type checkers would take a ``__getattr__`` in the module for leave to import any name.
+
+    Args:
+        module: its ``__name__``.
+    """
+    sys.modules[module].__dict__["__getattr__"] = old_names(module)
+
+
+def old_names(module: str) -> Callable[[str], Any]:
+    """Return a ``__getattr__`` for a module that finds what it once held by its old name.
+
+    Args:
+        module: its ``__name__``.
+    """
+    inside = module.removeprefix(f"{_PACKAGE}.")
+
+    def find(name: str) -> Any:
+        old = f"{inside}.{name}"
+        new = current_name(old)
+        if new == old or name.startswith("__"):
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        source, _, last = new.rpartition(".")
+        try:
+            value = getattr(import_module(f"{_PACKAGE}.{source}"), last)
+        except AttributeError:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}") from None
+        _tell(old, new)
+        return value
+
+    return find
+
+
+def install() -> None:
+    """Let old modules be imported; asked only for what is not found otherwise."""
+    if not any(isinstance(finder, _OldModules) for finder in sys.meta_path):
+        sys.meta_path.append(_OldModules())
+
+
+class _OldModules(MetaPathFinder):
+    """Find old modules of this package."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Describe a module that stands in for one that moved, if the name is that of one."""
+        package, _, name = fullname.partition(".")
+        if package != _PACKAGE or not name:
+            return None
+        if name in _PARENTS:
+            return ModuleSpec(fullname, _StandIn(), is_package=True)
+        new = current_name(name)
+        if new == name or name in _NAMES:
+            return None
+        found = util.find_spec(f"{_PACKAGE}.{new}")
+        if found is None:
+            return None
+        return ModuleSpec(fullname, _StandIn(), is_package=found.submodule_search_locations is not None)
+
+
+class _StandIn(Loader):
+    """Load a module that has nothing of its own."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Let the module hand over what its successor has."""
+        module.__dict__["__getattr__"] = old_names(module.__name__)
+
+
+def _packages_of_old_modules(modules: Mapping[str, str]) -> set[str]:
+    """List the old packages that are gone, of which only a module stands in the table."""
+    parents = {name.rpartition(".")[0] for name in modules}
+    return {parent for parent in parents if parent and parent not in {"data", "data.dicom", *modules}}
+
+
+_PARENTS = _packages_of_old_modules(_MODULES)
+
+
+def _tell(old: str, new: str) -> None:
+    message = f"{_PACKAGE}.{old} is now {_PACKAGE}.{new}; write the new name, the old one will go."
+    warnings.warn(message, DeprecationWarning, stacklevel=3)
+    _logger.warning(message)

@@ -1,0 +1,196 @@
+"""A folder of compact, checked case files, each built from its source once and again when the source changes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Literal
+
+from ctan_monai.data.cases.case import Case, check_case_id
+from ctan_monai.data.cases.file_header import Header
+from ctan_monai.data.cases.file_read import check_case_file, read_case_file, read_header, read_slice
+from ctan_monai.data.cases.file_write import CASE_SUFFIX, write_case
+from ctan_monai.errors import ConfigError, DataError
+
+__all__ = [
+    "CASE_SUFFIX",
+    "CaseCache",
+    "Header",
+    "check_case_file",
+    "read_case_file",
+    "read_header",
+    "read_slice",
+    "write_case",
+]
+
+_logger = logging.getLogger(__name__)
+_MOST_LISTED = 10
+_WORKERS_MAX = 8
+
+
+def _stem(source: Path) -> str:
+    """Return the name of a source without the ending of a file."""
+    if source.is_dir():
+        return source.name
+    return source.name.removesuffix(".gz").rsplit(".", maxsplit=1)[0]
+
+
+def processors(most: int) -> int:
+    """Return how many processes to read with: the processors this process may use, at most so many."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, most)
+
+
+class CaseCache:
+    """Case files in a folder, up to date with what they were read from.
+
+    A source is one file or one folder. Its state is the names, sizes and modification times of its files and the
+    version of the reader, so finding out whether a cached case is up to date costs no reading of the source. The
+    file's name carries a digest of the source's path: two data sets can share a folder.
+
+    Args:
+        cache_dir: the folder; created when the first case is written.
+        reader: reads a source; has to be a function of a module where several processes are to read. Where cases depend
+            on more than the source (a mask beside it, a row of a table, a size), its ``state(source)`` says on what.
+        reader_version: raise it whenever the reader returns something else for the same files.
+    """
+
+    def __init__(self, cache_dir: str | Path, reader: Callable[[Path], Case], reader_version: str = "") -> None:
+        self.cache_dir = Path(cache_dir)
+        self._reader = reader
+        self._version = f"{getattr(reader, '__qualname__', type(reader).__qualname__)} {reader_version}"
+
+    def name_of(self, source: Path) -> str:
+        """Return the id of a source's case: its name without ending.
+
+        Raises:
+            DataError: that cannot be an id.
+        """
+        return check_case_id(_stem(source))
+
+    def path_of(self, source: str | Path) -> Path:
+        """Return where the case of a source is, or will be, cached.
+
+        Raises:
+            DataError: the source's name cannot be a case id.
+        """
+        source = Path(source)
+        name = self.name_of(source)
+        place = hashlib.blake2b(os.fsencode(source.resolve()), digest_size=4).hexdigest()
+        return self.cache_dir / f"{name}.{place}{CASE_SUFFIX}"
+
+    def fingerprint(self, source: str | Path) -> str:
+        """Return a digest of the state of a source, of what else its case depends on, and of the reader's version.
+
+        Raises:
+            DataError: there is no such source.
+        """
+        source = Path(source)
+        try:
+            inside = source.rglob("*") if source.is_dir() else [source]
+            files = sorted(path for path in inside if path == source or path.is_file())
+            states = [(path.relative_to(source.parent).as_posix(), path.stat()) for path in files]
+        except OSError as error:
+            reason = f"it cannot be read ({error.strerror})."
+            raise DataError(source, _stem(source), reason, "Check the path of the data.") from error
+        text = repr([self._version, [(name, state.st_size, state.st_mtime_ns) for name, state in states]])
+        if (beside := getattr(self._reader, "state", None)) is not None:
+            text += f" {beside(source)}"
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    def get(self, source: str | Path) -> Path:
+        """Return the cached file of a source, checked in every byte, building it if it is not there or out of date.
+
+        A damaged file is built again, and the log warns. Several processes may do this at once.
+
+        Raises:
+            DataError: the source cannot be read, or the cache cannot be written.
+        """
+        source = Path(source)
+        path, wanted = self.path_of(source), self.fingerprint(source)
+        if path.exists():
+            try:
+                if check_case_file(path).fingerprint == wanted:
+                    return path
+                _logger.info("%s has changed; reading it again", source)
+            except DataError as error:
+                _logger.warning("%s Reading %s again.", error, source)
+        write_case(path, self._reader(source), wanted)
+        return path
+
+    def prepare(
+        self,
+        sources: Iterable[str | Path],
+        workers: int | None = None,
+        progress: bool = True,
+        on_error: Literal["raise", "skip"] = "raise",
+        skip_share: float = 0.1,
+    ) -> dict[Path, Path]:
+        """Build what is missing, so that the first epoch does not wait.
+
+        Args:
+            sources: files or folders.
+            workers: processes that read; None for one per processor, at most 8; 0 or 1 for none but this one.
+            progress: show a bar.
+            on_error: 'raise' after all sources were tried, or 'skip' those that cannot be read.
+            skip_share: with 'skip', the share of the sources that may be skipped; more is an error.
+
+        Returns:
+            The cached file of each source, in the order given, without those that were skipped.
+
+        Raises:
+            DataError: a source cannot be read (or too many of them); it lists what is wrong with each.
+            ConfigError: ``on_error`` is neither.
+        """
+        if on_error not in ("raise", "skip"):
+            raise ConfigError("on_error", f"{on_error!r} is unknown.", "Use raise or skip.")
+        found: dict[Path, Path] = {}
+        errors: list[DataError] = []
+        paths = [Path(source) for source in sources]
+        for source, result in zip(paths, self._results(paths, workers, progress), strict=True):
+            if isinstance(result, DataError):
+                errors.append(result)
+            else:
+                found[source] = result
+        self._judge(errors, len(paths), skip_share if on_error == "skip" else 0.0)
+        return found
+
+    def _results(self, sources: Sequence[Path], workers: int | None, progress: bool) -> Iterator[Path | DataError]:
+        from tqdm import tqdm
+
+        count = min(processors(_WORKERS_MAX) if workers is None else workers, len(sources))
+        with contextlib.ExitStack() as stack:
+            results: Iterator[Path | DataError] = map(self._try, sources)
+            missing = sum(not self.path_of(source).exists() for source in sources)
+            if count > 1 and missing > 1:  # otherwise it does not pay to start processes
+                results = stack.enter_context(ProcessPoolExecutor(count)).map(self._try, sources)
+            quiet = not (progress and missing)
+            try:
+                yield from tqdm(results, total=len(sources), desc="preparing cases", unit="case", disable=quiet)
+            except BrokenProcessPool as error:
+                reason = f"one of {count} processes that read cases was killed, perhaps for want of memory."
+                raise DataError(self.cache_dir, None, reason, "Prepare again with fewer workers.") from error
+
+    def _try(self, source: Path) -> Path | DataError:
+        try:
+            return self.get(source)
+        except DataError as error:
+            return error
+
+    def _judge(self, errors: Sequence[DataError], total: int, share: float) -> None:
+        if not errors:
+            return
+        listed = "\n".join(f"  {error}" for error in errors[:_MOST_LISTED])
+        if len(errors) > _MOST_LISTED:
+            listed += f"\n  ... and {len(errors) - _MOST_LISTED} more"
+        summary = f"{len(errors)} of {total} cases cannot be used:\n{listed}\n"
+        if len(errors) > share * total or len(errors) == total:
+            remedy = "Correct these cases, take them out, or skip them with on_error: skip and a larger skip_share."
+            raise DataError(errors[0].path if len(errors) == 1 else self.cache_dir, None, summary, remedy)
+        _logger.warning("%sThey are left out.", summary)

@@ -1,0 +1,91 @@
+"""The grid of the file that a case was made of, kept in the case so that predictions can be brought back to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ctan_monai.data.cases.grid import corner_distance_mm
+from ctan_monai.data.cases.resample import Regrid
+
+Array = npt.NDArray[Any]
+OWN_GRID = "own_grid"  # in a case's meta
+_EQUAL = 1e-3  # of a voxel
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Where the voxels of a volume, or the pixels of a picture, lie.
+
+    Args:
+        shape: (*S), two or three axes.
+        affine_ras: (4, 4) index -> mm; of a picture its first two columns are the axes.
+    """
+
+    shape: tuple[int, ...]
+    affine_ras: npt.NDArray[np.float64]
+
+    def to_meta(self) -> dict[str, Any]:
+        """Return it as a case's meta holds it."""
+        return {"shape": list(self.shape), "affine_ras": self.affine_ras.tolist()}
+
+    def is_at(self, shape: Sequence[int], affine_ras: Array) -> bool:
+        """Tell whether a grid is this one."""
+        if tuple(shape) != self.shape:
+            return False
+        closest_mm = float(np.linalg.norm(self.affine_ras[:3, : len(self.shape)], axis=0).min())
+        return corner_distance_mm(self.affine_ras, affine_ras, shape) <= _EQUAL * closest_mm
+
+    @property
+    def in_space(self) -> tuple[int, int, int]:
+        """Shape with three axes."""
+        first, second, third = (*self.shape, 1)[:3]
+        return first, second, third
+
+
+def own_grid_of(meta: Mapping[str, Any]) -> Grid | None:
+    """Return the grid of the file that a case was made of, None if the case does not say."""
+    found = meta.get(OWN_GRID)
+    return None if found is None else Grid(tuple(found["shape"]), np.array(found["affine_ras"], np.float64))
+
+
+def turned(values: Array, source: Grid, target: Grid) -> Array | None:
+    """Permute and flip the axes of an array (*S) so that it lies on another grid, None if that takes more.
+
+    Values are not changed. Pictures are never turned.
+    """
+    import nibabel as nib
+
+    if source.is_at(target.shape, target.affine_ras):
+        return values
+    if values.ndim != 3:
+        return None
+    here, there = nib.io_orientation(source.affine_ras), nib.io_orientation(target.affine_ras)
+    change = nib.orientations.ornt_transform(here, there)
+    found: Array = np.ascontiguousarray(nib.orientations.apply_orientation(values, change))
+    affine_ras = source.affine_ras @ nib.orientations.inv_ornt_aff(change, values.shape)
+    return found if target.is_at(found.shape, affine_ras) else None
+
+
+def moved(values: Array, source: Grid, target: Grid) -> Array:
+    """Bring an array (*S) to another grid: turned if that is enough, else interpolated linearly.
+
+    Of whole numbers from 0 to 255 in uint8, which are masks and label maps, each number's share is interpolated, and
+    those of at least one half are kept; other integers are rounded.
+    """
+    found = turned(values, source, target)
+    if found is not None:
+        return found
+    way = Regrid(source.affine_ras, target.affine_ras, target.in_space)
+    dense = values.reshape(source.in_space)
+    if values.dtype != np.uint8:
+        there = way.linear(dense).reshape(target.shape)
+        return there if values.dtype.kind == "f" else np.rint(there).astype(values.dtype)
+    labels = np.zeros(target.in_space, np.uint8)
+    for number in np.unique(dense[dense > 0]):
+        labels[way.mask((dense == number).astype(np.float32))] = number
+    return labels.reshape(target.shape)

@@ -1,0 +1,96 @@
+"""Bring a case to the orientation and pixel size that a network was trained with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ctan_monai.data.cases.case import Case
+
+_SMOOTHING = 0.35  # standard deviation of the filter before shrinking, in new pixels: half of the usual half width
+Array = npt.NDArray[Any]
+
+
+def corner_distance_mm(affine_ras: Array, other_ras: Array, shape: Sequence[int]) -> float:
+    """Return how far apart two affines (4, 4) put the corners of a grid of two or three axes, at most."""
+    sides = [*shape, 1][:3]
+    corners = np.array(np.meshgrid(*([0, side - 1] for side in sides), [1], indexing="ij")).reshape(4, -1)
+    moved = (affine_ras - other_ras) @ corners  # (4, 8)
+    return float(np.linalg.norm(moved[:3], axis=0).max())
+
+
+def reorient(case: Case, axcodes: str) -> Case:
+    """Permute and flip the axes of a case, voxel values unchanged.
+
+    Args:
+        case: three-dimensional.
+        axcodes: where each axis shall point, as nibabel names it: OpenKBP's is 'PLI' (anterior to posterior, right
+            to left, superior to inferior).
+
+    Returns:
+        The case with an affine that maps every voxel to where it was.
+    """
+    import nibabel as nib
+
+    now, wanted = nib.io_orientation(case.affine_ras), nib.orientations.axcodes2ornt(tuple(axcodes))
+    change = nib.orientations.ornt_transform(now, wanted)
+    affine_ras = case.affine_ras @ nib.orientations.inv_ornt_aff(change, case.shape)
+
+    def turn(array: Array) -> Array:
+        return np.ascontiguousarray(nib.orientations.apply_orientation(array, change))
+
+    return _mapped(case, turn, turn, affine_ras)
+
+
+def resample_in_plane(case: Case, pixel_mm: float) -> Case:
+    """Change the pixel size of the first two axes; slices stay where they are.
+
+    Args:
+        case: three-dimensional.
+        pixel_mm: the new size; where it is larger than the old one, volumes are smoothed first.
+
+    Returns:
+        The case, volumes interpolated linearly (the CT rounded to int16 again), masks by nearest neighbour. The new
+        grid covers the same area, to half a new pixel.
+    """
+    import SimpleITK as sitk
+
+    factors = [pixel_mm / spacing for spacing in case.spacing_mm[:2]] + [1.0]  # in old voxels
+    shape = [max(round(size / factor), 1) for size, factor in zip(case.shape, factors, strict=True)]
+    first = [(factor - 1) / 2 for factor in factors]  # centre of the first new voxel, in old voxels
+
+    def resample(array: Array, interpolator: int, smooth: bool) -> Array:
+        image = sitk.GetImageFromArray(array.T.astype(np.float32))  # sitk index order is the array's own
+        if smooth:
+            variance = [max(_SMOOTHING * (factor - 1), 0.0) ** 2 for factor in factors]
+            image = sitk.DiscreteGaussian(image, variance)
+        air = float(array.min())
+        image = sitk.Resample(
+            image, shape, sitk.Transform(), interpolator, first, factors, np.eye(3).ravel().tolist(), air
+        )
+        found: Array = sitk.GetArrayFromImage(image).T
+        return found
+
+    def volume(array: Array) -> Array:
+        found = resample(array, sitk.sitkLinear, smooth=True)
+        return np.rint(found).astype(array.dtype) if array.dtype.kind in "iu" else found.astype(array.dtype)
+
+    def mask(array: Array) -> Array:
+        return resample(array.astype(np.uint8), sitk.sitkNearestNeighbor, smooth=False) > 0
+
+    change = np.diag([*factors, 1.0])
+    change[:3, 3] = first
+    return _mapped(case, volume, mask, case.affine_ras @ change)
+
+
+def _mapped(case: Case, volume: Callable[[Array], Array], mask: Callable[[Array], Array], affine_ras: Array) -> Case:
+    return dataclasses.replace(
+        case,
+        volumes={name: volume(array) for name, array in case.volumes.items()},
+        masks={name: mask(array) for name, array in case.masks.items()},
+        affine_ras=affine_ras,
+    )

@@ -1,0 +1,1 @@
+"""One folder per data set: reader, table, datalist, inference list, synthetic stand-in."""

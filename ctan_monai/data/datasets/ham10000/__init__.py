@@ -1,0 +1,1 @@
+"""HAM10000: dermatoscopic images, outline and diagnosis of a lesion."""

@@ -1,0 +1,101 @@
+"""HAM10000_metadata.csv: the lesion and the diagnosis of each picture."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ctan_monai.data.cases.case import check_case_id
+from ctan_monai.errors import DataError
+from ctan_monai.files.duplicates import check_header
+
+CLASSES = ("nv", "mel", "bkl", "bcc", "akiec", "vasc", "df")  # from frequent to rare; a class's index is its place
+CLASS_NAMES = {
+    "nv": "melanocytic nevus",
+    "mel": "melanoma",
+    "bkl": "benign keratosis",
+    "bcc": "basal cell carcinoma",
+    "akiec": "actinic keratosis or intraepithelial carcinoma",
+    "vasc": "vascular lesion",
+    "df": "dermatofibroma",
+}
+_REQUIRED = ("lesion_id", "image_id", "dx")
+_ABOUT = ("dx_type", "age", "sex", "localization")
+_UNKNOWN = {"", "nan", "na", "none", "null", "unknown"}
+_REMEDY = "Download the table again (https://doi.org/10.7910/DVN/DBW86T)."
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the table says about a picture.
+
+    Args:
+        lesion: number of the lesion, None if it is not known.
+        patient: from a column patient_id, which HAM10000 itself does not have.
+        diagnosis: index in `CLASSES`, None if it is not known.
+        about: dx_type, age, sex and localization, as far as they are known.
+    """
+
+    lesion: str | None
+    patient: str | None
+    diagnosis: int | None
+    about: Mapping[str, str | float]
+
+
+def read_table(path: str | Path) -> dict[str, Row]:
+    """Read the table.
+
+    Args:
+        path: comma- or tab-separated, with a header line; empty cells, nan and unknown say that something is not known.
+
+    Returns:
+        Rows by image id.
+
+    Raises:
+        DataError: it cannot be read, a column is missing, a picture is listed twice, or a diagnosis is none of the
+            seven; names the line.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(path, None, f"it cannot be read ({error}).", _REMEDY) from error
+    reader = csv.DictReader(lines, delimiter="\t" if lines and "\t" in lines[0] else ",")
+    missing = [column for column in _REQUIRED if column not in (reader.fieldnames or ())]
+    if missing:
+        raise DataError(path, None, f"the columns {missing} are missing; it has {reader.fieldnames}.", _REMEDY)
+    check_header(path, reader.fieldnames)
+    rows: dict[str, Row] = {}
+    for cells in reader:
+        image = check_case_id((cells["image_id"] or "").strip())
+        if image in rows:
+            raise DataError(path, image, f"line {reader.line_num} lists this picture again.", "List each picture once.")
+        rows[image] = _row(path, image, reader.line_num, cells)
+    return rows
+
+
+def _row(path: Path, image: str, line: int, cells: Mapping[str, str | None]) -> Row:
+    diagnosis = _known(cells, "dx")
+    if diagnosis is not None and diagnosis.lower() not in CLASSES:
+        reason = f"line {line} has the diagnosis {diagnosis!r}, expected one of {', '.join(CLASSES)}."
+        raise DataError(path, image, reason, "Correct it, or leave the cell empty if it is not known.")
+    index = None if diagnosis is None else CLASSES.index(diagnosis.lower())
+    about: dict[str, Any] = {name: _known(cells, name) for name in _ABOUT}
+    about["age"] = _number(path, image, line, about["age"])
+    known = {name: value for name, value in about.items() if value is not None}
+    return Row(_known(cells, "lesion_id"), _known(cells, "patient_id"), index, known)
+
+
+def _known(cells: Mapping[str, str | None], column: str) -> str | None:
+    text = (cells.get(column) or "").strip()
+    return None if text.lower() in _UNKNOWN else text
+
+
+def _number(path: Path, image: str, line: int, text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError as error:
+        raise DataError(path, image, f"line {line} has the age {text!r}.", "Give years, or leave it empty.") from error

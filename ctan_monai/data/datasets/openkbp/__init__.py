@@ -1,0 +1,1 @@
+"""OpenKBP: head-and-neck CT, four organs at risk and the dose."""

@@ -1,0 +1,121 @@
+"""The patients of OpenKBP, or their slices, as a bundle's config asks for them."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from ctan_monai.data.cases.cache import CASE_SUFFIX, CaseCache, Header, read_header
+from ctan_monai.data.datasets.openkbp.reader import READER_VERSION, find_patients, read_case
+from ctan_monai.data.lists.datalist import Item, Slices, check_arguments, read_choice, slices_to_use
+from ctan_monai.data.lists.splits import SPLITS
+from ctan_monai.errors import DataError
+from ctan_monai.files.duplicates import check_ids
+
+_logger = logging.getLogger(__name__)
+
+_Chosen = dict[str, list[Path]]
+
+
+def openkbp_datalist(
+    dataset_dir: str | Path | None,
+    sample_dir: str | Path,
+    cache_dir: str | Path,
+    splits: Sequence[str] = ("train", "validation"),
+    slices: Slices | None = None,
+    empty_share: float = 0.0,
+    datalist: str | Path | None = None,
+    workers: int | None = None,
+    on_error: Literal["raise", "skip"] = "raise",
+    progress: bool = True,
+) -> dict[str, list[Item]]:
+    """List OpenKBP's patients; the first time, read them into the cache.
+
+    Args:
+        dataset_dir: folder of OpenKBP's data, or None for the sample.
+        sample_dir: folder of the bundle's sample: ``<split>/pt_N.case``.
+        cache_dir: folder for the cached cases of ``dataset_dir``.
+        splits: what to list; the others are neither read nor cached.
+        slices: None for one item per patient. Otherwise the patients of ``train`` become one item per slice:
+            'body' for slices in which the CT has a voxel that is not padding, 'dose' for those in which
+            ``dose_region`` has one (without that mask: in which the dose is not 0), 'all' for every slice.
+        empty_share: slices of the other kind to add, as a share of those chosen, spread evenly over the patient.
+        datalist: JSON file ``{"train": ["pt_1", ...], "validation": [...], "test": [...]}`` that chooses patients
+            by name from all official splits instead; the same patient may be in two (the log warns).
+        workers: processes that fill the cache; None for one per processor.
+        on_error: 'skip' leaves out up to a tenth of the patients if they cannot be read.
+        progress: show a bar while the cache is filled.
+
+    Returns:
+        Items by split.
+
+    Raises:
+        DataError: data are missing or cannot be read, a split is empty, a name is unknown.
+        ConfigError: an argument has an unknown value.
+    """
+    check_arguments(splits, slices, empty_share)
+    sample = dataset_dir is None or str(dataset_dir) == ""
+    if sample:
+        root = Path(sample_dir)
+        available = {split: sorted((root / split).glob(f"[!.]*{CASE_SUFFIX}")) for split in SPLITS}
+    else:
+        root = Path(str(dataset_dir))
+        available = find_patients(root)
+    chosen = _choose(root, available, splits, datalist)
+    sources = list(dict.fromkeys(itertools.chain.from_iterable(chosen.values())))
+    if sample:
+        files = {path: path for path in sources}
+        _logger.warning("sample data in use: %d real OpenKBP patients; give --dataset_dir for more", len(sources))
+    else:
+        cache = CaseCache(cache_dir, read_case, READER_VERSION)
+        files = cache.prepare(sources, workers=workers, on_error=on_error, progress=progress)
+        _logger.info("%d OpenKBP patients of %s, cached in %s", len(files), root, cache_dir)
+    headers = {source: (file, read_header(file)) for source, file in files.items()}
+    items = {split: [headers[source] for source in chosen[split] if source in headers] for split in splits}
+    _refuse_empty(root, items)
+    return {
+        split: _slice_items(cases, slices, empty_share) if slices and split == "train" else _case_items(cases)
+        for split, cases in items.items()
+    }
+
+
+def _choose(
+    root: Path, available: Mapping[str, Sequence[Path]], splits: Sequence[str], datalist: str | Path | None
+) -> _Chosen:
+    if datalist is None or str(datalist) == "":
+        return {split: list(available[split]) for split in splits}
+    names = read_choice(datalist)
+    check_ids({path: path.name.removesuffix(CASE_SUFFIX) for paths in available.values() for path in paths})
+    by_name = {path.name.removesuffix(CASE_SUFFIX): path for paths in available.values() for path in paths}
+    unknown = sorted({name for split in splits for name in names.get(split, [])} - set(by_name))
+    if unknown:
+        reason = f"{unknown} are not among the {len(by_name)} patients of {root}."
+        raise DataError(datalist, None, reason, f"Choose from {sorted(by_name)[:20]} ...")
+    for first, second in itertools.combinations(splits, 2):
+        shared = sorted(set(names.get(first, [])) & set(names.get(second, [])))
+        if shared:
+            _logger.warning("same patients in %s and %s: %s; scores say nothing about new ones", first, second, shared)
+    return {split: [by_name[name] for name in names.get(split, [])] for split in splits}
+
+
+def _refuse_empty(root: Path, items: Mapping[str, Sequence[Any]]) -> None:
+    empty = [split for split, found in items.items() if not found]
+    if empty:
+        counts = {split: len(found) for split, found in items.items()}
+        remedy = "Add patients to the split, name some in a datalist file, or check --dataset_dir or --bundle_root."
+        raise DataError(root, None, f"no patient was found for {empty}; the splits hold {counts}.", remedy)
+
+
+def _case_items(cases: Sequence[tuple[Path, Header]]) -> list[Item]:
+    return [{"case": header.case, "file": str(file)} for file, header in cases]
+
+
+def _slice_items(cases: Sequence[tuple[Path, Header]], slices: Slices, empty_share: float) -> list[Item]:
+    return [
+        {"case": header.case, "file": str(file), "slice": index}
+        for file, header in cases
+        for index in slices_to_use(header, slices, empty_share)
+    ]

@@ -1,0 +1,118 @@
+"""List what was prepared, as a bundle's config asks for it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ctan_monai.data.cases.cache import Header, read_header
+from ctan_monai.data.datasets.prostate.prepare import prepare_dicom
+from ctan_monai.data.datasets.prostate.prepared_folder import DATALIST
+from ctan_monai.data.dicom.read.options import DicomOptions
+from ctan_monai.data.lists.datalist import Item, Slices, check_arguments, slices_to_use
+from ctan_monai.data.lists.splits import SPLITS
+from ctan_monai.errors import DataError
+
+_logger = logging.getLogger(__name__)
+
+
+def dicom_datalist(
+    dataset_dir: str | Path,
+    cache_dir: str | Path,
+    splits: Sequence[str] = ("train", "validation"),
+    slices: Slices | None = None,
+    empty_share: float = 0.0,
+    options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    shares: Sequence[float] = (0.7, 0.15, 0.15),
+    workers: int | None = None,
+    progress: bool = True,
+) -> dict[str, list[Item]]:
+    """List the cases of a prepared folder, or prepare a folder of DICOM first.
+
+    Args:
+        dataset_dir: what ``prepare_dicom`` wrote, recognised by its ``datalist.json``, or a folder of DICOM.
+        cache_dir: where to prepare the latter to; what is there already is used again.
+        splits: what to list.
+        slices: None for one item per case; else the cases of ``train`` become one item per slice, see
+            ``data.datalist.openkbp_datalist``.
+        empty_share: slices of the other kind to add, see there.
+        options: of ``DicomOptions``, for a folder of DICOM.
+        seed: of the division into splits, likewise.
+        shares: of training, validation and test, likewise.
+        workers: processes that prepare.
+        progress: show bars.
+
+    Returns:
+        Items by split: ``{"case", "file"}``, and ``"slice"``.
+
+    Raises:
+        DataError: there are no such data, they cannot be read, or a split is empty.
+        ConfigError: an argument has an unknown value.
+    """
+    check_arguments(splits, slices, empty_share)
+    folder = Path(dataset_dir)
+    if not (folder / DATALIST).is_file():
+        given = DicomOptions(**(options or {}))
+        folder = prepare_dicom(
+            folder, cache_dir, given, workers=workers, seed=seed, shares=shares, progress=progress
+        ).datalist.parent
+    content = read_datalist(folder)
+    if content["synthetic"]:
+        _logger.warning("the data are SYNTHETIC: no patient was imaged")
+    if len(content["prescriptions_gy"]) > 1:
+        _logger.warning("mixed prescriptions, cases by Gy: %s", content["prescriptions_gy"])
+    found = {split: [folder / item["file"] for item in content[split]] for split in splits}
+    empty = [split for split, files in found.items() if not files]
+    if empty:
+        counts = {split: len(content[split]) for split in SPLITS}
+        remedy = "Add patients (three fill every split), or prepare them with other shares."
+        raise DataError(folder, None, f"no patient is in {empty}; the splits hold {counts}.", remedy)
+    return {split: _items(files, slices if split == "train" else None, empty_share) for split, files in found.items()}
+
+
+def read_datalist(folder: str | Path) -> dict[str, Any]:
+    """Read the list that ``prepare_dicom`` wrote: items by split, prescriptions_gy, synthetic, options.
+
+    Raises:
+        DataError: it cannot be read, or is of NIfTI files.
+    """
+    path = Path(folder) / DATALIST
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        usable = content["format"] == "cache" and all(isinstance(content[split], list) for split in SPLITS)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = f"the list of cases cannot be read ({type(error).__name__})."
+        raise DataError(path, None, reason, "Prepare the data again.") from error
+    if not usable:
+        raise DataError(path, None, "it does not list cached cases.", "Prepare the data with --format cache.")
+    return content
+
+
+def data_record(folder: str | Path) -> dict[str, Any]:
+    """Say what a prepared folder holds, as ``engines.write_data_record`` keeps it with a run.
+
+    Raises:
+        DataError: the folder's list of cases cannot be read.
+    """
+    content = read_datalist(folder)
+    return {
+        "source": content["source"],
+        "synthetic": content["synthetic"],
+        "prescriptions_gy": content["prescriptions_gy"],
+        "normalised_to_gy": content["options"]["normalise_to_gy"],
+        "cases": {split: len(content[split]) for split in SPLITS},
+    }
+
+
+def _items(files: Sequence[Path], slices: Slices | None, empty_share: float) -> list[Item]:
+    items: list[Item] = []
+    for file in files:
+        header: Header = read_header(file)
+        item = {"case": header.case, "file": str(file)}
+        chosen = slices_to_use(header, slices, empty_share) if slices else None
+        items += [item] if chosen is None else [{**item, "slice": index} for index in chosen]
+    return items

@@ -1,0 +1,179 @@
+"""Find the CTs that a trained network shall be applied to."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ctan_monai.data.cases.cache import processors
+from ctan_monai.data.datasets.prostate.phantom.cohort import make_cohort
+from ctan_monai.data.datasets.prostate.phantom.grid import PhantomGrid
+from ctan_monai.data.datasets.prostate.prepare import KEY
+from ctan_monai.data.dicom.read.ct_case import CtJob, CtOutcome, make_ct_case, make_nifti_case
+from ctan_monai.data.dicom.read.header import read_header
+from ctan_monai.data.dicom.read.link import Linked, link
+from ctan_monai.data.dicom.read.options import DicomOptions
+from ctan_monai.data.dicom.read.pseudonyms import Pseudonyms, read_or_make_key
+from ctan_monai.data.dicom.read.scan import Scan, scan
+from ctan_monai.data.dicom.read.workers import work
+from ctan_monai.data.formats.nifti import is_nifti
+from ctan_monai.data.lists.datalist import Item
+from ctan_monai.errors import DataError
+from ctan_monai.files.atomic import replacing
+from ctan_monai.files.duplicates import check_ids
+
+_logger = logging.getLogger(__name__)
+_SKIPPED = "skipped.json"
+_UNSEEN_SEED = 20_000  # training's synthetic patients are those of seed 0
+_WORKERS_MAX = 4  # each holds a CT
+
+
+def dicom_inference_list(
+    source: str | Path | None,
+    cache_dir: str | Path,
+    pixel_mm: float | None = 3.0,
+    axcodes: str | None = "PLS",
+    repair: bool = False,
+    patient_by: str = "id",
+    phantom_grid: PhantomGrid | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+) -> list[Item]:
+    """List CTs for inference, reading each into the cache under a pseudonym.
+
+    Of structure sets and doses in the folder only how far they reach is looked at, and a CT that ends before them is
+    refused; other modalities are passed over. A CT series that cannot be used is named in the log by its pseudonym,
+    with the reason, and left out; ``skipped.json`` in the cache says which files it consists of,
+    and which is at fault. The cache names files and UIDs of the CTs, so it must not be given away.
+
+    Args:
+        source: a folder with any nesting that holds one CT series, a patient or many patients; a file of a CT series,
+            for the images of that series in the file's folder; a CT as NIfTI, or a folder of such. None or '' for a
+            synthetic patient that no training has seen.
+        cache_dir: folder for the cached cases.
+        pixel_mm: pixel size within the slices that the network was trained with; None for the CT's own.
+        axcodes: where the axes pointed in training.
+        repair: put right what can be put right without guessing; see ``series.read_ct_series``.
+        patient_by: 'id' or 'study'; see ``link.link``.
+        phantom_grid: voxels of the synthetic patient's CT.
+        workers: processes that read; None for one per processor, at most 4.
+        progress: show bars.
+
+    Returns:
+        Items ``{"case", "file"}``; the CT that a case was made of is in ``ct_source.read_source(file)``.
+
+    Raises:
+        DataError: there is no CT, none of them can be used, or the cache cannot be written.
+        ConfigError: an argument has an unknown value.
+    """
+    cache_dir = Path(cache_dir)
+    options = DicomOptions(need=(), repair=repair, pixel_mm=pixel_mm, axcodes=axcodes)
+    folder = cache_dir / f"inference_{'own' if pixel_mm is None else f'{pixel_mm:g}mm'}"
+    if source is None or str(source) == "":
+        root = _synthetic_patient(cache_dir, phantom_grid or PhantomGrid(), progress)
+    else:
+        root = Path(str(source))
+    if nifti := _nifti_files(root):
+        items = {path: _item(make_nifti_case(path, folder, options)) for path in nifti}
+        check_ids({path: item["case"] for path, item in items.items()})
+        return list(items.values())
+    count = processors(_WORKERS_MAX) if workers is None else max(1, workers)
+    names = Pseudonyms(read_or_make_key(cache_dir / KEY))
+    found, series = _series(root, patient_by, count, progress)
+    jobs = [_job(linked, names, options, folder, _damaged(linked, series, found)) for linked in series]
+    results = list(work(make_ct_case, jobs, min(count, len(jobs)), folder))
+    return _accepted(root, folder, jobs, results)
+
+
+def _synthetic_patient(cache_dir: Path, grid: PhantomGrid, progress: bool) -> Path:
+    folder = cache_dir / f"synthetic_unseen_{grid.rows}x{grid.columns}x{grid.slices}"
+    _logger.warning("no input was given: a SYNTHETIC patient is used, computed from random numbers, in %s", folder)
+    cohort = make_cohort(folder, 1, _UNSEEN_SEED, (0, 0, 1), grid=grid, progress=progress)
+    return cohort.folder
+
+
+def _nifti_files(root: Path) -> list[Path]:
+    """Return the NIfTI files that are meant: the file, or those of a folder that holds nothing but such."""
+    if root.is_file():
+        return [root] if is_nifti(root) else []
+    inside = [path for path in sorted(root.glob("*")) if not path.name.startswith(".")] if root.is_dir() else []
+    return inside if all(path.is_file() and is_nifti(path) for path in inside) else []
+
+
+def _series(root: Path, patient_by: str, workers: int, progress: bool) -> tuple[Scan, list[Linked]]:
+    """Return what lies in a folder and its CT series, or that of a file.
+
+    Raises:
+        DataError: there is none.
+    """
+    wanted = _series_of_file(root) if root.is_file() else None
+    found = scan(root.parent if root.is_file() else root, workers, progress)
+    linked, strays = link(found.objects, patient_by)
+    unusable = [f"{stray.reason} {stray.remedy}" for stray in strays if stray.header.kind in ("CT", "enhanced ct")]
+    linked = [each for each in linked if wanted in (None, each.ct[0].series_uid)]
+    if not linked:
+        listed = ", ".join(f"{count} {kind}" for kind, count in found.counts().items())
+        reason = f"there is no CT series; found {listed}. {' '.join(dict.fromkeys(unusable))}".rstrip()
+        raise DataError(root, None, reason, "Give a folder with a planning CT.")
+    for reason in unusable:
+        _logger.warning("left out: %s", reason)
+    if found.unreadable:
+        _logger.warning("%d files look like DICOM and could not be read: a CT may lack slices", len(found.unreadable))
+    return found, linked
+
+
+def _damaged(linked: Linked, series: Sequence[Linked], found: Scan) -> tuple[Path, ...]:
+    """Return the unreadable files that can only be this CT's, if they are any CT's: no other lies in their folders."""
+    others = {image.path.parent for each in series if each is not linked for image in each.ct}
+    return tuple(path for path in found.damaged_beside(linked.ct) if path.parent not in others)
+
+
+def _series_of_file(path: Path) -> str:
+    try:
+        header = read_header(path)
+    except (OSError, ValueError) as error:
+        raise DataError(path, None, f"it cannot be read ({error}).", "Give a file of a CT series.") from error
+    if header is None or header.kind != "CT":
+        found = "no DICOM or NIfTI" if header is None else f"DICOM of the kind {header.kind}"
+        raise DataError(path, None, f"it is {found}.", "Give a file of a CT series, a CT as NIfTI, or a folder.")
+    return header.series_uid
+
+
+def _job(linked: Linked, names: Pseudonyms, options: DicomOptions, folder: Path, damaged: tuple[Path, ...]) -> CtJob:
+    case = names.case(names.patient(linked.identity), linked.ct[0].series_uid)
+    return CtJob(linked.ct, case, options, folder, tuple(linked.others()), damaged)
+
+
+def _accepted(root: Path, folder: Path, jobs: Sequence[CtJob], results: Sequence[CtOutcome]) -> list[Item]:
+    """List what can be used, and say what cannot."""
+    reasons = {each.case: each.reason for each in results if each.reason}
+    faults = {each.case: each.path for each in results if each.path}
+    skipped: list[dict[str, Any]] = []
+    for job in jobs:
+        if job.case in reasons:
+            _logger.warning("%s, a CT of %d images, is left out: %s", job.case, len(job.images), reasons[job.case])
+            files = [str(image.path.resolve()) for image in job.images]
+            fault = str(faults[job.case].resolve()) if job.case in faults else None
+            skipped.append({"case": job.case, "reason": reasons[job.case], "at_fault": fault, "files": files})
+    with replacing(folder / _SKIPPED) as temporary:
+        temporary.write_text(json.dumps(skipped, indent=1) + "\n", encoding="utf-8")
+    (folder / _SKIPPED).chmod(0o600)
+    used = [job for job in jobs if job.case not in reasons]
+    if not used:
+        listed = "; ".join(sorted(set(reasons.values())))
+        reason = f"none of its {len(jobs)} CT series can be used: {listed}"
+        first = next(iter(faults.values()), root)
+        raise DataError(first, None, reason, f"{folder / _SKIPPED} names the files.")
+    if any(image.synthetic for job in used for image in job.images):
+        _logger.warning("the data are SYNTHETIC: no patient was imaged")
+    _logger.info("%d CT series to predict, %d left out", len(used), len(skipped))
+    return [_item(job.file) for job in sorted(used, key=lambda job: job.case)]
+
+
+def _item(file: Path) -> Item:
+    from ctan_monai.data.cases.cache import read_header as read_case_header
+
+    return {"case": read_case_header(file).case, "file": str(file)}

@@ -1,0 +1,13 @@
+"""A synthetic pelvis as real DICOM objects, because real prostate data are not public.
+
+``make_patient`` draws anatomy, CT, contours and dose from a seed, ``write_patient_dicom`` writes CT, RTSTRUCT, RTPLAN
+and RTDOSE, ``make_cohort`` a folder of patients. Everything is called synthetic, in the files too. Nothing learned
+from it says anything about patients.
+"""
+
+from ctan_monai.data.datasets.prostate.phantom.cohort import Cohort, make_cohort
+from ctan_monai.data.datasets.prostate.phantom.grid import PhantomGrid
+from ctan_monai.data.datasets.prostate.phantom.patient import STRUCTURES, Patient, make_patient
+from ctan_monai.data.datasets.prostate.phantom.write import write_patient_dicom
+
+__all__ = ["STRUCTURES", "Cohort", "Patient", "PhantomGrid", "make_cohort", "make_patient", "write_patient_dicom"]

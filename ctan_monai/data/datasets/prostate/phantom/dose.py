@@ -1,0 +1,95 @@
+"""A dose as a planning system would accept it: conformal to the PTV, sparing rectum and bladder, a bath around.
+
+No physics is claimed beyond what makes the dose depend on the anatomy: the depth of each ray, the shape of the target
+and where the organs at risk lie.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+from scipy.special import expit
+
+from ctan_monai.data.datasets.prostate.phantom.beams import beam_dose
+from ctan_monai.data.datasets.prostate.phantom.fields import smooth_field
+from ctan_monai.data.datasets.prostate.phantom.grid import Block, PhantomGrid
+from ctan_monai.data.datasets.prostate.phantom.organs import Surfaces
+from ctan_monai.data.datasets.prostate.phantom.shapes import Floats
+from ctan_monai.data.datasets.prostate.phantom.targets import signed_distance
+
+Axes = tuple[Floats, Floats, Floats]
+_EDGE_MM, _EDGE_WIDTH_MM = 1.9, 2.0  # where the target's dose gives way to the fields', beyond the PTV
+_HOT, _UNEVEN = 0.022, 0.006  # hotter centre, random unevenness, as parts of the prescription
+_SPARED, _SPARED_MM = 0.22, 9.0  # how far an organ's dose is lowered, and over which distance from the PTV
+_ORGANS = ("Rectum", "Bladder")
+_SCATTER, _SCATTER_MM = 0.045, 40.0
+
+
+def plan_dose(
+    surfaces: Surfaces,
+    grid: PhantomGrid,
+    axes_mm: Axes,
+    dose_mm: float,
+    prescription_gy: float,
+    random: np.random.Generator,
+) -> tuple[Floats, Axes]:
+    """Plan a dose.
+
+    Args:
+        surfaces: distances of External, PTV, Rectum and Bladder on parts of the CT's grid.
+        grid: the CT's grid.
+        axes_mm: the CT's z, y, x.
+        dose_mm: in-plane voxel size of the dose; slices are the CT's.
+        prescription_gy: median dose in the PTV (ICRU 83).
+        random: the only source of randomness.
+
+    Returns:
+        (k, r, c) float32 Gy and its z, y, x in mm. The grid holds the body but for the CT's first and last slice,
+        as planning systems' grids are smaller than the CT.
+    """
+    to_mm = _dose_axes(surfaces["External"], axes_mm, dose_mm)
+    inside = {name: _resampled(surfaces[name], axes_mm, to_mm) for name in ("External", "PTV", *_ORGANS)}
+    body, target = inside["External"] > 0.5, inside["PTV"] > 0.5
+    spacing_mm = (grid.slice_mm, dose_mm, dose_mm)
+    outside_mm = signed_distance(target, spacing_mm)
+    organs = np.maximum(inside["Rectum"], inside["Bladder"])
+    bath = beam_dose(body, target, (organs > 0.5) & ~target, to_mm)
+    bath /= bath[target].mean()
+    near = gaussian_filter(organs, [3.0 / s for s in spacing_mm])
+    bath *= 1 - near * np.float32(_SPARED) * (1 - np.exp(-np.maximum(outside_mm, 0) / _SPARED_MM))
+    even = 1 + _HOT * (1 - np.exp(np.minimum(outside_mm, 0) / 7)) + _UNEVEN * smooth_field(random, to_mm, (12.0,) * 3)
+    share = expit((_EDGE_MM - outside_mm) / _EDGE_WIDTH_MM)
+    relative = share * even + (1 - share) * np.minimum(bath, 0.93)
+    relative += _SCATTER * np.exp(-np.maximum(outside_mm, 0) / _SCATTER_MM) * (1 - share)
+    relative = gaussian_filter(relative.astype(np.float32), [1.5 / s for s in spacing_mm]) * body
+    relative *= prescription_gy / np.median(relative[target])
+    return relative.astype(np.float32), to_mm
+
+
+def _dose_axes(outline: tuple[Block, Floats], axes_mm: Axes, dose_mm: float) -> Axes:
+    """Return z, y, x of a grid around the body, one slice shorter than the CT at both ends."""
+    block, distance = outline
+    found = [axes_mm[0][1:-1]]
+    for axis in (1, 2):
+        others = tuple(a for a in range(3) if a != axis)
+        held = np.flatnonzero((distance < 0).any(axis=others)) + block[axis].start
+        low, high = axes_mm[axis][held[0]] - dose_mm, axes_mm[axis][held[-1]] + dose_mm
+        found.append((low + dose_mm * np.arange(int((high - low) / dose_mm) + 2)).astype(np.float32))
+    return found[0], found[1], found[2]
+
+
+def _resampled(surface: tuple[Block, Floats], axes_mm: Axes, to_mm: Axes) -> Floats:
+    """Return (k, r, c): how much of each voxel of the dose is inside, 0 to 1, linear between the CT's voxels."""
+    block, distance = surface
+    found: Floats = np.clip(0.5 - distance / 2, 0, 1)
+    for axis in range(3):
+        weights = _linear(axes_mm[axis][block[axis]], to_mm[axis])  # (to, from)
+        found = np.moveaxis(np.tensordot(weights, found, (1, axis)), 0, axis)
+    return found
+
+
+def _linear(from_mm: Floats, to_mm: Floats) -> Floats:
+    """Return the (to, from) weights of linear interpolation, 0 outside."""
+    place = (to_mm - from_mm[0]) / (from_mm[1] - from_mm[0])
+    weights: Floats = np.clip(1 - np.abs(place[:, None] - np.arange(len(from_mm))), 0, 1).astype(np.float32)
+    return weights

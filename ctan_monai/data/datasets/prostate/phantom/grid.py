@@ -1,0 +1,130 @@
+"""The grid a phantom is made on, and a place to draw in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ctan_monai.data.datasets.prostate.phantom.fields import smooth_field
+from ctan_monai.data.datasets.prostate.phantom.shapes import Coordinates, Floats, Point
+from ctan_monai.errors import ConfigError
+
+Block = tuple[slice, slice, slice]
+_WARP_MM, _WARP_KNOT_MM = 2.0, 55.0  # how far and over which distance the anatomy is bent
+_REACH_MM = 12.0  # more than the warp ever moves a place, with room for a wall
+
+
+@dataclass(frozen=True)
+class PhantomGrid:
+    """Voxels of the CT, its axes along the patient's.
+
+    Args:
+        rows: pixels from front to back.
+        columns: pixels from right to left.
+        slices: slices from foot to head.
+        row_mm: distance of rows, front to back.
+        column_mm: distance of columns, right to left.
+        slice_mm: distance of slices.
+
+    Raises:
+        ConfigError: the grid cannot hold a pelvis.
+    """
+
+    rows: int = 256
+    columns: int = 256
+    slices: int = 64
+    row_mm: float = 1.875
+    column_mm: float = 1.875
+    slice_mm: float = 3.0
+
+    def __post_init__(self) -> None:
+        """Check that there is room for a pelvis and that voxels are small enough to draw one."""
+        field_mm = (self.slices * self.slice_mm, self.rows * self.row_mm, self.columns * self.column_mm)
+        spacing_mm = (self.slice_mm, self.row_mm, self.column_mm)
+        if (
+            min(field_mm) < 1
+            or any(f < n for f, n in zip(field_mm, (90, 300, 450), strict=True))
+            or not all(0.4 <= s <= 8 for s in spacing_mm)
+        ):
+            raise ConfigError(
+                "grid",
+                f"{self} spans {field_mm} mm (slices, rows, columns) with voxels of {spacing_mm} mm.",
+                "Span at least 90 x 300 x 450 mm with voxels of 0.4 to 8 mm.",
+            )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape (K, R, C): slices, rows, columns."""
+        return self.slices, self.rows, self.columns
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance of slices, rows, columns."""
+        return self.slice_mm, self.row_mm, self.column_mm
+
+    def axes_mm(self) -> tuple[Floats, Floats, Floats]:
+        """Return z (K,), y (R,), x (C,) in mm from the prostate's usual centre, LPS.
+
+        The field is placed like a planning CT's: more above the prostate than below, the patient in the middle.
+        """
+        z = (np.arange(self.slices) - 0.43 * (self.slices - 1)) * self.slice_mm
+        y = (np.arange(self.rows) - 0.5 * (self.rows - 1)) * self.row_mm + 12
+        x = (np.arange(self.columns) - 0.5 * (self.columns - 1)) * self.column_mm
+        return z.astype(np.float32), y.astype(np.float32), x.astype(np.float32)
+
+
+class Canvas:
+    """A CT being drawn: bodies are painted over each other, with the partial volume at their surface.
+
+    Args:
+        grid: voxels.
+        random: bends the space, so that no organ is a perfect ellipsoid.
+
+    Attributes:
+        ct_hu: (K, R, C) float32, air at first.
+    """
+
+    def __init__(self, grid: PhantomGrid, random: np.random.Generator) -> None:
+        self.grid, self.axes_mm = grid, grid.axes_mm()
+        self.ct_hu: Floats = np.full(grid.shape, -1000, np.float32)
+        bend = [smooth_field(random, self.axes_mm, (_WARP_KNOT_MM,) * 3) * np.float32(_WARP_MM) for _ in range(3)]
+        z, y, x = self.axes_mm
+        self._at = Coordinates(x + bend[0], y[:, None] + bend[1], z[:, None, None] + bend[2])
+
+    def block(self, low: Point, high: Point) -> Block:
+        """Return the part of the grid in which a body between two corners (x, y, z) lies."""
+        found = []
+        for axis_mm, a, b in zip(self.axes_mm, reversed(low), reversed(high), strict=True):
+            first, last = np.searchsorted(axis_mm, [a - _REACH_MM, b + _REACH_MM])
+            found.append(slice(int(first), max(int(last), int(first) + 1)))
+        return found[0], found[1], found[2]
+
+    def around(self, centre: Point, reach_mm: float | Point) -> Block:
+        """Return the part of the grid around a place."""
+        reach = [reach_mm] * 3 if isinstance(reach_mm, int | float) else reach_mm
+        return self.block(
+            [c - r for c, r in zip(centre, reach, strict=True)], [c + r for c, r in zip(centre, reach, strict=True)]
+        )
+
+    def at(self, block: Block | None = None) -> Coordinates:
+        """Return where the voxels of a part lie in the bent space, in mm."""
+        return self._at if block is None else Coordinates(*(axis[block] for axis in self._at))
+
+    def axes_of(self, block: Block) -> tuple[Floats, Floats, Floats]:
+        """Return z, y, x of a part in the straight space, in mm."""
+        z, y, x = self.axes_mm
+        return z[block[0]], y[block[1]], x[block[2]]
+
+    def paint(self, distance_mm: Floats, hu: Floats | float, block: Block | None = None) -> None:
+        """Paint a body.
+
+        Args:
+            distance_mm: of each voxel to the body, negative inside; shape of the block.
+            hu: what it is made of; a number, or one per voxel.
+            block: the part of the grid; None: all of it.
+        """
+        part = self.ct_hu if block is None else self.ct_hu[block]
+        edge_mm = np.float32(0.5 * (self.grid.row_mm + self.grid.column_mm))
+        share = np.clip(np.float32(0.5) - distance_mm / edge_mm, 0, 1)
+        part += share * (np.asarray(hu, np.float32) - part)

@@ -1,0 +1,137 @@
+"""A synthetic patient: CT, structures and dose, all from one seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from ctan_monai.data.datasets.prostate.phantom.anatomy import Anatomy, draw_anatomy
+from ctan_monai.data.datasets.prostate.phantom.body import draw_body
+from ctan_monai.data.datasets.prostate.phantom.dose import Axes, plan_dose
+from ctan_monai.data.datasets.prostate.phantom.grid import Canvas, PhantomGrid
+from ctan_monai.data.datasets.prostate.phantom.organs import Surfaces, draw_organs
+from ctan_monai.data.datasets.prostate.phantom.scanner import scan
+from ctan_monai.data.datasets.prostate.phantom.skeleton import draw_skeleton
+from ctan_monai.data.datasets.prostate.phantom.targets import targets, whole
+from ctan_monai.data.dicom.write.rtplan import Prescription
+from ctan_monai.errors import ConfigError
+
+PHANTOM_VERSION = 1  # raise it when the same seed gives another patient
+STRUCTURES = ("External", "Rectum", "Bladder", "Femur_L", "Femur_R", "Prostate", "SeminalVes", "CTV", "PTV")
+
+
+@dataclass(frozen=True, eq=False)
+class Patient:
+    """A synthetic patient, standard position HFS. Arrays are indexed (column, row, slice), as nibabel shows a CT.
+
+    Made by ``make_patient``.
+
+    Attributes:
+        anatomy: what was drawn.
+        grid: voxels of the CT.
+        ct_hu: (C, R, K) int16.
+        dose_gy: (c, r, k) float32 on a grid of its own, which holds the body but not the CT's outermost slices.
+        surfaces: by structure, a part of the grid (slices, rows, columns) and distances to the surface there, mm.
+        structures: names of those that were contoured.
+        prescription: dose and fractions.
+        ct_axes_mm: z, y, x of the CT's voxels from the prostate's usual centre.
+        dose_axes_mm: z, y, x of the dose's.
+        origin_lps_mm: where that centre lies in the frame of reference.
+    """
+
+    anatomy: Anatomy
+    grid: PhantomGrid
+    ct_hu: npt.NDArray[np.int16]
+    dose_gy: npt.NDArray[np.float32]
+    surfaces: Mapping[str, tuple[tuple[slice, slice, slice], npt.NDArray[np.float32]]] = field(repr=False)
+    structures: tuple[str, ...]
+    prescription: Prescription
+    ct_axes_mm: Axes = field(repr=False)
+    dose_axes_mm: Axes = field(repr=False)
+    origin_lps_mm: tuple[float, float, float]
+
+    @property
+    def affine_ras(self) -> npt.NDArray[np.float64]:
+        """(4, 4) from (column, row, slice) of the CT to RAS mm."""
+        return self._affine(self.ct_axes_mm)
+
+    @property
+    def dose_affine_ras(self) -> npt.NDArray[np.float64]:
+        """(4, 4) from (column, row, slice) of the dose to RAS mm."""
+        return self._affine(self.dose_axes_mm)
+
+    def _affine(self, axes_mm: Axes) -> npt.NDArray[np.float64]:
+        affine = np.eye(4)
+        for axis, (places, origin) in enumerate(zip(reversed(axes_mm), self.origin_lps_mm, strict=True)):
+            affine[axis, axis] = (float(places[-1]) - float(places[0])) / (len(places) - 1)
+            affine[axis, 3] = float(places[0]) + origin
+        return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+
+    def mask(self, name: str) -> npt.NDArray[np.bool_]:
+        """Return (C, R, K) bool: voxels whose centre lies in a structure, contoured or not."""
+        return whole(self.surfaces[name], self.grid).transpose(2, 1, 0)
+
+
+def make_patient(
+    seed: int | Sequence[int],
+    grid: PhantomGrid | None = None,
+    *,
+    prescription: Prescription | None = None,
+    dose_mm: float = 3.0,
+    without: Sequence[str] = (),
+) -> Patient:
+    """Make a synthetic patient.
+
+    The anatomy is plausible, not that of anybody: common sizes, shapes put together from ellipsoids and tubes and
+    bent smoothly, HU with texture, noise, partial volume and beam hardening. The dose follows the PTV, nine fields
+    and the depth of each ray, and spares rectum and bladder.
+
+    Args:
+        seed: the same seed and arguments give the same patient on the same machine.
+        grid: voxels of the CT; 256 x 256 x 64 of 1.9 x 1.9 x 3 mm by default, finer is slower.
+        prescription: 60 Gy in 20 fractions by default.
+        dose_mm: in-plane voxel size of the dose.
+        without: structures that are not contoured, although they are there.
+
+    Raises:
+        ConfigError: an unknown structure, a dose grid or prescription that makes no sense.
+    """
+    grid, prescription = grid or PhantomGrid(), prescription or Prescription()
+    _check(prescription, dose_mm, without)
+    body_random, bones_random, organs_random, noise_random, dose_random, space_random, random = np.random.default_rng(
+        seed
+    ).spawn(7)
+    anatomy = draw_anatomy(random)
+    canvas = Canvas(grid, space_random)
+    external = draw_body(canvas, anatomy, body_random)
+    surfaces: Surfaces = {"External": external, **draw_skeleton(canvas, anatomy, bones_random)}
+    surfaces |= draw_organs(canvas, anatomy, organs_random)
+    surfaces |= targets(surfaces, grid)
+    ct_hu = scan(canvas.ct_hu, canvas.axes_mm, grid, anatomy.head_mm[2], noise_random)
+    dose_gy, dose_axes_mm = plan_dose(surfaces, grid, canvas.axes_mm, dose_mm, prescription.dose_gy, dose_random)
+    shift = random.uniform((-15, -180, -900), (15, -60, 300))  # where a scanner's couch and table may put it
+    return Patient(
+        anatomy=anatomy,
+        grid=grid,
+        ct_hu=ct_hu.transpose(2, 1, 0),
+        dose_gy=dose_gy.transpose(2, 1, 0),
+        surfaces={name: surfaces[name] for name in STRUCTURES},
+        structures=tuple(name for name in STRUCTURES if name not in without),
+        prescription=prescription,
+        ct_axes_mm=canvas.axes_mm,
+        dose_axes_mm=dose_axes_mm,
+        origin_lps_mm=(round(shift[0], 1), round(shift[1], 1), round(shift[2], 1)),
+    )
+
+
+def _check(prescription: Prescription, dose_mm: float, without: Sequence[str]) -> None:
+    unknown = sorted(set(without) - set(STRUCTURES))
+    if unknown or len(set(without)) == len(STRUCTURES):
+        raise ConfigError("without", f"{unknown or list(without)}.", f"Leave out some of {STRUCTURES}, not all.")
+    if not 1 <= dose_mm <= 8:
+        raise ConfigError("dose_mm", f"{dose_mm} mm.", "Use 1 to 8 mm.")
+    if not 0 < prescription.dose_gy <= 200 or (prescription.fractions or 0) < 1:
+        raise ConfigError("prescription", f"{prescription}.", "Give Gy and fractions that exist.")

@@ -1,0 +1,199 @@
+"""Turn a folder of patients' DICOM into cases to train on."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import get_args
+
+from ctan_monai.data.cases.cache import processors
+from ctan_monai.data.datasets.prostate.manifest import write_manifest
+from ctan_monai.data.datasets.prostate.prepared_folder import (
+    DATALIST,
+    kept_splits,
+    locked,
+    remove_leftovers,
+    write_datalist,
+)
+from ctan_monai.data.datasets.prostate.splits import check_shares, divide
+from ctan_monai.data.dicom.read import outputs
+from ctan_monai.data.dicom.read.identities import write_identities
+from ctan_monai.data.dicom.read.job import Job, run_job
+from ctan_monai.data.dicom.read.link import Linked, Stray, link
+from ctan_monai.data.dicom.read.options import DicomOptions
+from ctan_monai.data.dicom.read.pseudonyms import Pseudonyms, read_or_make_key
+from ctan_monai.data.dicom.read.scan import Scan, scan
+from ctan_monai.data.dicom.read.table import ACCEPTED, LEFT_OUT, Row, prescriptions, reasons, write_tables
+from ctan_monai.data.dicom.read.workers import work
+from ctan_monai.data.lists.splits import draw
+from ctan_monai.errors import ConfigError, DataError
+
+_logger = logging.getLogger(__name__)
+
+KEY = ".pseudonym.key"
+_UNREADABLE = "Export it again, or take it out; without it a CT may lack a slice."
+_FILES = 10  # files that an error names; the list of identities has all
+_WORKERS_MAX = 4  # each holds a patient: about 1.2 GB for a CT of 512 x 512 x 200 with ten structures
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What came of a folder.
+
+    Args:
+        datalist: the JSON file that lists the cases by split.
+        rows: the table.
+        found: DICOM objects in the folder, by kind.
+        unreadable: files that look like DICOM and could not be read.
+        others: files that are not DICOM.
+    """
+
+    datalist: Path
+    rows: tuple[Row, ...]
+    found: dict[str, int]
+    unreadable: int
+    others: int
+
+    @property
+    def accepted(self) -> list[Row]:
+        """The rows of the cases."""
+        return [row for row in self.rows if row.status == ACCEPTED]
+
+
+def prepare_dicom(
+    in_dir: str | Path,
+    out_dir: str | Path,
+    options: DicomOptions | None = None,
+    kind: outputs.Format = "cache",
+    workers: int | None = None,
+    seed: int = 0,
+    shares: Sequence[float] = (0.7, 0.15, 0.15),
+    patient_by: str = "id",
+    key_file: str | Path | None = None,
+    identities: str | Path | None = None,
+    progress: bool = True,
+) -> Prepared:
+    """Prepare every patient of a folder; run it again to go on after a kill, or after patients were added.
+
+    Writes ``datalist.json``, the cases, ``table.csv`` and ``table.json`` (what was accepted, and why the rest was
+    not) and ``manifest.json`` (checksums). Nothing of it names a patient: cases have pseudonyms, made with a key in
+    ``.pseudonym.key``, which is to be taken out before the folder is given away. Names of structures are kept as
+    they are.
+
+    Args:
+        in_dir: folder of DICOM files, nested and named in any way.
+        out_dir: folder for the cases.
+        options: how DICOM is read.
+        kind: 'cache' for training, 'nifti' for other tools.
+        workers: processes; None for one per processor, at most 4; 0 or 1 for none but this one.
+        seed: of the division into splits.
+        shares: of training, validation and test.
+        patient_by: 'id' or 'study'; see ``link.link``.
+        key_file: file of the pseudonyms' key, instead of the one in ``out_dir``; made if it is not there.
+        identities: CSV file to write which says whose pseudonym is whose; None for none.
+        progress: show bars.
+
+    Returns:
+        The table and what else was found.
+
+    Raises:
+        DataError: there is no DICOM, no case was accepted, or ``out_dir`` cannot be written.
+        ConfigError: an argument has an unknown value.
+    """
+    _check_arguments(kind, shares, patient_by)
+    options, out_dir = options or DicomOptions(), Path(out_dir)
+    if identities is not None and Path(identities).resolve().is_relative_to(out_dir.resolve()):
+        raise ConfigError("identities", "the file would lie among the prepared data.", "Give a place elsewhere.")
+    count = processors(_WORKERS_MAX) if workers is None else max(1, workers)
+    with locked(out_dir):
+        remove_leftovers(out_dir)
+        found = scan(in_dir, count, progress)
+        linked, strays = link(found.objects, patient_by)
+        names = Pseudonyms(read_or_make_key(key_file or out_dir / KEY))
+        linked.sort(key=lambda each: draw(seed, f"{each.identity} {each.ct[0].series_uid}"))
+        jobs = [_job(each, names, options, kind, out_dir, found) for each in linked]
+        rows = [*_run(jobs, count, out_dir, progress), *(_stray_row(each, names) for each in strays)]
+        rows += [
+            Row("", "", "file", LEFT_OUT, f"{why}.", _UNREADABLE, source=str(path)) for path, why in found.unreadable
+        ]
+        rows = [replace(row, source=os.path.relpath(row.source, in_dir) if row.source else "") for row in rows]
+        if identities is not None:
+            write_identities(Path(identities), Path(in_dir), jobs, strays, rows, names)
+        kept = kept_splits(out_dir / DATALIST, seed, shares)
+        who = {row.patient for row in rows if row.status == ACCEPTED}
+        split = divide({job.patient: job.linked.identity for job in jobs if job.patient in who}, seed, shares, kept)
+        rows = [replace(row, split=split[row.patient]) if row.status == ACCEPTED else row for row in rows]
+        tables = write_tables(rows, out_dir)
+        prepared = Prepared(out_dir / DATALIST, tuple(rows), found.counts(), len(found.unreadable), found.others)
+        _refuse_none(prepared, in_dir)
+        write_datalist(prepared.datalist, rows, kind, options, seed, shares)
+        write_manifest(out_dir, rows, [prepared.datalist, *tables])
+    _log(prepared, found)
+    return prepared
+
+
+def _check_arguments(kind: str, shares: Sequence[float], patient_by: str) -> None:
+    check_shares(shares)
+    for name, value, allowed in (
+        ("format", kind, get_args(outputs.Format)),
+        ("patient_by", patient_by, ("id", "study")),
+    ):
+        if value not in allowed:
+            raise ConfigError(name, f"{value!r} is unknown.", f"Use one of {allowed}.")
+
+
+def _job(
+    linked: Linked, names: Pseudonyms, options: DicomOptions, kind: outputs.Format, out_dir: Path, found: Scan
+) -> Job:
+    patient = names.patient(linked.identity)
+    damaged = len(found.damaged_beside(linked.ct))
+    return Job(linked, patient, names.case(patient, linked.ct[0].series_uid), options, kind, out_dir, damaged)
+
+
+def _stray_row(stray: Stray, names: Pseudonyms) -> Row:
+    patient, header = names.patient(stray.identity), stray.header
+    return Row(patient, "", header.kind, LEFT_OUT, stray.reason, stray.remedy, source=str(header.path))
+
+
+def _run(jobs: Sequence[Job], workers: int, out_dir: Path, progress: bool) -> list[Row]:
+    from tqdm import tqdm
+
+    results = work(run_job, jobs, workers, out_dir)
+    with contextlib.closing(results):  # an error here must not leave processes behind
+        rows = {
+            row.case: row for row in tqdm(results, total=len(jobs), desc="preparing", unit="CT", disable=not progress)
+        }
+    return [rows[job.case] for job in jobs]
+
+
+def _refuse_none(prepared: Prepared, in_dir: str | Path) -> None:
+    if prepared.accepted:
+        return
+    listed = "; ".join(f"{count} x {reason}" for reason, count in list(reasons(prepared.rows).items())[:5])
+    files = [row.source for row in prepared.rows if row.source]
+    listed += f" Files: {', '.join(files[:_FILES])}{' ...' if len(files) > _FILES else ''}." if files else ""
+    found = ", ".join(f"{count} {kind}" for kind, count in prepared.found.items())
+    reason = f"no case was accepted of {found}. {listed or 'There is no CT.'}"
+    raise DataError(in_dir, None, reason, f"See {prepared.datalist.with_name('table.csv')}.")
+
+
+def _log(prepared: Prepared, found: Scan) -> None:
+    accepted = prepared.accepted
+    patients = len({row.patient for row in accepted})
+    _logger.info(
+        "%d cases of %d patients accepted, %d not", len(accepted), patients, len(prepared.rows) - len(accepted)
+    )
+    for reason, count in reasons(prepared.rows).items():
+        _logger.warning("%d left out: %s", count, reason)
+    if found.unreadable:
+        _logger.warning("%d files look like DICOM and could not be read", len(found.unreadable))
+    if any(row.facts.get("synthetic") for row in accepted):
+        _logger.warning("the data are SYNTHETIC: no patient was imaged")
+    doses = prescriptions(prepared.rows)
+    if len(doses) > 1:
+        listed = ", ".join(f"{count} x {dose} Gy" for dose, count in doses.items())
+        _logger.warning("mixed prescriptions: %s; a network learns their mixture unless doses are normalised", listed)

@@ -1,0 +1,96 @@
+"""The folder that patients are prepared into: its lock, what a killed run left, its list of cases."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ctan_monai.data.dicom.read.options import DicomOptions
+from ctan_monai.data.dicom.read.table import ACCEPTED, Row, prescriptions
+from ctan_monai.data.lists.splits import SPLITS
+from ctan_monai.errors import DataError, cannot_write
+from ctan_monai.files.atomic import replacing
+
+DATALIST = "datalist.json"
+_LOCK = ".lock"
+_LEFTOVERS = (
+    *(f".{name}.*" for name in ("datalist.json", "table.csv", "table.json", "manifest.json")),
+    "cases/.pt_*.case",
+    "pt_*/.*.nii.gz",
+    "pt_*/.case.json.*",
+    "pt_*/known/.*.nii.gz",
+)
+
+
+@contextlib.contextmanager
+def locked(out_dir: Path) -> Iterator[None]:
+    """Keep a second run out of the folder; the lock goes with the process, however it ends."""
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        file = (out_dir / _LOCK).open("w")
+    except OSError as error:
+        raise cannot_write(out_dir, error, "the folder cannot be written") from error
+    with file:
+        try:
+            import fcntl
+
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock: processes started here would hold it too
+        except ImportError:  # not a Unix system: nothing keeps a second run out
+            pass
+        except OSError as error:
+            reason = "another run is preparing this folder."
+            raise DataError(out_dir, None, reason, "Wait for it, or give another folder.") from error
+        yield
+
+
+def remove_leftovers(out_dir: Path) -> None:
+    """Remove the half-written files of a run that was killed; see ``atomic.replacing`` for their names."""
+    for pattern in _LEFTOVERS:
+        for path in out_dir.glob(pattern):
+            path.unlink(missing_ok=True)
+
+
+def kept_splits(path: Path, seed: int, shares: Sequence[float]) -> dict[str, str]:
+    """Return the splits of an earlier run with the same seed and shares."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if (content["seed"], content["shares"]) != (seed, list(shares)):
+            return {}
+        return {item["patient"]: split for split in SPLITS for item in content[split]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def write_datalist(
+    path: Path, rows: Sequence[Row], kind: str, options: DicomOptions, seed: int, shares: Sequence[float]
+) -> None:
+    """Write the list of the accepted cases by split, with paths relative to its folder.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    accepted = [row for row in rows if row.status == ACCEPTED]
+    content: dict[str, Any] = {
+        "source": "DICOM",
+        "synthetic": any(row.facts.get("synthetic") for row in accepted),
+        "format": kind,
+        "prescriptions_gy": prescriptions(rows),
+        "options": options.to_json(),
+        "seed": seed,
+        "shares": list(shares),
+        **{split: [_item(row, kind) for row in accepted if row.split == split] for split in SPLITS},
+    }
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _item(row: Row, kind: str) -> dict[str, Any]:
+    item: dict[str, Any] = {"case": row.case, "patient": row.patient}
+    if kind == "cache":
+        return {**item, "file": next(iter(row.files))}
+    names = {name.removeprefix(f"{row.case}/").removesuffix(".nii.gz"): name for name in row.files}
+    item |= {name: names.pop(name) for name in ("ct", "dose", "known/dose") if name in names}
+    return {**item, "structures": names}

@@ -1,0 +1,157 @@
+"""Lists of STOIC's patients to train, validate and test on, as a bundle's config asks for them."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from ctan_monai.data.cases.cache import Header, read_header
+from ctan_monai.data.datasets.stoic.chest_case import LUNGS, READER_VERSION, ScanCache, grid_name
+from ctan_monai.data.datasets.stoic.reader import Stoic, StoicReader, find_stoic
+from ctan_monai.data.datasets.stoic.synthetic import write_chest_phantoms
+from ctan_monai.data.lists.datalist import Item, read_choice
+from ctan_monai.data.lists.leakage import link, read_traces
+from ctan_monai.data.lists.splits import SPLITS, grouped_split
+from ctan_monai.errors import ConfigError, DataError
+
+_logger = logging.getLogger(__name__)
+
+
+def stoic_datalist(
+    dataset_dir: str | Path | None,
+    cache_dir: str | Path,
+    image_size: Sequence[int],
+    slice_mm: float | None = 3.0,
+    slices: int | None = None,
+    splits: Sequence[str] = SPLITS,
+    shares: Sequence[float] = (0.7, 0.1, 0.2),
+    seed: int = 0,
+    datalist: str | Path | None = None,
+    workers: int | None = None,
+    on_error: Literal["raise", "skip"] = "raise",
+    progress: bool = True,
+) -> dict[str, list[Item]]:
+    """List STOIC's patients; the first time, read them into the cache.
+
+    Patients stay in one split, also if their CT is there twice under two names; negatives, positives and severe ones
+    are spread evenly.
+
+    Args:
+        dataset_dir: folder of the data set, or None for synthetic CTs, which are made on the spot.
+        cache_dir: folder for the cached cases, and for the synthetic CTs.
+        image_size: rows and columns of the slices.
+        slice_mm: distance of slices; None keeps those of the CT.
+        slices: None for one item per patient. Otherwise the patients of ``train`` become that many items each, with
+            ``slices``: the first and last + 1 of a part of the lungs from which `RandSliced` draws one.
+        splits: what to list.
+        shares: of training, validation and test.
+        seed: of the division.
+        datalist: JSON file ``{"train": ["8622", ...], "validation": [...], "test": [...]}`` that chooses patients
+            instead.
+        workers: processes that fill the cache, each with up to 1.5 GB; None for one per processor.
+        on_error: 'skip' leaves out up to a tenth of the CTs if they cannot be read.
+        progress: show a bar while the cache is filled.
+
+    Returns:
+        Items ``{"case", "file"}``, of slices with ``slices``, by split.
+
+    Raises:
+        DataError: data are missing or cannot be read, a split is empty, a name is unknown.
+        ConfigError: an argument has an unknown value.
+    """
+    if isinstance(splits, str) or not splits or not set(splits) <= set(SPLITS):
+        raise ConfigError("splits", f"{splits!r} was found.", f"List some of {SPLITS}.")
+    if slices is not None and (not isinstance(slices, int) or slices < 1):
+        raise ConfigError("slices", f"{slices!r} was found.", "Give a number of slices per patient, for example 8.")
+    found = find_stoic(dataset_dir if dataset_dir else synthetic_chests(cache_dir))
+    wanted = None if datalist is None or str(datalist) == "" else _chosen(found, datalist, splits)
+    listed = list(dict.fromkeys(found.scans if wanted is None else itertools.chain.from_iterable(wanted.values())))
+    reader = StoicReader(found.table, image_size, slice_mm)
+    cache = ScanCache(Path(cache_dir) / grid_name(reader), reader, READER_VERSION)
+    files = cache.prepare(
+        [found.scans[patient] for patient in listed],
+        workers=0 if found.synthetic else workers,
+        on_error=on_error,
+        progress=progress,
+    )
+    names = {path: patient for patient, path in found.scans.items()}
+    items = {names[source]: {"case": names[source], "file": str(file)} for source, file in files.items()}
+    _logger.info("%d CTs of %s, cached in %s", len(items), found.root, cache.cache_dir)
+    divided = _divide(found, list(items.values()), shares, seed) if wanted is None else wanted
+    result = {split: [items[patient] for patient in divided[split] if patient in items] for split in splits}
+    _refuse_empty(found.root, result)
+    if slices is not None and "train" in result:
+        result["train"] = [part for item in result["train"] for part in _parts(item, slices)]
+    return result
+
+
+def synthetic_chests(cache_dir: str | Path) -> Path:
+    """Return a folder of synthetic CTs in STOIC's layout, made at the first time, and say so in the log."""
+    folder = Path(cache_dir) / "synthetic"
+    _logger.warning(
+        "SYNTHETIC CTs in use (%s*, drawn the first time): they show no patients, and what is learned from them says "
+        "nothing about COVID-19; give --dataset_dir for STOIC",
+        folder,
+    )
+    return write_chest_phantoms(folder)
+
+
+def stoic_record(
+    dataset_dir: str | Path | None, datalists: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> dict[str, Any]:
+    """Return what `write_data_record` writes about a run's data.
+
+    Args:
+        dataset_dir: as in the config.
+        datalists: items by split.
+    """
+    first = next(item for entries in datalists.values() for item in entries)
+    synthetic = bool(read_header(first["file"]).meta.get("synthetic"))
+    return {
+        "synthetic": synthetic,
+        "prescriptions_gy": {},
+        "normalised_to_gy": None,
+        "cases": {split: len({item["case"] for item in entries}) for split, entries in datalists.items()},
+        "source": "synthetic chests" if synthetic else Path(str(dataset_dir)).name,
+    }
+
+
+def lung_slices(header: Header) -> list[int]:
+    """Return the slices that show lungs, all of them where lungs were not found."""
+    return header.slices_with(LUNGS) or list(range(header.shape[-1]))
+
+
+def _parts(item: Item, count: int) -> list[Item]:
+    """Divide a patient's lungs into parts along the body, of one slice at least."""
+    lungs = lung_slices(read_header(item["file"]))
+    parts = []
+    for number in range(count):
+        start = number * len(lungs) // count
+        stop = max((number + 1) * len(lungs) // count, start + 1)
+        parts.append({**item, "slices": [lungs[start], lungs[stop - 1] + 1]})
+    return parts
+
+
+def _chosen(found: Stoic, datalist: str | Path, splits: Sequence[str]) -> dict[str, list[str]]:
+    names = read_choice(datalist)
+    unknown = sorted({name for split in splits for name in names.get(split, [])} - set(found.scans))
+    if unknown:
+        reason = f"{unknown[:10]} are not among the {len(found.scans)} patients of {found.root}."
+        raise DataError(datalist, None, reason, "Name patients as in the column PatientID.")
+    return {split: names.get(split, []) for split in splits}
+
+
+def _divide(found: Stoic, items: Sequence[Item], shares: Sequence[float], seed: int) -> dict[str, list[str]]:
+    strata = {item["case"]: found.rows[item["case"]].stratum for item in items}
+    return grouped_split(link(read_traces(items)), strata, shares, seed)
+
+
+def _refuse_empty(root: Path, result: Mapping[str, Sequence[Item]]) -> None:
+    empty = [split for split, entries in result.items() if not entries]
+    if empty:
+        counts = {split: len(entries) for split, entries in result.items()}
+        remedy = "Give more patients, other shares, or a datalist file that names some for each split."
+        raise DataError(root, None, f"no patient was found for {empty}; the splits hold {counts}.", remedy)

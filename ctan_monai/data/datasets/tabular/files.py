@@ -1,0 +1,91 @@
+"""Open the files of a case: volumes with their place in the patient, pictures with their pixels as stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ctan_monai.data.cases.case import Case
+from ctan_monai.data.cases.file_grid import Grid
+from ctan_monai.data.cases.grid import reorient
+from ctan_monai.data.formats.image_masks import read_grey
+from ctan_monai.data.formats.images import PICTURE_SUFFIXES
+from ctan_monai.data.formats.metaimage import MHA_SUFFIX, read_mha
+from ctan_monai.data.formats.nifti import NIFTI_SUFFIXES, is_nifti, load_nifti
+from ctan_monai.errors import DataError
+
+Array = npt.NDArray[Any]
+Affine = npt.NDArray[np.float64]
+
+VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, MHA_SUFFIX)
+IMAGE_SUFFIXES = (*VOLUME_SUFFIXES, *PICTURE_SUFFIXES)
+_VOXELS_MAX = 2**30
+
+
+def is_picture(path: Path) -> bool:
+    """Tell by its name whether a file is a picture."""
+    return path.suffix.lower() in PICTURE_SUFFIXES
+
+
+def read_volumes(
+    path: Path, case: str, axes: str, channels: int = 1, notes: list[str] | None = None
+) -> tuple[list[Array], Affine, Grid]:
+    """Read a volume, its axes turned.
+
+    Args:
+        path: NIfTI or MetaImage.
+        case: id, for the message.
+        axes: where each axis shall point, such as 'RAS'.
+        channels: how many volumes the file shall hold, along a fourth axis if there are several.
+        notes: gets what is doubtful about the place of the voxels.
+
+    Returns:
+        The volumes (*S), of integers or real numbers, all finite; their affine (4, 4) in RAS mm; the file's own grid.
+
+    Raises:
+        DataError: it cannot be read, or is none of that.
+    """
+    if is_nifti(path):
+        values, affine_ras = load_nifti(path, case, channels, notes)
+    elif path.name.lower().endswith(MHA_SUFFIX):
+        values, affine_ras, _ = read_mha(path, case, _VOXELS_MAX)
+    else:
+        raise DataError(path, case, f"a volume ends in one of {VOLUME_SUFFIXES}.", "Convert it to NIfTI.")
+    if values.dtype.kind not in "iuf":
+        raise DataError(path, case, f"it holds {values.dtype}, expected numbers.", "Convert it to grey values.")
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        count = int((~np.isfinite(values)).sum())
+        raise DataError(path, case, f"{count} of {values.size} voxels are NaN or infinite.", "Replace them.")
+    if (values.ndim == 4) != (channels > 1):
+        reason = f"it holds one volume, expected {channels}: the channels of the image."
+        raise DataError(path, case, reason, "Name a file for each channel, in columns called like them.")
+    parts = [values] if values.ndim == 3 else [values[..., at] for at in range(channels)]
+    turned = [reorient(Case(case, {"": part}, {}, affine_ras), axes) for part in parts]
+    own = Grid(parts[0].shape, np.asarray(affine_ras, np.float64))
+    return [each.volumes[""] for each in turned], turned[0].affine_ras, own
+
+
+def read_values(path: Path, case: str) -> npt.NDArray[np.float32]:
+    """Read a map of values beside a picture: a grey PNG, whose numbers count as they are, or a NumPy file.
+
+    Returns:
+        (H, W) float32.
+
+    Raises:
+        DataError: it cannot be read, has other axes, or a value is not finite.
+    """
+    if path.suffix.lower() == ".png":
+        return read_grey(path, case).astype(np.float32)
+    if path.suffix.lower() != ".npy":
+        reason = "values beside a picture are a grey PNG or NumPy's .npy."
+        raise DataError(path, case, reason, "Convert it; JPEG would change the values.")
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(path, case, f"it cannot be read as NumPy's format ({error}).", "Save it again.") from error
+    if values.ndim != 2 or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+        raise DataError(path, case, f"it holds {values.dtype} {values.shape}.", "Store rows and columns of numbers.")
+    return np.asarray(values, np.float32)

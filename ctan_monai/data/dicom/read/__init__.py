@@ -1,0 +1,1 @@
+"""DICOM CT, RTSTRUCT, RTPLAN and RTDOSE in."""

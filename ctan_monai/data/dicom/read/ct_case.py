@@ -1,0 +1,188 @@
+"""Make a case of a CT alone, for inference, and write down which CT it was."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ctan_monai.data.cases.cache import CASE_SUFFIX, CaseCache, check_case_file, write_case
+from ctan_monai.data.cases.case import Case
+from ctan_monai.data.cases.grid import resample_in_plane
+from ctan_monai.data.dicom.read.ends import check_whole_ct
+from ctan_monai.data.dicom.read.geometry import grid_from_ras
+from ctan_monai.data.dicom.read.header import Header
+from ctan_monai.data.dicom.read.job import fingerprint_of
+from ctan_monai.data.dicom.read.options import DicomOptions
+from ctan_monai.data.dicom.read.patient import read_image, turned
+from ctan_monai.data.dicom.read.series import CtSeries
+from ctan_monai.data.dicom.write.reference import CtReference
+from ctan_monai.data.formats.ct_source import CtSource, keep_nifti_source, read_source, write_source
+from ctan_monai.data.formats.nifti import read_nifti_case
+from ctan_monai.errors import DataError
+
+_logger = logging.getLogger(__name__)
+_VERSION = "ct case 2"  # raise it when the same files give another case
+
+
+@dataclass(frozen=True)
+class CtJob:
+    """A CT series to make a case of.
+
+    Args:
+        images: of the series.
+        case: id.
+        options: how to read.
+        folder: for the case's file.
+        others: structure sets and doses of the CT, which tell whether it was cut; nothing else is taken from them.
+        damaged: files beside the images of this only CT there that look like DICOM and cannot be read.
+    """
+
+    images: tuple[Header, ...]
+    case: str
+    options: DicomOptions
+    folder: Path
+    others: tuple[Header, ...] = ()
+    damaged: tuple[Path, ...] = ()
+
+    @property
+    def file(self) -> Path:
+        """The case's file."""
+        return self.folder / f"{self.case}{CASE_SUFFIX}"
+
+
+@dataclass(frozen=True)
+class CtOutcome:
+    """How it went.
+
+    Args:
+        case: id.
+        reason: why the CT cannot be used, with what to do; empty if it can.
+        path: the file at fault, None if it is none alone.
+    """
+
+    case: str
+    reason: str = ""
+    path: Path | None = None
+
+
+def make_ct_case(job: CtJob) -> CtOutcome:
+    """Write the case of a CT series unless it is there already; never raises for what is wrong with the series.
+
+    Raises:
+        DataError: the cache cannot be written, which concerns every case.
+    """
+    try:
+        _check_damaged(job)
+        fingerprint = fingerprint_of([*job.images, *job.others], job.options, _VERSION)
+        files = {each.path.resolve() for each in job.images}
+        if _is_there(job.file, fingerprint) and files.issuperset(read_source(job.file).files):
+            return CtOutcome(job.case)
+        case, source = _read(job, fingerprint)
+    except DataError as error:
+        return CtOutcome(job.case, f"{error.reason} {error.remedy}", error.path if error.path.is_file() else None)
+    except Exception as error:
+        # One odd series must not stop the others; the message of what happened may quote the patient's data.
+        reason = f"an unexpected {type(error).__name__} occurred. Read it with read_ct_series, and report it."
+        return CtOutcome(job.case, reason)
+    write_source(source, job.file)
+    write_case(job.file, case, fingerprint)  # last: with it the case is there
+    return CtOutcome(job.case)
+
+
+def _check_damaged(job: CtJob) -> None:
+    """Refuse the only CT of a folder if a file in it may be a slice of it that cannot be read."""
+    if job.damaged and not job.options.repair:
+        count = len(job.damaged)
+        found = "1 file beside its images looks" if count == 1 else f"{count} files beside its images look"
+        reason = f"{found} like DICOM and cannot be read; the CT may lack a slice."
+        remedy = "Export it again, or take it out; --repair True predicts without it."
+        raise DataError(job.damaged[0], None, reason, remedy)
+
+
+def _is_there(file: Path, fingerprint: str) -> bool:
+    try:
+        return check_case_file(file).fingerprint == fingerprint == read_source(file).fingerprint
+    except DataError:
+        return False
+
+
+def _read(job: CtJob, fingerprint: str) -> tuple[Case, CtSource]:
+    ct, image = read_image([each.path for each in job.images], job.case, job.options)
+    synthetic = any(each.synthetic for each in job.images)
+    grid = grid_from_ras(image.shape, image.affine_ras)
+    notes = [*ct.notes, *check_whole_ct(job.images, job.others, grid, ct.frame_uid, job.options.repair)]
+    notes += [f"{len(job.damaged)} files beside its images cannot be read"] if job.damaged else []
+    used = _images_used(job.images, ct)
+    reference = CtReference.read([each.path for each in used])  # refused here rather than when all is predicted
+    source = CtSource(
+        job.case,
+        (int(reference.first.Columns), int(reference.first.Rows), len(ct.sop_uids)),
+        _affine_ras(reference, len(ct.sop_uids)),
+        tuple(each.path for each in used),
+        tuple(each.sop_uid for each in used),
+        synthetic,
+        fingerprint,
+    )
+    for note in notes:
+        _logger.warning("%s: %s", job.case, note)
+    meta = {
+        "source": "DICOM",
+        "synthetic": synthetic,
+        "patient_position": ct.patient_position,
+        "notes": notes,
+    }
+    return turned(dataclasses.replace(image, meta=meta), job.options.axcodes), source
+
+
+def _images_used(images: Iterable[Header], ct: CtSeries) -> list[Header]:
+    """Return the images that the CT was made of, in its order; one that was interpolated has none."""
+    by_uid = {each.sop_uid: each for each in images}
+    return [by_uid[uid] for uid in ct.sop_uids if uid]
+
+
+def _affine_ras(reference: CtReference, slices: int) -> Any:
+    """Return (4, 4) of the CT's own grid, (column, row, slice), with the slices that were interpolated counted."""
+    affine = reference.affine_ras.copy()
+    affine[:3, 2] *= (len(reference.headers) - 1) / (slices - 1)
+    return affine
+
+
+def make_nifti_case(path: Path, folder: Path, options: DicomOptions) -> Path:
+    """Return the case's file of a CT as NIfTI, making it if it is not there.
+
+    Raises:
+        DataError: it cannot be read, or the cache cannot be written.
+    """
+    pixel = "own" if options.pixel_mm is None else f"{options.pixel_mm:g}"
+    cache = CaseCache(folder, NiftiReader(options), f"{_VERSION} {pixel} {options.axcodes}")
+    file = cache.get(path)
+    keep_nifti_source(path, cache.name_of(path), file, cache.fingerprint(path))
+    return file
+
+
+class NiftiReader:
+    """Reads a CT from NIfTI as training saw CTs, for `CaseCache`.
+
+    Args:
+        options: pixel_mm and axcodes are used.
+    """
+
+    def __init__(self, options: DicomOptions) -> None:
+        self.options = options
+
+    def __call__(self, path: Path) -> Case:
+        """Read one CT.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        case = turned(read_nifti_case(path), self.options.axcodes)
+        if self.options.pixel_mm is None or np.allclose(case.spacing_mm[:2], self.options.pixel_mm, rtol=1e-3):
+            return case
+        return resample_in_plane(case, self.options.pixel_mm)

@@ -1,0 +1,90 @@
+"""Choose the structure set and the plans of a CT, or say why there is no choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ctan_monai.data.dicom.read.header import Header
+from ctan_monai.data.dicom.read.link import Linked, PlanDose, StructureSet
+from ctan_monai.data.dicom.read.options import DicomOptions
+from ctan_monai.errors import DataError
+
+
+@dataclass(frozen=True)
+class Study:
+    """What one case is made of.
+
+    Args:
+        ct: the CT's images.
+        structure_set: None if there is none and none is needed.
+        plan_doses: doses by plan; several if a boost is to be added.
+        notes: how the choice was made.
+    """
+
+    ct: tuple[Header, ...]
+    structure_set: Header | None
+    plan_doses: tuple[PlanDose, ...]
+    notes: tuple[str, ...] = ()
+
+    def objects(self) -> list[Header]:
+        """Return every object that the case depends on."""
+        parts = [each for group in self.plan_doses for each in (group.plan, *group.doses)]
+        return [each for each in (*self.ct, self.structure_set, *parts) if each is not None]
+
+
+def select(linked: Linked, options: DicomOptions) -> Study:
+    """Choose what a case is made of.
+
+    Of several structure sets on the CT the one that doses belong to is taken, if it is one. A dose of several plans
+    (MULTI_PLAN) stands for those plans.
+
+    Raises:
+        DataError: something that is needed is missing, or there is more than one choice.
+    """
+    chosen, notes = _structure_set(linked, options)
+    if chosen is None and "structures" in options.need:
+        more, remedy = next(iter(linked.sets_elsewhere), (".", "Add it, or pass --need without structures."))
+        raise _refuse(linked, f"no structure set refers to this CT series{more}", remedy)
+    plan_doses = chosen.plan_doses if chosen and chosen.plan_doses else linked.plan_doses
+    plan_doses = _without_parts(plan_doses)
+    if not plan_doses and "dose" in options.need:
+        raise _refuse(linked, "no dose belongs to this CT series.", "Add it, or pass --need without dose.")
+    if len(plan_doses) > 1:
+        if options.boost == "refuse":
+            reason = f"{len(plan_doses)} plans have doses for this structure set, perhaps a boost."
+            raise _refuse(linked, reason, "Pass --boost sum to add them, or take one out.")
+        notes.append(f"doses of {len(plan_doses)} plans added up")
+    return Study(linked.ct, chosen.header if chosen else None, plan_doses, tuple(notes))
+
+
+def _refuse(linked: Linked, reason: str, remedy: str) -> DataError:
+    return DataError(Path(linked.ct[0].path).parent, None, reason, remedy)
+
+
+def _structure_set(linked: Linked, options: DicomOptions) -> tuple[StructureSet | None, list[str]]:
+    sets = linked.structure_sets
+    if len(sets) <= 1:
+        return (sets[0] if sets else None), []
+    with_dose = [each for each in sets if each.plan_doses]
+    if len(with_dose) == 1:
+        return with_dose[0], [f"of {len(sets)} structure sets the one of the planned dose was taken"]
+    if options.ambiguous == "newest":
+        ordered = sorted(with_dose or sets, key=lambda each: each.header.date)
+        if ordered[-1].header.date > ordered[-2].header.date:
+            return ordered[-1], [f"of {len(sets)} structure sets the newest was taken"]
+    found = f"{len(with_dose)} of them have doses" if with_dose else "none of them has a dose"
+    reason = f"{len(sets)} structure sets were drawn on this CT series, and {found}."
+    raise _refuse(linked, reason, "Take the others out, or pass --ambiguous newest.")
+
+
+def _without_parts(plan_doses: Sequence[PlanDose]) -> tuple[PlanDose, ...]:
+    """Return the dose of several plans alone, if there is one that covers all the plans."""
+    plans = {group.plan.sop_uid for group in plan_doses if group.plan}
+    plans |= {uid for group in plan_doses for dose in group.doses for uid in dose.plans[:1]}
+    for group in plan_doses:
+        for dose in group.doses:
+            if dose.summation == "MULTI_PLAN" and plans <= set(dose.plans) and len(plan_doses) > 1:
+                return (PlanDose(group.plan, (dose,)),)
+    return tuple(plan_doses)

@@ -1,0 +1,130 @@
+"""Make a volume of the files of a CT series."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ctan_monai.data.dicom.read.ct_slice import AIR_HU, CtSlice, read_ct_slice
+from ctan_monai.data.dicom.read.geometry import Grid, plane_affine
+from ctan_monai.data.dicom.read.order import (
+    Slices,
+    check_uids,
+    in_order,
+    refuse,
+    same_kind,
+    tolerance_mm,
+    without_duplicates,
+    without_gaps,
+)
+from ctan_monai.data.dicom.read.shear import straighten
+from ctan_monai.errors import DataError
+
+_VOXELS_MAX = 2**30
+
+
+@dataclass(frozen=True, eq=False)
+class CtSeries:
+    """A CT volume.
+
+    Args:
+        hu: (rows, columns, slices) int16, slices in the order of their positions along the normal.
+        grid: where its voxels lie.
+        sop_uids: UID of the image of each slice; empty for one that was interpolated.
+        frame_uid: frame of reference.
+        patient_position: HFS and the like; empty if not said.
+        notes: what was repaired or is remarkable.
+    """
+
+    hu: npt.NDArray[np.int16]
+    grid: Grid
+    sop_uids: tuple[str, ...]
+    frame_uid: str
+    patient_position: str
+    notes: tuple[str, ...]
+
+
+def read_ct_series(files: Iterable[str | Path], repair: bool = False) -> CtSeries:
+    """Read the images of one series, in any order and under any names.
+
+    Right for every patient position, for oblique stacks and tilted gantries, because only the images' own position
+    and orientation count.
+
+    Args:
+        files: the series' images.
+        repair: turn flipped slices, leave out duplicates and images of another kind, interpolate up to two missing
+            slices, instead of refusing the series.
+
+    Returns:
+        The volume.
+
+    Raises:
+        DataError: a file cannot be read, or the images do not make a volume.
+    """
+    slices = [read_ct_slice(path) for path in files]
+    if len(slices) < 2:
+        where = slices[0].path.parent if slices else Path("CT series")
+        raise DataError(where, None, f"the CT series has {len(slices)} slices, expected at least 2.", "Add the others.")
+    check_uids(slices)
+    slices, notes = same_kind(slices, repair)
+    slices, more = without_duplicates(in_order(slices), repair)
+    notes += more
+    if len(slices) < 2:
+        raise refuse(slices, "all slices of the CT series lie at one place.", "Export the CT series again.")
+    slices, more = without_gaps(slices, repair)
+    notes += more
+    grid = _grid(slices)
+    stack = _stack(slices)
+    if stack.min() == stack.max():
+        raise refuse(slices, f"each voxel of the CT series is {stack.min()} HU.", "Give the CT that was scanned.")
+    stack, grid, note = straighten(stack, grid)
+    notes += [note] if note else []
+    notes += _remarks(stack, slices)
+    return CtSeries(
+        hu=np.moveaxis(stack, 0, -1),
+        grid=grid,
+        sop_uids=tuple(each.sop_uid for each in slices),
+        frame_uid=slices[0].frame_uid,
+        patient_position=slices[0].patient_position,
+        notes=tuple(notes),
+    )
+
+
+def _grid(slices: Slices) -> Grid:
+    first = slices[0]
+    positions = np.stack([each.position_lps for each in slices])
+    step = (positions[-1] - positions[0]) / (len(slices) - 1)
+    expected = positions[0] + np.arange(len(slices))[:, None] * step
+    beside = np.linalg.norm(positions - expected, axis=1)
+    away_mm = float(beside.max())
+    if away_mm > 2 * tolerance_mm(float(np.linalg.norm(step))):
+        found = f"slices lie up to {away_mm:.2f} mm beside a straight, evenly spaced stack."
+        odd = slices[int(beside.argmax())]
+        raise refuse(slices, found, "Export the CT series again, or resample it to one grid.", [odd])
+    rows, columns = first.hu.shape
+    if rows * columns * len(slices) > _VOXELS_MAX:
+        found = f"the CT series has {rows} x {columns} x {len(slices)} voxels."
+        raise refuse(slices, found, f"Give a CT of at most {_VOXELS_MAX} voxels.")
+    affine = plane_affine(first.row_cosines, first.column_cosines, np.array(first.pixel_mm), first.position_lps, step)
+    return Grid((rows, columns, len(slices)), affine)
+
+
+def _stack(slices: Slices) -> npt.NDArray[np.int16]:
+    stack = np.empty((len(slices), *slices[0].hu.shape), np.int16)
+    for number, each in enumerate(slices):
+        stack[number] = each.hu
+    return stack
+
+
+def _remarks(stack: npt.NDArray[np.int16], slices: list[CtSlice]) -> list[str]:
+    notes = []
+    if int(stack.min()) >= 0:
+        notes.append("no voxel lies below 0 HU; is this a CT in HU?")
+    padded = sum(each.padded for each in slices)
+    if padded:
+        notes.append(f"{padded} voxels below {AIR_HU} HU (padding) were set to air")
+    return notes

@@ -1,0 +1,178 @@
+"""Make the masks of a structure set under the names a case shall have."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ctan_monai.data.dicom.read.contours import Roi, read_rois
+from ctan_monai.data.dicom.read.ends import check_contours
+from ctan_monai.data.dicom.read.geometry import Grid
+from ctan_monai.data.dicom.read.masks import mask_of
+from ctan_monai.data.dicom.read.names import Matched, StructureNames
+from ctan_monai.data.dicom.read.options import DicomOptions
+from ctan_monai.data.dicom.read.rasterise import Mask
+from ctan_monai.data.dicom.read.sides import wrong_sides
+from ctan_monai.errors import DataError
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9._+-]+")
+_TAKEN = ("ct", "dose", "case", "known", "dose_region")
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # no file names on Windows
+_NAME_MAX = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Structures:
+    """The structures of a case.
+
+    Args:
+        masks: (rows, columns, slices) by name; a structure without contours is absent.
+        original: the structure set's own name of each mask.
+        unknown: names in the structure set that mean nothing here.
+        notes: what was left out, interpolated or cut off, and why.
+    """
+
+    masks: Mapping[str, Mask]
+    original: Mapping[str, str]
+    unknown: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a structure set is compared with, to know which of its structures were drawn on a CT.
+
+    Args:
+        frame_uid: frame of reference of the CT.
+        images: UIDs of the CT's images.
+        frame_images: images that the structure set refers to, by frame of reference.
+    """
+
+    frame_uid: str
+    images: frozenset[str] = frozenset()
+    frame_images: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def has(self, roi: Roi, repair: bool) -> tuple[bool, list[str]]:
+        """Say whether a structure was drawn on the CT, and a note where that is not plain.
+
+        Its frame of reference is the CT's; or, with ``repair``, its references lead to the CT: the images that its
+        contours name, or if they name none, those of its frame of reference.
+        """
+        if roi.frame_uid == self.frame_uid or not (roi.frame_uid or roi.images - self.images):
+            return True, []
+        named = roi.images or self.frame_images.get(roi.frame_uid, frozenset())
+        leads = bool(named & self.images) and (not roi.images or roi.images <= self.images)
+        if not roi.frame_uid and leads:
+            return True, []
+        what = "has another frame of reference than the CT" if roi.frame_uid else "names images of another series"
+        what = what if self.frame_uid else "has a frame of reference, and the CT none"
+        if not leads:
+            return False, [f"left out: it {what}, and its references do not lead to the CT"]
+        if not repair:
+            return False, [f"left out: it {what}; --repair accepts it, as its references lead to the CT"]
+        return True, [f"accepted by its references although it {what}"]
+
+
+def read_structures(path: Path, grid: Grid, drawn: Drawn, options: DicomOptions, every: bool = False) -> Structures:
+    """Read a structure set and fill its contours.
+
+    Args:
+        path: an RTSTRUCT.
+        grid: of the CT.
+        drawn: what tells whether a structure was drawn on the CT; one that was not is left out.
+        options: names, structures to keep, holes, between, sides, repair.
+        every: keep all structures under their own names, made safe for files.
+
+    Raises:
+        DataError: it cannot be read, none of its structures can be used, contours lie beyond the CT's ends, or left
+            and right are exchanged.
+    """
+    rois = read_rois(path)
+    matched = StructureNames(options.names).match([roi.name for roi in rois])
+    wanted = _own_names(rois) if every else _by_meaning(rois, matched, options.structures)
+    masks: dict[str, Mask] = {}
+    notes = [f"{name} left out: {' and '.join(names)} could both be it" for name, names in matched.ambiguous.items()]
+    notes = [] if every else notes
+    on_ct: dict[str, Roi] = {}
+    for name, roi in wanted.items():
+        belongs, more = drawn.has(roi, options.repair)
+        notes += [f"{name}: {note}" for note in more]
+        on_ct |= {name: roi} if belongs else {}
+    check_contours(path, on_ct, grid, options.repair)
+    for name, roi in on_ct.items():
+        mask, more = _mask(roi, grid, options)
+        notes += [f"{name}: {note}" for note in more]
+        if mask is not None:
+            masks[name] = mask
+    if not masks:
+        remedy = "Map its names with --names, or take it out."
+        remedy = "Give the CT it was drawn on, or take it out." if wanted and not on_ct else remedy
+        raise DataError(path, None, _nothing(rois, matched, notes), remedy)
+    meanings = {name: _meaning(roi, rois, matched) for name, roi in wanted.items()}
+    notes += _check_sides(path, masks, meanings, grid, options)
+    original = {name: wanted[name].name for name in masks}
+    return Structures(masks, original, () if every else matched.unknown, tuple(notes))
+
+
+def _by_meaning(rois: Sequence[Roi], matched: Matched, structures: Sequence[str]) -> dict[str, Roi]:
+    return {name: rois[at] for name, at in matched.found.items() if not structures or name in structures}
+
+
+def _own_names(rois: Sequence[Roi]) -> dict[str, Roi]:
+    """Name structures as the structure set does, in characters that every file system takes, each name once."""
+    named: dict[str, Roi] = {}
+    used = set(_TAKEN)
+    for roi in rois:
+        safe = _UNSAFE.sub("_", roi.name).strip("._")[:_NAME_MAX].strip("._") or f"structure_{roi.number}"
+        safe = f"structure_{safe}" if _DEVICES.fullmatch(safe) else safe
+        name, count = safe, 1
+        while name.lower() in used:  # some file systems do not tell case
+            count += 1
+            name = f"{safe}_{count}"
+        used.add(name.lower())
+        named[name] = roi
+    return named
+
+
+def _meaning(roi: Roi, rois: Sequence[Roi], matched: Matched) -> str:
+    return next((name for name, at in matched.found.items() if rois[at] is roi), "")
+
+
+def _mask(roi: Roi, grid: Grid, options: DicomOptions) -> tuple[Mask | None, list[str]]:
+    """Return the mask of a structure, None with the reason if it cannot have one."""
+    left_out = [f"{count} items of type {kind} passed over" for kind, count in roi.left_out.items()]
+    if not roi.contours:
+        return None, left_out or ["it has no contours"]
+    try:
+        found = mask_of(roi, grid, options.holes, options.between)
+    except DataError as error:
+        return None, [f"left out: {error.reason}"]
+    if not found.mask.any():
+        return None, [*left_out, "left out: no voxel's centre lies inside it"]
+    return found.mask, [*left_out, *found.notes]
+
+
+def _nothing(rois: Sequence[Roi], matched: Matched, notes: Sequence[str]) -> str:
+    drawn = sum(bool(roi.contours) for roi in rois)
+    if matched.found:
+        return f"no mask could be made of the structure set ({'; '.join(notes)})."
+    listed = ", ".join(matched.unknown[:20]) or "none"
+    return f"none of the {drawn} structures with contours has a name that is understood ({listed})."
+
+
+def _check_sides(
+    path: Path, masks: dict[str, Mask], meanings: Mapping[str, str], grid: Grid, options: DicomOptions
+) -> list[str]:
+    """Refuse or drop structures that lie on the other side than their names say."""
+    understood = {meanings[name]: name for name in masks if meanings.get(name)}
+    wrong = [understood[name] for name in wrong_sides({m: masks[n] for m, n in understood.items()}, grid)]
+    if not wrong:
+        return []
+    if options.sides == "refuse":
+        reason = f"{' and '.join(wrong)} lie on the other side than their names say."
+        raise DataError(path, None, reason, "Correct the names or the image, or drop these with --sides drop.")
+    for name in wrong:
+        del masks[name]
+    return [f"{name} left out: it lies on the other side than its name says" for name in wrong]

@@ -1,0 +1,196 @@
+"""What all written objects share: the patient and study of the CT, the software, and a file that replaces none."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+import uuid
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ctan_monai.data.dicom.write.identity import Clock, UidSource
+from ctan_monai.data.dicom.write.origin import OPERATOR, SOFTWARE, Origin, shortened
+from ctan_monai.data.dicom.write.reference import CtReference
+from ctan_monai.errors import DataError, cannot_write
+
+IMPLEMENTATION_UID = "2.25.248734501186212790312911894713061208451"  # of this writer, made once at random
+_COPIED = (  # Patient and General Study modules
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "PatientAge",
+    "PatientSize",
+    "PatientWeight",
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+    "StudyInstanceUID",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "StudyDescription",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+)
+_REQUIRED = (  # those that must be there, if only empty
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
+    "AccessionNumber", "ReferringPhysicianName",
+)  # fmt: skip
+_SYNTHETIC_DATA = 0x0008001C
+LABEL, LONG = 16, 64  # characters of a short and a long string
+
+
+def new_object(
+    sop_class: str, modality: str, reference: CtReference, origin: Origin, clock: Clock, uid_source: UidSource
+) -> Any:
+    """Start an object of the CT's patient and study, in a series of its own.
+
+    Args:
+        sop_class: UID of what it is.
+        modality: RTDOSE and the like.
+        reference: the CT.
+        origin: what makes it.
+        clock: tells the time of creation.
+        uid_source: gives the UIDs of series and instance.
+    """
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ImplicitVRLittleEndian
+
+    made, now = Dataset(), clock()
+    made.SpecificCharacterSet = reference.first.get("SpecificCharacterSet") or "ISO_IR 192"
+    for name in _COPIED:
+        if name in reference.first:
+            value = reference.first[name].value
+            setattr(made, name, str(value) if reference.first[name].VR == "PN" else value)
+    for name in _REQUIRED:
+        if name not in made:
+            setattr(made, name, "")
+    made.SOPClassUID, made.Modality = sop_class, modality
+    made.SeriesInstanceUID, made.SOPInstanceUID = uid_source(), uid_source()
+    made.InstanceCreationDate = made.SeriesDate = now.strftime("%Y%m%d")
+    made.InstanceCreationTime = made.SeriesTime = now.strftime("%H%M%S")
+    made.SeriesNumber, made.InstanceNumber = 1, 1
+    made.SeriesDescription = shortened(origin.statement, LONG)
+    made.OperatorsName = OPERATOR
+    stamp(made, origin)
+    if is_synthetic(reference.first):
+        mark_synthetic(made)
+    made.file_meta = FileMetaDataset()
+    made.file_meta.MediaStorageSOPClassUID = sop_class
+    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
+    made.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian  # values of 64 kB and more, as long contours are
+    made.file_meta.ImplementationClassUID = IMPLEMENTATION_UID
+    made.file_meta.ImplementationVersionName = SOFTWARE[:16].upper()
+    return made
+
+
+def with_required(header: Any) -> Any:
+    """Return a header with what must be there of patient and study, if only empty; anonymised CTs lack some."""
+    missing = [name for name in _REQUIRED if name not in header]
+    if not missing:
+        return header
+    filled = copy.deepcopy(header)
+    for name in missing:
+        setattr(filled, name, "")
+    return filled
+
+
+def stamp(made: Any, origin: Origin) -> None:
+    """Name the software in the equipment module, and say if the object is synthetic."""
+    if origin.synthetic:
+        mark_synthetic(made)
+    made.Manufacturer = SOFTWARE
+    made.ManufacturerModelName = shortened(origin.model, LONG)
+    made.SoftwareVersions = shortened(origin.version, LONG)
+    made.DeviceSerialNumber = shortened(origin.version, LONG)
+
+
+def mark_synthetic(made: Any) -> None:
+    """Say in the object that no patient was imaged (SyntheticData, which older versions of pydicom cannot name)."""
+    made.add_new(_SYNTHETIC_DATA, "CS", "YES")
+
+
+def is_synthetic(header: Any) -> bool:
+    """Return whether an object says that no patient was imaged."""
+    # as bytes where pydicom 2 does not know the tag
+    return _SYNTHETIC_DATA in header and header[_SYNTHETIC_DATA].value in ("YES", b"YES ")
+
+
+def place(made: Any, reference: CtReference) -> None:
+    """Put an object into the CT's frame of reference."""
+    made.FrameOfReferenceUID = reference.first.FrameOfReferenceUID
+    made.PositionReferenceIndicator = reference.first.get("PositionReferenceIndicator") or ""
+
+
+def decimal(value: float) -> str:
+    """Return a number as a decimal string of at most 16 characters, with all the digits that fit."""
+    texts = (f"{value:.{digits}g}" for digits in range(16, 0, -1))
+    return next(text for text in texts if len(text) <= 16)
+
+
+def save(made: Any, path: Path) -> None:
+    """Write an object to a path of the caller's own, such as a folder that gets its name when it is complete."""
+    import pydicom
+
+    meta = made.file_meta
+    meta.FileMetaInformationGroupLength, meta.FileMetaInformationVersion = 0, b"\x00\x01"  # pydicom fills the length
+    made.preamble = bytes(128)
+    if int(pydicom.__version__.split(".")[0]) < 3:  # MONAI Label's; pydicom 3 reads the transfer syntax
+        made.is_little_endian, made.is_implicit_VR = True, meta.TransferSyntaxUID.is_implicit_VR
+    pydicom.dcmwrite(path, made)
+
+
+class Written(NamedTuple):
+    """A file that was written, and the SOPInstanceUID by which others can refer to it."""
+
+    path: Path
+    uid: str
+
+
+def save_new(made: Any, path: str | Path) -> Written:
+    """Write an object under a name that is free; nobody meets half of it.
+
+    Args:
+        made: the object.
+        path: the file; missing folders are created.
+
+    Raises:
+        DataError: there is a file of this name, which stays as it is, or it cannot be written.
+    """
+    path = Path(path)
+    taken = DataError(path, None, "a file of this name exists, and is not replaced.", "Give another name.")
+    if os.path.lexists(path):
+        raise taken
+    temporary = path.with_name(f".{path.name[:80]}.{uuid.uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(made, temporary)
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())
+        _claim(temporary, path)
+    except OSError as error:
+        if isinstance(error, FileExistsError) and os.path.lexists(path):
+            raise taken from error
+        raise cannot_write(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return Written(path, str(made.SOPInstanceUID))
+
+
+def _claim(temporary: Path, path: Path) -> None:
+    """Give a file its name unless another has it.
+
+    Raises:
+        FileExistsError: another file has the name.
+    """
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if os.path.lexists(path):
+            raise FileExistsError(path) from None
+        temporary.rename(path)

@@ -1,0 +1,190 @@
+"""Write masks as a DICOM Segmentation, through highdicom (the optional extra ``dicom``)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ctan_monai.data.dicom.write.codes import ARTIFICIAL_INTELLIGENCE, Code, codes_of
+from ctan_monai.data.dicom.write.common import (
+    IMPLEMENTATION_UID,
+    LABEL,
+    LONG,
+    Written,
+    is_synthetic,
+    mark_synthetic,
+    save_new,
+    with_required,
+)
+from ctan_monai.data.dicom.write.identity import Clock, UidSource, new_uid
+from ctan_monai.data.dicom.write.origin import SOFTWARE, Origin, shortened
+from ctan_monai.data.dicom.write.planes import in_planes
+from ctan_monai.data.dicom.write.reference import CtReference
+from ctan_monai.data.dicom.write.structures import colour_of
+from ctan_monai.errors import ConfigError, DataError, install
+
+_PLACE_MM = 0.05  # how far a mask's plane may lie from the CT's
+_logger = logging.getLogger(__name__)
+
+
+def write_seg(
+    masks: Mapping[str, npt.NDArray[Any]],
+    affine_ras: npt.NDArray[Any],
+    reference: CtReference,
+    path: str | Path,
+    origin: Origin,
+    *,
+    clock: Clock = datetime.now,
+    uid_source: UidSource = new_uid,
+) -> Written:
+    """Write structures as a binary SEG on the CT's own pixels; no file is replaced.
+
+    Args:
+        masks: by the structure's name, three axes in any order, on the CT's grid. Empty masks are left out, which
+            the log says. Structures may overlap.
+        affine_ras: (4, 4) voxel index -> mm.
+        reference: the CT.
+        path: the file.
+        origin: what made the structures.
+        clock: tells the time.
+        uid_source: gives UIDs.
+
+    Raises:
+        ConfigError: highdicom is not installed.
+        DataError: the masks are not on the CT's grid, all are empty, the file exists or cannot be written.
+    """
+    made = build_seg(masks, affine_ras, reference, origin, clock=clock, uid_source=uid_source)
+    return save_new(made, path)
+
+
+def build_seg(
+    masks: Mapping[str, npt.NDArray[Any]],
+    affine_ras: npt.NDArray[Any],
+    reference: CtReference,
+    origin: Origin,
+    *,
+    clock: Clock,
+    uid_source: UidSource,
+) -> Any:
+    """Return the dataset that ``write_seg`` writes.
+
+    Raises:
+        ConfigError: highdicom is not installed.
+        DataError: the masks are not on the CT's grid, or all are empty.
+    """
+    highdicom = _highdicom()
+    frames = {name: _frames(np.asarray(mask, np.bool_), affine_ras, reference, name) for name, mask in masks.items()}
+    empty = [name for name, mask in frames.items() if not mask.any()]
+    if len(empty) == len(frames):
+        raise DataError("SEG", None, f"none of {list(frames)} holds a voxel.", "Check the prediction.")
+    if empty:
+        _logger.warning("%s: empty, and not in the SEG", ", ".join(empty))
+    names = [name for name in frames if name not in empty]
+    made = highdicom.seg.Segmentation(
+        source_images=[with_required(header) for header in reference.headers],
+        pixel_array=np.stack([frames[name] for name in names], axis=-1).view(np.uint8),  # (K, R, C, L)
+        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[_description(highdicom, number, name, origin) for number, name in enumerate(names, 1)],
+        series_instance_uid=uid_source(),
+        series_number=1,
+        sop_instance_uid=uid_source(),
+        instance_number=1,
+        manufacturer=SOFTWARE,
+        manufacturer_model_name=shortened(origin.model, LONG),
+        software_versions=shortened(origin.version, LONG),
+        device_serial_number=shortened(origin.version, LONG),
+        content_label=shortened(origin.label, LABEL),
+        content_description=shortened(origin.statement, LONG),
+        series_description=shortened(origin.statement, LONG),
+    )
+    _settle(made, clock, uid_source)
+    if is_synthetic(reference.first):
+        mark_synthetic(made)
+    return made
+
+
+def _highdicom() -> Any:
+    try:
+        import highdicom
+        import highdicom.seg
+    except ImportError as error:
+        raise ConfigError(
+            "DICOM SEG", f"highdicom cannot be imported ({error}).", f"Run {install('dicom', 'highdicom')}."
+        ) from error
+    if not logging.getLogger("highdicom").level:  # nobody asked for its messages, one for every module that it copies
+        logging.getLogger("highdicom").setLevel(logging.WARNING)
+    return highdicom
+
+
+def _frames(
+    mask: npt.NDArray[np.bool_], affine_ras: npt.NDArray[Any], reference: CtReference, name: str
+) -> npt.NDArray[np.bool_]:
+    """Return (K, R, C) with one frame for each image of the CT."""
+    planes = in_planes(mask, affine_ras, reference, f"mask {name}")
+    frames = np.zeros((len(reference.headers), reference.first.Rows, reference.first.Columns), np.bool_)
+    remedy = "Resample the mask to the CT's grid, or write an RTSTRUCT."
+    if planes.voxels.shape[1:] != frames.shape[1:]:
+        reason = f"its planes have {planes.voxels.shape[1:]} pixels, the CT's {frames.shape[1:]}."
+        raise DataError(f"mask {name}", None, reason, remedy)
+    corner = np.array([[frames.shape[2] - 1.0, frames.shape[1] - 1.0]])
+    _, row_mm, column_mm = reference.spacing_mm
+    for plane in np.flatnonzero(planes.voxels.any(axis=(1, 2))).tolist():
+        image = int(np.argmin(np.abs(reference.along_mm - planes.along_mm(plane))))
+        first = reference.positions_mm[image]
+        last = first + corner[0, 0] * column_mm * reference.axes[0] + corner[0, 1] * row_mm * reference.axes[1]
+        place = np.concatenate([planes.where_mm(plane, np.zeros((1, 2))), planes.where_mm(plane, corner)])
+        away_mm = float(np.abs(place - np.stack([first, last])).max())
+        if away_mm > _PLACE_MM:
+            reason = f"its plane {plane} lies {away_mm:.2f} mm from the nearest CT image's."
+            raise DataError(f"mask {name}", None, reason, remedy)
+        frames[image] = planes.voxels[plane]
+    return frames
+
+
+def _description(highdicom: Any, number: int, name: str, origin: Origin) -> Any:
+    category, kind, side = codes_of(name)
+    algorithm = highdicom.AlgorithmIdentificationSequence(
+        name=shortened(origin.model, LONG),
+        family=_coded(highdicom, ARTIFICIAL_INTELLIGENCE),
+        version=shortened(origin.version, LONG),
+    )
+    made = highdicom.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=shortened(name, LONG),
+        segmented_property_category=_coded(highdicom, category),
+        segmented_property_type=_coded(highdicom, kind),
+        algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=algorithm,
+        display_color=highdicom.color.CIELabColor.from_rgb(*colour_of(name, number)),
+    )
+    made.SegmentDescription = origin.text
+    if side:
+        made.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [_coded(highdicom, side)]
+    return made
+
+
+def _coded(highdicom: Any, code: Code) -> Any:
+    return highdicom.sr.CodedConcept(code.value, code.scheme, code.meaning)
+
+
+def _settle(made: Any, clock: Clock, uid_source: UidSource) -> None:
+    """Put the given clock and UIDs where highdicom put its own."""
+    now = clock()
+    for keyword in ("InstanceCreationDate", "ContentDate", "SeriesDate"):
+        setattr(made, keyword, now.strftime("%Y%m%d"))
+    for keyword in ("InstanceCreationTime", "ContentTime", "SeriesTime"):
+        setattr(made, keyword, now.strftime("%H%M%S"))
+    for item in made.get("ContributingEquipmentSequence", ()):
+        item.ContributionDateTime = now.strftime("%Y%m%d%H%M%S")
+    organisation = uid_source()
+    indexes: Sequence[Any] = (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence)
+    for item in indexes:
+        item.DimensionOrganizationUID = organisation
+    made.file_meta.ImplementationClassUID = IMPLEMENTATION_UID
+    made.file_meta.ImplementationVersionName = SOFTWARE[:16].upper()

@@ -1,0 +1,1 @@
+"""Image files of others: NIfTI, MetaImage, PNG and JPEG."""

@@ -1,0 +1,266 @@
+"""Masks, label maps and grey values that stand in JPEG and PNG files; masks are written as PNG.
+
+Such files come from annotation tools and image editors: the mask is black and white, or white with its shape in the
+alpha channel, or a palette. What could be read in two ways is refused.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ctan_monai.data.formats.images import (
+    alpha_of,
+    check_opaque,
+    decode_picture,
+    orientation_of,
+    picture_bytes,
+    upright,
+)
+from ctan_monai.errors import DataError
+from ctan_monai.files.atomic import replacing
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MASK_THRESHOLD = 127  # masks are 0 and 255, some with grey edges from resizing or compression
+_HALF_OF_16_BITS = 32767
+_SIDEWAYS = 5  # from this EXIF orientation on, rows become columns
+_NEARLY = 1 / 8  # of the brightest value: compression and resizing leave 0 and 255 that much apart
+_LEVELS = 8  # areas of one grey in at most so many greys are labels; a heat map has more
+_STORE = "Store the mask with 0 outside and 255 inside, without transparency."
+
+Array = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
+
+
+def read_grey(path: Path, case: str) -> Array:
+    """Read a picture of one channel: the grey values that it shows.
+
+    Returns:
+        (H, W) of integers, of 8 or 16 bits.
+
+    Raises:
+        DataError: it cannot be read, has several channels that differ, or a pixel is transparent.
+    """
+    image = decode_picture(picture_bytes(path, case), path, case)
+    check_opaque(image, path, case)
+    return _grey(upright(image), path, case)
+
+
+def read_label_numbers(path: Path, case: str) -> Array:
+    """Read a label map from PNG: its grey values, or the indices of a palette of colors; transparent is 0.
+
+    Returns:
+        (H, W) of integers.
+
+    Raises:
+        DataError: it cannot be read, is JPEG, has several channels that differ, or says two things about a pixel.
+    """
+    image = decode_picture(picture_bytes(path, case), path, case)
+    if image.format != "PNG":
+        raise DataError(path, case, "it is JPEG, which changes the numbers of labels.", "Store the label map as PNG.")
+    image = upright(image)
+    alpha = alpha_of(image)
+    if image.mode != "P":
+        numbers = _grey(image, path, case)
+    else:
+        numbers, shown = np.array(image).astype(np.int32), np.array(image.convert("RGB"))
+        if (shown == shown[..., :1]).all() and (numbers != shown[..., 0]).any():
+            reason = "its palette shows other grey values than the numbers that it stores."
+            raise DataError(path, case, reason, "Store the label map as a grey PNG.")
+    if alpha is not None and (hidden := int(((alpha == 0) & (numbers != 0)).sum())):
+        reason = f"{hidden} of its pixels hold a label and are transparent."
+        raise DataError(path, case, reason, "Store the label map without transparency.")
+    return numbers
+
+
+def read_inside(path: Path, case: str) -> Mask:
+    """Read the mask of one structure.
+
+    It is what shows as white: 0 and 255, or grey with values above one half inside, or 0 and 1; in a palette of colors
+    the entry 1. Where everything has one color, it is what is opaque. Transparent pixels are outside.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        DataError: it cannot be read, or can be read in more than one way.
+    """
+    decoded = decode_picture(picture_bytes(path, case), path, case)
+    image = upright(decoded)
+    alpha = alpha_of(image)
+    if alpha is None:
+        values = _mask_values(image, path, case)
+        if decoded.format != "PNG" and values.max() == 1:
+            raise DataError(path, case, "it is JPEG, which does not keep 0 and 1 apart.", "Store the mask as PNG.")
+        return _bright(values, path, case)
+    if alpha.min() == alpha.max():
+        reason = f"all of its pixels are transparent (alpha {alpha.max()}), so that it shows nothing."
+        raise DataError(path, case, reason, _STORE)
+    colors = np.array(image.convert("RGBA"))[..., :3] if image.mode != "I;16" else np.array(image)[..., None]
+    seen = colors[alpha > 0]
+    if (seen == seen[0]).all() and seen[0].any():  # one color: the shape is in the alpha channel alone
+        return np.asarray(alpha > (float(alpha.min()) + float(alpha.max())) / 2)
+    bright = _bright(_mask_values(image, path, case), path, case)
+    if not bright.any() or (bright & (alpha <= MASK_THRESHOLD)).any():
+        what = "some of its white pixels are transparent" if bright.any() else "none of its opaque pixels is white"
+        raise DataError(path, case, f"its colors and its alpha channel say different things: {what}.", _STORE)
+    return bright
+
+
+def read_picture_mask(
+    path: str | Path, case: str, full_shape: tuple[int, int], size: tuple[int, int] | None = None
+) -> Mask:
+    """Read the mask of a picture, see `read_inside`.
+
+    Args:
+        path: the file.
+        case: id, for the message.
+        full_shape: rows and columns of the picture that it belongs to.
+        size: rows and columns to resize to; a new pixel is inside if more than half of what it covers is.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        DataError: the file is missing or garbled, has another size than its picture, or can be read in two ways.
+    """
+    inside = read_inside(Path(path), case)
+    check_shape(inside.shape, full_shape, Path(path), case)
+    return inside if size is None else shrunk_mask(inside, size)
+
+
+def check_shape(shape: tuple[int, ...], full_shape: tuple[int, int], path: Path, case: str) -> None:
+    """Compare the size of a label with that of its picture.
+
+    Raises:
+        DataError: they differ.
+    """
+    if shape == full_shape:
+        return
+    turned = " as its EXIF orientation turns it" if shape == full_shape[::-1] else ""
+    reason = f"it has {shape[0]} rows and {shape[1]} columns, its picture {full_shape[0]} and {full_shape[1]}{turned}."
+    raise DataError(path, case, reason, "Give the label of this picture, drawn on it as viewers show it.")
+
+
+def note_of_turn(picture: Path, label: Path, full_shape: tuple[int, int]) -> str | None:
+    """Say that nobody can tell which way a label was drawn: its picture is turned by EXIF, it is not, and it fits both.
+
+    Args:
+        picture: the file.
+        label: the file, PNG or JPEG.
+        full_shape: rows and columns of the picture, turned.
+    """
+    from PIL import Image
+
+    with Image.open(picture) as of_picture, Image.open(label) as of_label:
+        found, of_the_label = orientation_of(of_picture), orientation_of(of_label)
+    if found == 1 or of_the_label != 1 or (found >= _SIDEWAYS and full_shape[0] != full_shape[1]):
+        return None
+    return (
+        f"{picture.name} is turned as its EXIF orientation {found} says, {label.name} has none and is taken as it is: "
+        "see that they fit"
+    )
+
+
+def shrunk_mask(mask: Mask, size: tuple[int, int]) -> Mask:
+    """Resize a mask; a new pixel is inside if more than half of what it covers is."""
+    from PIL import Image
+
+    if mask.shape == size:
+        return mask
+    shares = Image.fromarray(mask.astype(np.uint8) * 255).resize((size[1], size[0]), Image.Resampling.BOX)
+    return np.array(shares) > MASK_THRESHOLD
+
+
+def _grey(image: Image, path: Path, case: str) -> Array:
+    """Return the grey values that a picture shows, (H, W)."""
+    if image.mode in ("1", "L") or image.mode.startswith("I"):
+        return np.array(image).astype(np.int32)
+    values = np.array(image.convert("RGB"))
+    if (values != values[..., :1]).any():
+        raise DataError(path, case, "it has colors, expected one channel.", "Store it as a grey picture.")
+    return values[..., 0].astype(np.int32)
+
+
+def _mask_values(image: Image, path: Path, case: str) -> Array:
+    """Return the values of a mask; of a palette of colors on black, as annotation tools write them, the indices."""
+    if image.mode == "P":
+        shown, numbers = np.array(image.convert("RGB")), np.array(image).astype(np.int32)
+        if (shown != shown[..., :1]).any() and not shown[numbers == 0].any():
+            return numbers
+    return _grey(image, path, case)
+
+
+def _bright(values: Array, path: Path, case: str) -> Mask:
+    """Tell which values of a mask are inside."""
+    highest = int(values.max())
+    threshold = MASK_THRESHOLD if highest <= 255 else _HALF_OF_16_BITS
+    if highest <= 1:
+        return np.asarray(values > 0)
+    one = "Give a mask of one structure; a label map has the column of its task."
+    if highest <= threshold:
+        reason = f"its values run from {int(values.min())} to {highest}, expected 0 and 1, or 0 and 255."
+        raise DataError(path, case, reason, one)
+    areas = _areas_between(values, round(highest * _NEARLY), round(highest * (1 - _NEARLY)))
+    if 0 < len(areas) <= _LEVELS:
+        reason = f"it has areas of {', '.join(map(str, areas))}, neither 0 nor {highest}."
+        raise DataError(path, case, reason, one)
+    return np.asarray(values > threshold)
+
+
+def _areas_between(values: Array, low: int, high: int) -> list[int]:
+    """Return the values between two that fill 3 x 3 pixels somewhere; edges that were smoothed do not."""
+    middle = values[1:-1, 1:-1]
+    flat = (middle > low) & (middle < high)
+    if not flat.any():
+        return []
+    rows, columns = middle.shape
+    for row in range(3):
+        for column in range(3):
+            flat &= values[row : row + rows, column : column + columns] == middle
+    return [int(value) for value in np.unique(middle[flat])]
+
+
+def write_picture_mask(
+    mask: npt.NDArray[Any], path: str | Path, full_shape: tuple[int, int] | None = None
+) -> npt.NDArray[np.bool_]:
+    """Write a mask as PNG, 0 outside and 255 inside.
+
+    Args:
+        mask: (H, W), not 0 inside.
+        path: file to write or replace; never half written.
+        full_shape: rows and columns of the picture, if the mask lies on a coarser or finer grid over all of it; the
+            outline is then where linear interpolation passes one half.
+
+    Returns:
+        (H, W) bool, what was written.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    from PIL import Image
+
+    inside = resized_mask(mask, full_shape)
+    with replacing(Path(path)) as temporary:
+        Image.fromarray(inside.astype(np.uint8) * 255).save(temporary, format="PNG")
+    return inside
+
+
+def resized_mask(mask: npt.NDArray[Any], full_shape: tuple[int, int] | None) -> Mask:
+    """Return a mask (H, W) in the rows and columns of its picture; the same where they are not known.
+
+    The outline is where linear interpolation passes one half.
+    """
+    from PIL import Image
+    from PIL.Image import Resampling
+
+    inside = np.asarray(mask) != 0
+    if full_shape is not None and full_shape != inside.shape:
+        grey = Image.fromarray(inside.astype(np.uint8) * 255)
+        inside = np.array(grey.resize((full_shape[1], full_shape[0]), Resampling.BILINEAR)) > MASK_THRESHOLD
+    return np.asarray(inside, np.bool_)

@@ -1,0 +1,88 @@
+"""Lists of the cases (or slices) to train and validate on, as a bundle's config asks for them.
+
+An item is ``{"case": "pt_7", "file": "<case file>"}``, and has ``"slice": 63`` where single slices are trained on.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from ctan_monai.data.cases.cache import Header
+from ctan_monai.data.lists.splits import SPLITS
+from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.files.duplicates import pairs_once
+
+_logger = logging.getLogger(__name__)
+
+Item = dict[str, Any]
+Slices = Literal["body", "dose", "all"]
+
+
+def slices_to_use(header: Header, slices: Slices, empty_share: float = 0.0) -> list[int]:
+    """Choose slices of a case along its last axis; what each kind means stands in ``openkbp_datalist``.
+
+    Args:
+        header: of the case's file, in which the slices that each array occupies are listed.
+        slices: 'body', 'dose' or 'all'.
+        empty_share: share of other slices to add.
+
+    Returns:
+        Indices in rising order.
+
+    Raises:
+        DataError: the case has no CT, or neither a dose region nor a dose.
+    """
+    if slices == "all":
+        return list(range(header.shape[-1]))
+    names = ("ct",) if slices == "body" else ("dose_region", "dose")
+    known = [name for name in names if name in header.occupied]
+    if not known:
+        remedy = "Choose other slices, or give this case what is missing."
+        raise DataError("case", header.case, f"slices: {slices} needs one of {names}, it has none.", remedy)
+    used = header.slices_with(known[0])
+    others = sorted(set(range(header.shape[-1])) - set(used))
+    count = min(len(others), round(empty_share * len(used)))
+    spread = np.linspace(0, len(others) - 1, count).round().astype(int).tolist()
+    return sorted([*used, *(others[at] for at in spread)])
+
+
+def read_choice(path: str | Path) -> dict[str, list[str]]:
+    """Read a JSON file that names the cases of each split.
+
+    Raises:
+        DataError: it cannot be read, or is not ``{"train": [names], ...}`` with each name once in a split.
+    """
+    path = Path(path)
+    remedy = 'Write {"train": ["pt_1", "pt_2"], "validation": ["pt_3"]}.'
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=pairs_once)
+    except (OSError, ValueError) as error:
+        raise DataError(path, None, f"the list of cases cannot be read ({error}).", remedy) from error
+    if not isinstance(content, dict) or not set(content) <= set(SPLITS):
+        raise DataError(path, None, f"it is not a dictionary of the splits {SPLITS}.", remedy)
+    for split, names in content.items():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise DataError(path, None, f"{split} is not a list of names.", remedy)
+        if len(set(names)) != len(names):
+            raise DataError(path, None, f"{split} names a case twice.", remedy)
+    return content
+
+
+def check_arguments(splits: Sequence[str], slices: str | None, empty_share: float) -> None:
+    """Check what every list of cases can be asked for.
+
+    Raises:
+        ConfigError: an argument has an unknown value.
+    """
+    if isinstance(splits, str) or not splits or not set(splits) <= set(SPLITS):
+        raise ConfigError("splits", f"{splits!r} was found.", f"List some of {SPLITS}.")
+    if slices is not None and slices not in get_args(Slices):
+        raise ConfigError("slices", f"{slices!r} is unknown.", f"Use one of {get_args(Slices)}, or leave it out.")
+    if not 0 <= empty_share <= 1:
+        raise ConfigError("empty_share", f"{empty_share} was found.", "Give a share from 0 to 1.")

@@ -1,0 +1,118 @@
+"""The best network of a run, kept in model.pt; for independent tasks each task's own best epoch, joined."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+from ctan_monai.engines.distributed.processes import rank
+from ctan_monai.engines.distributed.unwrap import unwrap
+from ctan_monai.engines.runs.run_record import MODEL_FILE
+from ctan_monai.engines.runs.torch_file import save_atomic
+from ctan_monai.errors import ConfigError
+
+_logger = logging.getLogger(__name__)
+_ALL = "all"  # the one part of a network whose tasks share parameters
+
+
+class Stopping(Protocol):
+    """Knows which independent tasks have stopped early."""
+
+    def has_stopped(self, task: str) -> bool:
+        """Tell whether a task is no longer trained."""
+
+
+class BestModel:
+    """Evaluator's handler: keep the weights of the epoch with the highest selection score.
+
+    A network whose tasks share parameters is judged by ``engine.state.metrics["selection"]`` (the mean over tasks)
+    and kept as a whole. In a network of independent tasks (STL) each task is judged by ``selection_<task>``, and
+    model.pt joins the parameters and buffers of each task's own best epoch.
+
+    A score must be higher than the best so far. Where none has been known yet (no validation labels, NaN) the
+    newest weights are kept. The weights travel in `state_dict`, so that a resumed run never depends on a model.pt
+    that belongs to an epoch which was lost.
+
+    Args:
+        network: the network that is trained, wrapped or not.
+        output_dir: model.pt is written here.
+        stopped: tells which independent tasks get no more updates because they stopped early.
+    """
+
+    def __init__(self, network: nn.Module, output_dir: str | Path, stopped: Stopping | None = None) -> None:
+        self._network, self._stopped = network, stopped
+        self.path = Path(str(output_dir)) / MODEL_FILE
+        self.best: dict[str, dict[str, Any]] = {}
+        self._weights: dict[str, torch.Tensor] = {}
+
+    def attach(self, engine: Engine) -> None:
+        """Register with an evaluator, after everything that computes its metrics."""
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Update what the evaluator's scores improve, and write model.pt if anything did."""
+        improved = [part for part in self._parts() if self._improves(part, engine)]
+        if not improved or rank() != 0:
+            return
+        state = self._current()
+        self._weights.update({key: state[key] for key in state if self._part_of(key) in improved})
+        self._write(state)
+
+    def summary(self) -> dict[str, dict[str, Any]]:
+        """Return epoch and score of the best network ('all'), or of each independent task."""
+        return {part: dict(found) for part, found in self.best.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return epochs, scores and weights."""
+        return {"best": self.summary(), "weights": dict(self._weights)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned, and make model.pt agree with it."""
+        self.best = {part: dict(found) for part, found in state["best"].items()}
+        self._weights = dict(state["weights"])
+        if self._weights and rank() == 0:
+            self._write(self._current())
+
+    def _current(self) -> dict[str, torch.Tensor]:
+        """Copy the network's parameters and buffers to the CPU."""
+        return {key: tensor.detach().cpu().clone() for key, tensor in unwrap(self._network).state_dict().items()}
+
+    def _write(self, state: Mapping[str, torch.Tensor]) -> None:
+        save_atomic({key: self._weights.get(key, tensor) for key, tensor in state.items()}, self.path)
+
+    def _improves(self, part: str, engine: Engine) -> bool:
+        if part != _ALL and self._stopped is not None and self._stopped.has_stopped(part):
+            return False
+        score = engine.state.metrics.get("selection" if part == _ALL else f"selection_{part}")
+        score = math.nan if score is None else float(score)
+        before = self.best.get(part, {"score": math.nan})["score"]
+        if not (math.isnan(before) or score > before):
+            return False
+        self.best[part] = {"epoch": int(engine.state.epoch), "score": score}
+        name = "network" if part == _ALL else part
+        _logger.info("Epoch %d: best %s so far, selection score %.4f.", engine.state.epoch, name, score)
+        return True
+
+    def _parts(self) -> list[str]:
+        network: Any = unwrap(self._network)
+        return [task.name for task in network.tasks] if network.independent_tasks else [_ALL]
+
+    def _part_of(self, key: str) -> str:
+        network: Any = unwrap(self._network)
+        if not network.independent_tasks:
+            return _ALL
+        owners = [task.name for task in network.tasks if network.belongs_to(key, task.name)]
+        if len(owners) != 1:
+            raise ConfigError(
+                "network",
+                f"{key} belongs to {owners or 'no task'}, but {type(network).__name__} calls its tasks independent.",
+                "Give every parameter and buffer one task, or set independent_tasks = False.",
+            )
+        return str(owners[0])

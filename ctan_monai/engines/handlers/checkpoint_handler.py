@@ -1,0 +1,149 @@
+"""last.pt: everything that a run needs to go on, written after each epoch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine, Events
+from monai.engines import SupervisedTrainer
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from ctan_monai.engines.distributed.processes import rank
+from ctan_monai.engines.distributed.unwrap import unwrap
+from ctan_monai.engines.handlers.handler_order import attach_after_others
+from ctan_monai.engines.runs.data_fingerprint import fingerprint
+from ctan_monai.engines.runs.manifest import read_manifest
+from ctan_monai.engines.runs.options import as_bool
+from ctan_monai.engines.runs.resume import (
+    LAST_FILE,
+    PREVIOUS_FILE,
+    ContinueAt,
+    Progress,
+    check_same_run,
+    newest_checkpoint,
+)
+from ctan_monai.engines.runs.run_record import describe, load_weights
+from ctan_monai.engines.runs.schedule_state import load_schedule
+from ctan_monai.engines.runs.torch_file import save_atomic
+from ctan_monai.engines.runs.versions import versions
+from ctan_monai.errors import CheckpointError, ConfigError
+from ctan_monai.files.json_files import add_name
+
+_logger = logging.getLogger(__name__)
+
+
+class Checkpoint:
+    """Keep a run's state in ``<output_dir>/last.pt`` after each epoch, and continue from it.
+
+    Stands in a config's run list before the trainer's run, because the trainer cannot refer to itself:
+    ``- {_target_: ctan_monai.engines.Checkpoint, trainer: '@train#trainer', ...}`` then ``- $@train#trainer.run()``.
+    It saves after all other handlers of the epoch's end (validation, schedule, weighting, history). The file of the
+    epoch before stays as last.prev.pt, in case the disk damages the newer one. Everything
+    continues to the bit if `ReseedEachEpoch` is among the trainer's handlers.
+
+    Args:
+        output_dir: the run's folder.
+        trainer: a supervised trainer; its network, optimizer, loss, gradient scaler and epoch are saved.
+        states: everything else that changes while training and has ``state_dict`` and ``load_state_dict``: scheduler,
+            best, history, early_stopping ... An entry may be None.
+        resume: continue what is in the folder, if anything is.
+        data: the training's datalist; resuming with other cases or slices, or other voxels or labels in them, is
+            refused.
+
+    Raises:
+        ConfigError: an entry of ``states`` has no state.
+        CheckpointError: resuming, and the checkpoint is of another run, or none can be read.
+        DataError: a case file of the datalist cannot be read.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | Path,
+        trainer: SupervisedTrainer,
+        states: Mapping[str, Any] | None = None,
+        resume: bool | str = False,
+        data: Iterable[Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.folder = Path(str(output_dir))
+        self._trainer, self._network = trainer, trainer.network
+        self._states = {"optimizer": trainer.optimizer, **{k: v for k, v in (states or {}).items() if v is not None}}
+        if isinstance(trainer.loss_function, nn.Module):  # a weighting learns
+            self._states["loss"] = trainer.loss_function
+        self._identity = {"run": describe(self._network), "data": fingerprint(data or ())}
+        self._manifest = read_manifest(self.folder)
+        for name, entry in self._states.items():
+            if not (hasattr(entry, "state_dict") and hasattr(entry, "load_state_dict")):
+                raise ConfigError(f"states: {name}", f"a {type(entry).__name__} has no state_dict.", "Leave it out.")
+        attach_after_others(trainer, self.save, Events.EPOCH_STARTED)
+        if as_bool(resume, "resume"):
+            self._resume()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that last.pt holds."""
+        trainer: Any = self._trainer
+        scaler = getattr(trainer, "scaler", None)
+        return {
+            **self._identity,
+            "manifest": self._manifest,
+            "versions": versions(),
+            "epoch": trainer.state.epoch,
+            "max_epochs": trainer.state.max_epochs,
+            "stopped_early": bool(trainer.should_terminate),
+            "scaler": {} if scaler is None else scaler.state_dict(),
+            "network": unwrap(self._network).state_dict(),
+            "states": {name: entry.state_dict() for name, entry in self._states.items()},
+        }
+
+    def save(self, engine: Engine | None = None) -> None:
+        """Write last.pt; the one before becomes last.prev.pt.
+
+        Raises:
+            CheckpointError: it could not be written; the files that were there are untouched.
+        """
+        state = self.state_dict()  # on every process: a state may have to be collected from all of them
+        if rank() == 0:
+            save_atomic(state, self.folder / LAST_FILE, self.folder / PREVIOUS_FILE)
+
+    def _resume(self) -> None:
+        found = newest_checkpoint(self.folder)
+        if found is None:
+            _logger.info("Nothing to resume in %s: starting afresh.", self.folder)
+            return
+        path, saved = found
+        try:
+            self._load(path, saved)
+            progress = Progress(saved["epoch"], saved["max_epochs"], saved["stopped_early"], saved["scaler"])
+        except KeyError as error:
+            raise CheckpointError(path, f"it has no {error}.", "Continue it with the version that wrote it.") from error
+        if path.name == PREVIOUS_FILE and rank() == 0:
+            add_name(path, self.folder / LAST_FILE)  # or the next save would keep the damaged file as the previous one
+        ContinueAt(progress).attach(self._trainer)
+
+    def _load(self, path: Path, saved: Mapping[str, Any]) -> None:
+        data = {key: value for key, value in self._identity["data"].items() if key in saved["data"]}
+        if len(data) < len(self._identity["data"]):  # of an earlier version
+            _logger.warning("%s does not say what its cases hold: only their names can be compared.", path)
+        check_same_run(path, {key: saved[key] for key in self._identity}, {**self._identity, "data": data})
+        states = saved["states"]
+        if set(states) != set(self._states):
+            names = f"saved {sorted(states)}, now {sorted(self._states)}"
+            raise CheckpointError(path, f"the parts of the run differ: {names}.", "Give the settings of that run.")
+        load_weights(self._network, saved["network"], path)
+        stretch = saved["max_epochs"] != self._trainer.state.max_epochs
+        for name, entry in self._states.items():
+            try:
+                if isinstance(entry, LRScheduler):
+                    load_schedule(entry, states[name], stretch)
+                else:
+                    entry.load_state_dict(states[name])
+            except (ValueError, KeyError, RuntimeError, TypeError, AttributeError, IndexError) as error:
+                raise CheckpointError(
+                    path, f"the state of {name!r} does not fit ({error}).", "Give the settings of that run."
+                ) from error
+        for name, now in versions().items():
+            if (before := saved["versions"].get(name, now)) != now:  # what older checkpoints lack is not known
+                _logger.warning("%s was %s, now %s: the last digits may differ.", name, before, now)

@@ -1,0 +1,90 @@
+"""metrics.json: what each epoch of a run measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine, Events
+
+from ctan_monai.engines.distributed.processes import rank
+from ctan_monai.engines.handlers.best_model_handler import BestModel
+from ctan_monai.engines.handlers.handler_order import attach_after_others
+from ctan_monai.engines.handlers.loss_logging_handler import RunningMeans
+from ctan_monai.engines.runs.manifest import METRICS_FILE
+from ctan_monai.files.json_files import write_json
+
+_TOTAL = "loss"
+
+
+class History:
+    """Trainer's handler: after each epoch rewrite ``<output_dir>/metrics.json``.
+
+    ``{"best": {"all": {"epoch", "score"}}, "epochs": [{"epoch", "seconds", "learning_rate", "train", "weights",
+    "validation"}]}``: ``train`` has the mean training loss (``loss``) and each task's unweighted one over the steps
+    that had a label of it, ``weights`` and ``learning_rate`` are those of the epoch's last step, and ``validation``
+    has the evaluator's metrics if it ran in this epoch. An unknown number is null.
+
+    Args:
+        output_dir: the run's folder.
+        evaluator: the validation's evaluator.
+        best: gives the best epoch.
+    """
+
+    def __init__(self, output_dir: str | Path, evaluator: Engine | None = None, best: BestModel | None = None) -> None:
+        self.path = Path(str(output_dir)) / METRICS_FILE
+        self.epochs: list[dict[str, Any]] = []
+        self._evaluator, self._best = evaluator, best
+        self._means = RunningMeans()
+        self._last_step: dict[str, Any] = {}
+        self._started_s = 0.0
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer; the epoch is written after validation, wherever this stands in the list."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_step)
+        attach_after_others(engine, self._end_epoch, Events.STARTED)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all epochs so far."""
+        return {"epochs": self.epochs}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.epochs = [dict(epoch) for epoch in state["epochs"]]
+
+    def _start_epoch(self, engine: Engine) -> None:
+        self._means, self._last_step = RunningMeans(), {}
+        self._started_s = time.monotonic()
+
+    def _add_step(self, engine: Any) -> None:
+        loss = engine.loss_function
+        losses = {name: value for name, value in getattr(loss, "latest", {}).items() if loss.observed[name]}
+        self._means.add({**losses, _TOTAL: engine.state.output[_TOTAL]})
+        if engine.state.epoch_length and engine.state.iteration % engine.state.epoch_length == 0:
+            weighting = getattr(loss, "weighting", None)  # now: at the epoch's end it may be ahead
+            self._last_step = {
+                "learning_rate": float(engine.optimizer.param_groups[0]["lr"]),
+                "weights": {} if weighting is None else weighting.weights(),
+            }
+
+    def _end_epoch(self, engine: Engine) -> None:
+        epoch = engine.state.epoch
+        record = {"epoch": epoch, "seconds": round(time.monotonic() - self._started_s, 3), **self._last_step}
+        record["train"] = self._means.take()
+        evaluator = self._evaluator
+        if evaluator is not None and evaluator.state.epoch == epoch:
+            record["validation"] = {name: _number(value) for name, value in evaluator.state.metrics.items()}
+        self.epochs.append(record)
+        if rank() == 0:
+            best = {} if self._best is None else self._best.summary()
+            write_json({"best": best, "epochs": self.epochs}, self.path)
+
+
+def _number(value: Any) -> float | str | None:
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError):
+        return str(value)

@@ -1,0 +1,124 @@
+"""Losses, weights and learning rate, on the console and in TensorBoard."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Events
+from torch import Tensor
+
+from ctan_monai.engines.distributed.processes import rank
+from ctan_monai.engines.handlers.tensorboard import ScalarWriter
+
+logger = logging.getLogger(__name__)
+
+_TOTAL = ""  # stands for the weighted sum; no task has this name
+
+
+class RunningMeans:
+    """Means of scalars that stay on their device until they are asked for."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        """Add one value of each name, without waiting for the device."""
+        for name, value in values.items():
+            value = value.detach().float()
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def take(self) -> dict[str, float]:
+        """Return the mean of each name, waiting for the device once, and begin again."""
+        if not self._sums:
+            return {}
+        sums = torch.stack(list(self._sums.values())).tolist()
+        means = {name: total / self._counts[name] for name, total in zip(self._sums, sums, strict=True)}
+        self._sums, self._counts = {}, {}
+        return means
+
+
+class LossLogger:
+    """Trainer handler: log mean losses, weights and learning rate, in process 0.
+
+    * one line on the console (logging, level INFO) per epoch;
+    * TensorBoard, ``<output_dir>/tensorboard/train``: per epoch ``epoch/loss``, ``epoch/loss_<task>``,
+      ``epoch/weight_<task>`` and ``epoch/learning_rate``; the losses and the learning rate under ``step/`` too, as
+      means over every ``every`` iterations.
+
+    A task's loss is the unweighted one, averaged over the steps in which any of its labels was known; the weight and
+    the learning rate are those of the last step.
+
+    Args:
+        loss: a MultiTaskLoss, with ``latest``, ``observed`` and ``weighting``.
+        output_dir: None for the console only.
+        every: iterations between points of the step curves, 0 for none.
+    """
+
+    def __init__(self, loss: Any, output_dir: str | Path | None = None, every: int = 20) -> None:
+        self.loss, self.every = loss, every
+        self._writer = ScalarWriter(None if output_dir is None else Path(str(output_dir)) / "tensorboard" / "train")
+        self._epoch, self._recent = RunningMeans(), RunningMeans()
+        self._last_step: dict[str, float] = {}
+        self._started_s = 0.0
+
+    def attach(self, engine: Any) -> None:
+        """Attach to a trainer; where in its list of handlers does not matter."""
+        if rank() == 0:
+            engine.add_event_handler(Events.EPOCH_STARTED, self._start)
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self._report)
+            engine.add_event_handler(Events.COMPLETED, self.close)
+
+    def close(self) -> None:
+        """Close the TensorBoard file."""
+        self._writer.close()
+
+    def _start(self) -> None:
+        self._epoch, self._recent = RunningMeans(), RunningMeans()
+        self._started_s = time.monotonic()
+
+    def _add(self, engine: Any) -> None:
+        losses = {name: value for name, value in self.loss.latest.items() if self.loss.observed[name]}
+        losses[_TOTAL] = engine.state.output["loss"]
+        self._epoch.add(losses)
+        iteration, length = engine.state.iteration, engine.state.epoch_length
+        if self.every:
+            self._recent.add(losses)
+            if iteration % self.every == 0:
+                figures = _tagged("step", self._recent.take())
+                self._writer.write({**figures, "step/learning_rate": _learning_rate(engine)}, iteration)
+        if length and iteration % length == 0:  # here, because at the epoch's end a schedule or weighting may be ahead
+            self._last_step = {f"weight_{name}": weight for name, weight in self.loss.weighting.weights().items()}
+            self._last_step["learning_rate"] = _learning_rate(engine)
+
+    def _report(self, engine: Any) -> None:
+        means, epoch = self._epoch.take(), engine.state.epoch
+        figures = {f"epoch/{name}": value for name, value in self._last_step.items()}
+        self._writer.write({**_tagged("epoch", means), **figures}, epoch, newest_step=engine.state.iteration)
+        total = means.pop(_TOTAL)
+        weights = {name: self._last_step.get(f"weight_{name}", float("nan")) for name in means}
+        parts = [f"{name} {mean:.4g} (weight {weights[name]:.3g})" for name, mean in means.items()]
+        logger.info(
+            "epoch %d/%d: loss %.4g | %s | learning rate %.2e | %.0f s",
+            epoch,
+            engine.state.max_epochs,
+            total,
+            " | ".join(parts),
+            self._last_step.get("learning_rate", float("nan")),
+            time.monotonic() - self._started_s,
+        )
+
+
+def _tagged(group: str, means: Mapping[str, float]) -> dict[str, float]:
+    return {f"{group}/loss_{name}" if name else f"{group}/loss": mean for name, mean in means.items()}
+
+
+def _learning_rate(engine: Any) -> float:
+    return float(engine.optimizer.param_groups[0]["lr"])

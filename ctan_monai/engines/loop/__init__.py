@@ -1,0 +1,1 @@
+"""Trainer and evaluator: batches, inference, precision, gradients, samplers."""

@@ -1,0 +1,1 @@
+"""Predictions as files: NIfTI, PNG, CSV and DICOM."""

@@ -1,0 +1,73 @@
+"""From a network's logits on its own grid to final answers on the CT's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ctan_monai.data.cases.resample import Regrid
+from ctan_monai.data.formats.ct_source import CtSource
+from ctan_monai.engines.predictions.prediction_files import file_names
+from ctan_monai.tasks import Segmentation, Task
+from ctan_monai.transforms.activate import activate
+from ctan_monai.transforms.postprocess import postprocess_for
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class OnCt:
+    """Final answers on a CT's own grid.
+
+    Args:
+        masks: bool, by task and label.
+        values: float32 in the task's unit, by task.
+    """
+
+    masks: Mapping[str, Mapping[str, Array]]
+    values: Mapping[str, Array]
+
+    def structures(self) -> dict[str, Array]:
+        """Return the masks of all tasks by label."""
+        return {label: mask for masks in self.masks.values() for label, mask in masks.items()}
+
+    def by_file(self, tasks: Iterable[Task]) -> dict[str, Array]:
+        """Return all arrays by the names of their NIfTI files."""
+        names = file_names(tuple(tasks))
+        masks = {names[task, label]: mask for task, found in self.masks.items() for label, mask in found.items()}
+        return {**masks, **{names[task, task]: values for task, values in self.values.items()}}
+
+
+def on_ct(tasks: Iterable[Task], logits: Mapping[str, Tensor], affine_ras: Array, source: CtSource) -> OnCt:
+    """Interpolate probabilities and values linearly, then decide.
+
+    Probabilities, not masks, are interpolated, so that edges are smoother than the network's pixels.
+
+    Args:
+        tasks: voxel-level tasks; of others nothing is made.
+        logits: (K, *S) by task.
+        affine_ras: (4, 4) of the logits' grid.
+        source: the CT to bring them to.
+    """
+    way = Regrid(affine_ras, source.affine_ras, source.shape)
+    masks: dict[str, dict[str, Array]] = {}
+    values: dict[str, Array] = {}
+    for task in tasks:
+        if isinstance(task, Segmentation):
+            masks[task.name] = _masks(task, activate(task, logits[task.name][None])[0], way)
+        elif task.pixel_level:
+            final = postprocess_for(task)(logits[task.name][None])[0, 0]  # (*S), in the task's unit
+            values[task.name] = way.linear(final.cpu().numpy())
+    return OnCt(masks, values)
+
+
+def _masks(task: Segmentation, probs: Tensor, way: Regrid) -> dict[str, Array]:
+    """Return a mask per label; probs (K, *S)."""
+    each = [channel.cpu().numpy() for channel in probs]
+    if task.overlapping:
+        return {label: way.mask(channel) for label, channel in zip(task.labels, each, strict=True)}
+    return dict(zip(task.labels, way.most_probable(each[0], each[1:]), strict=True))

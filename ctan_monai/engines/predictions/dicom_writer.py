@@ -1,0 +1,185 @@
+"""Write what a network predicts for a CT back to the clinic: DICOM objects on the CT's own grid."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine, Events
+
+from ctan_monai import __version__
+from ctan_monai.data.cases.case import check_case_id
+from ctan_monai.data.dicom.write import Clock, Prescription, UidSource, new_uid, predicted_by
+from ctan_monai.data.formats.ct_source import CtSource, read_source
+from ctan_monai.engines.distributed.processes import of_all_processes, rank
+from ctan_monai.engines.predictions.batch_parts import affine_of, finite_logits
+from ctan_monai.engines.predictions.ct_grid import OnCt, on_ct
+from ctan_monai.engines.predictions.dicom_files import FORMATS, FilesOfCt
+from ctan_monai.engines.predictions.prediction_files import file_names, is_dose
+from ctan_monai.engines.predictions.written_table import WrittenCase, figures_of, write_tables
+from ctan_monai.engines.runs.training_data import learned_from
+from ctan_monai.errors import ConfigError, DataError, install
+from ctan_monai.metrics.base import natural_order
+from ctan_monai.tasks import Segmentation, Task, check_tasks
+
+_logger = logging.getLogger(__name__)
+
+
+class WriteDicom:
+    """Evaluator's handler: bring the answers for every CT that passes back to its own grid, and write them.
+
+    In ``output_dir``, for a case of `dicom_inference_list`, called by its pseudonym:
+
+    * ``<case>/RS.dcm`` RTSTRUCT: the contours of the structures that were found (formats: rtstruct);
+    * ``<case>/RD.dcm`` RTDOSE in Gy, and ``<case>/RP.dcm``, the RTPLAN without beams that it refers to (rtdose);
+    * ``<case>/SEG.dcm`` DICOM SEG (seg; needs highdicom);
+    * ``<case>/nifti/`` the CT, every structure (0/1) and value on the CT's grid (nifti);
+    * ``written.csv`` volumes and doses of the structures; ``written.json`` the same, and what made it.
+
+    Objects carry name and ID of the CT's patient, as a clinic needs; file names, tables and log do not. Each says
+    which software, version and network predicted it, what that was learned from, that it is not for clinical use, and
+    is not approved. No file is replaced. A structure that is empty gets no entry, which log and table say. What
+    cannot be written for one CT is noted in the table, and the others go on.
+
+    Args:
+        tasks: tasks of the network; image-level ones are passed over.
+        output_dir: folder for all of it; see `fresh_folder`.
+        formats: some of 'rtstruct', 'rtdose', 'seg' and 'nifti'; of a CT that came as NIfTI only nifti is written,
+            whatever is asked for.
+        model: the network in words, such as 'prostate ctan resnet50'.
+        run_dir: the run's folder, which says what was learned from; None if there is none.
+        clock: tells the time.
+        uid_source: gives UIDs.
+
+    Raises:
+        ConfigError: an unknown format, one that the tasks cannot fill, or highdicom is missing.
+        DataError: (when called) a prediction is not finite, or nothing at all could be written.
+    """
+
+    def __init__(
+        self,
+        tasks: Iterable[Task],
+        output_dir: str | Path,
+        formats: Sequence[str] = ("rtstruct", "rtdose", "seg"),
+        model: str = "",
+        run_dir: str | Path | None = None,
+        clock: Clock = datetime.now,
+        uid_source: UidSource = new_uid,
+    ) -> None:
+        self.tasks = tuple(task for task in check_tasks(tasks) if task.pixel_level)
+        self.output_dir, self.model, self.run_dir = Path(str(output_dir)), model, run_dir
+        self.formats = _checked(formats, self.tasks)
+        file_names(self.tasks, ("ct",))  # refuses names that would collide
+        self._said: dict[str, Any] = {"clock": clock, "uid_source": uid_source}
+        self._cases: dict[str, WrittenCase] = {}
+
+    def attach(self, engine: Engine) -> None:
+        """Register with an evaluator."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self.start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.finish)
+
+    def start(self, engine: Engine) -> None:
+        """Forget earlier cases, and find out what the network was learned from."""
+        self._cases = {}
+        self._learned = learned_from(self.run_dir)
+        self._origin = predicted_by(self.model, self._learned.text)
+        dose_gy = self._learned.prescription_gy
+        self._prescription = None if dose_gy is None else Prescription(dose_gy, None)
+        _logger.info("%s Not for clinical use.", self._learned.text)
+
+    def __call__(self, engine: Engine) -> None:
+        """Write the CTs of one batch."""
+        batch, outputs = engine.state.batch, engine.state.output["pred"]
+        logits = {task.name: finite_logits(outputs[task.name], task, batch) for task in self.tasks}
+        for position, case in enumerate(batch["case"]):
+            if case in self._cases:
+                continue  # a distributed sampler pads
+            source = read_source(batch["file"][position])
+            affine_ras = affine_of(batch["image"], position, case)
+            each = {name: values[position] for name, values in logits.items()}
+            found = on_ct(self.tasks, each, affine_ras, source)
+            self._cases[case] = self._write(check_case_id(case), found, source)
+
+    def _write(self, case: str, found: OnCt, source: CtSource) -> WrittenCase:
+        files = FilesOfCt(self.output_dir / case, source, self._origin, self._prescription, **self._said)
+        structures = found.structures()
+        dose_gy = next((found.values[task.name] for task in self.tasks if is_dose(task)), None)
+        if source.dicom:
+            files.write_dicom(self.formats, structures, dose_gy)
+        if "nifti" in self.formats or not source.dicom:
+            files.write_nifti(found.by_file(self.tasks))
+        written = WrittenCase(
+            case,
+            {kind: path.relative_to(self.output_dir).as_posix() for kind, path in files.files.items()},
+            tuple(figures_of(structures, dose_gy, source.voxel_mm3)),
+            None if dose_gy is None else round(float(dose_gy.max()), 3),
+            source.synthetic,
+            tuple(files.problems),
+        )
+        _tell(written)
+        return written
+
+    def finish(self, engine: Engine) -> None:
+        """Write the tables, of all processes together."""
+        entries = of_all_processes([case.to_json() for case in self._cases.values()])
+        if rank() != 0:
+            return
+        by_case = {entry["case"]: entry for entry in entries}
+        cases = [by_case[case] for case in sorted(by_case, key=natural_order)]
+        about = {
+            "software": f"ctan_monai {__version__}",
+            "statement": self._origin.statement,
+            "model": self.model,
+            "learned_from": self._learned.text,
+            "written": self._said["clock"]().isoformat(timespec="seconds"),
+        }
+        write_tables(self.output_dir, about, cases)
+        if not any(entry["files"] for entry in cases):
+            problems = sorted({problem for entry in cases for problem in entry["problems"]})
+            reason = f"nothing was written for any of {len(cases)} CTs: {'; '.join(problems) or 'nothing was found'}."
+            raise DataError(self.output_dir, None, reason, "See written.csv there.")
+        _logger.info("Predictions of %d CTs, not for clinical use, are in %s.", len(cases), self.output_dir)
+
+
+def _checked(formats: Sequence[str], tasks: Sequence[Task]) -> tuple[str, ...]:
+    """Return the formats if the tasks can fill them."""
+    wanted = () if isinstance(formats, str) else tuple(formats)
+    doses = [task.name for task in tasks if is_dose(task)]
+    segmentations = [task.name for task in tasks if isinstance(task, Segmentation)]
+    remedy = "Correct the formats or the tasks."
+    if not wanted or set(wanted) - set(FORMATS):
+        raise ConfigError("formats", f"found {formats!r}, expected a list of some of {list(FORMATS)}.", remedy)
+    if "rtdose" in wanted and len(doses) != 1:
+        raise ConfigError("formats", f"rtdose needs one voxel-level Regression in Gy, found {doses}.", remedy)
+    if {"rtstruct", "seg"} & set(wanted) and not segmentations:
+        raise ConfigError("formats", "rtstruct and seg need a Segmentation.", remedy)
+    if "seg" in wanted:
+        _need_highdicom()
+    return wanted
+
+
+def _need_highdicom() -> None:
+    """Find out before an hour of predicting rather than after it."""
+    from importlib.util import find_spec
+
+    if find_spec("highdicom") is None:
+        remedy = f"Run {install('dicom', 'highdicom')}; or leave seg out: --formats \"['rtstruct', 'rtdose']\"."
+        raise ConfigError("formats", "seg needs highdicom, which is not installed.", remedy)
+
+
+def _tell(written: WrittenCase) -> None:
+    found = ", ".join(
+        f"{each.structure} {each.volume_cc:.0f} cc" + ("" if each.mean_gy is None else f" {each.mean_gy:.1f} Gy")
+        for each in written.structures
+        if each.status == "found"
+    )
+    _logger.info("%s: %s", written.case, found or "no structure was found")
+    empty = [each.structure for each in written.structures if each.status == "empty"]
+    if empty:
+        _logger.warning("%s: %s not found, so not written", written.case, ", ".join(empty))
+    for problem in written.problems:
+        _logger.warning("%s: not written: %s", written.case, problem)

@@ -1,0 +1,61 @@
+"""Final answers on the grid of the file that a case was made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ctan_monai.data.cases.file_grid import Grid, turned
+from ctan_monai.data.cases.resample import Regrid
+from ctan_monai.data.formats.ct_source import CtSource
+from ctan_monai.engines.predictions.ct_grid import on_ct
+from ctan_monai.engines.predictions.prediction_files import arrays_of
+from ctan_monai.tasks import Segmentation, Task
+
+Array = np.ndarray[Any, Any]
+
+
+def on_own_grid(
+    task: Task,
+    final: Array,
+    logits: Tensor,
+    region: Array | None,
+    grid: Grid,
+    own: Grid,
+    numbers: Mapping[str, int] | None = None,
+) -> dict[str, Array]:
+    """Name the arrays of one case's final answer, on its file's own grid.
+
+    Where that grid has the network's voxels along other axes, the answer is turned, and no value changes. Where the
+    network's voxels have another size, probabilities and values are interpolated, see `on_ct`.
+
+    Args:
+        task: a voxel-level task.
+        final: (L, *S) masks, or (1, *S) values.
+        logits: (K, *S).
+        region: (*S) where values count, 0 elsewhere; None for everywhere.
+        grid: of these.
+        own: the grid to bring them to.
+        numbers: of each label in a label map; None counts from 1.
+
+    Returns:
+        See `arrays_of`.
+    """
+    arrays = arrays_of(task, final, numbers)
+    exact = {name: turned(array, grid, own) for name, array in arrays.items()}
+    found = {name: array for name, array in exact.items() if array is not None}
+    if len(found) == len(arrays):
+        return found
+    source = CtSource("", own.in_space, own.affine_ras, ())
+    there = on_ct([task], {task.name: logits.reshape(-1, *grid.in_space)}, grid.affine_ras, source)
+    if isinstance(task, Segmentation):
+        masks = there.masks[task.name]
+        return arrays_of(task, np.stack([masks[label].reshape(own.shape) for label in task.labels]), numbers)
+    values = there.values[task.name]
+    if region is not None:
+        way = Regrid(grid.affine_ras, own.affine_ras, own.in_space)
+        values = values * way.mask(region.reshape(grid.in_space).astype(np.float32))
+    return arrays_of(task, values.reshape(1, *own.shape))

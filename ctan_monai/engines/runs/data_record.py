@@ -1,0 +1,66 @@
+"""data.json: what a run's network was learned from, for those who use its predictions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ctan_monai.engines.distributed.processes import rank
+from ctan_monai.errors import CheckpointError, ConfigError
+from ctan_monai.files.json_files import write_json
+
+DATA_FILE = "data.json"
+_KEYS, _DOSE_KEYS = ("synthetic", "cases"), ("prescriptions_gy", "normalised_to_gy")
+
+
+def write_data_record(output_dir: str | Path, record: Mapping[str, Any]) -> None:
+    """Write ``<output_dir>/data.json``; of several processes, the first does.
+
+    Args:
+        output_dir: the run's folder.
+        record: ``synthetic``, whether the data are; ``cases``, their number by split; where a dose is learned,
+            ``prescriptions_gy``, how many cases have each prescription, by its text in Gy ('unknown' where it is not
+            known), and ``normalised_to_gy``, the dose that every prescription was scaled to, or None. Others may stand
+            beside these.
+
+    Raises:
+        ConfigError: one of these is missing.
+        CheckpointError: the file could not be written.
+    """
+    wanted = (*_KEYS, *_DOSE_KEYS) if set(_DOSE_KEYS) & set(record) else _KEYS
+    if missing := [key for key in wanted if key not in record]:
+        raise ConfigError("record", f"{missing} is missing.", f"Give {list(wanted)}.")
+    if rank() == 0:
+        write_json(record, Path(str(output_dir)) / DATA_FILE)
+
+
+def read_data_record(run_dir: str | Path) -> dict[str, Any] | None:
+    """Read what `write_data_record` wrote.
+
+    Args:
+        run_dir: the run's folder.
+
+    Returns:
+        The record, without prescriptions where no dose was learned; None where there is none, as in a run of data that
+        no record is kept of.
+
+    Raises:
+        CheckpointError: it is there, but cannot be read.
+    """
+    path = Path(str(run_dir)) / DATA_FILE
+    remedy = "Restore it from a copy, or delete it; predictions then do not say what they were learned from."
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(path, f"it cannot be read ({error}).", remedy) from error
+    try:
+        record = json.loads(text)
+    except ValueError as error:
+        raise CheckpointError(path, f"it is no JSON ({error}).", remedy) from error
+    if not isinstance(record, dict) or not set(_KEYS) <= set(record):
+        raise CheckpointError(path, f"it does not hold {list(_KEYS)}.", remedy)
+    return {"prescriptions_gy": {}, "normalised_to_gy": None, **record}

@@ -1,0 +1,114 @@
+"""Slips in what a command line or an overlay gives for a config's entries, found before they cost a training."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ctan_monai.engines.runs.config_copies import RUN_ARGUMENTS, given_configs, read_given
+from ctan_monai.engines.runs.options import as_bool, as_whole, check_device
+from ctan_monai.errors import ConfigError
+
+_WHOLE = {  # and the least that each may be
+    "epochs": 1, "batch_size": 1, "accumulate": 1, "val_interval": 1, "patience": 1, "workers": 0, "seed": 0,
+    "split_seed": 0,
+}  # fmt: skip
+_SHARES = ("augment",)
+_SWITCHES = ("amp", "resume", "save_execute_config")
+
+
+def check_knobs(arguments: Sequence[str] | None = None) -> None:
+    """Check what `monai.bundle run` was given; MONAI takes any name and any value, and some would change nothing.
+
+    Args:
+        arguments: of the command line; None: of this program's, which may be another one and is then left alone.
+
+    Raises:
+        ConfigError: an entry that no config has, or a value of the wrong kind; names the entry and the remedy.
+    """
+    from monai.bundle import ConfigParser
+
+    arguments = sys.argv[1:] if arguments is None else arguments
+    files = [path for path in given_configs(arguments) if path.is_file()]
+    if not files or arguments[0] != "run":
+        return
+    given = {name: value for name, value in read_given(arguments).items() if name not in RUN_ARGUMENTS}
+    configs: list[dict[str, Any]] = [ConfigParser.load_config_file(str(path)) or {} for path in files]
+    if not all(isinstance(config, dict) for config in configs):  # MONAI says so
+        return
+    _check_names(given, files, configs)
+    merged: dict[str, Any] = {}
+    for config in [*configs, given]:
+        merged.update(config)
+    for name, value in merged.items():
+        computed = isinstance(value, Mapping) or (isinstance(value, str) and value.startswith(("$", "@", "%")))
+        if not computed:  # by the config
+            _check_value(name, value, configs[0].get(name))
+
+
+def _check_names(given: Mapping[str, Any], files: Sequence[Path], configs: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse entries that nothing has or refers to; in an overlay, which may add some, those that are nearly there."""
+    from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
+
+    referred = set(re.findall(r"@(\w+)", " ".join(path.read_text(encoding="utf-8") for path in files) + f" {given}"))
+    known = set(map(_top, configs[0]))
+    for path, config in zip(files[1:], configs[1:], strict=True):
+        for name in set(map(_top, config)) - known - referred:
+            if near := difflib.get_close_matches(name, known, 1, 0.8):
+                raise ConfigError(name, f"{path} has it, and nothing uses it.", f"Did you mean {near[0]}?")
+        known |= set(map(_top, config))
+    known |= set(DEFAULT_MLFLOW_SETTINGS["configs"]) | {"_meta_"}
+    for name in given:
+        if _top(name) not in known | referred:
+            near = difflib.get_close_matches(_top(name), known, 1)
+            knobs = ", ".join(entry for entry in configs[0] if not isinstance(configs[0][entry], dict))
+            remedy = f"Did you mean --{near[0]}?" if near else f"The entries are {knobs}."
+            raise ConfigError(f"--{name}", "the config has no such entry, and nothing uses it.", remedy)
+
+
+def _top(name: str) -> str:
+    return re.split("#|::", str(name).removeprefix("+"))[0]
+
+
+def _check_value(name: str, value: Any, default: Any) -> None:
+    if name in _WHOLE:
+        if value is not None or name != "patience":
+            as_whole(value, name, _WHOLE[name])
+    elif name in _SWITCHES:
+        as_bool(value, name)
+    elif name == "device":
+        check_device(value)
+    elif name.endswith("_dir") and isinstance(value, str) and value.startswith("~"):
+        reason = f"{value!r} was found; the shell puts your folder in place of ~ only where a word begins with it."
+        raise ConfigError(f"--{name}", reason, f"Write --{name} {value}, with a blank, or the whole path.")
+    elif value is not None and _is_number(default):
+        _check_number(name, value, default)
+    elif isinstance(default, list) and default and all(map(_is_number, default)):
+        for entry in value if isinstance(value, list | tuple) else ():
+            _check_number(name, entry, default)
+
+
+def _check_number(name: str, value: Any, default: Any) -> None:
+    if not _is_number(value):
+        remedy = "Leave the quotes out." if isinstance(value, str) and _reads_as_number(value) else "Give a number"
+        raise ConfigError(name, f"{value!r} is no number; the config has {default}.", remedy.rstrip(".") + ".")
+    if name == "learning_rate" and not value > 0:
+        raise ConfigError(name, f"{value} is not positive.", f"Give for example {default}.")
+    if name in _SHARES and not 0 <= value <= 1:
+        raise ConfigError(name, f"{value} is not between 0 and 1.", f"Give for example {default}.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _reads_as_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

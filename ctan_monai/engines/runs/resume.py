@@ -1,0 +1,125 @@
+"""Continue a run: find its newest readable checkpoint, refuse one of another run, go on where it ended."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine, Events
+
+from ctan_monai.engines.runs.run_record import differences
+from ctan_monai.engines.runs.torch_file import load_checked
+from ctan_monai.errors import CheckpointError
+
+_logger = logging.getLogger(__name__)
+LAST_FILE, PREVIOUS_FILE = "last.pt", "last.prev.pt"
+
+
+def has_checkpoint(output_dir: str | Path) -> bool:
+    """Tell whether a run's folder has something to resume."""
+    return any((Path(str(output_dir)) / name).is_file() for name in (LAST_FILE, PREVIOUS_FILE))
+
+
+def newest_checkpoint(output_dir: str | Path) -> tuple[Path, dict[str, Any]] | None:
+    """Read the newest checkpoint that is intact.
+
+    Returns:
+        Its file and content; None where the folder has no checkpoint at all.
+
+    Raises:
+        CheckpointError: there are checkpoints, but none can be read.
+    """
+    paths = [path for name in (LAST_FILE, PREVIOUS_FILE) if (path := Path(str(output_dir)) / name).is_file()]
+    if not paths:
+        return None
+    for path, older in zip(paths, [*paths[1:], None], strict=True):
+        try:
+            return path, load_checked(path)
+        except CheckpointError as error:
+            if older is None:
+                raise
+            _logger.warning("%s: %s Falling back to %s, one epoch earlier.", path, error.reason, older.name)
+    return None
+
+
+def check_same_run(path: Path, saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
+    """Refuse to continue a run with another network, other tasks or other data.
+
+    Args:
+        path: the checkpoint's file.
+        saved: ``run`` and ``data`` of the checkpoint.
+        current: the same of this run.
+
+    Raises:
+        CheckpointError: they differ; the message shows how.
+    """
+    if found := differences(saved, current):
+        raise CheckpointError(
+            path,
+            "it belongs to another run: " + "; ".join(found) + ".",
+            "Give the settings of that run, or another --output_dir, or leave out --resume True to start afresh "
+            "(the old folder is kept under another name).",
+        )
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run had come.
+
+    Args:
+        epoch: completed epochs.
+        max_epochs: epochs that it was to have.
+        stopped_early: it had ended before that by itself.
+        scaler: state of the gradient scaler, empty if there was none.
+    """
+
+    epoch: int
+    max_epochs: int
+    stopped_early: bool
+    scaler: Mapping[str, Any]
+
+    def leaves_nothing_to_do(self, max_epochs: int) -> bool:
+        """Tell whether a run of ``max_epochs`` epochs is complete."""
+        return self.epoch >= max_epochs or (self.stopped_early and max_epochs <= self.max_epochs)
+
+
+class ContinueAt:
+    """Trainer's handler: set epoch and iteration when the run starts.
+
+    ignite resets both at the start of a run that is already complete, and MONAI makes its gradient scaler there;
+    so it has to happen once more when the run has started. A complete run then ends at once.
+
+    Args:
+        progress: how far the run had come.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress: Progress | None = progress
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer, and say where it continues."""
+        progress: Any = self._progress
+        engine.state.epoch = min(progress.epoch, engine.state.max_epochs)
+        engine.add_event_handler(Events.STARTED, self)
+        if progress.leaves_nothing_to_do(engine.state.max_epochs):
+            how = "stopped early" if progress.stopped_early else "is complete"
+            remedy = "A higher --epochs continues it."
+            _logger.warning("The run %s after epoch %d: nothing to train. %s", how, progress.epoch, remedy)
+        else:
+            _logger.info("Continuing after epoch %d of %d.", progress.epoch, engine.state.max_epochs)
+
+    def __call__(self, engine: Engine) -> None:
+        """Continue, once: a later run of the same trainer is not affected."""
+        progress, self._progress = self._progress, None
+        if progress is None:
+            return
+        engine.state.epoch = progress.epoch
+        engine.state.iteration = progress.epoch * (engine.state.epoch_length or 0)
+        scaler = getattr(engine, "scaler", None)
+        if scaler is not None and progress.scaler:
+            scaler.load_state_dict(dict(progress.scaler))
+        if progress.leaves_nothing_to_do(engine.state.max_epochs):
+            engine.terminate()

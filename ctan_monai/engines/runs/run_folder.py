@@ -1,0 +1,154 @@
+"""The folder of a run: nothing in it is ever overwritten by another run, and it says what was run."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ctan_monai.engines.distributed.processes import rank, wait_for_all
+from ctan_monai.engines.runs.config_copies import copy_configs
+from ctan_monai.engines.runs.manifest import CONFIGS_FOLDER, METRICS_FILE, SETTINGS_FILE
+from ctan_monai.engines.runs.option_checks import check_knobs
+from ctan_monai.engines.runs.options import as_bool
+from ctan_monai.engines.runs.resume import LAST_FILE, PREVIOUS_FILE, check_same_run, has_checkpoint
+from ctan_monai.engines.runs.run_lock import LOCK_FILE, hold, release
+from ctan_monai.engines.runs.run_log import log_to, without_home
+from ctan_monai.engines.runs.run_record import MODEL_FILE, RUN_FILE, describe, differences, write_run
+from ctan_monai.engines.runs.versions import versions
+from ctan_monai.errors import ConfigError, cannot_write
+from ctan_monai.files.atomic import remove_leftovers
+from ctan_monai.files.json_files import as_json, read_json, write_json
+
+_logger = logging.getLogger(__name__)
+VERSIONS_FILE, LOG_FILE = "versions.json", "log.txt"
+_RUN_FILES = (SETTINGS_FILE, RUN_FILE, LAST_FILE, PREVIOUS_FILE, MODEL_FILE, METRICS_FILE)
+_FREE_TO_CHANGE = {"resume", "epochs", "device", "output_dir", "cache_dir", "dataset_dir"}
+
+
+class RunFolder:
+    """Make the run's folder ready, in a config's ``initialize`` before anything else writes there.
+
+    A fresh run into the folder of an earlier one moves that aside, to ``NAME.1``, ``NAME.2`` and so on. With
+    ``resume`` the folder stays if it has a checkpoint. The folder then gets ``settings.json`` (the knobs),
+    ``configs/`` (the config files as given), ``versions.json``, ``run.json`` (what is trained) and ``log.txt``
+    (everything that is logged from here on). Only the first of several processes writes; the others wait.
+
+    Args:
+        output_dir: the folder.
+        settings: the knobs and their values.
+        network: gives run.json; None leaves it out.
+        config_files: files to copy; None: those that the command line or its ``--args_file`` names.
+        resume: continue what is in the folder, if anything is.
+
+    Raises:
+        ConfigError: the folder is used by a running training, or holds files that are not a run's; or the command
+            line has a slip that `check_knobs` finds.
+        CheckpointError: resuming, but the folder's run trained another network; or it cannot be written.
+        DataError: a config file is missing, or the folder cannot be written.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | Path,
+        settings: Mapping[str, Any] | None = None,
+        network: nn.Module | None = None,
+        config_files: Sequence[str | Path] | None = None,
+        resume: bool | str = False,
+    ) -> None:
+        self.path = Path(str(output_dir))  # the command line gives a purely numeric name as a number
+        self.resumed = as_bool(resume, "resume") and has_checkpoint(self.path)
+        self.moved_aside: Path | None = None
+        check_knobs()
+        if rank() == 0:
+            try:
+                self._make_ready(settings or {}, network, config_files)
+            except OSError as error:
+                raise cannot_write(self.path, error) from error
+        wait_for_all()
+
+    def _make_ready(
+        self, settings: Mapping[str, Any], network: nn.Module | None, config_files: Sequence[str | Path] | None
+    ) -> None:
+        if self.path.is_dir():
+            _check_is_run(self.path)
+            hold(self.path)
+            if self.resumed:
+                self._check_network(network)
+            elif any((self.path / name).exists() for name in _RUN_FILES):
+                self.moved_aside = move_aside(self.path)
+                release(self.path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        hold(self.path)
+        remove_leftovers(self.path)
+        known = _without_home(as_json(settings))
+        changed = self._changed_settings(known) if self.resumed else []
+        write_json(known, self.path / SETTINGS_FILE)  # the first file: from now on this is known for a run's folder
+        log_to(self.path / LOG_FILE)
+        write_json(versions(), self.path / VERSIONS_FILE)
+        copy_configs(config_files, self.path / CONFIGS_FOLDER)
+        if network is not None:
+            write_run(network, self.path)
+        self._tell(changed)
+
+    def _tell(self, changed: Sequence[str]) -> None:
+        if self.moved_aside is not None:
+            _logger.info("%s was used by an earlier run, which is now %s.", self.path, self.moved_aside)
+        _logger.info("%s run in %s.", "Resumed" if self.resumed else "New", self.path)
+        for difference in changed:
+            _logger.warning("Resuming with another setting: %s.", difference)
+
+    def _check_network(self, network: nn.Module | None) -> None:
+        saved = read_json(self.path / RUN_FILE)
+        if network is not None and saved is not None:
+            check_same_run(self.path / RUN_FILE, saved, describe(network))
+
+    def _changed_settings(self, settings: Mapping[str, Any]) -> list[str]:
+        saved = read_json(self.path / SETTINGS_FILE) or {}
+        return [found for found in differences(saved, settings) if found.split(":")[0] not in _FREE_TO_CHANGE]
+
+
+def move_aside(folder: Path) -> Path:
+    """Rename a folder to the first free of NAME.1, NAME.2, ...
+
+    Raises:
+        ConfigError: it cannot be renamed.
+    """
+    number = 1
+    while (target := folder.with_name(f"{folder.name}.{number}")).exists():
+        number += 1
+    try:
+        os.rename(folder, target)
+    except OSError as error:
+        raise ConfigError(
+            "--output_dir",
+            f"{folder} holds an earlier run and cannot be moved to {target} ({error.strerror}).",
+            "Give another --output_dir, or --resume True to continue that run.",
+        ) from error
+    return target
+
+
+def _check_is_run(folder: Path) -> None:
+    """Refuse to take, move or fill a folder that was made for something else."""
+    found = sorted(entry.name for entry in folder.iterdir() if entry.name != LOCK_FILE)
+    if folder.name in {"", ".."} or (found and not set(found) & set(_RUN_FILES)):
+        raise ConfigError(
+            "--output_dir",
+            f"{folder} is not the folder of a run; it holds {', '.join(found[:5]) or 'nothing'}.",
+            "Give a new or an empty folder, or that of an earlier run.",
+        )
+
+
+def _without_home(value: Any) -> Any:
+    """Write the user's home folder, which tends to hold a name, as ~."""
+    if isinstance(value, dict):
+        return {key: _without_home(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_without_home(entry) for entry in value]
+    if isinstance(value, str):
+        return without_home(value)
+    return value

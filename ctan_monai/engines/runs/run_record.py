@@ -1,0 +1,141 @@
+"""run.json: what a run trained, so that nothing else is loaded with its weights by mistake."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ctan_monai.engines.distributed.unwrap import unwrap
+from ctan_monai.engines.runs.option_checks import check_knobs
+from ctan_monai.engines.runs.torch_file import load_checked
+from ctan_monai.errors import CheckpointError, ConfigError
+from ctan_monai.files.json_files import as_json, write_json
+from ctan_monai.networks.base import MultiTaskNetwork, describe_network
+
+_logger = logging.getLogger(__name__)
+RUN_FILE, MODEL_FILE = "run.json", "model.pt"
+_FLAGS = ("method", "encoder")  # entries of the record that have a flag of the same name
+
+
+def describe(network: nn.Module) -> dict[str, Any]:
+    """Return a network's method, encoder, tasks and options in the form that run.json gives them back in.
+
+    Raises:
+        ConfigError: it was not made by `create_network`.
+    """
+    inner = unwrap(network)
+    if not isinstance(inner, MultiTaskNetwork):
+        raise ConfigError(
+            "network", f"found {type(inner).__name__}, expected a network of create_network.", "Give that network."
+        )
+    described: dict[str, Any] = as_json(describe_network(inner))
+    return described
+
+
+def differences(saved: Mapping[str, Any], current: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """List what differs between two records, an entry each: 'name: saved a, now b'.
+
+    >>> differences({"method": "hps", "options": {"pool": 1}}, {"method": "ctan", "options": {"pool": 1}})
+    ["method: saved 'hps', now 'ctan'"]
+    """
+    found: list[str] = []
+    for key in [*saved, *(key for key in current if key not in saved)]:
+        before, now = saved.get(key), current.get(key)
+        if isinstance(before, Mapping) and isinstance(now, Mapping):
+            found += differences(before, now, f"{prefix}{key}.")
+        elif before != now:
+            found.append(f"{prefix}{key}: saved {before!r}, now {now!r}")
+    return found
+
+
+def write_run(network: nn.Module, output_dir: str | Path) -> None:
+    """Write run.json.
+
+    Raises:
+        CheckpointError: it could not be written.
+    """
+    write_json(describe(network), Path(str(output_dir)) / RUN_FILE)
+
+
+def check_run(output_dir: str | Path, network: nn.Module) -> None:
+    """Compare a network with the one that a run trained, before its weights are loaded.
+
+    Args:
+        output_dir: the run's folder.
+        network: the network that shall get the weights.
+
+    Raises:
+        ConfigError: they differ; the message names the flag to pass.
+        CheckpointError: run.json cannot be read.
+    """
+    path = Path(str(output_dir)) / RUN_FILE
+    if not path.is_file():
+        _logger.warning("%s is missing: it cannot be checked that the network is the one that was trained.", path)
+        return
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(path, f"it cannot be read ({error}).", "Restore it from a copy, or delete it.") from error
+    current = describe(network)
+    for flag in _FLAGS:
+        if saved.get(flag) != current.get(flag):
+            raise ConfigError(
+                f"--{flag}",
+                f"{path.parent} was trained with --{flag} {saved.get(flag)}, this is {current.get(flag)}.",
+                f"Pass --{flag} {saved.get(flag)}.",
+            )
+    if found := differences(saved, current):
+        raise ConfigError(
+            found[0].split(":")[0].split(".")[0],
+            f"{path.parent} was trained with other settings: " + "; ".join(found) + ".",
+            f"Use the settings of that run ({path.parent / 'settings.json'} and its configs folder).",
+        )
+
+
+def load_best(network: nn.Module, output_dir: str | Path) -> nn.Module:
+    """Load a run's best network, after `check_run`.
+
+    Args:
+        network: gets the weights of ``<output_dir>/model.pt``, all of them.
+        output_dir: the run's folder.
+
+    Returns:
+        The same network.
+
+    Raises:
+        ConfigError: the run trained another network; the message names the flag to pass. Or the command line has a
+            slip that `check_knobs` finds.
+        CheckpointError: there is no model.pt, it is damaged, or it does not fit.
+    """
+    check_knobs()
+    path = Path(str(output_dir)) / MODEL_FILE
+    if not path.is_file():
+        raise CheckpointError(
+            path, "there is no trained network.", f"Train first with --output_dir {output_dir}, or name a run's folder."
+        )
+    check_run(output_dir, network)
+    load_weights(network, load_checked(path, needs_checksum=False), path)
+    return network
+
+
+def load_weights(network: nn.Module, state: Any, path: str | Path) -> None:
+    """Load a state dict strictly.
+
+    Raises:
+        CheckpointError: it does not fit; the message gives the first keys and shapes that differ.
+    """
+    remedy = "Use the method, encoder, tasks and options that it was trained with."
+    if not isinstance(state, Mapping):
+        raise CheckpointError(path, f"found a {type(state).__name__}, expected a network's state dict.", remedy)
+    inner = unwrap(network)
+    shapes = {key: list(tensor.shape) for key, tensor in inner.state_dict().items()}
+    found = differences({key: list(getattr(entry, "shape", [])) for key, entry in state.items()}, shapes)
+    if found:
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        raise CheckpointError(path, f"weights do not fit the network: {'; '.join(found[:3])}{more}.", remedy)
+    inner.load_state_dict(state)

@@ -1,0 +1,35 @@
+"""Use a run as it was trained: read a knob's value from its folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ctan_monai.engines.runs.manifest import SETTINGS_FILE
+from ctan_monai.errors import CheckpointError
+
+
+def run_setting(output_dir: str | Path, name: str) -> Any:
+    """Return what a knob was when a run was trained.
+
+    Where evaluation or inference must agree with the training and the network cannot tell (the size of its images, the
+    seed of the split), its config asks for this instead of hoping that the same flag is passed again; the flag still
+    wins.
+
+    Args:
+        output_dir: the run's folder.
+        name: of the knob.
+
+    Raises:
+        CheckpointError: there is no run, or it does not say.
+    """
+    path = Path(str(output_dir)) / SETTINGS_FILE
+    remedy = f"Train first, name a run's folder, or pass --{name}."
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(path, f"the settings of the run cannot be read ({error}).", remedy) from error
+    if not isinstance(settings, dict) or name not in settings:
+        raise CheckpointError(path, f"it does not say {name}.", remedy)
+    return settings[name]

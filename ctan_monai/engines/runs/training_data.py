@@ -1,0 +1,73 @@
+"""Say of a prediction what its network was learned from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ctan_monai.data.dicom.read.outputs import sha256
+from ctan_monai.engines.runs.data_record import read_data_record
+from ctan_monai.engines.runs.run_record import MODEL_FILE
+
+_UNKNOWN = "unknown"  # key of prescriptions_gy
+_DIGITS = 12  # of the weights' digest that are shown
+
+
+@dataclass(frozen=True)
+class LearnedFrom:
+    """What a network was learned from.
+
+    Args:
+        text: in words.
+        prescription_gy: the one prescription of all doses, None if there were several or it is not known.
+        synthetic: whether the data were; None if it is not known.
+    """
+
+    text: str
+    prescription_gy: float | None = None
+    synthetic: bool | None = None
+
+
+def learned_from(run_dir: str | Path | None) -> LearnedFrom:
+    """Read what a run's network was learned from.
+
+    Args:
+        run_dir: the run's folder; None if there is none.
+
+    Raises:
+        CheckpointError: the run's record is there, but cannot be read.
+    """
+    record = None if run_dir is None else read_data_record(run_dir)
+    weights = None if run_dir is None else _digest(Path(str(run_dir)) / MODEL_FILE)
+    used = f" Weights: SHA-256 {weights}." if weights else ""
+    if record is None:
+        return LearnedFrom(f"It was not recorded what the network was learned from.{used}")
+    kind = "SYNTHETIC phantoms, no patients" if record["synthetic"] else "patients"
+    cases = record["cases"] if isinstance(record["cases"], Mapping) else {}
+    number = f"{cases['train']} " if "train" in cases else ""
+    doses, prescription = _doses(record)
+    return LearnedFrom(f"Learned from {number}{kind}; {doses}.{used}", prescription, bool(record["synthetic"]))
+
+
+def _doses(record: Mapping[str, Any]) -> tuple[str, float | None]:
+    """Return which prescriptions were learned, in words, and the only one."""
+    counts: dict[str, int] = dict(record["prescriptions_gy"] or {})
+    known = [gy for gy in counts if gy != _UNKNOWN]
+    if record["normalised_to_gy"] is not None:
+        return f"every prescription was scaled to {record['normalised_to_gy']:g} Gy", float(record["normalised_to_gy"])
+    if not known:
+        return "prescriptions not known", None
+    if len(counts) == 1:
+        return f"prescription {known[0]} Gy", float(known[0])
+    listed = [f"{gy} Gy ({counts[gy]})" for gy in known]
+    listed += [f"not known ({counts[_UNKNOWN]})"] if _UNKNOWN in counts else []
+    return f"MIXED prescriptions: {', '.join(listed)}", None
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return sha256(path)[:_DIGITS]
+    except OSError:
+        return None

@@ -1,0 +1,1 @@
+"""Files that are whole or not there, CSV cells, JSON, archives; nothing here knows about images."""

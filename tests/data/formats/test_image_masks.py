@@ -1,0 +1,220 @@
+"""Masks and label maps as annotation tools, image editors and cameras store them."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ctan_monai.data.formats.image_masks import (
+    note_of_turn,
+    read_grey,
+    read_inside,
+    read_label_numbers,
+    read_picture_mask,
+)
+from ctan_monai.data.formats.images import read_picture
+from ctan_monai.errors import DataError
+
+ROWS, COLUMNS = np.indices((48, 64))
+DISC = np.hypot(ROWS - 20, COLUMNS - 36) < 11
+WHITE, BLACK = np.full(DISC.shape, 255, np.uint8), np.zeros(DISC.shape, np.uint8)
+SHAPE = np.where(DISC, 255, 0).astype(np.uint8)
+SOFT = np.clip(255 * (11.5 - np.hypot(ROWS - 20, COLUMNS - 36)), 0, 255).astype(np.uint8)  # an edge of one pixel
+
+
+def saved(path, *layers, **options):
+    """Write channels as a picture, and return its path."""
+    values = layers[0] if len(layers) == 1 else np.dstack(layers)
+    Image.fromarray(np.asarray(values)).save(path, **options)
+    return path
+
+
+def png_of_16_bits(path, values):
+    """Write (H, W, K) uint16 as PNG, which Pillow cannot: K = 2 is grey and alpha, 3 RGB, 4 RGBA."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows, columns, channels = values.shape
+    header = struct.pack(">IIBBBBB", columns, rows, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+    return path
+
+
+# ---- the shape stands in the alpha channel
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (WHITE, WHITE, WHITE, SHAPE),
+        (WHITE, SHAPE),
+        (WHITE, SOFT),
+        (WHITE, WHITE, WHITE, SHAPE // 2),  # an overlay, half transparent
+        (SHAPE, SHAPE, SHAPE, SHAPE),
+        (SHAPE, WHITE),
+        (SHAPE, BLACK, BLACK, SHAPE),  # red, as labelling tools draw
+        (SOFT, SOFT, SOFT, SOFT),
+    ],
+    ids=["white", "grey", "soft", "half", "both", "opaque", "red", "premultiplied"],
+)
+@pytest.mark.promise(4, "a mask in the alpha channel is read by it, or refused; it is never the whole picture")
+def test_a_mask_in_the_alpha_channel_is_what_is_opaque(tmp_path, layers):
+    path = saved(tmp_path / "m.png", *layers)
+    assert np.array_equal(read_inside(path, "m"), DISC)
+    assert np.array_equal(read_picture_mask(path, "m", DISC.shape), DISC)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ((WHITE, WHITE, WHITE, BLACK), r"all of its pixels are transparent \(alpha 0\)"),
+        ((SHAPE, WHITE // 2), r"all of its pixels are transparent \(alpha 127\)"),
+        ((BLACK, BLACK, BLACK, SHAPE), "none of its opaque pixels is white"),
+        ((SHAPE, np.roll(SHAPE, 8, 1)), "some of its white pixels are transparent"),
+    ],
+    ids=["invisible", "constant", "black", "elsewhere"],
+)
+def test_colors_and_alpha_that_say_different_things_are_refused(tmp_path, layers, message):
+    with pytest.raises(DataError, match=message):
+        read_inside(saved(tmp_path / "m.png", *layers), "m")
+
+
+@pytest.mark.parametrize("transparent", [0, bytes([0, 255]), bytes([0, 128])])
+@pytest.mark.parametrize("palette", [[0, 0, 0, 255, 255, 255], [255] * 6, [0, 0, 0, 128, 0, 0]])
+def test_a_palette_with_transparent_entries_is_read_by_them(tmp_path, palette, transparent):
+    image = Image.fromarray(DISC.astype(np.uint8))
+    image = image.convert("P")
+    image.putpalette(palette)
+    image.save(tmp_path / "m.png", transparency=transparent)
+    assert Image.open(tmp_path / "m.png").mode == "P"
+    assert np.array_equal(read_inside(tmp_path / "m.png", "m"), DISC)
+
+
+def test_a_palette_of_colors_on_black_is_read_by_its_numbers(tmp_path):
+    image = Image.fromarray(DISC.astype(np.uint8)).convert("P")
+    image.putpalette([0, 0, 0, 128, 0, 0])  # the first two colors of Pascal VOC
+    image.save(tmp_path / "m.png")
+    assert np.array_equal(read_inside(tmp_path / "m.png", "m"), DISC)
+    assert np.array_equal(read_label_numbers(tmp_path / "m.png", "m"), DISC)
+    image.putpalette([0, 0, 0, 2, 2, 2])  # what an optimizer makes of a label map that holds 2
+    image.save(tmp_path / "m.png")
+    with pytest.raises(DataError, match="shows other grey values than the numbers that it stores"):
+        read_label_numbers(tmp_path / "m.png", "m")
+
+
+# ---- pictures with transparency, 16 bits, several frames
+
+
+@pytest.mark.parametrize("layers", [(SHAPE, WHITE, SHAPE, SHAPE), (SHAPE, SHAPE)], ids=["RGBA", "LA"])
+def test_a_picture_with_transparent_pixels_is_refused(tmp_path, layers):
+    path = saved(tmp_path / "a.png", *layers)
+    count = int((~DISC).sum())
+    for read in (read_picture, read_grey):
+        with pytest.raises(DataError, match=rf"a\.png \(case a\): {count} of its {DISC.size} pixels are transparent"):
+            read(path, "a")
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+@pytest.mark.promise(3, "a color picture of 16 bits is refused, not cut to its high byte")
+def test_a_color_picture_of_16_bits_is_refused(tmp_path, channels):
+    values = np.random.default_rng(0).integers(0, 4096, (40, 40, channels))
+    path = png_of_16_bits(tmp_path / "a.png", values)
+    assert np.array(Image.open(path)).max() <= 15  # what Pillow makes of a 12-bit camera's picture
+    for read in (read_picture, read_grey, read_inside, read_label_numbers):
+        with pytest.raises(DataError, match=rf"its {4 if channels == 2 else channels} channels have 16 bits each"):
+            read(path, "a")
+
+
+def test_a_grey_picture_of_16_bits_keeps_its_values(tmp_path):
+    values = (ROWS * 300 + COLUMNS).astype(np.uint16)
+    path = saved(tmp_path / "a.png", values)
+    assert np.array_equal(read_grey(path, "a"), values)
+    assert np.array_equal(read_inside(saved(tmp_path / "m.png", DISC * np.uint16(65535)), "m"), DISC)
+    with pytest.raises(DataError, match="its values run from 0 to 4095"):
+        read_inside(saved(tmp_path / "m.png", DISC * np.uint16(4095)), "m")
+
+
+def test_an_animation_is_refused(tmp_path):
+    frames = [Image.fromarray(SHAPE), Image.fromarray(WHITE)]
+    frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
+    with pytest.raises(DataError, match="it is an animation of 2 pictures"):
+        read_inside(tmp_path / "a.png", "a")
+
+
+# ---- grey masks
+
+
+def test_a_mask_as_jpeg_keeps_its_shape_in_spite_of_the_halo(tmp_path):
+    path = saved(tmp_path / "m.jpg", SHAPE, quality=60)
+    assert len(np.unique(np.array(Image.open(path)))) > 10
+    assert (read_inside(path, "m") ^ DISC).sum() <= 0.01 * DISC.sum()
+    with pytest.raises(DataError, match="does not keep 0 and 1 apart"):
+        read_inside(saved(tmp_path / "n.jpg", DISC.astype(np.uint8), quality=100), "n")
+
+
+def test_a_label_map_or_values_as_jpeg_are_refused(tmp_path):
+    path = saved(tmp_path / "m.jpg", DISC.astype(np.uint8), quality=100)
+    with pytest.raises(DataError, match="JPEG, which changes the numbers"):
+        read_label_numbers(path, "m")
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+def test_areas_of_a_third_grey_are_no_mask_but_soft_edges_and_heat_maps_are(tmp_path, ending):
+    two = np.where(COLUMNS < 20, 100, np.where(DISC, 200, 0)).astype(np.uint8)
+    with pytest.raises(DataError, match=r"it has areas of .*100.*, neither 0 nor 2\d\d"):
+        read_inside(saved(tmp_path / f"m.{ending}", two), "m")
+    assert read_inside(saved(tmp_path / f"s.{ending}", SOFT), "s").any()
+    heat = np.clip(255 - 3 * np.hypot(ROWS - 20, COLUMNS - 36), 0, 255).astype(np.uint8)
+    large = np.array(Image.fromarray(heat).resize((640, 480), Image.Resampling.BICUBIC))
+    assert np.array_equal(read_inside(saved(tmp_path / "h.png", large), "h"), large > 127)
+
+
+def test_channels_that_differ_are_refused(tmp_path):
+    with pytest.raises(DataError, match="it has colors, expected one channel"):
+        read_inside(saved(tmp_path / "m.png", BLACK, SHAPE, BLACK), "m")
+    assert np.array_equal(read_inside(saved(tmp_path / "m.png", SHAPE, SHAPE, SHAPE), "m"), DISC)
+
+
+def test_a_transparent_pixel_of_a_label_map_is_0_or_the_map_is_refused(tmp_path):
+    two = DISC * np.uint8(2)
+    assert np.array_equal(read_label_numbers(saved(tmp_path / "m.png", two, SHAPE), "m"), two)
+    with pytest.raises(DataError, match=f"{int(DISC.sum())} of its pixels hold a label and are transparent"):
+        read_label_numbers(saved(tmp_path / "m.png", two, 255 - SHAPE), "m")
+
+
+# ---- turned by EXIF
+
+
+def turned(path, values, orientation):
+    """Write a picture as a camera does that was held otherwise."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(values).save(path, exif=exif)
+    return path
+
+
+def test_masks_and_grey_pictures_are_turned_as_pictures_are(tmp_path):
+    path = turned(tmp_path / "m.png", SHAPE, 6)
+    assert np.array_equal(read_inside(path, "m"), np.rot90(DISC, -1))
+    assert np.array_equal(read_grey(path, "m"), np.rot90(SHAPE, -1))
+    assert np.array_equal(
+        read_label_numbers(turned(tmp_path / "n.png", DISC.astype(np.uint8), 3), "n"), DISC[::-1, ::-1]
+    )
+
+
+def test_a_mask_that_could_lie_either_way_is_told(tmp_path):
+    mask = saved(tmp_path / "m.png", SHAPE)
+    upside_down = turned(tmp_path / "a.jpg", WHITE, 3)
+    assert "a.jpg is turned as its EXIF orientation 3 says, m.png has none" in note_of_turn(upside_down, mask, (48, 64))
+    sideways = turned(tmp_path / "b.jpg", WHITE, 6)
+    assert note_of_turn(sideways, mask, (64, 48)) is None  # it does not fit the other way
+    assert note_of_turn(sideways, mask, (64, 64)) is not None
+    assert note_of_turn(upside_down, turned(tmp_path / "n.png", SHAPE, 3), (48, 64)) is None
+    assert note_of_turn(mask, mask, (48, 64)) is None
+    with pytest.raises(DataError, match="its picture 64 and 48 as its EXIF orientation turns it"):
+        read_picture_mask(mask, "m", (64, 48))

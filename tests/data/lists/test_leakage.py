@@ -1,0 +1,187 @@
+"""Planted duplicates of every kind are found; clean splits, drawn or real, are not accused."""
+
+import csv
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance
+
+from ctan_monai.data.cases.cache import write_case
+from ctan_monai.data.cases.case import Case
+from ctan_monai.data.datasets.ham10000.datalist import ham10000_datalist
+from ctan_monai.data.datasets.ham10000.synthetic import LOOKS, draw_lesion
+from ctan_monai.data.formats.images import read_picture
+from ctan_monai.data.lists.leakage import Trace, check_leakage, find_leaks, link, read_traces, same_pictures, trace_meta
+from ctan_monai.errors import ConfigError, DataError
+
+REAL = Path(os.environ.get("CTAN_TEST_DATA", Path(__file__).parents[4] / "shared" / "data")) / "ham10000"
+
+
+def encoded(image: Image.Image, kind: str = "JPEG", **options: object) -> Image.Image:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return Image.open(buffer)
+
+
+# what people and programs do to a picture on its way into a second data set
+COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "JPEG of quality 50": lambda image: encoded(image, quality=50),
+    "JPEG of quality 20": lambda image: encoded(image, quality=20),
+    "twice the size": lambda image: image.resize((image.width * 2, image.height * 2), Image.Resampling.BICUBIC),
+    "half the size, JPEG of quality 75": lambda image: encoded(image.resize((image.width // 2, image.height // 2))),
+    "square": lambda image: image.resize((64, 64)),
+    "grey": lambda image: image.convert("L"),
+    "palette": lambda image: image.convert("P", palette=Image.Palette.ADAPTIVE, colors=64),
+    "less contrast": lambda image: ImageEnhance.Contrast(image).enhance(0.7),
+    "mirrored": lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+    "turned by a quarter": lambda image: image.transpose(Image.Transpose.ROTATE_90),
+    "turned upside down and mirrored": lambda image: image.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
+}
+
+
+def trace(case: str, image: Image.Image, folder: Path, lesion: str | None = None, patient: str | None = None) -> Trace:
+    image.save(folder / f"{case}.png")
+    picture = read_picture(folder / f"{case}.png", case)
+    return Trace(case, lesion, patient, picture.sha256, picture.thumbnail, picture.mean_rgb)
+
+
+@pytest.fixture
+def pictures() -> list[Image.Image]:
+    """Three lesions of each class."""
+    names = [name for name in LOOKS for _ in range(3)]
+    return [Image.fromarray(draw_lesion(name, number, 0)[0]) for number, name in enumerate(names)]
+
+
+def test_clean_splits_have_no_leak(pictures, tmp_path):
+    traces = [trace(f"p{n}", image, tmp_path, f"l{n}", f"q{n}") for n, image in enumerate(pictures)]
+    assert find_leaks({"train": traces[::3], "validation": traces[1::3], "test": traces[2::3]}) == []
+
+
+@pytest.mark.promise(4, "the same picture in two splits is found, however it was saved again")
+@pytest.mark.parametrize("copy", COPIES)
+def test_the_same_picture_is_found_however_it_was_saved_again(pictures, tmp_path, copy):
+    train = [trace(f"p{n}", image, tmp_path) for n, image in enumerate(pictures)]
+    planted = [trace(f"c{n}", COPIES[copy](image), tmp_path) for n, image in enumerate(pictures)]
+    leaks = find_leaks({"train": train, "test": planted})
+    assert {(leak.first, leak.second) for leak in leaks} == {(f"p{n}", f"c{n}") for n in range(len(pictures))}
+    assert {leak.kind for leak in leaks} == {"same picture"}
+
+
+@pytest.mark.promise(4, "a lesion, patient, file or case in two splits is found before training")
+def test_lesion_patient_file_and_case_are_found_and_named(pictures, tmp_path):
+    a, b, c, d, e, f = pictures[::3][:6]
+    train = [
+        trace("a", a, tmp_path, "l1", "q1"),
+        trace("b", b, tmp_path, "l2", "q2"),
+        trace("c", c, tmp_path, None, None),
+    ]
+    test = [
+        trace("d", d, tmp_path, "l1", "q8"),
+        trace("e", e, tmp_path, "l9", "q2"),
+        trace("c2", c, tmp_path, None, None),
+        trace("f", f, tmp_path, "", None),
+    ]
+    assert [str(leak) for leak in find_leaks({"train": train, "test": test})] == [
+        "same lesion: a (train) and d (test)",
+        "same patient: b (train) and e (test)",
+        "same file: c (train) and c2 (test)",
+    ]
+    assert {leak.kind for leak in find_leaks({"train": train[:1], "validation": train[:1]})} == {
+        "same case",
+        "same lesion",
+        "same patient",
+        "same file",
+    }
+
+
+def test_what_is_in_one_split_twice_is_no_leak(pictures, tmp_path):
+    twice = [trace("a", pictures[0], tmp_path, "l1"), trace("b", pictures[0], tmp_path, "l1")]
+    assert find_leaks({"train": twice, "test": [trace("c", pictures[5], tmp_path, "l2")]}) == []
+
+
+def test_thumbnails_that_are_a_little_less_alike_need_the_same_colour_too():
+    random = np.random.default_rng(0)
+    first = random.normal(0, 20, (16, 16))
+    second = first + random.normal(0, 3.5, (16, 16))
+    assert 0.975 < np.corrcoef(first.round().ravel(), second.round().ravel())[0, 1] < 0.993
+
+    def pair(one: object, other: object) -> list[tuple[int, int]]:
+        traces = [Trace("a", None, None, "1", first.astype(np.int8), one)]
+        return same_pictures(traces, [Trace("b", None, None, "2", second.astype(np.int8), other)])
+
+    assert pair((200.0, 150.0, 140.0), (201.5, 149.0, 140.0)) == [(0, 0)]
+    assert pair((200.0, 150.0, 140.0), (200.0, 153.0, 140.0)) == []
+    assert pair((200.0, 150.0, 140.0), None) == []
+    assert pair(None, None) == []
+
+
+def test_pictures_without_contrast_are_not_taken_for_each_other(tmp_path):
+    images = [Image.new("RGB", (32, 32), (grey,) * 3) for grey in (0, 90, 255)]
+    for image in images:
+        image.putpixel((9, 9), (image.getpixel((9, 9))[0] ^ 1,) * 3)  # of one colour only, they are refused
+    flat = [trace(f"f{number}", image, tmp_path) for number, image in enumerate(images)]
+    assert same_pictures(flat, flat) == []
+
+
+def test_links_join_whatever_is_connected_over_any_number_of_steps(pictures, tmp_path):
+    a, b, c, d = pictures[::5][:4]
+    traces = [
+        trace("z", a, tmp_path, lesion="l1"),
+        trace("y", b, tmp_path, lesion="l1", patient="q"),
+        trace("x", c, tmp_path, patient="q"),
+        trace("w", COPIES["JPEG of quality 50"](c), tmp_path),
+        trace("v", d, tmp_path),
+    ]
+    assert link(traces) == {"z": "w", "y": "w", "x": "w", "w": "w", "v": "v"}
+
+
+def test_the_check_lists_the_pairs_and_says_what_to_do(pictures, tmp_path):
+    items = {}
+    for split, lesion in (("train", "l7"), ("test", "l7")):
+        found = trace(split, pictures[0 if split == "train" else 4], tmp_path)
+        meta = {"lesion_id": lesion, "patient_id": None, "file_sha256": found.sha256}
+        meta["thumbnail"] = found.thumbnail.tobytes().hex()
+        path = tmp_path / f"{split}.case"
+        write_case(path, Case(f"ISIC_{split}", {"red": np.ones((4, 4), np.uint8)}, {}, np.eye(4), {}, meta))
+        items[split] = [{"case": f"ISIC_{split}", "file": str(path)}]
+    with pytest.raises(DataError, match=r"same lesion: ISIC_train \(train\) and ISIC_test \(test\)(.|\n)*one split"):
+        check_leakage(items)
+    assert len(check_leakage(items, on_leak="warn")) == 1
+    with pytest.raises(ConfigError, match="on_leak"):
+        check_leakage(items, on_leak="ignore")
+
+
+def test_what_a_reader_keeps_of_a_picture_is_read_again(pictures, tmp_path):
+    made = trace("a", pictures[0], tmp_path, "l1", "q1")
+    meta = trace_meta(made.lesion, made.patient, made.sha256, made.thumbnail, made.mean_rgb)
+    write_case(tmp_path / "a.case", Case("a", {"red": np.ones((4, 4), np.uint8)}, {}, np.eye(4), {}, meta))
+    (found,) = read_traces([{"case": "a", "file": str(tmp_path / "a.case")}])
+    assert found.mean_rgb == pytest.approx(made.mean_rgb, abs=0.01)
+    assert np.array_equal(found.thumbnail, made.thumbnail)
+    assert (found.case, found.lesion, found.patient, found.sha256) == ("a", "l1", "q1", made.sha256)
+
+
+def test_a_case_that_was_prepared_without_traces_is_named(tmp_path):
+    write_case(tmp_path / "a.case", Case("a", {"red": np.ones((4, 4), np.uint8)}, {}, np.eye(4)))
+    with pytest.raises(DataError, match=r"case a\): it does not say what picture it came from"):
+        read_traces([{"case": "a", "file": str(tmp_path / "a.case")}])
+
+
+@pytest.mark.data
+def test_280_real_pictures_of_as_many_lesions_are_all_different(tmp_path):
+    if not REAL.is_dir():
+        pytest.skip(f"no real HAM10000 pictures in {REAL}; set CTAN_TEST_DATA")
+    datalists = ham10000_datalist(REAL, tmp_path, [96, 128], workers=0, progress=False)
+    traces = [found for items in datalists.values() for found in read_traces(items)]
+    assert len(traces) == 280
+    assert set(link(traces).items()) == {(found.case, found.case) for found in traces}
+    assert check_leakage(datalists) == []
+    with (REAL / "HAM10000_metadata.csv").open() as file:
+        diagnosis = {row["image_id"]: row["dx"] for row in csv.DictReader(file)}
+    for split, number in (("train", 28), ("validation", 4), ("test", 8)):
+        found = [diagnosis[item["case"]] for item in datalists[split]]
+        assert {name: found.count(name) for name in set(found)} == dict.fromkeys(LOOKS, number)
