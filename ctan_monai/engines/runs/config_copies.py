@@ -103,4 +103,6 @@ def copy_configs(files: Sequence[str | Path] | None, folder: Path) -> None:
             raise DataError(path, None, "there is no such config file.", "Correct config_files of the run's folder.")
         name = path.name if path.name not in names else f"{len(names)}_{path.name}"
         names.append(name)
-        shutil.copyfile(path, folder / name)
+        target = folder / name
+        if not (target.exists() and target.samefile(path)):  # a run that is continued by its own copies has them
+            shutil.copyfile(path, target)

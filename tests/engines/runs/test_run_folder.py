@@ -14,7 +14,7 @@ from monai.bundle import ConfigWorkflow
 from run_kit import Run, TinyNetwork, TinySeparate
 
 from ctan_monai.engines.handlers.tensorboard import ScalarWriter
-from ctan_monai.engines.runs.config_copies import given_configs
+from ctan_monai.engines.runs.config_copies import copy_configs, given_configs
 from ctan_monai.engines.runs.run_folder import RunFolder
 from ctan_monai.engines.runs.torch_file import load_checked
 from ctan_monai.errors import CheckpointError, ConfigError, DataError
@@ -270,3 +270,12 @@ def test_a_config_wires_it_and_the_command_line_steers_it(tmp_path, monkeypatch)
     assert load_checked("runs/a/last.pt")["epoch"] == 2
     assert load_checked("runs/a.1/last.pt")["epoch"] == 3
     assert os.listdir("runs/a.1").count("model.pt") == 1
+
+
+def test_a_run_is_continued_by_its_own_copies_of_the_configs(tmp_path):
+    given = tmp_path / "train.yaml"
+    given.write_text("epochs: 3\n")
+    copy_configs([given], tmp_path / "configs")
+    own = tmp_path / "configs" / "train.yaml"
+    copy_configs([own], tmp_path / "configs")
+    assert own.read_text() == "epochs: 3\n"
