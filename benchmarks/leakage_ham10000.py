@@ -1,11 +1,11 @@
-"""Promise: pictures that were saved again are found, and different lesions are not accused of being one.
+"""Promise: images that were saved again are found, and different lesions are not accused of being one.
 
     OMP_NUM_THREADS=1 python benchmarks/leakage_ham10000.py --dataset_dir path/to/HAM10000
 
-Every picture is compared with every other, in eight orientations. Printed are: pairs of different lesions that are
-taken for one picture (false alarms, unless a lesion has two numbers); for each way to save a picture again, how many
-of ``--copies`` are found among all pictures, and the smallest correlation; and the leaks between the splits that this
-package makes itself. The pictures' licence keeps them out of this repository.
+Every image is compared with every other, in eight orientations. Printed are: pairs of different lesions that are
+taken for one image (false alarms, unless a lesion has two numbers); for each way to save an image again, how many
+of ``--copies`` are found among all images, and the smallest correlation; and the leaks between the splits that this
+package makes itself. The images' license keeps them out of this repository.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from PIL import Image, ImageEnhance
 
 from ctan_monai.data.datasets.ham10000.reader import Ham10000, find_ham10000
 from ctan_monai.data.formats.images import mean_rgb, read_picture, thumbnail_of
-from ctan_monai.data.lists.leakage import Trace, find_leaks, link, same_pictures
+from ctan_monai.data.lists.leakage import ImageFingerprint, find_leaks, group_related, same_images
 from ctan_monai.data.lists.splits import draw, grouped_split
 
 Change = Callable[[Image.Image], Image.Image]
 
 
 def jpeg(image: Image.Image, quality: int) -> Image.Image:
-    """Save a picture as JPEG and read it again."""
+    """Save an image as JPEG and read it again."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)
     return Image.open(buffer)
@@ -40,7 +40,7 @@ COPIES: dict[str, Change] = {
     "twice as large": lambda image: image.resize((image.width * 2, image.height * 2), Image.Resampling.BICUBIC),
     "half as large, JPEG, quality 75": lambda image: jpeg(image.resize((image.width // 2, image.height // 2)), 75),
     "64 x 64": lambda image: image.resize((64, 64)),
-    "palette of 64 colours": lambda image: image.convert("P", palette=Image.Palette.ADAPTIVE, colors=64),
+    "palette of 64 colors": lambda image: image.convert("P", palette=Image.Palette.ADAPTIVE, colors=64),
     "grey": lambda image: image.convert("L"),
     "contrast 0.7": lambda image: ImageEnhance.Contrast(image).enhance(0.7),
     "brightness 1.2": lambda image: ImageEnhance.Brightness(image).enhance(1.2),
@@ -53,22 +53,24 @@ COPIES: dict[str, Change] = {
 }
 
 
-def traces_of(found: Ham10000) -> list[Trace]:
-    """Read every picture's trace, without the cache."""
-    traces = []
+def traces_of(found: Ham10000) -> list[ImageFingerprint]:
+    """Read every image's fingerprint, without the cache."""
+    fingerprints = []
     for name, path in found.pictures.items():
         picture, row = read_picture(path, name), found.rows.get(name)
-        traces.append(Trace(name, row and row.lesion, None, picture.sha256, picture.thumbnail, picture.mean_rgb))
-    return traces
+        fingerprints.append(
+            ImageFingerprint(name, row and row.lesion, None, picture.sha256, picture.thumbnail, picture.mean_rgb)
+        )
+    return fingerprints
 
 
-def false_alarms(traces: list[Trace]) -> list[tuple[str, str]]:
-    """Find pairs of different lesions that look like one picture."""
-    pairs = [(traces[i], traces[j]) for i, j in same_pictures(traces, traces) if i < j]
+def false_alarms(fingerprints: list[ImageFingerprint]) -> list[tuple[str, str]]:
+    """Find pairs of different lesions that look like one image."""
+    pairs = [(fingerprints[i], fingerprints[j]) for i, j in same_images(fingerprints, fingerprints) if i < j]
     return [(a.case, b.case) for a, b in pairs if a.lesion is None or a.lesion != b.lesion]
 
 
-def correlation(first: Trace, second: Trace, best_of: int = 8) -> float:
+def correlation(first: ImageFingerprint, second: ImageFingerprint, best_of: int = 8) -> float:
     """Return the largest correlation of two thumbnails over the orientations."""
     one = first.thumbnail.astype(float).ravel()
     turned = [np.rot90(second.thumbnail, k) for k in range(4)]
@@ -76,14 +78,18 @@ def correlation(first: Trace, second: Trace, best_of: int = 8) -> float:
     return max(float(np.corrcoef(one, other.astype(float).ravel())[0, 1]) for other in turned[:best_of])
 
 
-def plant(found: Ham10000, chosen: list[Trace], change: Change) -> list[Trace]:
-    """Save some pictures again, under other names."""
+def plant(found: Ham10000, chosen: list[ImageFingerprint], change: Change) -> list[ImageFingerprint]:
+    """Save some images again, under other names."""
     copies = []
-    for trace in chosen:
-        with Image.open(found.pictures[trace.case]) as image:
+    for fingerprint in chosen:
+        with Image.open(found.pictures[fingerprint.case]) as image:
             copied = change(image.convert("RGB")).convert("RGB")
-        colour = mean_rgb(copied)
-        copies.append(Trace(f"copy_{trace.case}", None, None, f"other {trace.sha256}", thumbnail_of(copied), colour))
+        color = mean_rgb(copied)
+        copies.append(
+            ImageFingerprint(
+                f"copy_{fingerprint.case}", None, None, f"other {fingerprint.sha256}", thumbnail_of(copied), color
+            )
+        )
     return copies
 
 
@@ -94,30 +100,30 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=300)
     arguments = parser.parse_args()
     found = find_ham10000(arguments.dataset_dir)
-    traces = traces_of(found)
+    fingerprints = traces_of(found)
     started = time.perf_counter()
-    alarms = false_alarms(traces)
+    alarms = false_alarms(fingerprints)
     seconds = time.perf_counter() - started
-    lesions = len({trace.lesion for trace in traces})
-    pairs = len(traces) * (len(traces) - 1) // 2
-    print(f"{len(traces)} pictures of {lesions} lesions, {pairs} pairs compared in {seconds:.1f} s")
-    print(f"pairs of different lesions that are taken for one picture: {len(alarms)} {alarms[:5]}")
-    chosen = sorted(traces, key=lambda trace: draw(0, trace.case))[: arguments.copies]
+    lesions = len({fingerprint.lesion for fingerprint in fingerprints})
+    pairs = len(fingerprints) * (len(fingerprints) - 1) // 2
+    print(f"{len(fingerprints)} images of {lesions} lesions, {pairs} pairs compared in {seconds:.1f} s")
+    print(f"pairs of different lesions that are taken for one image: {len(alarms)} {alarms[:5]}")
+    chosen = sorted(fingerprints, key=lambda fingerprint: draw(0, fingerprint.case))[: arguments.copies]
     for name, change in COPIES.items():
         copies = plant(found, chosen, change)
-        pairs_found = {(leak.first, leak.second) for leak in find_leaks({"train": traces, "test": copies})}
-        hits = sum((trace.case, f"copy_{trace.case}") in pairs_found for trace in chosen)
-        least = min(correlation(trace, copy) for trace, copy in zip(chosen, copies, strict=True))
+        pairs_found = {(leak.first, leak.second) for leak in find_leaks({"train": fingerprints, "test": copies})}
+        hits = sum((fingerprint.case, f"copy_{fingerprint.case}") in pairs_found for fingerprint in chosen)
+        least = min(correlation(fingerprint, copy) for fingerprint, copy in zip(chosen, copies, strict=True))
         print(f"{name:32} found {hits} of {len(chosen)}, smallest correlation {least:.4f}")
-    by_case = {trace.case: trace for trace in traces}
+    by_case = {fingerprint.case: fingerprint for fingerprint in fingerprints}
     diagnoses = {name: row.diagnosis for name, row in found.rows.items()}
-    split = grouped_split(link(traces), diagnoses)
+    split = grouped_split(group_related(fingerprints), diagnoses)
     leaks = find_leaks({part: [by_case[name] for name in names] for part, names in split.items()})
     sizes = {part: len(names) for part, names in split.items()}
-    print(f"split by link {sizes}: {len(leaks)} leaks")
+    print(f"split by group_related {sizes}: {len(leaks)} leaks")
     by_picture = grouped_split({name: name for name in by_case}, diagnoses)
     leaks = find_leaks({part: [by_case[name] for name in names] for part, names in by_picture.items()})
-    print(f"split by picture, as often published: {len(leaks)} leaks")
+    print(f"split by image, as often published: {len(leaks)} leaks")
 
 
 if __name__ == "__main__":

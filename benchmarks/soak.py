@@ -78,7 +78,7 @@ def measure() -> Epoch:
     )
 
 
-def summarise(found: list[Epoch], warm_up: int) -> Soak:
+def summarize(found: list[Epoch], warm_up: int) -> Soak:
     """Sum up what was measured after each epoch."""
     later = found[warm_up:]
     memory = np.array([each.memory_mb for each in later])
@@ -113,7 +113,7 @@ def soak(epochs: int, folder: Path, workers: int = 0, warm_up: int | None = None
     found: list[Epoch] = []
     run.trainer.add_event_handler(Events.EPOCH_STARTED, lambda: found.append(measure()))
     run.go()
-    return summarise(found, epochs // 5 if warm_up is None else warm_up)
+    return summarize(found, epochs // 5 if warm_up is None else warm_up)
 
 
 def main() -> int:

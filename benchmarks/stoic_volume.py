@@ -1,7 +1,7 @@
 """A chest CT of 600 slices of 512 x 512 through the STOIC bundle's inference: time, and the most memory it held.
 
 A synthetic CT is written as MetaImage. For each setting a new process reads it, cuts out the lungs, resamples them,
-answers with an untrained network, and draws the picture; it reports its largest resident set.
+answers with an untrained network, and draws the image; it reports its largest resident set.
 """
 
 from __future__ import annotations
@@ -50,11 +50,22 @@ def infer(path: str, method: str, slice_mm: float | None) -> dict[str, float]:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     configs = ROOT / "bundles" / "stoic" / "configs"
     with tempfile.TemporaryDirectory() as folder:
-        knobs = {"input": path, "method": method, "cache_dir": folder, "output_dir": f"{folder}/out", "run_dir": folder}
-        knobs |= {"image_size": [160, 224], "slice_mm": slice_mm, "spatial_dims": 2, "depth": 64}
-        knobs |= {"pooling": "mean", "top_share": 0.1, "initialize": [], "bundle_root": str(ROOT / "bundles" / "stoic")}
+        options = {
+            "input": path,
+            "method": method,
+            "cache_dir": folder,
+            "output_dir": f"{folder}/out",
+            "run_dir": folder,
+        }
+        options |= {"image_size": [160, 224], "slice_mm": slice_mm, "spatial_dims": 2, "depth": 64}
+        options |= {
+            "pooling": "mean",
+            "top_share": 0.1,
+            "initialize": [],
+            "bundle_root": str(ROOT / "bundles" / "stoic"),
+        }
         made = ConfigWorkflow(
-            str(configs / "inference.yaml"), logging_file=False, run_id="inferring", workflow_type="infer", **knobs
+            str(configs / "inference.yaml"), logging_file=False, run_id="inferring", workflow_type="infer", **options
         )
         made.initialize()
         imported = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -2,7 +2,7 @@
 
     python benchmarks/verdict_coverage.py
 
-Seeds and cases are crossed. Every setting has its own shares of the variance: of seeds, of cases, of the rest (some
+Seeds and cases are crossed. Every setting has its own fractions of the variance: of seeds, of cases, of the rest (some
 seeds are better on some cases). A false positive is an interval that leaves out a difference of 0.
 """
 
@@ -20,7 +20,7 @@ from ctan_monai.metrics.statistics import bootstrap, crossed, crossed_error
 from ctan_monai.tasks import Classification
 
 Floats = NDArray[np.float64]
-STEPS = 10  # shares of the variance are multiples of a tenth
+STEPS = 10  # fractions of the variance are multiples of a tenth
 
 
 def grid_coverage(
@@ -95,7 +95,7 @@ def main() -> None:
     for seeds, cases in itertools.product((3, 5, 10), (20, 100, 1000)):
         found = [100 * grid_coverage(seeds, cases, shares, trials, random) for shares in tenths]
         print(f"| {seeds} | {cases} | {min(found):.1f} | {np.mean(found):.1f} | {max(found):.1f} |", flush=True)
-    print("\nskewed cases, heavy-tailed seeds, by shares of seeds / cases / rest: coverage, %")
+    print("\nskewed cases, heavy-tailed seeds, by fractions of seeds / cases / rest: coverage, %")
     mixtures = [(0.8, 0.2, 0.0), (0.2, 0.8, 0.0), (0.0, 1.0, 0.0), (0.4, 0.3, 0.3), (0.1, 0.1, 0.8)]
     print("| seeds | cases | " + " | ".join(" / ".join(map(str, shares)) for shares in mixtures) + " |")
     print("| --- " * (2 + len(mixtures)) + "|")

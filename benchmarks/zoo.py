@@ -60,11 +60,11 @@ def run(arguments: list[str], cwd: Path) -> str:
     return "" if done.returncode == 0 else lines[-1] if lines else f"exit {done.returncode}"
 
 
-def bundle_run(run_id: str, configs: list[str], root: Path, *knobs: str) -> list[str]:
+def bundle_run(run_id: str, configs: list[str], root: Path, *options: str) -> list[str]:
     """Return the arguments of ``monai.bundle run`` for some of a bundle's configs."""
     files = str([str(root / "configs" / name) for name in configs])
     program = ["-c", HIDDEN] if (root / "scripts").is_dir() else ["-m", "monai.bundle"]
-    return [*program, "run", run_id, "--config_file", files, "--bundle_root", str(root), *knobs]
+    return [*program, "run", run_id, "--config_file", files, "--bundle_root", str(root), *options]
 
 
 def tiny_run(bundle: Path, work: Path) -> Path:
@@ -76,9 +76,16 @@ def tiny_run(bundle: Path, work: Path) -> Path:
     work.mkdir(parents=True, exist_ok=True)
     (work / "tiny.json").write_text(json.dumps(TINY_PATIENTS))
     folder = work / f"run_{bundle.name}"
-    knobs = [*TINY, *TINY_OF.get(bundle.name, []), "--output_dir", str(folder), "--cache_dir", str(work / bundle.name)]
+    options = [
+        *TINY,
+        *TINY_OF.get(bundle.name, []),
+        "--output_dir",
+        str(folder),
+        "--cache_dir",
+        str(work / bundle.name),
+    ]
     for run_id, configs in (("training", ["train.yaml"]), ("evaluating", ["train.yaml", "evaluate.yaml"])):
-        if wrong := run(bundle_run(run_id, configs, bundle, *knobs), work):
+        if wrong := run(bundle_run(run_id, configs, bundle, *options), work):
             raise RuntimeError(f"{bundle.name}, {run_id}: {wrong}")
     return folder
 

@@ -6,7 +6,9 @@ Names are relative to this package, which is called ``scripts`` in a packed bund
 
 from __future__ import annotations
 
+import functools
 import logging
+import math
 import re
 import sys
 import warnings
@@ -15,7 +17,7 @@ from importlib import import_module, util
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 _PACKAGE = __name__.rpartition(".")[0]
 _logger = logging.getLogger(__name__)
@@ -47,8 +49,30 @@ _NAMES = {
     "data.cases.Case": "data.cases.case.Case",
     "data.datalist.openkbp_datalist": "data.datasets.openkbp.datalist.openkbp_datalist",
     "engines.distributed.ShardedSampler": "engines.distributed.data_parallel.ShardedSampler",
+    "data.own.own_datalist": "data.datasets.tabular.tabular_datalist",
+    "data.own.own_inference_list": "data.datasets.tabular.tabular_inference_list",
+    "data.picture_list.picture_inference_list": "data.datasets.ham10000.inference.image_inference_list",
+    "engines.InOrder": "engines.DistributedSequentialSampler",
+    "engines.bookkeeping": "engines.default_handlers",
+    "engines.join_processes": "engines.init_process_group",
+    "engines.leave_processes": "engines.destroy_process_group",
+    "engines.share_of_batch": "engines.per_rank_batch_size",
+    "errors.report_plainly": "errors.install_excepthook",
+    "transforms.HideLabelsd": "transforms.DropLabelsd",
+    "transforms.ImplyAbsentd": "transforms.SetDependentLabeld",
+    "transforms.LoadCased": "transforms.LoadCaseFiled",
+    "transforms.NormaliseChannelsd": "transforms.NormalizeChannelsd",
+    "transforms.RandColourJitterd": "transforms.RandColorJitterd",
+    "transforms.RandSliced": "transforms.RandSelectSliced",
     "engines.distributed.distribute": "engines.distributed.data_parallel.distribute",
-    "engines.distributed.leave_processes": "engines.distributed.data_parallel.leave_processes",
+}
+# arguments: new name, and what makes the new value of the old one
+_ARGUMENTS: dict[str, dict[str, tuple[str, Callable[[Any], Any]]]] = {
+    "transforms.RandAffineLabelsd": {
+        "rotate_degrees": ("rotate_range", math.radians),
+        "zoom": ("scale_range", float),
+        "shift_voxels": ("translate_range", float),
+    },
 }
 
 
@@ -62,7 +86,7 @@ def current_name(name: str) -> str:
         The new name, or the given one if it is not an old one.
 
     >>> current_name("data.own.own_datalist")
-    'data.datasets.tabular.own_datalist'
+    'data.datasets.tabular.tabular_datalist'
     >>> current_name("tasks.Segmentation")
     'tasks.Segmentation'
     """
@@ -115,6 +139,33 @@ def old_names(module: str) -> Callable[[str], Any]:
         return value
 
     return find
+
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def takes_old_arguments(name: str) -> Callable[[_Function], _Function]:
+    """Decorate a function that some configs still call with old names of its arguments.
+
+    Args:
+        name: of the function or class in the table, relative to this package.
+    """
+    table = _ARGUMENTS[name]
+
+    def decorate(function: _Function) -> _Function:
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            for old in table.keys() & kwargs.keys():
+                new, convert = table[old]
+                if new in kwargs:
+                    raise TypeError(f"{name}: {old} is now {new}; both were given")
+                _tell(f"{name}({old}=)", f"{name}({new}=)")
+                kwargs[new] = convert(kwargs.pop(old))
+            return function(*args, **kwargs)
+
+        return cast(_Function, call)
+
+    return decorate
 
 
 def install() -> None:

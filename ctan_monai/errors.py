@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
+from ctan_monai.aliases import keep_old_names
+
 
 class CtanError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -179,7 +181,7 @@ def show_any_letter() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def report_plainly() -> None:
+def install_excepthook() -> None:
     """Let an uncaught error of this package end the program with its one message instead of a traceback.
 
     The first component of every bundle's ``initialize``: MONAI's command line would print some thirty lines of its
@@ -204,3 +206,6 @@ def report_plainly() -> None:
             sys.stderr.write(f"{type(found).__name__}: {found}\n")
 
     sys.excepthook = report
+
+
+keep_old_names(__name__)

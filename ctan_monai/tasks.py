@@ -1,4 +1,4 @@
-"""What is learned: the three kinds of task, described once and used by every layer of the package.
+"""What is predicted: the three kinds of task, described once and used by every layer of the package.
 
 A task says nothing about networks, losses or metrics. Each layer contributes one `functools.singledispatch`
 function over these kinds (`decoder_for`, `loss_for`, `activate`, `postprocess_for`, `metrics_for`).
@@ -100,7 +100,7 @@ class Regression:
         scale: what one unit of the network's output means, in ``unit``; about the quantity's typical maximum.
         level: 'voxel' or 'image'.
         region: voxels that the loss counts: 'all', or 'mask' for those of ``<name>_region``.
-        nonnegative: predictions below 0 are set to 0 (SPEC A14).
+        nonnegative: predictions below 0 are set to 0 (docs/adr/0004, A14).
 
     Raises:
         ConfigError: a name cannot be a key, the unit begins with $, @ or %, the scale is not positive, level or

@@ -1,5 +1,6 @@
 """Names that configs of earlier runs hold still lead to what they named."""
 
+import math
 import subprocess
 import sys
 import warnings
@@ -8,6 +9,8 @@ from pydoc import locate
 import pytest
 
 from ctan_monai import aliases
+from ctan_monai.tasks import Segmentation
+from ctan_monai.transforms import RandAffineLabelsd
 
 
 @pytest.fixture
@@ -33,7 +36,7 @@ def test_every_name_of_an_old_config_is_found_and_moved_ones_tell_the_new_name(c
         assert told == ([] if new == name else [f"{name} is now {new}; write the new name, the old one will go."])
         assert locate(new) is found
         moved += new != name
-    assert moved == 20
+    assert moved == 32
 
 
 def test_no_config_of_this_repository_holds_an_old_name(repository):
@@ -58,6 +61,20 @@ def test_no_config_of_this_repository_holds_an_old_name(repository):
 def test_a_program_of_before_runs_and_is_told(statement):
     with pytest.warns(DeprecationWarning, match="is now ctan_monai"):
         exec(statement, {})  # noqa: S102
+
+
+def test_old_arguments_mean_what_they_meant():
+    tasks = [Segmentation("organ", ["a"])]
+    with pytest.warns(DeprecationWarning, match="rotate_range"):
+        old = RandAffineLabelsd(tasks, rotate_degrees=15, zoom=0.2, shift_voxels=3)
+    new = RandAffineLabelsd(tasks, rotate_range=math.radians(15), scale_range=0.2, translate_range=3)
+    for each in (old, new):
+        each.set_random_state(0)
+    names = ("rotate_range", "scale_range", "translate_range")
+    parameters = [[getattr(each.rand_affine.rand_affine_grid, name) for name in names] for each in (old, new)]
+    assert parameters[0] == parameters[1]
+    with pytest.raises(TypeError, match="both were given"):
+        RandAffineLabelsd(tasks, zoom=0.2, scale_range=0.2)
 
 
 def test_what_never_was_is_not_found():

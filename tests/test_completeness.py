@@ -24,7 +24,7 @@ from ctan_monai.errors import ConfigError
 from ctan_monai.losses import MultiTaskLoss, create_weighting
 from ctan_monai.networks import MultiTaskNetwork, create_network
 from ctan_monai.tasks import Classification, Regression, Segmentation, Task, present_key
-from ctan_monai.transforms import LoadCased, activate
+from ctan_monai.transforms import LoadCaseFiled, activate
 
 SHAPE = (16, 16, 3)
 CASES = 6
@@ -85,14 +85,14 @@ def make_case(index, unknown=False):
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory):
-    """Six patients as `LoadCased` reads them from the cache; of one of them nothing is known."""
+    """Six patients as `LoadCaseFiled` reads them from the cache; of one of them nothing is known."""
     folder = tmp_path_factory.mktemp("cases")
     items = []
     for index in range(CASES):
         file = folder / f"pt_{index}.case"
         write_case(file, make_case(index, unknown=index == UNKNOWN))
         items.append({"case": f"pt_{index}", "file": str(file)})
-    return [LoadCased(TASKS)(item) for item in items]
+    return [LoadCaseFiled(TASKS)(item) for item in items]
 
 
 @pytest.fixture(scope="module")

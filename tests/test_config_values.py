@@ -15,7 +15,7 @@ from ctan_monai.config_values import refuse_code
 from ctan_monai.engines.runs.run_record import write_run
 from ctan_monai.engines.runs.torch_file import save_atomic
 from ctan_monai.errors import ConfigError
-from ctan_monai.federated.files import read_knobs
+from ctan_monai.federated.files import read_options
 from ctan_monai.networks import create_network
 from ctan_monai.serve.write_app import write_app
 from ctan_monai.share import pack_bundle
@@ -26,7 +26,7 @@ from ctan_monai.tasks import Classification, Regression, Segmentation, task_from
 HAM10000 = Path(__file__).parents[1] / "bundles" / "ham10000"
 TEXTS = ["$__import__('os').mkdir('{marker}')", "@bundle_root", "%{marker}.json::x", "$"]
 HOLDERS = {
-    "knob": lambda text: {"method": text},
+    "option": lambda text: {"method": text},
     "another": lambda text: {"nobody_asks_for": text},
     "list": lambda text: {"image_size": [48, text]},
     "deep": lambda text: {"weights": {"lesion": {"more": [text]}}},
@@ -68,7 +68,7 @@ def test_a_runs_settings_do_not_become_a_program(run, tmp_path, text, holder):
         lambda: pack_bundle(HAM10000, stranger, tmp_path / "packed"),
         lambda: write_app(HAM10000, stranger, tmp_path / "app"),
         lambda: images_of_run(stranger, None),
-        lambda: read_knobs(stranger / "settings.json"),
+        lambda: read_options(stranger / "settings.json"),
     ):
         with pytest.raises(ConfigError, match=r"settings\.json.*(begins with|is an instruction)"):
             use()

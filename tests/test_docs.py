@@ -1,4 +1,4 @@
-"""The documentation is run: snippets, outputs, commands, knobs, links and names in it are those of the package."""
+"""The documentation is run: snippets, outputs, commands, options, links and names in it are those of the package."""
 
 import ast
 import contextlib
@@ -126,16 +126,16 @@ def test_every_way_to_use_the_bundle_is_in_the_readme():
 BUNDLES = sorted(path.parent.parent for path in ROOT.glob("bundles/*/configs/train.yaml"))
 
 
-def knobs_of(bundle):
-    """Return the entries of a bundle's train.yaml under its heading of knobs, with their values."""
+def bundle_options(bundle):
+    """Return the entries of a bundle's train.yaml under its heading of options, with their values."""
     text = (bundle / "configs" / "train.yaml").read_text(encoding="utf-8")
-    part = re.search(r"^# ---- knobs.*?\n(.*?)^(?:settings|# ----)", text, re.M | re.S)
+    part = re.search(r"^# ---- options.*?\n(.*?)^(?:settings|# ----)", text, re.M | re.S)
     return yaml.safe_load(part[1])
 
 
-def knobs_on(page):
-    """Return a page's table of knobs: name and default, '' where that depends on something."""
-    table = re.search(r"^\| knob \|.*\n\|[-|]+\n((?:\|.*\n)+)", prose(page), re.M)[1]
+def page_options(page):
+    """Return a page's table of options: name and default, '' where that depends on something."""
+    table = re.search(r"^\| option \|.*\n\|[-|]+\n((?:\|.*\n)+)", prose(page), re.M)[1]
     found = {}
     for row in table.splitlines():
         keys, values = (re.findall(r"`([^`]+)`", cell) for cell in row.split("|")[1:3])
@@ -144,20 +144,20 @@ def knobs_on(page):
 
 
 def test_the_readme_lists_the_knobs_that_all_bundles_have():
-    assert knobs_on(README).keys() == set.intersection(*[set(knobs_of(bundle)) for bundle in BUNDLES])
+    assert page_options(README).keys() == set.intersection(*[set(bundle_options(bundle)) for bundle in BUNDLES])
 
 
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: bundle.name)
 def test_a_bundles_page_lists_the_other_knobs_and_none_that_there_is_not(bundle):
-    listed = knobs_on(bundle / "docs" / "README.md").keys()
-    assert listed <= knobs_of(bundle).keys() <= listed | knobs_on(README).keys()
+    listed = page_options(bundle / "docs" / "README.md").keys()
+    assert listed <= bundle_options(bundle).keys() <= listed | page_options(README).keys()
 
 
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: bundle.name)
 def test_the_pages_know_the_knobs_defaults(bundle):
-    config = knobs_of(bundle)
+    config = bundle_options(bundle)
     for page in (README, bundle / "docs" / "README.md"):
-        stated = {key: yaml.safe_load(value) for key, value in knobs_on(page).items() if value}
+        stated = {key: yaml.safe_load(value) for key, value in page_options(page).items() if value}
         assert stated == {key: config[key] for key in stated}
 
 

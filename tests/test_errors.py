@@ -89,7 +89,9 @@ def test_the_cause_is_found_under_what_a_framework_wraps_around_it():
     ids=["on purpose", "a bug", "debugged"],
 )
 def test_an_uncaught_error_made_on_purpose_ends_a_program_with_one_line(options, raised, plain):
-    program = f"from ctan_monai.errors import *\nfrom ctan_monai import errors\nerrors.report_plainly()\nraise {raised}"
+    program = (
+        f"from ctan_monai.errors import *\nfrom ctan_monai import errors\nerrors.install_excepthook()\nraise {raised}"
+    )
     done = subprocess.run([sys.executable, *options, "-c", program], capture_output=True, text=True)
     assert done.returncode == 1
     if plain:
@@ -101,8 +103,8 @@ def test_an_uncaught_error_made_on_purpose_ends_a_program_with_one_line(options,
 
 def test_a_wrapped_error_ends_a_program_plainly_too():
     program = (
-        "from ctan_monai.errors import ConfigError, report_plainly\n"
-        "report_plainly()\n"
+        "from ctan_monai.errors import ConfigError, install_excepthook\n"
+        "install_excepthook()\n"
         "try:\n    raise ConfigError('--epochs', 'found -1.', 'Give 1 or more.')\n"
         "except ConfigError as error:\n    raise RuntimeError('Failed to instantiate') from error\n"
     )
@@ -113,8 +115,8 @@ def test_a_wrapped_error_ends_a_program_plainly_too():
 @pytest.mark.parametrize("how", ["from error", ""])
 def test_what_began_an_error_of_others_stands_below_its_traceback(how):
     program = (
-        "from ctan_monai.errors import report_plainly\n"
-        "report_plainly()\n"
+        "from ctan_monai.errors import install_excepthook\n"
+        "install_excepthook()\n"
         "try:\n    import no_such_module\n"
         f"except ImportError as error:\n    raise RuntimeError('Failed to instantiate') {how}\n"
     )
@@ -125,7 +127,7 @@ def test_what_began_an_error_of_others_stands_below_its_traceback(how):
 
 
 def test_an_error_without_another_before_it_is_told_once():
-    program = "from ctan_monai.errors import report_plainly\nreport_plainly()\nraise RuntimeError('odd')\n"
+    program = "from ctan_monai.errors import install_excepthook\ninstall_excepthook()\nraise RuntimeError('odd')\n"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert "What began it" not in done.stderr
     assert done.stderr.endswith("RuntimeError: odd\n")
@@ -182,8 +184,8 @@ def test_what_other_libraries_say_of_the_machine_is_explained_and_a_bug_is_not(e
 @pytest.mark.parametrize(("encoding", "shown"), [("utf-8", "łó"), ("ascii", r"\u0142\xf3"), ("cp1252", r"\u0142ó")])
 def test_a_console_without_some_letters_shows_their_numbers(encoding, shown):
     program = (
-        "from ctan_monai.errors import ConfigError, report_plainly\n"
-        "report_plainly()\nprint('\\u0142\\u00f3')\n"
+        "from ctan_monai.errors import ConfigError, install_excepthook\n"
+        "install_excepthook()\nprint('\\u0142\\u00f3')\n"
         "raise ConfigError('--input', '\\u0142.png is missing.', 'Look for it.')"
     )
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
@@ -193,7 +195,7 @@ def test_a_console_without_some_letters_shows_their_numbers(encoding, shown):
 
 
 def test_an_interrupted_program_says_so():
-    program = "from ctan_monai.errors import report_plainly\nreport_plainly()\nraise KeyboardInterrupt"
+    program = "from ctan_monai.errors import install_excepthook\ninstall_excepthook()\nraise KeyboardInterrupt"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stderr == "Interrupted.\n"
     assert done.returncode != 0

@@ -22,9 +22,9 @@ def test_every_module_is_imported_without_them(repository, tmp_path):
 @pytest.mark.slow
 def test_a_training_with_two_spawned_workers_ends_well(repository, tmp_path):
     bundle = repository / "bundles" / "ham10000"
-    knobs = {"method": "hps", "encoder": "resnet18", "epochs": 1, "image_size": "[32,64]", "workers": 2}
+    options = {"method": "hps", "encoder": "resnet18", "epochs": 1, "image_size": "[32,64]", "workers": 2}
     places = {"bundle_root": bundle, "cache_dir": tmp_path / "cache", "output_dir": tmp_path / "run"}
-    given = [part for key, value in {**knobs, **places}.items() for part in (f"--{key}", value)]
+    given = [part for key, value in {**options, **places}.items() for part in (f"--{key}", value)]
     config = ("--config_file", bundle / "configs" / "train.yaml")
     done = act(repository, "monai.bundle", "run", "training", *config, *given, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]

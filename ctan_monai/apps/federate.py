@@ -23,7 +23,7 @@ def federate(
     bundle: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder of the bundle.")],
     out: Annotated[Path, typer.Option(file_okay=False, help="New folder for what the server keeps, or for the job.")],
     site: Annotated[
-        list[str] | None, typer.Option(help="NAME=FILE: a site, and the JSON file of its own knobs; repeat.")
+        list[str] | None, typer.Option(help="NAME=FILE: a site, and the JSON file of its own options; repeat.")
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often sites train and are averaged.")] = 3,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of a site in a round.")] = 1,
@@ -41,7 +41,7 @@ def federate(
 ) -> None:
     """Train one bundle at several sites whose data stay there, by NVFLARE.
 
-    Everything after -- are knobs of the bundle that all sites share. Without --export all sites are simulated on this
+    Everything after -- are options of the bundle that all sites share. Without --export all sites are simulated on this
     machine, each in processes of its own.
     """
     from ctan_monai.apps.overrides import read_pairs
@@ -52,14 +52,14 @@ def federate(
         raise ConfigError(
             "--out", f"{out} holds something already.", "Give a new folder, or --resume for a federation."
         )
-    knobs: dict[str, Any] = read_pairs(context.args)
-    knobs.setdefault("epochs", rounds * epochs)  # the schedule's length
+    options: dict[str, Any] = read_pairs(context.args)
+    options.setdefault("epochs", rounds * epochs)  # the schedule's length
     if export:
-        make_job(bundle, None, knobs, rounds, epochs, server_dir or None, min_sites, timeout).export_job(str(out))
+        make_job(bundle, None, options, rounds, epochs, server_dir or None, min_sites, timeout).export_job(str(out))
         typer.echo(f"NVFLARE's job is in {out}; every site needs {bundle} at the same path, and CTAN_SITE_FILE.")
         return
     files = _sites(site or [])
-    simulate(bundle, files, knobs, rounds, epochs, out, timeout)
+    simulate(bundle, files, options, rounds, epochs, out, timeout)
     typer.echo(f"{out}: model.pt, run.json, rounds.json")
 
 

@@ -1,4 +1,4 @@
-"""``ctan-monai new``: a bundle for somebody's own data and tasks."""
+"""``ctan-monai new``: a bundle for a tabular dataset and its tasks."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ _EXAMPLES = """[bold]Tasks[/]
 def new(
     name: Annotated[str, typer.Argument(help="Name of the bundle, and of its folder.")],
     task: Annotated[list[str], typer.Option(help="KIND:NAME=DETAILS, see below; one or more.")],
-    spatial_dims: Annotated[int, typer.Option(min=2, max=3, help="2: pictures, or slices of volumes; 3: volumes.")] = 2,
+    spatial_dims: Annotated[int, typer.Option(min=2, max=3, help="2: images, or slices of volumes; 3: volumes.")] = 2,
     image: Annotated[
-        str, typer.Option(help="rgb or grey pictures, ct or mr volumes; mr:t1,t2 names channels. rgb in 2D, ct in 3D.")
+        str, typer.Option(help="rgb or gray images, ct or mr volumes; mr:t1,t2 names channels. rgb in 2D, ct in 3D.")
     ] = "",
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder in which the bundle gets one of its name.")] = Path(
         "."

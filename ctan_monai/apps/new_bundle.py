@@ -145,7 +145,7 @@ def _about(task: Task) -> str:
 
 
 def _summary(plan: Plan) -> str:
-    kind = {"ct": "CT", "mr": "MR", "rgb": "colour pictures", "grey": "grey pictures"}[plan.image.kind]
+    kind = {"ct": "CT", "mr": "MR", "rgb": "color images", "grey": "gray images"}[plan.image.kind]
     seen = f"axial slices of {kind}" if plan.slices else kind if plan.image.pictures else f"{kind} volumes"
     return f"From {seen} ({', '.join(plan.image.channels)}): " + "; ".join(map(_about, plan.layout.tasks)) + "."
 
@@ -200,7 +200,7 @@ def _class_cells(task: Classification) -> str:
 
 def _grid_note(plan: Plan) -> str:
     if plan.image.pictures:
-        return "Results have the size of the picture's file."
+        return "Results have the size of the image's file."
     return "Results lie on the grid of the image's file, whatever `--axes` and `--spacing_mm` the network works on."
 
 

@@ -22,7 +22,7 @@ class Plan:
 
     Args:
         name: of the bundle.
-        tasks: what is learned.
+        tasks: what is predicted.
         image: what is seen.
         spatial_dims: of the network.
     """
@@ -53,7 +53,7 @@ class Plan:
 
     @property
     def grid_settings(self) -> list[str]:
-        """Knobs that evaluation and inference have to agree about with the training."""
+        """Options that evaluation and inference have to agree about with the training."""
         return ["size"] if self.image.pictures else ["spacing_mm", "axes", "patch_size"]
 
 
@@ -151,7 +151,7 @@ def _label_values(values: Mapping[str, Mapping[str, tuple[int, ...]]]) -> str:
 def _image_format(plan: Plan) -> str:
     """Return what exported files say of their images."""
     stored = {"ct": "HU", "mr": "as stored"}.get(plan.image.kind, "0 to 255")
-    entries = ["channels: '@image_channels'", f"values: {stored}", "normalise: '@normalise'", "window: '@window'"]
+    entries = ["channels: '@image_channels'", f"values: {stored}", "normalize: '@normalize'", "window: '@window'"]
     grid = ["size: '@size'"] if plan.image.pictures else ["axes: '@axes'", "spacing_mm: '@spacing_mm'"]
     grid += [] if plan.image.pictures else ["size: '@patch_size'"]
     return _wrapped("image_format: {", [*entries, *grid], "}  # of exported files", "  ")
@@ -166,38 +166,42 @@ def _encoder(plan: Plan) -> str:
 def _settings(plan: Plan) -> str:
     names = ["datalist", "dataset_dir", "split_seed", "fold", *plan.grid_settings]
     names += ["slices", "empty_share"] if plan.slices else []
-    names += ["normalise", "window", *_SETTINGS]
+    names += ["normalize", "window", *_SETTINGS]
     names += ["class_weights", "sampler"] if plan.classes is not None else []
     return _wrapped("settings: {", [f"{name}: '@{name}'" for name in (*names, *_SETTINGS_LAST)], "}", "  ")
 
 
-def _knob(name: str, value: str, note: str) -> str:
+def _option(name: str, value: str, note: str) -> str:
     return f"{name}: {value}".ljust(31) + f" # {note}"
 
 
 def _data_parts(plan: Plan) -> dict[str, str]:
-    """Return the knobs of the grid, and what hands them to the lists of cases."""
-    knobs, options = [], list(plan.grid_settings)
+    """Return the options of the grid, and what hands them to the lists of cases."""
+    option_lines, options = [], list(plan.grid_settings)
     if plan.image.pictures:
         sizes = "'$[256, 256] if @datalist else [80, 96]'"
-        knobs.append(_knob("size", sizes, "rows, columns that pictures are resized to"))
+        option_lines.append(_option("size", sizes, "rows, columns that images are resized to"))
     else:
         options.remove("patch_size")
         note = "where each axis of a volume points" + ("; slices are cut along the last" if plan.slices else "")
-        knobs.append(_knob("spacing_mm", "null", "as [1.0, 1.0, 3.0]: resample volumes to it; null: they stay"))
-        knobs.append(_knob("axes", "RAS", note))
+        option_lines.append(
+            _option("spacing_mm", "null", "as [1.0, 1.0, 3.0]: resample volumes to it; null: they stay")
+        )
+        option_lines.append(_option("axes", "RAS", note))
         real, sample = ("[256, 256]", "[48, 48]") if plan.slices else ("[96, 96, 96]", "[48, 48, 32]")
-        knobs.append(_knob("patch_size", f"'${real} if @datalist else {sample}'", "voxels that are trained on"))
+        option_lines.append(
+            _option("patch_size", f"'${real} if @datalist else {sample}'", "voxels that are trained on")
+        )
     values = ["label_values"] if plan.layout.label_values else []
     inference = "".join(f", {name}: '@{name}'" for name in (*options, *values))
     if plan.slices:
-        knobs.append(_knob("slices", "labelled", "train on slices that a label crosses; all"))
-        knobs.append(_knob("empty_share", "0.2", "other slices to add, as a share of those"))
+        option_lines.append(_option("slices", "labelled", "train on slices that a label crosses; all"))
+        option_lines.append(_option("empty_share", "0.2", "other slices to add, as a fraction of those"))
         options += ["slices", "empty_share"]
     options += values
     listed = _wrapped("  ", [f"{name}: '@{name}'" for name in options], "}", "  ")
     return {
-        "grid_knobs": "\n".join(knobs),
+        "grid_options": "\n".join(option_lines),
         "datalist_options": f",\n{listed}",
         "inference_options": f",\n    {inference[2:]}" if inference else "",
         "inferer_options": "" if plan.image.pictures else ", roi_size: '@patch_size'",
@@ -220,17 +224,17 @@ def _transform_parts(plan: Plan) -> dict[str, str]:
     mirrors = [f"{front}RandMirrorLabelsd, {common},\n      spatial_axis: {axis}, prob: '@augment'}}" for axis in axes]
     patch = f"{front}RandPatchLabelsd, tasks: '@tasks', patch_size: '@patch_size'}}"
     shift = "    - {_target_: RandShiftIntensityd, keys: image, offsets: 0.1, prob: '@augment'}"
-    colour = f"{front}RandColourJitterd, prob: '@augment'}}"
+    color = f"{front}RandColorJitterd, prob: '@augment'}}"
     outside = ", outside: reflection" if plan.image.pictures else ""
     return {
-        "normalise_knobs": "\n".join(
+        "normalize_options": "\n".join(
             [
-                _knob("normalise", method, f"grey values: {methods}"),
-                _knob("window", window, "grey values that become 0 and 1, for window"),
+                _option("normalize", method, f"gray values: {methods}"),
+                _option("window", window, "gray values that become 0 and 1, for window"),
             ]
         ),
-        "before_normalise": colour if plan.image.kind == "rgb" else "",
-        "after_normalise": shift if plan.image.kind != "rgb" else "",
+        "before_normalize": color if plan.image.kind == "rgb" else "",
+        "after_normalize": shift if plan.image.kind != "rgb" else "",
         "patch": "" if plan.image.pictures else patch,
         "mirror": "\n".join(mirrors),
         "affine": (f", spatial_dims: {plan.spatial_dims}" if plan.spatial_dims == 3 else "") + outside,
@@ -238,7 +242,7 @@ def _transform_parts(plan: Plan) -> dict[str, str]:
 
 
 def _side_axis(plan: Plan) -> str:
-    """Return which axis of a sample runs from side to side, as an expression of the knob ``axes``."""
+    """Return which axis of a sample runs from side to side, as an expression of the option ``axes``."""
     if plan.slices:
         return "\"$max(@axes[:2].find('L'), @axes[:2].find('R'), 0)\""
     return "\"$max(@axes.find('L'), @axes.find('R'))\""
@@ -250,7 +254,7 @@ def _class_parts(plan: Plan) -> dict[str, str]:
     rest = "\n    drop_last: true, num_workers: '@workers'}"
     if plan.classes is None:
         return {
-            "class_knobs": "",
+            "class_options": "",
             "class_metrics": "",
             "class_handlers": "",
             "sampler": f"{loader}shuffle: true,{rest}",
@@ -259,10 +263,10 @@ def _class_parts(plan: Plan) -> dict[str, str]:
     name = plan.tasks[plan.classes].task.name
     sampler = "  sampler: {_target_: ctan_monai.engines.create_sampler, name: '@sampler', "
     return {
-        "class_knobs": "\n".join(
+        "class_options": "\n".join(
             [
-                _knob("class_weights", "equal", f"in the loss of {name}: equal, root or inverse of the frequency"),
-                _knob("sampler", "shuffled", f"balanced: draw all classes of {name} equally often"),
+                _option("class_weights", "equal", f"in the loss of {name}: equal, root or inverse of the frequency"),
+                _option("sampler", "shuffled", f"balanced: draw all classes of {name} equally often"),
             ]
         ),
         "sampler": f"{sampler}items: \"$@datalists['train']\",\n    task: {task}}}\n"
@@ -299,7 +303,7 @@ def _output_parts(plan: Plan) -> dict[str, str]:
         shown = f"image: {first}, window: '@window'"
     numbered = any(not task.overlapping and task.name in plan.layout.label_values for task in plan.layout.segmentations)
     writing += ", label_values: '@label_values'" if numbered else ""
-    inherited = ["datalist", "dataset_dir", "split_seed", "fold", *plan.grid_settings, "normalise", "window"]
+    inherited = ["datalist", "dataset_dir", "split_seed", "fold", *plan.grid_settings, "normalize", "window"]
     return {
         "writing": writing,
         "report_image": shown,

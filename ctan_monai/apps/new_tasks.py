@@ -48,7 +48,7 @@ class NewImage:
     """The image of a new bundle.
 
     Args:
-        kind: ct, mr, rgb or grey.
+        kind: ct, mr, rgb or gray.
         channels: names.
     """
 
@@ -57,7 +57,7 @@ class NewImage:
 
     @property
     def pictures(self) -> bool:
-        """Whether the image is a picture rather than a volume."""
+        """Whether the image is two-dimensional, not a volume."""
         return self.kind in PICTURES
 
 
@@ -100,7 +100,7 @@ def parse_image(text: str, spatial_dims: int) -> NewImage:
     if kind not in KINDS:
         raise ConfigError("--image", f"{kind!r} is unknown.", f"Use one of {', '.join(KINDS)}; mr:t1,t2 for channels.")
     if kind in PICTURES and spatial_dims == 3:
-        raise ConfigError("--image", f"{kind} means pictures, which have two axes.", "Use ct or mr, or 2 dimensions.")
+        raise ConfigError("--image", f"{kind} means images, which have two axes.", "Use ct or mr, or 2 dimensions.")
     if wrong or len(set(channels)) < len(channels) or (kind == "rgb" and channels != RGB):
         raise ConfigError("--image", f"{text!r} has channels that cannot be used.", "Write for example mr:t1,t2,flair.")
     return NewImage(kind, channels)

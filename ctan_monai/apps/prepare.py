@@ -69,8 +69,8 @@ def dicom(
     ] = False,
     pixel_mm: Annotated[float | None, typer.Option(help="Resample to this pixel size within the slices.")] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes; one per processor by default.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the division into splits.")] = 0,
-    split: Annotated[str, typer.Option(help="Shares of training, validation and test.")] = "0.7,0.15,0.15",
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    split: Annotated[str, typer.Option(help="Fractions of training, validation and test.")] = "0.7,0.15,0.15",
     patient_by: Annotated[str, typer.Option(help="Tell patients apart by id, or by study.")] = "id",
     key: Annotated[Path | None, typer.Option(dir_okay=False, help="File of the pseudonyms' key.")] = None,
     identities: Annotated[

@@ -62,7 +62,7 @@ def report(
         list[str] | None, typer.Option(help="Structure that is drawn as a target, such as PTV; may be repeated.")
     ] = None,
     gamma: Annotated[bool, typer.Option(help="Compute gamma pass rates (predictions of dose).")] = True,
-    max_cases: Annotated[int, typer.Option(min=0, help="Cases whose pictures stand in report.html.")] = 8,
+    max_cases: Annotated[int, typer.Option(min=0, help="Cases whose images stand in report.html.")] = 8,
 ) -> None:
     """Make the pages of a folder again, from the files in it.
 

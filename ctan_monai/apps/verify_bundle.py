@@ -12,7 +12,7 @@ from ctan_monai.data.datasets.tabular.datalist import find_table
 from ctan_monai.data.datasets.tabular.layout import as_layout
 from ctan_monai.errors import ConfigError, find_ctan_error
 
-_OWN = ("ctan_monai.data.own_datalist", "ctan_monai.data.datasets.tabular.")
+_OWN = ("ctan_monai.data.tabular_datalist", "ctan_monai.data.datasets.tabular.")
 _LAYOUT = ("image_channels", "spatial_dims", "size", "spacing_mm", "axes", "label_values")
 
 
@@ -21,8 +21,8 @@ def check_bundle(bundle: Path, datalist: Path | None, dataset_dir: Path | None) 
 
     Args:
         bundle: its folder.
-        datalist: as its knob.
-        dataset_dir: as its knob.
+        datalist: as its option.
+        dataset_dir: as its option.
 
     Raises:
         ConfigError: it is no bundle whose config lists cases.
@@ -40,7 +40,7 @@ def check_bundle(bundle: Path, datalist: Path | None, dataset_dir: Path | None) 
         if value is not None:
             if name not in parser.config:
                 option = f"--{name.replace('_', '-')}"
-                raise ConfigError(option, f"{path} has no such knob.", "Leave it out.")
+                raise ConfigError(option, f"{path} has no such option.", "Leave it out.")
             refuse_code(str(value), f"--{name.replace('_', '-')}", "Write ./ before it.")
             parser[name] = str(value)
     try:

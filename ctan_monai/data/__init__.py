@@ -20,9 +20,9 @@ _PUBLIC = {
     "find_bundle_root": "..files.bundle_root",
     "openkbp_datalist": "datasets.openkbp.datalist",
     "openkbp_inference_list": "datasets.openkbp.inference",
-    "own_datalist": "datasets.tabular",
-    "own_inference_list": "datasets.tabular",
-    "picture_inference_list": "datasets.ham10000.inference",
+    "tabular_datalist": "datasets.tabular",
+    "tabular_inference_list": "datasets.tabular",
+    "image_inference_list": "datasets.ham10000.inference",
     "prepared_folder": "datasets.prostate.source_folder",
     "read_case_file": "cases.cache",
 }

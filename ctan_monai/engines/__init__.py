@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from ctan_monai.aliases import old_names
+
 # public name -> module; imported when first used, so that configs name everything as ctan_monai.engines.<name>
 # while a program that needs one part does not import the others
 _PUBLIC = {
@@ -14,7 +16,7 @@ _PUBLIC = {
     "EarlyStopping": "handlers.early_stopping_handler",
     "FinalAnswersd": "predictions.final_answers",
     "History": "handlers.history_handler",
-    "InOrder": "distributed.data_parallel",
+    "DistributedSequentialSampler": "distributed.data_parallel",
     "LossLogger": "handlers.loss_logging_handler",
     "MetricsLogger": "handlers.metrics_logging_handler",
     "MultiTaskEvaluator": "loop.evaluator",
@@ -40,14 +42,14 @@ _PUBLIC = {
     "WritePredictions": "predictions.prediction_writer",
     "WriteSlices": "predictions.slice_writer",
     "as_bool": "runs.options",
-    "bookkeeping": "handlers.default_handlers",
+    "default_handlers": "handlers.default_handlers",
     "check_run": "runs.run_record",
     "choose": "runs.options",
     "create_sampler": "loop.sampler",
     "distribute": "distributed.data_parallel",
     "fresh_folder": "predictions.prediction_folder",
-    "join_processes": "distributed.data_parallel",
-    "leave_processes": "distributed.data_parallel",
+    "init_process_group": "distributed.data_parallel",
+    "destroy_process_group": "distributed.data_parallel",
     "load_best": "runs.run_record",
     "load_checked": "runs.torch_file",
     "predict_cases": "predictions.prediction",
@@ -55,7 +57,7 @@ _PUBLIC = {
     "run_setting": "runs.run_settings",
     "save_atomic": "runs.torch_file",
     "seed_run": "handlers.seeding_handler",
-    "share_of_batch": "distributed.data_parallel",
+    "per_rank_batch_size": "distributed.data_parallel",
     "trainable_parameters": "loop.parameters",
     "write_data_record": "runs.data_record",
     "write_datalist": "runs.datalist_file",
@@ -67,7 +69,7 @@ __all__ = list(_PUBLIC)
 def __getattr__(name: str) -> Any:
     """Import a public name from its module."""
     if name not in _PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return old_names(__name__)(name)
     return getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
 
 

@@ -28,7 +28,7 @@ class Update:
 
 
 def average(weights: Mapping[str, Array], updates: Sequence[Update]) -> dict[str, Array]:
-    """Average what sites send (McMahan et al. 2017), each weight by the samples that it was learned from.
+    """Average what sites send (McMahan et al. 2017), each weight by the samples that it was trained on.
 
     Args:
         weights: before the round; what no site sends stays as it is.

@@ -16,8 +16,8 @@ STOPPED = "stopped"  # of rounds.json: why no further round came
 ASK, INITIAL, MEASURE, TRAIN = "ask", "initial", "measure", "train"  # what the server wants
 
 
-def read_knobs(path: str | Path) -> dict[str, Any]:
-    """Read the JSON file of a site's own knobs.
+def read_options(path: str | Path) -> dict[str, Any]:
+    """Read the JSON file of a site's own options.
 
     Raises:
         ConfigError: it cannot be read, is no dictionary, or a text in it would become a part of the config's program.

@@ -12,7 +12,7 @@ from typing import Any
 from ctan_monai.config_values import refuse_code
 from ctan_monai.engines.runs.run_record import differences
 from ctan_monai.errors import CheckpointError, ConfigError, install
-from ctan_monai.federated.files import RECORD_FILE, ROUNDS_FILE, STOPPED, read_knobs
+from ctan_monai.federated.files import RECORD_FILE, ROUNDS_FILE, STOPPED, read_options
 from ctan_monai.files.json_files import as_json, read_json, write_json
 
 ALLOWED = ["nvflare.", "ctan_monai.federated."]  # what a job may name; a real server's resources.json lists it too
@@ -23,7 +23,7 @@ _GRACE_S = 10.0  # for a site's process that is told to end: it keeps what it ne
 def make_job(
     bundle: str | Path,
     site_files: Mapping[str, str | Path] | None,
-    knobs: Mapping[str, Any],
+    options: Mapping[str, Any],
     rounds: int,
     epochs: int,
     output_dir: str | Path | None = None,
@@ -34,8 +34,8 @@ def make_job(
 
     Args:
         bundle: its folder, the same at all sites.
-        site_files: each site's file of its own knobs; None: a site finds it through its environment.
-        knobs: that all sites share.
+        site_files: each site's file of its own options; None: a site finds it through its environment.
+        options: that all sites share.
         rounds: of averaging.
         epochs: of a site in a round.
         output_dir: for the server's files; None: in the job's folder. What an earlier job left there is continued.
@@ -43,7 +43,7 @@ def make_job(
         timeout_s: how long a site may take to answer in a round, in seconds; 0: as long as it likes.
 
     Raises:
-        ConfigError: NVFLARE is not installed, or a knob is a dictionary or an expression.
+        ConfigError: NVFLARE is not installed, or an option is a dictionary or an expression.
     """
     try:
         from nvflare.app_common.executors.client_api_executor import ClientAPIExecutor
@@ -56,12 +56,12 @@ def make_job(
     job.set_app_packages(["ctan_monai"])  # or NVFLARE puts a copy of some of its files before it
     job.to_server(AverageByTask(rounds, min_sites, None if output_dir is None else str(output_dir), timeout_s))
     shared = ["--bundle", str(bundle), "--epochs", str(epochs)]
-    for name, value in knobs.items():
+    for name, value in options.items():
         refuse_code(value, f"--{name}")
         text = json.dumps(value)
         if "{" in text:  # NVFLARE's configs take it for a variable
             raise ConfigError(f"--{name}", f"{text} was found.", "Write it into the bundle's config, at every site.")
-        shared += ["--knob", f"{name}={text}"]
+        shared += ["--option", f"{name}={text}"]
     files: dict[str, str | Path | None] = {"": None} if site_files is None else dict(site_files)
     python = "python3" if site_files is None else sys.executable
     for site, file in files.items():
@@ -80,7 +80,7 @@ def make_job(
 def simulate(
     bundle: str | Path,
     site_files: Mapping[str, Path],
-    knobs: Mapping[str, Any],
+    options: Mapping[str, Any],
     rounds: int,
     epochs: int,
     out: Path,
@@ -93,8 +93,8 @@ def simulate(
 
     Args:
         bundle: its folder.
-        site_files: each site's file of its own knobs.
-        knobs: that all sites share.
+        site_files: each site's file of its own options.
+        options: that all sites share.
         rounds: of averaging.
         epochs: of a site in a round.
         out: a new folder, or that of the same federation, which goes on after its last complete round.
@@ -106,15 +106,15 @@ def simulate(
     """
     out = out.resolve()
     _check_same(
-        out, {"bundle": Path(bundle).resolve().name, "sites": sorted(site_files), "knobs": knobs, "epochs": epochs}
+        out, {"bundle": Path(bundle).resolve().name, "sites": sorted(site_files), "options": options, "epochs": epochs}
     )
     own: dict[str, Path] = {}
     for name, file in site_files.items():
         folder = out / "sites" / name
         folder.mkdir(parents=True, exist_ok=True)
         own[name] = folder / "site.json"
-        write_json({"output_dir": str(folder / "run"), **read_knobs(file)}, own[name])
-    job = make_job(Path(bundle).resolve(), own, knobs, rounds, epochs, out, len(own), timeout_s)
+        write_json({"output_dir": str(folder / "run"), **read_options(file)}, own[name])
+    job = make_job(Path(bundle).resolve(), own, options, rounds, epochs, out, len(own), timeout_s)
     work = out / "nvflare"
     if work.exists():
         work.rename(next(place for number in count(1) if not (place := out / f"nvflare.{number}").exists()))

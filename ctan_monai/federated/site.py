@@ -33,14 +33,14 @@ class Site:
     Args:
         name: of the site.
         bundle: folder of the bundle, the same at every site.
-        knobs: of its ``train.yaml``: those that all sites share, and this site's own (``dataset_dir`` ...).
+        options: of its ``train.yaml``: those that all sites share, and this site's own (``dataset_dir`` ...).
         epochs: in a round.
 
     Raises:
-        ConfigError, DataError: a knob or the data cannot be used.
+        ConfigError, DataError: an option or the data cannot be used.
     """
 
-    def __init__(self, name: str, bundle: str | Path, knobs: Mapping[str, Any], epochs: int = 1) -> None:
+    def __init__(self, name: str, bundle: str | Path, options: Mapping[str, Any], epochs: int = 1) -> None:
         root = Path(bundle).resolve()
         self.name = name
         self._algo = MonaiAlgo(
@@ -49,7 +49,7 @@ class Site:
             send_weight_diff=False,
             config_train_filename=[str(root / "configs" / "train.yaml"), str(OVERLAY)],
             config_evaluate_filename=None,
-            train_kwargs={"run_id": "training", "bundle_root": str(root), **knobs},
+            train_kwargs={"run_id": "training", "bundle_root": str(root), **options},
         )
         self._algo.initialize({ExtraItems.CLIENT_NAME: name})
         parser = self._algo.train_workflow.parser

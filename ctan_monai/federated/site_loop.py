@@ -9,11 +9,11 @@ import os
 from typing import Any
 
 from ctan_monai.config_values import refuse_code
-from ctan_monai.errors import ConfigError, report_plainly
-from ctan_monai.federated.files import ASK, INITIAL, MEASURE, read_knobs
+from ctan_monai.errors import ConfigError, install_excepthook
+from ctan_monai.federated.files import ASK, INITIAL, MEASURE, read_options
 from ctan_monai.federated.site import Site
 
-SITE_FILE = "CTAN_SITE_FILE"  # environment variable with the path of a site's own knobs
+SITE_FILE = "CTAN_SITE_FILE"  # environment variable with the path of a site's own options
 _logger = logging.getLogger(__name__)
 
 
@@ -21,21 +21,21 @@ def main() -> None:
     """Serve as a site of a running NVFLARE job."""
     import nvflare.client as flare
 
-    report_plainly()
+    install_excepthook()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bundle", required=True)
-    parser.add_argument("--knob", action="append", default=[], help="NAME=JSON, of those that all sites share")
+    parser.add_argument("--option", action="append", default=[], help="NAME=JSON, of those that all sites share")
     parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--site-file", default=os.environ.get(SITE_FILE), help="JSON file of this site's own knobs")
+    parser.add_argument("--site-file", default=os.environ.get(SITE_FILE), help="JSON file of this site's own options")
     arguments = parser.parse_args()
     if not arguments.site_file:
         remedy = f"Set {SITE_FILE} in the client's environment to a JSON file with dataset_dir, cache_dir, output_dir."
         raise ConfigError(SITE_FILE, "this site does not say where its data are.", remedy)
     flare.init()
-    shared = {name: json.loads(value) for name, _, value in (pair.partition("=") for pair in arguments.knob)}
-    refuse_code(shared, "--knob")  # they come from the server
-    knobs = {**shared, **read_knobs(arguments.site_file)}
-    site = Site(flare.get_site_name(), arguments.bundle, knobs, arguments.epochs)
+    shared = {name: json.loads(value) for name, _, value in (pair.partition("=") for pair in arguments.option)}
+    refuse_code(shared, "--option")  # they come from the server
+    options = {**shared, **read_options(arguments.site_file)}
+    site = Site(flare.get_site_name(), arguments.bundle, options, arguments.epochs)
     while flare.is_running():
         request = flare.receive()
         if request is None:

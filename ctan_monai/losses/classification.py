@@ -22,7 +22,7 @@ class ExclusiveClassLoss(TaskLoss):
     Args:
         task: the classification task.
         class_weight: one positive number per class, or by name; 1 counts cases equally.
-        label_smoothing: share of the truth that is spread over all classes, in [0, 1).
+        label_smoothing: fraction of the truth that is spread over all classes, in [0, 1).
         focal_gamma: exponent of the focal factor; 0 is the plain cross-entropy.
 
     Raises:

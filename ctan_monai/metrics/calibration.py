@@ -75,8 +75,8 @@ class Calibration(ExclusiveAnswers):
 class FindingCalibration(FindingAnswers):
     """How far the probability of a finding can be taken at its word.
 
-    For a task named ``covid``: ``covid_ece``, the mean distance between probability and share of positives over bins of
-    the probability, weighted by their cases; ``covid_brier``, the mean squared error of the probability (0.25 for
+    For a task named ``covid``: ``covid_ece``, the mean distance between probability and fraction of positives over bins
+    of the probability, weighted by their cases; ``covid_brier``, the mean squared error of the probability (0.25 for
     always one half); ``covid_nll``, the mean of -log of the probability given to the truth (log 2 for always one half).
     Of several classes that may hold together, the mean.
 

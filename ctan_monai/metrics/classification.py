@@ -34,7 +34,7 @@ def auroc(score: Floats, positive: Bools) -> float:
 
 
 def recall(chosen: Bools, positive: Bools) -> float:
-    """Return the share of the positive cases that was chosen, nan without a positive case."""
+    """Return the fraction of the positive cases that was chosen, nan without a positive case."""
     return float(chosen[positive].mean()) if positive.any() else NAN
 
 
@@ -75,10 +75,10 @@ class _Answers(CaseMetric):
 class ExclusiveAnswers(_Answers):
     """One class of several holds: the most probable one is the answer.
 
-    For a task named ``lesion``: ``lesion_accuracy`` (share of cases answered correctly), ``lesion_balanced_accuracy``
-    (mean recall of the classes that occur), ``lesion_auroc`` (one class against the rest, mean over the classes that
-    occur). The paper's accuracy on HAM10000 lies below the majority class and is probably a balanced one: both are
-    reported (SPEC A17).
+    For a task named ``lesion``: ``lesion_accuracy`` (fraction of cases answered correctly),
+    ``lesion_balanced_accuracy`` (mean recall of the classes that occur), ``lesion_auroc`` (one class against the rest,
+    mean over the classes that occur). The paper's accuracy on HAM10000 lies below the majority class and is probably a
+    balanced one: both are reported (docs/adr/0004, A17).
 
     Args:
         task: the classification that is measured.
@@ -109,7 +109,7 @@ class FindingAnswers(_Answers):
 
     Per class, then averaged over the classes for which it is known: ``<task>_auroc``, ``_accuracy``,
     ``_balanced_accuracy`` (of sensitivity and specificity), ``_sensitivity``, ``_specificity``. The AUROC uses the
-    probabilities; computed from yes and no, as some papers do, it would equal the balanced accuracy (SPEC 3.3).
+    probabilities; computed from yes and no, as some papers do, it would equal the balanced accuracy.
     With several classes ``<task>_auroc_<class>`` too.
 
     Args:

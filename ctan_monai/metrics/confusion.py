@@ -30,7 +30,7 @@ class ClassDetails(ExclusiveAnswers):
     For a task named ``lesion``: ``lesion_recall_<class>`` (nan for a class that does not occur),
     ``lesion_majority_accuracy``, the share of the most frequent class, and ``lesion_majority_balanced_accuracy``, one
     over the number of classes that occur. A network has to beat them to have learned anything: on HAM10000 always
-    saying nv is right in 66.9 % of cases (SPEC A17).
+    saying nv is right in 66.9 % of cases (docs/adr/0004, A17).
 
     Args:
         task: the classification that is measured.

@@ -63,7 +63,7 @@ class PublishedDelta:
         value: the method's metric as printed; None where the delta is a mean.
         delta: the delta as printed, percent.
         follows: whether the printed delta lies within the rounding interval of the printed metrics (or, for a mean,
-            of the printed deltas). Two do not (SPEC 1.7).
+            of the printed deltas). Two do not, the first of HPS on Prostate and on OpenKBP.
     """
 
     dataset: str

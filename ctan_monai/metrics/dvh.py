@@ -45,7 +45,7 @@ class DvhCurve:
     Args:
         dose_gy: (n,) rising doses, Gy.
         volume_percent: (n,) volume that receives at least that dose, % of the structure; falls from 100.
-        volume_cc: (n,) the same in cubic centimetres.
+        volume_cc: (n,) the same in cubic centimeters.
     """
 
     dose_gy: Doses
@@ -88,7 +88,7 @@ def dose_at_percent(inside: Doses, percent: float) -> float:
 
 
 def dose_at_cc(inside: Doses, volume_cc: float, voxel_mm3: float) -> float:
-    """Return D_x cc: the dose that the hottest x cubic centimetres receive at least, Gy.
+    """Return D_x cc: the dose that the hottest x cubic centimeters receive at least, Gy.
 
     The volume is rounded to whole voxels, at least one. In a structure smaller than that volume it is the lowest
     dose, which is also what the formula gives for a structure of exactly that volume.
@@ -103,7 +103,7 @@ def dose_at_cc(inside: Doses, volume_cc: float, voxel_mm3: float) -> float:
 
 
 def percent_at_dose(inside: Doses, dose_gy: float) -> float:
-    """Return V_x Gy: the share of the volume that receives x Gy or more, %."""
+    """Return V_x Gy: the fraction of the volume that receives x Gy or more, %."""
     return float(100.0 * np.mean(inside >= dose_gy))
 
 

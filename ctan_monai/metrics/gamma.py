@@ -1,6 +1,6 @@
 """The gamma index between two doses on one grid, computed by pymedphys.
 
-Low et al., Med. Phys. 25, 656 (1998). Global normalisation: the dose criterion is a percentage of the highest
+Low et al., Med. Phys. 25, 656 (1998). Global normalization: the dose criterion is a percentage of the highest
 reference dose. Each examined reference voxel is compared with the evaluated dose interpolated linearly around it, in
 three dimensions, at steps of a tenth of the distance criterion (Wendling et al., Med. Phys. 34, 1647, 2007).
 """
@@ -38,7 +38,7 @@ class Gamma:
 
     Args:
         criteria: pairs of dose in percent of the highest reference dose, and distance in mm.
-        cutoff_percent: reference doses below this share of the highest are left out.
+        cutoff_percent: reference doses below this fraction of the highest are left out.
         max_points: examine so many voxels at most, drawn at random; None for all. 5,000 give the pass rate within
             1.4 percentage points (95 % interval), within 0.6 for rates over 95 %.
         steps: the distance criterion is divided into so many steps.
@@ -74,7 +74,7 @@ class PassRate:
         percent: examined voxels with gamma of at most 1, percent; nan where nothing was examined.
         points: examined voxels.
         eligible: voxels above the cutoff, of which those were drawn.
-        normalisation_gy: the highest reference dose.
+        normalization_gy: the highest reference dose.
     """
 
     dose_percent: float
@@ -82,7 +82,7 @@ class PassRate:
     percent: float
     points: int
     eligible: int
-    normalisation_gy: float
+    normalization_gy: float
 
     @property
     def name(self) -> str:

@@ -6,9 +6,9 @@
     - {structure: CTV, goal: D98% >= 95 %}
 
 ``structure`` is the name of a mask (AAPM TG-263 where data were prepared from DICOM). ``goal`` is a figure
-(`dose_figures.parse_figure`), one of < <= > >=, a number and its unit: Gy or % of the prescription for doses, % of the
-structure or cc for volumes. ``source`` (optional) is shown beside the goal. ``fraction_gy`` (optional) says for which
-doses per fraction it was published; for others it is called not applicable.
+(`dose_figures.parse_dose_value`), one of < <= > >=, a number and its unit: Gy or % of the prescription for doses, % of
+the structure or cc for volumes. ``source`` (optional) is shown beside the goal. ``fraction_gy`` (optional) says for
+which doses per fraction it was published; for others it is called not applicable.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ctan_monai.errors import ConfigError
-from ctan_monai.metrics.dose_figures import DoseFigure, Unit, parse_figure
+from ctan_monai.metrics.dose_values import DoseValue, Unit, parse_dose_value
 from ctan_monai.metrics.dvh import Doses
 
 _COMPARE: Mapping[str, Callable[[float, float], bool]] = {
@@ -72,7 +72,7 @@ class Goal:
     """
 
     structure: str
-    figure: DoseFigure
+    figure: DoseValue
     sign: str
     limit: float
     unit: Unit
@@ -123,7 +123,7 @@ class Goals:
     prescription_gy: float | None = None
 
 
-def parse_goal(text: str) -> tuple[DoseFigure, str, float, Unit]:
+def parse_goal(text: str) -> tuple[DoseValue, str, float, Unit]:
     """Understand a goal such as 'V70Gy < 20 %'.
 
     Returns:
@@ -135,11 +135,11 @@ def parse_goal(text: str) -> tuple[DoseFigure, str, float, Unit]:
     found = _GOAL.fullmatch(text.strip())
     if found is None:
         raise ConfigError("goal", f"{text!r} cannot be understood.", "Write it like 'V70Gy < 20 %' or 'D95% >= 76 Gy'.")
-    figure = parse_figure(found["figure"])
+    figure = parse_dose_value(found["figure"])
     units: dict[str, Unit] = {"gy": "Gy", "%": "%", "cc": "cc"}
     unit = units[found["unit"].lower()]
     if figure.kind == "V" and unit == "cc" and figure.unit == "%" and not found["figure"].rstrip().endswith("Gy%"):
-        figure = parse_figure(f"{figure.name}cc")
+        figure = parse_dose_value(f"{figure.name}cc")
     if unit not in (("Gy", "%") if figure.unit == "Gy" else (figure.unit,)):
         allowed = "Gy, or % of the prescription" if figure.unit == "Gy" else "% of the structure, or cc"
         raise ConfigError("goal", f"{text!r}: {figure.name} has no limit in {unit}.", f"Use {allowed}.")

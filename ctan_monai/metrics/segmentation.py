@@ -26,7 +26,7 @@ class SegmentationDice(CaseMetric):
     * ``oar_dice_<label>``: mean over the cases in which the label is known.
     * ``oar_dice``: mean over cases of the case's mean over its known labels. Each patient weighs the same, however
       many of their structures are contoured.
-    * ``oar_dice_complete``: the same over the cases in which every label is known (SPEC A18).
+    * ``oar_dice_complete``: the same over the cases in which every label is known (docs/adr/0002, A18).
 
     Args:
         task: the segmentation that is measured.

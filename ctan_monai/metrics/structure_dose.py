@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ctan_monai.errors import ConfigError
 from ctan_monai.metrics.base import NAN, CaseMetric, Record, known_mean
 from ctan_monai.metrics.checks import check_finite, check_same_shape
-from ctan_monai.metrics.dose_figures import parse_figure
+from ctan_monai.metrics.dose_values import parse_dose_value
 from ctan_monai.tasks import Regression, Segmentation, present_key, region_key
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class StructureDose(CaseMetric):
     Args:
         dose: the dose task, in Gy per voxel; its region says where the dose is known.
         structures: where the structures' masks are found in the batch: a task, or another entry of that form.
-        figures: what to read from the DVHs, such as Dmean, D95%, D0.03cc, V40Gy; see `parse_figure`.
+        figures: what to read from the DVHs, such as Dmean, D95%, D0.03cc, V40Gy; see `parse_dose_value`.
 
     Raises:
         ConfigError: the dose is not in Gy per voxel, or a figure is unknown or relative to a prescription.
@@ -44,7 +44,7 @@ class StructureDose(CaseMetric):
             found = f"the task {dose.name!r} is in {dose.unit} per {dose.level}, expected Gy per voxel."
             raise ConfigError("StructureDose: dose", found, "Name the dose task.")
         self.dose, self.structures = dose, structures
-        self._figures = [parse_figure(text) for text in figures]
+        self._figures = [parse_dose_value(text) for text in figures]
         if relative := [figure.name for figure in self._figures if figure.needs_prescription]:
             found = f"{relative} is relative to the prescription, which a batch does not tell."
             raise ConfigError("StructureDose: figures", found, "Name the dose: V57Gy.")

@@ -11,7 +11,7 @@ INTERPOLATION = {2: "bilinear", 3: "trilinear"}
 
 
 def convolution(spatial_dims: int, in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Module:
-    """Make a convolution that keeps the spatial size at stride 1, without a bias (a normalisation follows).
+    """Make a convolution that keeps the spatial size at stride 1, without a bias (a normalization follows).
 
     Args:
         spatial_dims: 2 or 3.

@@ -19,10 +19,12 @@ from ctan_monai.networks.blocks import INTERPOLATION, UpBlock, conv_norm_relu
 from ctan_monai.networks.encoder import Features
 from ctan_monai.tasks import Classification, Regression, Segmentation, Task
 
-PIXEL_WIDTHS = (512, 256, 128, 64)  # deepest first; SPEC 1.4, A12
-FULL_RESOLUTION_WIDTHS = (32, 16)  # SPEC A12b
-IMAGE_WIDTHS = (64, 128, 256, 256)  # SPEC 1.4, A13
-LABEL_PRIOR = 0.01  # share of voxels that a new segmentation head expects in its labels (Lin et al. 2017, section 4.1)
+PIXEL_WIDTHS = (512, 256, 128, 64)  # deepest first; docs/adr/0004, A12
+FULL_RESOLUTION_WIDTHS = (32, 16)  # docs/adr/0004, A12b
+IMAGE_WIDTHS = (64, 128, 256, 256)  # docs/adr/0004, A13
+LABEL_PRIOR = (
+    0.01  # fraction of voxels that a new segmentation head expects in its labels (Lin et al. 2017, section 4.1)
+)
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,10 @@ class DecoderPlan:
         channels: C_1 .. C_4 of the encoder's stages.
         shallow_channels: channels of the features finer than stage 1, coarse to fine.
         query_channels: channels of the deepest features that a decoder starts from.
-        full_resolution: end at the image's size instead of interpolating the logits (pixel level; SPEC A12b).
-        skips: 'u' or 'p', which part of each stage is joined (SPEC A12).
-        deepest_skip: whether stage 4 is joined too (SPEC 1.4).
-        image_level: 'pyramid' or 'bottleneck' (SPEC A13).
+        full_resolution: end at the image's size instead of interpolating the logits (pixel level; docs/adr/0004, A12b).
+        skips: 'u' or 'p', which part of each stage is joined (docs/adr/0004, A12).
+        deepest_skip: whether stage 4 is joined too (docs/adr/0004).
+        image_level: 'pyramid' or 'bottleneck' (docs/adr/0004, A13).
         slice_score: image-level decoders return one channel more, see `ScoredHead`.
 
     Raises:

@@ -49,7 +49,7 @@ class Stage(nn.Module):
 class ResNetEncoder(nn.Module):
     """Encode an image in the four stages of a ResNet.
 
-    Sizes are those of SPEC 1.1: with ``stem='resnet'`` stage j has 1/2^(j+1) of the image's size, rounded up.
+    Sizes: with ``stem='resnet'`` stage j has 1/2^(j+1) of the image's size, rounded up.
 
     Args:
         name: 'resnet18', 'resnet34', 'resnet50' or 'resnet101'.

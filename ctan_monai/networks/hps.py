@@ -22,7 +22,7 @@ class HPS(MultiTaskNetwork):
         encoder: the shared encoder.
         decoder_options: see `DecoderPlan`.
 
-    Source: Caruana 1997; SPEC 1.5.
+    Source: Caruana 1997; docs/adr/0004.
     """
 
     def __init__(self, tasks: tuple[Task, ...], encoder: ResNetEncoder, decoder_options: dict[str, Any]) -> None:

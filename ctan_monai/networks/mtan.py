@@ -28,7 +28,7 @@ class MTAN(MultiTaskNetwork):
     Raises:
         ConfigError: an option is unknown.
 
-    Source: MTAN section 3.1; SPEC 1.2 (the code of CTAE with t' := t).
+    Source: MTAN section 3.1; docs/adr/0004 (the code of CTAE with t' := t).
     """
 
     task_containers: ClassVar[tuple[str, ...]] = ("decoders", "masks")

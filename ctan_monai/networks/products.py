@@ -1,7 +1,7 @@
 """The attention products that CTAN's bottleneck can use; each maps two embeddings to one of the same shape.
 
 All are computed in 32 bits: the products of the paper grow with the third power of the embedding, and overflow
-half precision at sizes that occur (SPEC A9).
+half precision at sizes that occur (docs/adr/0004, A9).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 
 class AttentionProduct(nn.Module):
-    """Base of the products: 32-bit arithmetic, and the scale of SPEC A9.
+    """Base of the products: 32-bit arithmetic, and the scale of docs/adr/0004, A9.
 
     Args:
         scale: 'n_sqrt_d' divides the inner product by N and the result by sqrt(d), 'n_d' by N and d, 'none' not at all.

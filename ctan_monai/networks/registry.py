@@ -58,7 +58,7 @@ def create_network(
 
     Args:
         method: 'ctan', 'mtan', 'hps' or 'stl'.
-        tasks: what is learned, in the order of the outputs.
+        tasks: what is predicted, in the order of the outputs.
         encoder: 'resnet18', 'resnet34', 'resnet50' or 'resnet101'.
         spatial_dims: 2 or 3.
         in_channels: channels of the image.

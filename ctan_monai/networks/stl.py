@@ -23,7 +23,7 @@ class STL(MultiTaskNetwork):
         encoder: the encoder; each task gets a copy that starts from the same weights.
         decoder_options: see `DecoderPlan`.
 
-    Source: CTAN section 3 (STL baseline); SPEC 1.5.
+    Source: CTAN section 3 (STL baseline); docs/adr/0004.
     """
 
     independent_tasks = True

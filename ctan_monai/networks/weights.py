@@ -41,7 +41,7 @@ def load_imagenet_weights(encoder: ResNetEncoder, source: str, first_layer: str 
         ConfigError: the encoder is 3D, or an option is unknown.
         DataError: the file is missing, offline, damaged, or holds another network.
 
-    Source: CTAN section 2.1 ("pre-trained with ImageNet"), SPEC 1.1.
+    Source: CTAN section 2.1 ("pre-trained with ImageNet"); docs/adr/0004.
     """
     if encoder.spatial_dims != 2:
         raise ConfigError("pretrained", "ImageNet weights exist for 2D encoders only.", "Use pretrained: null.")

@@ -1,6 +1,6 @@
-"""Pictures and pages made from the files of a run."""
+"""Images and pages made from the files of a run."""
 
-from ctan_monai.report.case_pictures import CasePictures, draw_cases
+from ctan_monai.report.case_images import CaseImages, draw_cases
 from ctan_monai.report.curves import curves_figure
 from ctan_monai.report.dose_report import report_doses
 from ctan_monai.report.dvh_plot import dvh_figure
@@ -9,7 +9,7 @@ from ctan_monai.report.run_report import report_predictions, report_run
 from ctan_monai.report.view import CaseView
 
 __all__ = [
-    "CasePictures",
+    "CaseImages",
     "CaseView",
     "curves_figure",
     "draw_cases",

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ctan_monai.report.canvas import new_figure
-from ctan_monai.report.palette import COLOURS, GRID, TEXT
+from ctan_monai.report.palette import COLORS, GRID, TEXT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _COLUMNS = 2
-_BOX, _DOT = "#BFD9EC", COLOURS[5]
+_BOX, _DOT = "#BFD9EC", COLORS[5]
 _HEIGHT, _WHISKER = 0.6, 1.5
 _DOTS_MAX = 60  # more dots than this in one box hide it
 
@@ -56,7 +56,7 @@ def _draw(panel: Axes, boxes: Mapping[str, Sequence[float]], zero: bool) -> None
         panel.barh(place, high - low, _HEIGHT, low, facecolor=_BOX, edgecolor=TEXT)
         panel.plot([median, median], [place - _HEIGHT / 2, place + _HEIGHT / 2], color=TEXT, linewidth=2.5)
         if len(values) <= _DOTS_MAX:
-            # spread the dots over the box's height by their order, so that the same numbers give the same picture
+            # spread the dots over the box's height by their order, so that the same numbers give the same image
             heights = [place + _HEIGHT * 0.5 * ((number * 0.618) % 1 - 0.5) for number in range(len(values))]
             panel.plot(values, heights, "o", markersize=3.5, color=_DOT, alpha=0.8, zorder=3)
     panel.set_yticks(places, names, fontsize=10)

@@ -1,4 +1,4 @@
-"""Figures without pyplot: nothing global, so pictures can be drawn in any thread and beside any other figure."""
+"""Figures without pyplot: nothing global, so images can be drawn in any thread and beside any other figure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def new_figure(width_inches: float, height_inches: float, arrange: bool = True) 
 
 
 def png_of(figure: Figure, dots_per_inch: int = DOTS_PER_INCH) -> bytes:
-    """Return a figure as PNG, for a page that holds its pictures; the same figure gives the same bytes."""
+    """Return a figure as PNG, for a page that holds its images; the same figure gives the same bytes."""
     from io import BytesIO
 
     buffer = BytesIO()

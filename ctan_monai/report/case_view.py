@@ -1,4 +1,4 @@
-"""From the files of a prediction, and those of its case, to what pictures show."""
+"""From the files of a prediction, and those of its case, to what images show."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def load_view(
     case = read_case_file(predicted.source)
     if image not in case.volumes:
         found = f"it has no volume {image!r}, only {list(case.volumes)}."
-        raise DataError(predicted.source, case.case, found, "Name the volume that pictures show.")
+        raise DataError(predicted.source, case.case, found, "Name the volume that images show.")
     arrays = {
         task: {name: _read_nifti(path, case) for name, path in files.items()} for task, files in predicted.files.items()
     }

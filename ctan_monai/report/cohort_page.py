@@ -43,7 +43,7 @@ def cohort_page(
         left_out: why a case is not among them, by case.
         gamma: how gamma was computed, None if it was not.
         patients_folder: folder of the patients' pages beside this one.
-        learned: what the network was learned from, in words.
+        learned: what the network was trained on, in words.
     """
     planned = [result for result in results if result.has_plan]
     sections = [_patients(results, left_out, patients_folder, learned)]

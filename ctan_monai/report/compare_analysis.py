@@ -20,7 +20,7 @@ from ctan_monai.report.run_files import SELECTION, RunHistory
 _LAST_EPOCHS = 5  # over which the spread of a run's selection score is shown
 
 
-def analyse(comparison: Comparison, draws: int = DRAWS, seed: int = 0) -> dict[str, Any]:
+def analyze(comparison: Comparison, draws: int = DRAWS, seed: int = 0) -> dict[str, Any]:
     """Compare rows with the reference, and the candidate's rows with the best of the other methods.
 
     Args:
@@ -96,7 +96,7 @@ def _seeds(row: ComparedRow, metric: MainMetric, seeds: Sequence[int]) -> dict[s
 
 
 def _complete(row: ComparedRow, metrics: Sequence[MainMetric], comparison: Comparison) -> dict[str, Any]:
-    """Return the figures over the cases whose labels are all known (SPEC A18)."""
+    """Return the figures over the cases whose labels are all known (docs/adr/0002, A18)."""
     runs = [run.evaluated for run in row.runs if run.seed in comparison.seeds and COMPLETE in run.evaluated.columns]
     if not runs:
         return {"cases": None, "tasks": {}}

@@ -1,4 +1,4 @@
-"""Best, median and worst test case of a comparison, chosen by a rule that is said beside the pictures."""
+"""Best, median and worst test case of a comparison, chosen by a rule that is said beside the images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ctan_monai.report.overlay import overlay_figure
 
 _logger = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
-_COLOUR_CHANNELS = 3
+_COLOR_CHANNELS = 3
 
 
 def chosen_cases(row: ComparedRow, comparison: Comparison) -> dict[str, str]:
@@ -63,7 +63,7 @@ def draw_chosen(comparison: Comparison, folder: Path) -> Section:
     rows = list({row.name: row for row in (candidate, comparison.reference)}.values())
     rule = (
         f"Cases are ordered by the mean over tasks of their rank in the answers of {candidate.name}, averaged over"
-        " seeds (by the task's figure, or by the probability of the right answer). Pictures are of the first seed."
+        " seeds (by the task's figure, or by the probability of the right answer). Images are of the first seed."
     )
     pictures = []
     for name, case in chosen_cases(candidate, comparison).items():
@@ -72,7 +72,7 @@ def draw_chosen(comparison: Comparison, folder: Path) -> Section:
             try:
                 pictures.append((_draw(row, case, words, folder / f"{name}-{row.name}.png"), words))
             except DataError as error:
-                _logger.warning("No picture of the %s: %s", words, error)
+                _logger.warning("No image of the %s: %s", words, error)
     return Section("Best, median and worst case", [rule], pictures=pictures)
 
 
@@ -83,7 +83,7 @@ def _draw(row: ComparedRow, case: str, words: str, path: Path) -> Path:
         raise DataError(row.runs[0].evaluated.folder, case, "its prediction was not kept.", "Evaluate again.")
     channels = _channels(predicted, index)
     if is_picture(predicted):
-        _, figure = draw_picture(predicted, index.tasks, channels[:_COLOUR_CHANNELS], words)
+        _, figure = draw_picture(predicted, index.tasks, channels[:_COLOR_CHANNELS], words)
     else:
         view, caption = load_view(predicted, index.tasks, channels[0])
         figure = overlay_figure(view, subtitle=f"{words}; {caption}")
@@ -91,9 +91,9 @@ def _draw(row: ComparedRow, case: str, words: str, path: Path) -> Path:
 
 
 def _channels(predicted: PredictedCase, index: PredictionsIndex) -> list[str]:
-    """Return the volumes of a case that are images, not labels; three or more are colours."""
+    """Return the volumes of a case that are images, not labels; three or more are colors."""
     if predicted.source is None:
         raise DataError("cases.json", predicted.case, "the source of the case is not known.", "Predict again.")
     labels = {task.name for task in index.tasks}
     names = [name for name in read_case_file(predicted.source).volumes if name not in labels]
-    return names if len(names) >= _COLOUR_CHANNELS else names[:1]
+    return names if len(names) >= _COLOR_CHANNELS else names[:1]

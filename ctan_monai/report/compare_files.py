@@ -89,7 +89,7 @@ class Comparison:
     Args:
         folder: of the comparison.
         plan: compare.json.
-        tasks: what was learned.
+        tasks: what was predicted.
         rows: those with a finished run, the reference among them.
         seeds: that all of these rows have finished.
         groups: for each case its cluster.

@@ -1,4 +1,4 @@
-"""Pictures of a comparison: learning curves, task weights, box plots and the forest of improvements."""
+"""Images of a comparison: learning curves, task weights, box plots and the forest of improvements."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ctan_monai.metrics.main_metric import main_metric_for
 from ctan_monai.report.canvas import new_figure
 from ctan_monai.report.compare_files import ComparedRow, Comparison
 from ctan_monai.report.compare_judge import MEAN
-from ctan_monai.report.palette import COLOURS, GRID, ON_WHITE, TEXT
+from ctan_monai.report.palette import COLORS, GRID, ON_WHITE, TEXT
 from ctan_monai.report.run_files import RunHistory
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def curves_figure(comparison: Comparison) -> Figure:
     panels, figure = _panels(len(names) + 1)
     for panel, name in zip(panels, ["selection", *(f"selection_{name}" for name in names)], strict=True):
         for index, row in enumerate(comparison.rows):
-            _lines(panel, row, "validation", name, _colour(index))
+            _lines(panel, row, "validation", name, _color(index))
         title = "all tasks" if name == "selection" else name.removeprefix("selection_")
         _finish(panel, f"Validation, selection score: {title}", "epoch")
     panels[0].legend(fontsize=8)
@@ -44,7 +44,7 @@ def weights_figure(comparison: Comparison) -> Figure | None:
     panels, figure = _panels(len(rows))
     for panel, row in zip(panels, rows, strict=True):
         for index, task in enumerate(comparison.tasks):
-            _lines(panel, row, "weights", task.name, _colour(index), task.name)
+            _lines(panel, row, "weights", task.name, _color(index), task.name)
         _finish(panel, f"Weights of the losses: {row.name}", "epoch")
         panel.legend(fontsize=8)
     return figure
@@ -65,10 +65,10 @@ def boxes_figure(comparison: Comparison) -> Figure | None:
         known = [column[~np.isnan(column)] for column in columns if column is not None]
         boxes = panel.boxplot(known, widths=0.55, showfliers=len(known[0]) > _POINTS_MAX, patch_artist=True)
         for index, (box, values) in enumerate(zip(boxes["boxes"], known, strict=True)):
-            box.set(facecolor="white", edgecolor=_colour(index), linewidth=1.6)
+            box.set(facecolor="white", edgecolor=_color(index), linewidth=1.6)
             if len(values) <= _POINTS_MAX:
                 place = index + 1 + np.linspace(-0.18, 0.18, len(values))
-                panel.plot(place, values, ".", color=_colour(index), markersize=3, alpha=0.6)
+                panel.plot(place, values, ".", color=_color(index), markersize=3, alpha=0.6)
         panel.set_xticks(range(1, len(columns) + 1), [row.name for row in comparison.rows], rotation=30, ha="right")
         _finish(panel, title, "test cases, mean over seeds")
     return figure
@@ -86,7 +86,7 @@ def forest_figure(summary: Mapping[str, Any]) -> Figure:
             sure = entry["verdict"] in ("better", "worse")
             if not (low is None or high is None or math.isnan(low)):
                 panel.plot([low, high], [place, place], color=TEXT, linewidth=1.4)
-            fill = COLOURS[5] if sure else "white"
+            fill = COLORS[5] if sure else "white"
             panel.plot(entry["delta"], place, "o", color=TEXT, markerfacecolor=fill, markersize=7)
         panel.axvline(0, color=TEXT, linewidth=1, linestyle=":")
         panel.set_yticks(range(len(rows)), rows if index == 0 else [""] * len(rows))
@@ -105,14 +105,14 @@ def _panels(count: int, height: float = 3.3) -> tuple[Sequence[Axes], Figure]:
     return panels[:count], figure
 
 
-def _lines(panel: Axes, row: ComparedRow, part: str, name: str, colour: str, label: str | None = None) -> None:
+def _lines(panel: Axes, row: ComparedRow, part: str, name: str, color: str, label: str | None = None) -> None:
     found = [run.history.series(part, name) for run in row.runs]
     for epochs, values in found:
-        panel.plot(epochs, values, color=colour, linewidth=0.8, alpha=0.45)
+        panel.plot(epochs, values, color=color, linewidth=0.8, alpha=0.45)
     common = sorted(set.intersection(*(set(epochs) for epochs, _ in found)))
     tables = [dict(zip(epochs, values, strict=True)) for epochs, values in found]
     means = [float(np.mean([table[epoch] for table in tables])) for epoch in common]
-    panel.plot(common, means, color=colour, linewidth=2, marker="o", markersize=3, label=label or row.name)
+    panel.plot(common, means, color=color, linewidth=2, marker="o", markersize=3, label=label or row.name)
 
 
 def _changes(row: ComparedRow) -> bool:
@@ -128,9 +128,9 @@ def _case_means(row: ComparedRow, comparison: Comparison, metric: Any) -> Any:
     return None if any(table is None for table in tables) else metric.factor * np.mean(tables, axis=0)
 
 
-def _colour(index: int) -> str:
-    colour = COLOURS[index % len(COLOURS)]
-    return ON_WHITE.get(colour, colour)
+def _color(index: int) -> str:
+    color = COLORS[index % len(COLORS)]
+    return ON_WHITE.get(color, color)
 
 
 def _finish(panel: Axes, title: str, label: str) -> None:

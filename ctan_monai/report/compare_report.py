@@ -12,7 +12,7 @@ from ctan_monai.files.atomic import replacing
 from ctan_monai.files.json_files import write_json
 from ctan_monai.metrics.statistics import SEEDS_FOR_VERDICTS
 from ctan_monai.report.canvas import save_figure
-from ctan_monai.report.compare_analysis import analyse
+from ctan_monai.report.compare_analysis import analyze
 from ctan_monai.report.compare_cases import draw_chosen
 from ctan_monai.report.compare_files import COMMANDS_FILE, RUNS_FOLDER, Comparison, read_comparison
 from ctan_monai.report.compare_plots import boxes_figure, curves_figure, forest_figure, weights_figure
@@ -57,7 +57,7 @@ _RULE_GIVEN = (
 
 
 def report_comparison(folder: str | Path) -> Path:
-    """Write tables, pictures and the page of a comparison, from what is finished of it.
+    """Write tables, images and the page of a comparison, from what is finished of it.
 
     Args:
         folder: of `ctan-monai compare`.
@@ -70,7 +70,7 @@ def report_comparison(folder: str | Path) -> Path:
     """
     root = Path(str(folder))
     comparison = read_comparison(root)
-    summary = analyse(comparison)
+    summary = analyze(comparison)
     with replacing(root / PER_CASE_FILE) as temporary:
         temporary.write_text(case_csv(_case_rows(comparison)), encoding="utf-8")
     write_json(summary, root / SUMMARY_FILE)
@@ -133,7 +133,7 @@ def _warnings(comparison: Comparison, summary: Mapping[str, Any]) -> list[str]:
 def _best_words(summary: Mapping[str, Any]) -> str:
     return (
         f"{summary['best_baseline']} has the highest Delta mean of the rows that are not {summary['candidate']}, on"
-        " these same cases, which favours it a little."
+        " these same cases, which favors it a little."
     )
 
 

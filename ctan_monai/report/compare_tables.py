@@ -1,4 +1,4 @@
-"""The tables of a comparison, from what `compare_analysis.analyse` found."""
+"""The tables of a comparison, from what `compare_analysis.analyze` found."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def seed_words(summary: Summary) -> str:
 
 
 def complete_table(summary: Summary) -> Table:
-    """Show the figures over the cases whose labels are all known (SPEC A18)."""
+    """Show the figures over the cases whose labels are all known (docs/adr/0002, A18)."""
     rows = [
         [name, *(number(row["complete_cases"]["tasks"].get(task)) for task in summary["tasks"])]
         for name, row in summary["rows"].items()

@@ -1,4 +1,4 @@
-"""The confusion matrix as a picture: counts, coloured by the share of each true class."""
+"""The confusion matrix as an image: counts, colored by the fraction of each true class."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def confusion_figure(path: str | Path) -> Figure:
     panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row in range(len(names)):
         for column in range(len(names)):
-            colour = "white" if shares[row, column] > _DARK else TEXT
-            panel.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=10)
+            color = "white" if shares[row, column] > _DARK else TEXT
+            panel.text(column, row, str(counts[row, column]), ha="center", va="center", color=color, fontsize=10)
     panel.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=9)
     panel.set_yticks(range(len(names)), names, fontsize=9)
     panel.set_xlabel("answer", fontsize=10, color=TEXT)
     panel.set_ylabel("truth", fontsize=10, color=TEXT)
-    panel.set_title("Cases; the darker, the larger the share of the true class", fontsize=10, color=TEXT, loc="left")
+    panel.set_title("Cases; the darker, the larger the fraction of the true class", fontsize=10, color=TEXT, loc="left")
     panel.spines[:].set_visible(False)
     return figure
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ctan_monai.report.canvas import new_figure
-from ctan_monai.report.palette import COLOURS, GRID, ON_WHITE, TEXT
+from ctan_monai.report.palette import COLORS, GRID, ON_WHITE, TEXT
 from ctan_monai.report.run_files import SELECTION, TOTAL, RunHistory
 
 if TYPE_CHECKING:
@@ -77,9 +77,9 @@ def _lines(panel: Axes, history: RunHistory, part: str, names: Sequence[str], ti
     positive, several = True, len(names) > 1
     for position, name in enumerate(names):
         epochs, values = history.series(part, name)
-        colour = COLOURS[position % len(COLOURS)]
+        color = COLORS[position % len(COLORS)]
         panel.plot(
-            epochs, values, marker="o", markersize=3.5, linewidth=1.8, label=name, color=ON_WHITE.get(colour, colour)
+            epochs, values, marker="o", markersize=3.5, linewidth=1.8, label=name, color=ON_WHITE.get(color, color)
         )
         positive = positive and all(value > 0 for value in values)
     if part == "train" and positive and names:

@@ -12,7 +12,7 @@ from ctan_monai.engines.distributed.processes import rank
 from ctan_monai.engines.predictions.prediction_files import is_dose
 from ctan_monai.engines.predictions.predictions_index import PredictedCase, read_index
 from ctan_monai.engines.runs.options import as_bool
-from ctan_monai.engines.runs.training_data import LearnedFrom, learned_from
+from ctan_monai.engines.runs.training_data import TrainedOn, trained_on
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.files.atomic import replacing
 from ctan_monai.metrics.gamma import Gamma
@@ -39,7 +39,7 @@ class _Wanted:
     targets: tuple[str, ...]
     structures: Sequence[str] | None
     window: tuple[float, float]
-    learned: LearnedFrom | None
+    learned: TrainedOn | None
 
     @property
     def read_structures(self) -> list[str] | None:
@@ -63,7 +63,7 @@ def report_doses(
     """Write ``patients/<case>.html``, ``cohort.html``, ``dose_statistics.csv``, ``goals.csv`` and ``gamma.csv``.
 
     Every case of the folder gets a page, as far as it can be read; what cannot is named in the log and on the page of
-    all. Pages hold their pictures, case ids and nothing else about a person.
+    all. Pages hold their images, case ids and nothing else about a person.
 
     Args:
         predictions_dir: the folder of `WritePredictions`.
@@ -72,8 +72,8 @@ def report_doses(
         gamma: whether to compute gamma pass rates, or options of `metrics.gamma.Gamma`.
         image: volume to show.
         structures: reference structures to report beside the targets and those of goals, None for all that a case has.
-        window: grey values that are black and white, None for soft tissue on a CT.
-        run_dir: the run that predicted; pages say what it was learned from, and its prescription stands in for those
+        window: gray values that are black and white, None for soft tissue on a CT.
+        run_dir: the run that predicted; pages say what it was trained on, and its prescription stands in for those
             that are not known.
 
     Returns:
@@ -92,7 +92,7 @@ def report_doses(
         tuple(targets),
         structures,
         CT_WINDOW_HU if window is None else (float(window[0]), float(window[1])),
-        None if run_dir is None else learned_from(run_dir),
+        None if run_dir is None else trained_on(run_dir),
     )
     if rank() != 0:
         return None

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctan_monai.errors import ConfigError, DataError
-from ctan_monai.metrics.dose_figures import DoseFigure, parse_figure
+from ctan_monai.metrics.dose_values import DoseValue, parse_dose_value
 from ctan_monai.metrics.dvh import MM3_PER_CC, Doses
 from ctan_monai.metrics.gamma import INSTALL, Gamma, PassRate, has_gamma, pass_rates
 from ctan_monai.metrics.goals import Goal, Goals, Judgement, Plan
@@ -20,8 +20,8 @@ from ctan_monai.report.view import CaseView
 
 logger = logging.getLogger(__name__)
 Array = NDArray[Any]
-FIGURES: tuple[DoseFigure, ...] = tuple(
-    parse_figure(name) for name in ("Dmean", "D2%", "D50%", "D95%", "D98%", "D0.03cc", "D1cc")
+FIGURES: tuple[DoseValue, ...] = tuple(
+    parse_dose_value(name) for name in ("Dmean", "D2%", "D50%", "D95%", "D98%", "D0.03cc", "D1cc")
 )
 OUTLINE_SPELLINGS = ("External", "EXTERNAL", "Body", "BODY", "Skin", "SKIN")  # of the patient's outline
 OUTLINES = {name.lower() for name in OUTLINE_SPELLINGS}  # of which no dose is reported
@@ -104,7 +104,7 @@ class CaseResult:
 
 
 def assess(
-    view: CaseView, goals: Goals | None = None, gamma: Gamma | None = None, learned_gy: float | None = None
+    view: CaseView, goals: Goals | None = None, gamma: Gamma | None = None, trained_gy: float | None = None
 ) -> CaseResult:
     """Measure a case.
 
@@ -112,14 +112,14 @@ def assess(
         view: the case; it has a predicted dose.
         goals: to judge, None for none.
         gamma: how to compute gamma, None to leave it out.
-        learned_gy: the prescription that the network was learned from, which stands in for an unknown one.
+        trained_gy: the prescription that the network was trained on, which stands in for an unknown one.
 
     Raises:
         DataError: it has no predicted dose.
     """
     if view.dose_predicted is None:
         raise DataError("report", view.case, "no dose is predicted.", "Report a case with a dose.")
-    plan, origin = _plan(view, goals, learned_gy)
+    plan, origin = _plan(view, goals, trained_gy)
     names = [*without_outline(view).names, *view.targets_here]
     found = [result for name in names if (result := _structure(view, name)) is not None]
     judged = [_goal(view, goal, plan) for goal in goals.goals] if goals else []
@@ -130,12 +130,12 @@ def assess(
     return CaseResult(view.case, view.synthetic, plan, has_plan, found, judged, rates, note, *error, targets, origin)
 
 
-def _plan(view: CaseView, goals: Goals | None, learned_gy: float | None) -> tuple[Plan, str]:
+def _plan(view: CaseView, goals: Goals | None, trained_gy: float | None) -> tuple[Plan, str]:
     """Choose the prescription, and say where it is from if not from the case."""
     named_gy = goals.prescription_gy if goals else None
     for dose_gy, origin in (
         (view.plan.prescription_gy, ""),
-        (learned_gy, "that of the doses which the network was learned from; the case does not say its own"),
+        (trained_gy, "that of the doses which the network was trained on; the case does not say its own"),
         (named_gy, "from the file of goals; the case does not say its own"),
     ):
         if dose_gy is not None:
@@ -153,7 +153,7 @@ def without_outline(view: CaseView) -> CaseView:
 
 
 def spacing_mm(view: CaseView) -> tuple[float, ...]:
-    """Return the distance of neighbouring voxels along each axis."""
+    """Return the distance of neighboring voxels along each axis."""
     return tuple(float(length) for length in np.linalg.norm(view.affine_ras[:3, :3], axis=0))
 
 

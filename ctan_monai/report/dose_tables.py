@@ -41,7 +41,7 @@ class Spread:
 
 
 def spread_of(values: Iterable[float]) -> Spread:
-    """Summarise numbers; nan is not known and counts nowhere.
+    """Summarize numbers; nan is not known and counts nowhere.
 
     >>> spread_of([1.0, 2.0, 4.0, float("nan")]).median
     2.0
@@ -176,7 +176,7 @@ def _gamma(results: Sequence[CaseResult], gamma: Gamma | None) -> list[Mapping[s
             "dose_percent": rate.dose_percent,
             "distance_mm": rate.distance_mm,
             "normalisation": "global",
-            "normalisation_gy": rate.normalisation_gy,
+            "normalisation_gy": rate.normalization_gy,
             "cutoff_percent": gamma.cutoff_percent,
             "pass_percent": rate.percent,
             "interval_95_percent": rate.interval,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ctan_monai.errors import DataError
 from ctan_monai.metrics.dvh import DvhCurve, doses_inside, dvh_curve
 from ctan_monai.report.canvas import new_figure
-from ctan_monai.report.palette import GRID, ON_WHITE, TARGETS_ON_WHITE, TEXT, colours_of
+from ctan_monai.report.palette import GRID, ON_WHITE, TARGETS_ON_WHITE, TEXT, colors_of
 from ctan_monai.report.panels import DASHED
 from ctan_monai.report.view import CaseView
 
@@ -64,7 +64,7 @@ def dvh_curves(view: CaseView) -> list[Curves]:
 
 
 def dvh_figure(view: CaseView, subtitle: str = "", words: tuple[str, str] = ("reference", "prediction")) -> Figure:
-    """Draw the DVHs of a case: reference solid, prediction dashed, targets in black and grey.
+    """Draw the DVHs of a case: reference solid, prediction dashed, targets in black and gray.
 
     Args:
         view: the case.
@@ -79,17 +79,17 @@ def dvh_figure(view: CaseView, subtitle: str = "", words: tuple[str, str] = ("re
     curves = dvh_curves(view)
     if not curves or (view.dose_reference is None and view.dose_predicted is None):
         raise DataError("picture", view.case, "it has no dose or no structure.", "There is no DVH to draw.")
-    colours = _colours(view)
+    colors = _colors(view)
     figure = new_figure(10.5, 5.8)
     panel = figure.subplots()
     handles = []
     for curve in curves:
-        colour = colours[curve.name]
+        color = colors[curve.name]
         for dvh, style in ((curve.reference, "-"), (curve.predicted, DASHED)):
             if dvh is not None:
-                panel.plot(dvh.dose_gy, dvh.volume_percent, color=colour, linestyle=style, linewidth=1.8)
+                panel.plot(dvh.dose_gy, dvh.volume_percent, color=color, linestyle=style, linewidth=1.8)
         label = f"{curve.name}   {_number(curve.mean_reference)} / {_number(curve.mean_predicted)}"
-        handles.append(Line2D([], [], color=colour, linewidth=3, label=label))
+        handles.append(Line2D([], [], color=color, linewidth=3, label=label))
     panel.set_xlim(left=0)
     panel.set_ylim(0, 101)
     panel.set_xlabel(f"Dose / {view.dose_unit}", fontsize=11, color=TEXT)
@@ -113,8 +113,8 @@ def dvh_figure(view: CaseView, subtitle: str = "", words: tuple[str, str] = ("re
     return figure
 
 
-def _colours(view: CaseView) -> dict[str, str]:
-    organs = {name: ON_WHITE.get(colour, colour) for name, colour in colours_of(view.names).items()}
+def _colors(view: CaseView) -> dict[str, str]:
+    organs = {name: ON_WHITE.get(color, color) for name, color in colors_of(view.names).items()}
     shades = {name: TARGETS_ON_WHITE[at % len(TARGETS_ON_WHITE)] for at, name in enumerate(reversed(view.targets))}
     return {**organs, **shades}
 

@@ -18,7 +18,7 @@ from ctan_monai.engines.predictions.predictions_index import PredictedCase
 from ctan_monai.engines.predictions.slice_writer import SLICES_FILE
 from ctan_monai.errors import DataError
 from ctan_monai.report.canvas import new_figure
-from ctan_monai.report.palette import GRID, TEXT, colours_of
+from ctan_monai.report.palette import GRID, TEXT, colors_of
 from ctan_monai.tasks import Classification, Task
 from ctan_monai.transforms.labels import read_label
 
@@ -43,14 +43,14 @@ class SliceCurve:
         probs: (D,) of each slice.
         weights: (D,) how much each counted.
         pooled: of the patient.
-        colour: to draw it in.
+        color: to draw it in.
     """
 
     name: str
     probs: Array
     weights: Array
     pooled: float
-    colour: str
+    color: str
 
 
 def is_findings(predicted: PredictedCase, tasks: Sequence[Task]) -> bool:
@@ -73,7 +73,7 @@ def draw_findings(
         image: volume to show.
 
     Returns:
-        A line of figures, and the picture.
+        A line of figures, and the image.
 
     Raises:
         DataError: a file is missing or damaged, or the case has no such volume or not three axes.
@@ -83,21 +83,21 @@ def draw_findings(
     case = read_case_file(predicted.source)
     if image not in case.volumes or len(case.shape) != 3:
         found = f"it has the volumes {list(case.volumes)} of {case.shape}, not {image!r} with three axes."
-        raise DataError(predicted.source, case.case, found, "Name the volume that pictures show.")
+        raise DataError(predicted.source, case.case, found, "Name the volume that images show.")
     answers = [task for task in tasks if isinstance(task, Classification) and task.name in predicted.answers]
     caption = "; ".join(_answer(task, case, predicted.answers[task.name]) for task in answers)
     caption = f"SYNTHETIC, no patient; {caption}" if case.meta.get("synthetic") else caption
     curves = _read_curves(folder / predicted.case / SLICES_FILE, case, answers, predicted.answers)
-    rows = [(f"{curve.name}: slice", curve.colour, _most_suspicious(curve, case)) for curve in curves]
+    rows = [(f"{curve.name}: slice", curve.color, _most_suspicious(curve, case)) for curve in curves]
     spread = np.linspace(0, case.shape[2] - 1, _SHOWN + 2).round().astype(int)[1:-1].tolist()
     rows = rows or [("slice", TEXT, [(index, "") for index in spread])]
     figure = new_figure(_WIDTH, _TOP + _ROW * len(rows) + 0.5)
     above, *below = figure.subfigures(1 + len(rows), 1, height_ratios=[_TOP] + [_ROW] * len(rows), squeeze=False)[:, 0]
     _draw_above(above, case, curves)
-    for part, (title, colour, chosen) in zip(below, rows, strict=True):
+    for part, (title, color, chosen) in zip(below, rows, strict=True):
         panels = part.subplots(1, _SHOWN, squeeze=False)[0]
         for panel, (index, words) in zip(panels, [*chosen, *[(-1, "")] * _SHOWN], strict=False):
-            _draw_slice(panel, case, image, index, f"{title} {index}{words}", colour)
+            _draw_slice(panel, case, image, index, f"{title} {index}{words}", color)
     low, high = LUNG_WINDOW_HU
     figure.suptitle(
         f"{case.case}, lung window from {low:g} to {high:g} HU\n{caption}", x=0.01, ha="left", fontsize=11, color=TEXT
@@ -130,7 +130,7 @@ def _read_curves(
     if not path.is_file():
         return []
     names = [(task, name) for task in tasks for name in task.classes]
-    colours = list(colours_of([f"{task.name} {name}" for task, name in names]).values())
+    colors = list(colors_of([f"{task.name} {name}" for task, name in names]).values())
     try:
         rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
         if len(rows) != case.shape[2]:
@@ -141,9 +141,9 @@ def _read_curves(
                 np.array([float(row[f"{task.name}: {name}"]) for row in rows]),
                 np.array([float(row[f"{task.name}: {name} weight"]) for row in rows]),
                 answers[task.name][name],
-                colour,
+                color,
             )
-            for (task, name), colour in zip(names, colours, strict=True)
+            for (task, name), color in zip(names, colors, strict=True)
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(path, case.case, f"it is no table of slices ({error}).", "Predict again.") from error
@@ -173,7 +173,7 @@ def _draw_above(part: Any, case: Case, curves: Sequence[SliceCurve]) -> None:
 
 def _draw_overview(panel: Axes, name: str, plane: Overview) -> None:
     height, width = plane.sides_mm
-    panel.imshow(plane.grey, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0), interpolation="bilinear")
+    panel.imshow(plane.gray, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0), interpolation="bilinear")
     top, bottom, left, right = plane.box_mm
     panel.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color="#E69F00", linewidth=1.6)
     panel.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
@@ -184,10 +184,10 @@ def _draw_overview(panel: Axes, name: str, plane: Overview) -> None:
 def _draw_curves(panel: Axes, case: Case, curves: Sequence[SliceCurve]) -> None:
     slices = np.arange(case.shape[2])
     for curve in curves:
-        panel.plot(slices, curve.probs, color=curve.colour, linewidth=1.4, label=f"{curve.name}, slices")
-        panel.axhline(curve.pooled, color=curve.colour, linestyle="--", linewidth=1.2, label=f"{curve.name}, patient")
+        panel.plot(slices, curve.probs, color=curve.color, linewidth=1.4, label=f"{curve.name}, slices")
+        panel.axhline(curve.pooled, color=curve.color, linestyle="--", linewidth=1.2, label=f"{curve.name}, patient")
         sizes = 60 * curve.weights / max(float(curve.weights.max()), 1e-9)
-        panel.scatter(slices, curve.probs, s=sizes, color=curve.colour, alpha=0.6, linewidths=0)
+        panel.scatter(slices, curve.probs, s=sizes, color=curve.color, alpha=0.6, linewidths=0)
     panel.set(ylim=(-0.02, 1.02), xlim=(-0.5, len(slices) - 0.5), xlabel="slice, from foot to head")
     panel.set_title("probability; larger dots count more for the patient", fontsize=9, color=TEXT, loc="left")
     panel.grid(color=GRID, linewidth=0.8)
@@ -195,7 +195,7 @@ def _draw_curves(panel: Axes, case: Case, curves: Sequence[SliceCurve]) -> None:
     panel.legend(fontsize=8, frameon=False, ncols=2, loc="best")
 
 
-def _draw_slice(panel: Axes, case: Case, image: str, index: int, title: str, colour: str) -> None:
+def _draw_slice(panel: Axes, case: Case, image: str, index: int, title: str, color: str) -> None:
     if index < 0:
         panel.set_axis_off()
         return
@@ -204,13 +204,13 @@ def _draw_slice(panel: Axes, case: Case, image: str, index: int, title: str, col
     low, high = LUNG_WINDOW_HU
     panel.imshow(shown, cmap="gray", vmin=low, vmax=high, aspect=row_mm / column_mm, interpolation="bilinear")
     panel.set(xticks=[], yticks=[])
-    panel.spines[:].set_color(colour)
+    panel.spines[:].set_color(color)
     panel.set_title(title, fontsize=9, color=TEXT, loc="left")
     _mark_sides(panel)
 
 
 def _mark_sides(panel: Axes) -> None:
-    """Write which side of the patient is where: on the left of the picture is the right one."""
+    """Write which side of the patient is where: on the left of the image is the right one."""
     from matplotlib.patheffects import withStroke
 
     edge = [withStroke(linewidth=2, foreground="black")]

@@ -1,4 +1,4 @@
-"""Gamma on one plane, as a picture."""
+"""Gamma on one plane, as an image."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ctan_monai.report.canvas import new_figure
 from ctan_monai.report.dose_results import spacing_mm
 from ctan_monai.report.layout import frame
 from ctan_monai.report.overlay import CT_WINDOW_HU
-from ctan_monai.report.palette import TARGET, TEXT, UNDER_COLOURS, colours_of
-from ctan_monai.report.panels import SOLID, draw_contours, draw_grey
+from ctan_monai.report.palette import TARGET, TEXT, UNDER_COLORS, colors_of
+from ctan_monai.report.panels import SOLID, draw_contours, draw_gray
 from ctan_monai.report.plan_figure import point_of
 from ctan_monai.report.planes import planes_through, turn
 from ctan_monai.report.view import CaseView
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 _WIDTH, _LEFT, _TOP, _BOTTOM = 5.6, 0.1, 0.4, 0.7  # inches
 # Passing voxels are pale, so that the image shows through; failing ones run from orange to dark red.
-_COLOURS = ((0.0, "#2C7FB800"), (0.5, "#2C7FB899"), (0.5, "#FDAE6B"), (1.0, "#7F0000"))
+_COLORS = ((0.0, "#2C7FB800"), (0.5, "#2C7FB899"), (0.5, "#FDAE6B"), (1.0, "#7F0000"))
 
 
 def gamma_figure(view: CaseView, options: Gamma) -> Figure:
@@ -49,18 +49,18 @@ def gamma_figure(view: CaseView, options: Gamma) -> Figure:
     width, height = _WIDTH + 2 * _LEFT, side + _TOP + _BOTTOM
     figure = new_figure(width, height, arrange=False)
     panel = figure.add_axes((_LEFT / width, _BOTTOM / height, _WIDTH / width, side / height))
-    draw_grey(panel, plane, box, image, CT_WINDOW_HU, dim=True)
-    colours = LinearSegmentedColormap.from_list("gamma", _COLOURS)
+    draw_gray(panel, plane, box, image, CT_WINDOW_HU, dim=True)
+    colors = LinearSegmentedColormap.from_list("gamma", _COLORS)
     cut = np.ma.masked_invalid(plane.cut(gamma))
     extent = plane.extent_mm(gamma)
-    shown = panel.imshow(cut, cmap=colours, vmin=0, vmax=PLANE_HIGHEST, extent=extent, interpolation="nearest")
+    shown = panel.imshow(cut, cmap=colors, vmin=0, vmax=PLANE_HIGHEST, extent=extent, interpolation="nearest")
     contours = {name: turn(mask, view.affine_ras) for name, mask in view.reference.items()}
-    lines = {**colours_of(view.names), **dict.fromkeys(view.targets, TARGET)}
+    lines = {**colors_of(view.names), **dict.fromkeys(view.targets, TARGET)}
     draw_contours(panel, plane, contours, lines, SOLID)
     dose_percent, distance_mm = options.criteria[0]
     title = f"Gamma {dose_percent:g} %/{distance_mm:g} mm, axial plane; orange to red: fails"
     panel.set_title(title, fontsize=11, color=TEXT, loc="left")
-    place = figure.add_axes((0.1, (_BOTTOM - 0.22) / height, 0.8, 0.14 / height), facecolor=UNDER_COLOURS)
+    place = figure.add_axes((0.1, (_BOTTOM - 0.22) / height, 0.8, 0.14 / height), facecolor=UNDER_COLORS)
     bar = figure.colorbar(shown, cax=place, orientation="horizontal", extend="max")
     bar.set_label("gamma (no unit)", fontsize=10, color=TEXT)
     bar.ax.tick_params(labelsize=9)

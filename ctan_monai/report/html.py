@@ -1,4 +1,4 @@
-"""One HTML file that needs nothing beside it: pictures are inside, no script, nothing is loaded from elsewhere."""
+"""One HTML file that needs nothing beside it: images are inside, no script, nothing is loaded from elsewhere."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with what stands under it: paragraphs, tables, pictures.
+    """A heading with what stands under it: paragraphs, tables, images.
 
     Args:
         heading: of the section.
@@ -106,7 +106,7 @@ def page(
         links: texts and files beside the page that they lead to.
 
     Raises:
-        OSError: a picture cannot be read.
+        OSError: an image cannot be read.
     """
     body = "\n".join(_section(section) for section in sections)
     warned = f'<p class="warning">{html.escape(warning)}</p>\n' if warning else ""

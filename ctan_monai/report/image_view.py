@@ -1,4 +1,4 @@
-"""A picture with the outlines of reference and prediction, and the probability of each class beside it."""
+"""An image with the outlines of reference and prediction, and the probability of each class beside it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ctan_monai.engines.predictions.predictions_index import PredictedCase
 from ctan_monai.errors import DataError
 from ctan_monai.metrics.for_task import metrics_for
 from ctan_monai.report.canvas import new_figure
-from ctan_monai.report.palette import GRID, ON_WHITE, TEXT, colours_of
+from ctan_monai.report.palette import GRID, ON_WHITE, TEXT, colors_of
 from ctan_monai.report.panels import DASHED, SOLID, Style
 from ctan_monai.tasks import Classification, Segmentation, Task, present_key
 from ctan_monai.transforms.labels import read_label
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Array = NDArray[Any]
-_HEIGHT, _BARS = 4.6, 3.4  # inches: the picture's height, the width of a panel of probabilities
+_HEIGHT, _BARS = 4.6, 3.4  # inches: the image's height, the width of a panel of probabilities
 _HEAD = 0.9
 
 
@@ -44,16 +44,16 @@ def is_picture(predicted: PredictedCase) -> bool:
 def draw_picture(
     predicted: PredictedCase, tasks: Sequence[Task], channels: Sequence[str], title: str | None = None
 ) -> tuple[str, Figure]:
-    """Draw a predicted picture.
+    """Draw a predicted image.
 
     Args:
         predicted: entry of the index.
         tasks: the index's tasks.
-        channels: volumes to show: three as red, green and blue, or one as grey.
-        title: first line above the picture; None: the case.
+        channels: volumes to show: three as red, green and blue, or one as gray.
+        title: first line above the image; None: the case.
 
     Returns:
-        A line of figures, and the picture.
+        A line of figures, and the image.
 
     Raises:
         DataError: a file is missing or damaged, or the case has no such volumes.
@@ -93,7 +93,7 @@ def _shown(case: Case, channels: Sequence[str], source: Path) -> Array:
 
 
 def _read_mask(path: Path, case: str) -> Array:
-    """Read a predicted mask, PNG or NIfTI, on a grid of any size over the whole picture."""
+    """Read a predicted mask, PNG or NIfTI, on a grid of any size over the whole image."""
     if path.suffix == ".png":
         from PIL import Image
 
@@ -119,16 +119,16 @@ def _draw_outlines(
 ) -> None:
     from matplotlib.lines import Line2D
 
-    extent = (0.0, sides[1], sides[0], 0.0)  # every grid covers the whole picture
-    shown = image[..., 0] if image.shape[2] == 1 else image  # the colour map is for one channel
+    extent = (0.0, sides[1], sides[0], 0.0)  # every grid covers the whole image
+    shown = image[..., 0] if image.shape[2] == 1 else image  # the color map is for one channel
     panel.imshow(shown, cmap="gray", extent=extent, interpolation="bilinear")
-    colours = colours_of(list(predicted))
+    colors = colors_of(list(predicted))
     for masks, style in ((reference, SOLID), (predicted, DASHED)):
         for label, mask in masks.items():
-            _outline(panel, mask, sides, colours[label], style)
+            _outline(panel, mask, sides, colors[label], style)
     panel.set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[])
     panel.spines[:].set_visible(False)
-    handles = [Line2D([], [], color=ON_WHITE.get(colour, colour), label=label) for label, colour in colours.items()]
+    handles = [Line2D([], [], color=ON_WHITE.get(color, color), label=label) for label, color in colors.items()]
     if reference:
         handles.append(Line2D([], [], color=TEXT, linestyle="-", label="reference"))
     handles.append(Line2D([], [], color=TEXT, linestyle=DASHED, label="prediction"))
@@ -136,21 +136,21 @@ def _draw_outlines(
         panel.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=4, frameon=False, fontsize=9)
 
 
-def _outline(panel: Axes, mask: Array, sides: Sequence[float], colour: str, style: Style) -> None:
+def _outline(panel: Axes, mask: Array, sides: Sequence[float], color: str, style: Style) -> None:
     from matplotlib.patheffects import withStroke
 
     if not mask.any():
         return
     padded = np.pad(mask.astype(float), 1)  # a lesion that touches the border is closed there
     rows, columns = ((np.arange(-1, n + 1) + 0.5) * side / n for n, side in zip(mask.shape, sides, strict=True))
-    lines = panel.contour(columns, rows, padded, levels=[0.5], colors=colour, linewidths=1.8, linestyles=[style])
+    lines = panel.contour(columns, rows, padded, levels=[0.5], colors=color, linewidths=1.8, linestyles=[style])
     lines.set_path_effects([withStroke(linewidth=3.2, foreground="black", alpha=0.6)])
 
 
 def _draw_probabilities(panel: Axes, task: Classification, answer: Mapping[str, float], truth: Sequence[str]) -> None:
     names = list(answer)
-    colours = ["#0072B2" if name in truth else "#9A9A9A" for name in names]
-    panel.barh(names, [answer[name] for name in names], color=colours)
+    colors = ["#0072B2" if name in truth else "#9A9A9A" for name in names]
+    panel.barh(names, [answer[name] for name in names], color=colors)
     panel.invert_yaxis()
     panel.set_xlim(0, 1)
     panel.grid(axis="x", color=GRID, linewidth=0.8)
@@ -190,7 +190,7 @@ def _agreement(
     if not math.isnan(dice):
         return [f"{task.name}: Dice {dice:.2f}"]
     found = {name: float(mask.mean()) for name, mask in masks.items() if name in task.labels and mask.any()}
-    return [f"{name}: {share:.0%} of the picture" for name, share in found.items()] or [f"{task.name}: none found"]
+    return [f"{name}: {share:.0%} of the image" for name, share in found.items()] or [f"{task.name}: none found"]
 
 
 def _on_grid(mask: Array, shape: Sequence[int]) -> Array:

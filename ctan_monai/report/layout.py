@@ -1,4 +1,4 @@
-"""Where the panels of an overlay stand: square panels in rows, with room for title, colour bars and legend."""
+"""Where the panels of an overlay stand: square panels in rows, with room for title, color bars and legend."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MARGIN_MM, _SMALLEST_MM = 10.0, 60.0
 
 @dataclass(frozen=True)
 class Layout:
-    """Places of panels and colour bars.
+    """Places of panels and color bars.
 
     Args:
         rows: number of rows.
@@ -43,18 +43,18 @@ class Layout:
         return int(_LETTERS_PER_INCH * self.size_inches[0])
 
     def panel(self, row: int, column: int) -> tuple[float, float, float, float]:
-        """Return left, bottom, width and height of a panel as shares of the figure."""
+        """Return left, bottom, width and height of a panel as fractions of the figure."""
         width, height = self.size_inches
         return (_LEFT + column * (_SIDE + _GAP)) / width, self._bottom(row) / height, _SIDE / width, _SIDE / height
 
     def bar(self, row: int) -> tuple[float, float, float, float]:
-        """Return the place of a row's colour bar."""
+        """Return the place of a row's color bar."""
         width, height = self.size_inches
         bottom = self._bottom(row) + 0.06 * _SIDE
         return 1 - (_RIGHT - 0.12) / width, bottom / height, 0.16 / width, 0.88 * _SIDE / height
 
     def from_top(self, inches: float) -> float:
-        """Return a height as a share of the figure."""
+        """Return a height as a fraction of the figure."""
         return 1 - inches / self.size_inches[1]
 
     def _bottom(self, row: int) -> float:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ctan_monai.report.canvas import new_figure
 from ctan_monai.report.layout import Box, Layout, frame
-from ctan_monai.report.palette import TARGET, TEXT, UNDER_COLOURS, colours_of
-from ctan_monai.report.panels import DASHED, SOLID, draw_contours, draw_dose, draw_error, draw_grey
+from ctan_monai.report.palette import TARGET, TEXT, UNDER_COLORS, colors_of
+from ctan_monai.report.panels import DASHED, SOLID, draw_contours, draw_dose, draw_error, draw_gray
 from ctan_monai.report.planes import Plane, PlaneRule, choose_point, planes_through, turn
 from ctan_monai.report.view import CaseView
 
@@ -26,7 +26,7 @@ CT_WINDOW_HU = (-160.0, 240.0)  # the usual soft tissue window: level 40, width 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the picture: a title, colours over the grey values, and two sets of contours."""
+    """One row of the image: a title, colors over the gray values, and two sets of contours."""
 
     title: str
     dose: Array | None
@@ -50,12 +50,12 @@ def overlay_figure(
 
     A row for the reference, one for the prediction, one for the difference; without a reference only the second.
     Reference contours are solid, predicted ones dashed, targets white. Doses under 10 % of the highest are not
-    coloured.
+    colored.
 
     Args:
         view: the case.
         planes: where to cut (`planes.choose_point`).
-        window: grey values that are black and white.
+        window: gray values that are black and white.
         subtitle: stands under the title, for figures; on several lines if it is long.
 
     Raises:
@@ -106,25 +106,23 @@ def _draw_row(
     window: tuple[float, float],
     scales: Scales,
 ) -> None:
-    colours = {**colours_of(view.names), **dict.fromkeys(view.targets, TARGET)}
+    colors = {**colors_of(view.names), **dict.fromkeys(view.targets, TARGET)}
     shown = None
     for column, (plane, box) in enumerate(cuts):
         panel = figure.add_axes(layout.panel(number, column))
-        draw_grey(panel, plane, box, view.image, window, dim=row.dose is not None or row.error is not None)
+        draw_gray(panel, plane, box, view.image, window, dim=row.dose is not None or row.error is not None)
         if row.dose is not None:
             shown = draw_dose(panel, plane, row.dose, scales.highest)
         if row.error is not None:
             shown = draw_error(panel, plane, row.error, scales.widest)
-        draw_contours(panel, plane, row.solid, colours, SOLID, thin=view.targets)
-        draw_contours(panel, plane, row.dashed, colours, DASHED)
+        draw_contours(panel, plane, row.solid, colors, SOLID, thin=view.targets)
+        draw_contours(panel, plane, row.dashed, colors, DASHED)
         if number == 0:
             panel.set_title(plane.name, fontsize=11, color=TEXT)
         if column == 0:
             panel.set_ylabel(row.title, fontsize=12, color=TEXT, fontweight="bold")
     if shown is not None:
-        _colour_bar(
-            figure, layout, number, shown, f"{'Dose' if row.error is None else 'Dose error'} / {view.dose_unit}"
-        )
+        _color_bar(figure, layout, number, shown, f"{'Dose' if row.error is None else 'Dose error'} / {view.dose_unit}")
 
 
 def turned_view(view: CaseView) -> CaseView:
@@ -164,8 +162,8 @@ def scales_of(doses: Sequence[Array | None], errors: Sequence[Array | None]) -> 
     return Scales(max(highest, 1e-6), max(1.0, float(np.ceil(widest))))
 
 
-def _colour_bar(figure: Figure, layout: Layout, row: int, shown: Any, label: str) -> None:
-    place = figure.add_axes(layout.bar(row), facecolor=UNDER_COLOURS)
+def _color_bar(figure: Figure, layout: Layout, row: int, shown: Any, label: str) -> None:
+    place = figure.add_axes(layout.bar(row), facecolor=UNDER_COLORS)
     is_error = label.startswith("Dose error")
     bar = figure.colorbar(shown, cax=place, extend="both" if is_error else "neither", spacing="proportional")
     if not is_error:
@@ -179,9 +177,9 @@ def _colour_bar(figure: Figure, layout: Layout, row: int, shown: Any, label: str
 def _legend(figure: Figure, view: CaseView) -> None:
     from matplotlib.lines import Line2D
 
-    colours = colours_of(view.names)
+    colors = colors_of(view.names)
     entries = [
-        Line2D([], [], color=colours[name], linewidth=3, label=name)
+        Line2D([], [], color=colors[name], linewidth=3, label=name)
         for name in view.names
         if any(masks[name].any() for masks in (view.reference, view.predicted) if name in masks)
     ]

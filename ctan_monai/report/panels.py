@@ -1,4 +1,4 @@
-"""What is drawn into one panel: grey values, orientation, dose or its error, contours."""
+"""What is drawn into one panel: gray values, orientation, dose or its error, contours."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Array = NDArray[Any]
 Style = tuple[float, tuple[float, ...]]  # offset and lengths of strokes and gaps
 SOLID: Style = (0, ())
 DASHED: Style = (0, (2.2, 1.1))
-_COLD_SHARE = 0.1  # doses under this share of the highest one are not coloured, so that the image can be seen
+_COLD_SHARE = 0.1  # doses under this fraction of the highest one are not colored, so that the image can be seen
 DOSE_ALPHA = 0.55
-_DIM = 0.35  # under colours the image is this much darker, so that bone is not taken for a colour
+_DIM = 0.35  # under colors the image is this much darker, so that bone is not taken for a color
 _BANDS = 14
-_TOP_COLOUR = 0.95  # the last yellow of the map turns olive over grey
+_TOP_COLOR = 0.95  # the last yellow of the map turns olive over gray
 
 
-def draw_grey(panel: Axes, plane: Plane, box: Box, image: Array, window: tuple[float, float], dim: bool) -> None:
+def draw_gray(panel: Axes, plane: Plane, box: Box, image: Array, window: tuple[float, float], dim: bool) -> None:
     """Draw the image of a plane with its orientation letters, and a scale bar of 5 cm."""
     lower, upper = window
     brightest = upper + (upper - lower) * _DIM / (1 - _DIM) if dim else upper
@@ -53,21 +53,21 @@ def draw_grey(panel: Axes, plane: Plane, box: Box, image: Array, window: tuple[f
 
 
 def draw_dose(panel: Axes, plane: Plane, dose: Array, highest: float) -> AxesImage:
-    """Colour the dose in bands; under 10 % of the highest dose nothing is coloured."""
+    """Color the dose in bands; under 10 % of the highest dose nothing is colored."""
     from matplotlib import colormaps
     from matplotlib.colors import BoundaryNorm, ListedColormap
 
-    colours = ListedColormap(colormaps[DOSE_MAP](np.linspace(0.0, _TOP_COLOUR, _BANDS)))
+    colors = ListedColormap(colormaps[DOSE_MAP](np.linspace(0.0, _TOP_COLOR, _BANDS)))
     bounds = np.linspace(_COLD_SHARE * highest, highest, _BANDS + 1)
     cut = np.ma.masked_less(plane.cut(dose), _COLD_SHARE * highest)
     norm = BoundaryNorm(bounds, _BANDS, clip=True)
     return panel.imshow(
-        cut, cmap=colours, norm=norm, extent=plane.extent_mm(dose), alpha=DOSE_ALPHA, interpolation="nearest"
+        cut, cmap=colors, norm=norm, extent=plane.extent_mm(dose), alpha=DOSE_ALPHA, interpolation="nearest"
     )
 
 
 def draw_error(panel: Axes, plane: Plane, error: Array, widest: float) -> AxesImage:
-    """Colour an error; the smaller it is, the more of the image can be seen."""
+    """Color an error; the smaller it is, the more of the image can be seen."""
     from matplotlib.colors import LinearSegmentedColormap
 
     low, low_end, high_end, high = ERROR_MAP
@@ -86,11 +86,11 @@ def draw_contours(
     panel: Axes,
     plane: Plane,
     masks: Mapping[str, Array],
-    colours: Mapping[str, str],
+    colors: Mapping[str, str],
     style: Style,
     thin: Collection[str] = (),
 ) -> None:
-    """Draw the outline of each mask that the plane crosses, along the edges between voxel centres."""
+    """Draw the outline of each mask that the plane crosses, along the edges between voxel centers."""
     from matplotlib.patheffects import withStroke
 
     for name, mask in masks.items():
@@ -101,5 +101,5 @@ def draw_contours(
             (np.arange(size) - 0.5) * step for size, step in zip(cut.shape[::-1], plane.spacing_mm, strict=True)
         )
         width = 0.9 if name in thin else 1.4
-        lines = panel.contour(x_mm, y_mm, cut, levels=[0.5], colors=colours[name], linewidths=width, linestyles=[style])
+        lines = panel.contour(x_mm, y_mm, cut, levels=[0.5], colors=colors[name], linewidths=width, linestyles=[style])
         lines.set_path_effects([withStroke(linewidth=width + 1.2, foreground="black", alpha=0.6)])

@@ -1,4 +1,4 @@
-"""The page of one patient: planned and predicted dose in pictures and numbers."""
+"""The page of one patient: planned and predicted dose in images and numbers."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def patient_page(
         view: the case.
         result: what `assess` found of it.
         gamma: as it was given to `assess`; the map is drawn with it.
-        window: grey values that are black and white.
-        learned: what the network was learned from, in words.
+        window: gray values that are black and white.
+        learned: what the network was trained on, in words.
     """
     shown = replace(without_outline(view), plan=result.plan)
     sections = [_summary(result, learned), _planes(shown, window), *_dvh(shown, result)]
@@ -105,7 +105,7 @@ def _planes(view: CaseView, window: tuple[float, float]) -> Section:
     parts = "planned dose, predicted dose and their difference" if view.dose_reference is not None else "predicted dose"
     note = (
         f"Planes {reason} (voxel {point[0]}, {point[1]}, {point[2]}), in radiological convention: the patient's right "
-        "is on the left of the picture. Doses under 10 % of the highest one are not coloured."
+        "is on the left of the image. Doses under 10 % of the highest one are not colored."
     )
     if view.dose_reference is not None:
         note += (
@@ -250,7 +250,7 @@ def _gamma(view: CaseView, result: CaseResult, gamma: Gamma | None) -> Section:
         picture = [(png_of(gamma_figure(view, gamma), _DOTS_PER_INCH), words)]
     except CtanError as error:  # the figures are worth a page without the map
         rows.append([f"no map: {error}"])
-    return Section("Gamma", [gamma_words(gamma, result.gamma[0].normalisation_gy)], [Table(head, rows)], picture)
+    return Section("Gamma", [gamma_words(gamma, result.gamma[0].normalization_gy)], [Table(head, rows)], picture)
 
 
 def gamma_words(gamma: Gamma, highest_gy: float | None = None) -> str:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from ctan_monai.report.canvas import new_figure
 from ctan_monai.report.layout import Box, frame
 from ctan_monai.report.overlay import CT_WINDOW_HU, Scales, scales_of, turned_view
-from ctan_monai.report.palette import ON_WHITE, TARGET, TEXT, UNDER_COLOURS, colours_of
-from ctan_monai.report.panels import DASHED, SOLID, draw_contours, draw_dose, draw_error, draw_grey
+from ctan_monai.report.palette import ON_WHITE, TARGET, TEXT, UNDER_COLORS, colors_of
+from ctan_monai.report.panels import DASHED, SOLID, draw_contours, draw_dose, draw_error, draw_gray
 from ctan_monai.report.planes import Plane, choose_point, planes_through
 from ctan_monai.report.view import CaseView
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Array = NDArray[Any]
-_ISODOSE, _ISODOSE_COLOUR = 0.95, "#00E676"
+_ISODOSE, _ISODOSE_COLOR = 0.95, "#00E676"
 _SIDE, _GAP, _LEFT, _HEAD, _BARS, _FOOT = 3.55, 0.07, 0.34, 0.36, 0.72, 0.62  # inches
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the figure: what is coloured over the grey values, and the contours."""
+    """One column of the figure: what is colored over the gray values, and the contours."""
 
     title: str
     dose: Array | None
@@ -38,14 +38,14 @@ class Column:
 
 
 def point_of(view: CaseView) -> tuple[tuple[int, int, int], str]:
-    """Choose where the planes cross: the targets' centre, else the high-dose volume's, and say which."""
+    """Choose where the planes cross: the targets' center, else the high-dose volume's, and say which."""
     contours = view.reference if any(name in view.reference for name in view.targets) else view.predicted
     targets = [name for name in view.targets if name in contours and contours[name].any()]
     if targets:
         mask = np.any(np.stack([contours[name] for name in targets]), axis=0)
         i, j, k = (round(float(places.mean())) for places in np.nonzero(mask))
         kind = "" if contours is view.reference else "predicted "
-        return (i, j, k), f"through the centre of the {kind}{' and '.join(targets)}"
+        return (i, j, k), f"through the center of the {kind}{' and '.join(targets)}"
     dose = view.dose_predicted if view.dose_reference is None else view.dose_reference
     return choose_point("dose", view.image.shape, dose, list((view.reference or view.predicted).values()))
 
@@ -54,11 +54,11 @@ def plan_figure(view: CaseView, window: tuple[float, float] = CT_WINDOW_HU) -> F
     """Draw a case with a predicted dose; without a planned one, only the prediction.
 
     Rows are the axial, coronal and sagittal plane, in radiological convention. Planned contours are solid, predicted
-    ones dashed, targets white; doses under 10 % of the highest are not coloured.
+    ones dashed, targets white; doses under 10 % of the highest are not colored.
 
     Args:
         view: the case.
-        window: grey values that are black and white.
+        window: gray values that are black and white.
     """
     point, _ = point_of(view)
     cuts = planes_through(point, view.image.shape, view.affine_ras)
@@ -108,7 +108,7 @@ class Grid:
         return _LEFT + across * (_SIDE + _GAP), _HEAD + down + _GAP + _BARS + _FOOT
 
     def panel(self, row: int, column: int) -> tuple[float, float, float, float]:
-        """Return left, bottom, width and height of a panel as shares of the figure."""
+        """Return left, bottom, width and height of a panel as fractions of the figure."""
         width, height = self.size_inches
         left = _LEFT + (row if self.flat else column) * (_SIDE + _GAP)
         above = 0.0 if self.flat else sum(self.heights[:row]) + row * _GAP
@@ -116,7 +116,7 @@ class Grid:
         return left / width, bottom / height, _SIDE / width, self.heights[row] / height
 
     def bar(self, columns: Sequence[int]) -> tuple[float, float, float, float]:
-        """Return the place of a colour bar under some columns."""
+        """Return the place of a color bar under some columns."""
         width, height = self.size_inches
         across = len(self.heights) if self.flat else len(columns)
         span = across * (_SIDE + _GAP) - _GAP
@@ -144,16 +144,16 @@ def columns_of(view: CaseView) -> list[Column]:
 def _draw(
     panel: Axes, plane: Plane, box: Box, column: Column, view: CaseView, window: tuple[float, float], scales: Scales
 ) -> Any:
-    colours = {**colours_of(view.names), **dict.fromkeys(view.targets, TARGET)}
-    draw_grey(panel, plane, box, view.image, window, dim=True)
+    colors = {**colors_of(view.names), **dict.fromkeys(view.targets, TARGET)}
+    draw_gray(panel, plane, box, view.image, window, dim=True)
     shown = None
     if column.dose is not None:
         shown = draw_dose(panel, plane, column.dose, scales.highest)
         _isodose(panel, plane, column.dose, view.plan.prescription_gy)
     if column.error is not None:
         shown = draw_error(panel, plane, column.error, scales.widest)
-    draw_contours(panel, plane, column.solid, colours, SOLID, thin=view.targets)
-    draw_contours(panel, plane, column.dashed, colours, DASHED)
+    draw_contours(panel, plane, column.solid, colors, SOLID, thin=view.targets)
+    draw_contours(panel, plane, column.dashed, colors, DASHED)
     return shown
 
 
@@ -165,18 +165,18 @@ def _isodose(panel: Axes, plane: Plane, dose: Array, prescription_gy: float | No
     if prescription_gy is None or not float(cut.min()) < _ISODOSE * prescription_gy < float(cut.max()):
         return
     places = ((np.arange(size) + 0.5) * step for size, step in zip(cut.shape[::-1], plane.spacing_mm, strict=True))
-    lines = panel.contour(*places, cut, levels=[_ISODOSE * prescription_gy], colors=_ISODOSE_COLOUR, linewidths=1.5)
+    lines = panel.contour(*places, cut, levels=[_ISODOSE * prescription_gy], colors=_ISODOSE_COLOR, linewidths=1.5)
     lines.set_path_effects([withStroke(linewidth=2.7, foreground="black", alpha=0.6)])
 
 
 def _bars(figure: Figure, columns: Sequence[Column], shown: Mapping[str, Any], grid: Grid) -> None:
-    """Draw a colour bar under the columns of a scale: the doses share one."""
+    """Draw a color bar under the columns of a scale: the doses share one."""
     doses = [number for number, column in enumerate(columns) if column.dose is not None]
     errors = [number for number, column in enumerate(columns) if column.error is not None]
     for numbers, label in ((doses, "Dose / Gy"), (errors, "Predicted - planned / Gy")):
         if not numbers:
             continue
-        place = figure.add_axes(grid.bar(numbers), facecolor=UNDER_COLOURS)
+        place = figure.add_axes(grid.bar(numbers), facecolor=UNDER_COLORS)
         is_dose = numbers == doses
         mapped = shown[columns[numbers[0]].title]
         extend = "neither" if is_dose else "both"
@@ -192,10 +192,10 @@ def _bars(figure: Figure, columns: Sequence[Column], shown: Mapping[str, Any], g
 def _legend(figure: Figure, view: CaseView) -> None:
     from matplotlib.lines import Line2D
 
-    colours = colours_of(view.names)
+    colors = colors_of(view.names)
     entries = [
-        Line2D([], [], color=ON_WHITE.get(colour, colour), linewidth=3, label=name)
-        for name, colour in colours.items()
+        Line2D([], [], color=ON_WHITE.get(color, color), linewidth=3, label=name)
+        for name, color in colors.items()
         if any(masks[name].any() for masks in (view.reference, view.predicted) if name in masks)
     ]
     targets = view.targets_here
@@ -207,6 +207,6 @@ def _legend(figure: Figure, view: CaseView) -> None:
         entries.append(Line2D([], [], color=TEXT, linestyle=DASHED, label="predicted contour"))
     if view.plan.prescription_gy is not None:
         label = f"{_ISODOSE:.0%} of {view.plan.prescription_gy:g} Gy"
-        entries.append(Line2D([], [], color=_ISODOSE_COLOUR, linewidth=3, label=label))
+        entries.append(Line2D([], [], color=_ISODOSE_COLOR, linewidth=3, label=label))
     columns = -(-len(entries) // 2)
     figure.legend(handles=entries, loc="lower center", ncols=columns, fontsize=10, frameon=False, handlelength=2.4)

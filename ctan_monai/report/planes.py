@@ -13,7 +13,7 @@ from ctan_monai.errors import ConfigError, DataError
 
 Array = NDArray[Any]
 PlaneRule = Literal["dose", "structures"] | Sequence[int]
-HIGH_DOSE_SHARE = 0.9  # the high-dose volume: at least this share of the highest dose
+HIGH_DOSE_SHARE = 0.9  # the high-dose volume: at least this fraction of the highest dose
 _DISPLAY_AXES = ("L", "P", "I")  # directions in which the axes of the turned volume point
 
 
@@ -78,7 +78,7 @@ def choose_point(
     """Choose the voxel that the three planes cross in, and say in words why.
 
     Args:
-        rule: 'dose': the centre of the high-dose volume (at least 90 % of the highest dose), or of the structures
+        rule: 'dose': the center of the high-dose volume (at least 90 % of the highest dose), or of the structures
             where there is no dose; 'structures': per axis the plane in which the structures cover the largest area;
             or the voxel itself.
         shape: (*S) of the volume.
@@ -101,9 +101,9 @@ def choose_point(
     union = np.any(np.stack(structures), axis=0) if len(structures) else np.zeros(tuple(shape), bool)
     if rule == "dose" and dose is not None and float(dose.max()) > 0:
         high = dose >= HIGH_DOSE_SHARE * float(dose.max())
-        return _centre(
+        return _center(
             high
-        ), f"through the centre of the volume with at least {HIGH_DOSE_SHARE:.0%} of the highest dose"
+        ), f"through the center of the volume with at least {HIGH_DOSE_SHARE:.0%} of the highest dose"
     if union.any():
         areas = [union.sum(axis=tuple(other for other in range(3) if other != axis)) for axis in range(3)]
         i, j, k = (int(area.argmax()) for area in areas)
@@ -128,6 +128,6 @@ def planes_through(point: Sequence[int], shape: Sequence[int], affine_ras: Array
     )
 
 
-def _centre(mask: Array) -> tuple[int, int, int]:
+def _center(mask: Array) -> tuple[int, int, int]:
     i, j, k = (round(float(found.mean())) for found in np.nonzero(mask))
     return i, j, k

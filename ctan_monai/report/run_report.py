@@ -1,4 +1,4 @@
-"""The last thing a run does: pictures and one HTML page of what it found, made from its files."""
+"""The last thing a run does: images and one HTML page of what it found, made from its files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ctan_monai.engines.runs.data_record import DATA_FILE
 from ctan_monai.engines.tracking.mlflow_tracking import publish_evaluation, publish_run
 from ctan_monai.files.atomic import replacing
 from ctan_monai.report.canvas import save_figure
-from ctan_monai.report.case_pictures import CasePictures, draw_cases
+from ctan_monai.report.case_images import CaseImages, draw_cases
 from ctan_monai.report.confusion_plot import confusion_figure
 from ctan_monai.report.curves import curves_figure
 from ctan_monai.report.dose_report import gamma_options, report_doses
@@ -38,7 +38,7 @@ def report_run(
     """Write ``pictures/curves.png`` and ``report.html`` into a run's folder, and say where everything lies.
 
     Put it last in a config's run list. Under several processes only the first does anything. A run that MLflow tracks
-    gets its page, pictures and network there.
+    gets its page, images and network there.
 
     Args:
         output_dir: the run's folder, with metrics.json; run.json and settings.json are shown if they are there.
@@ -51,7 +51,7 @@ def report_run(
         The page, None in other processes.
 
     Raises:
-        ConfigError: goals, gamma or an option of the pictures is not what it should be.
+        ConfigError: goals, gamma or an option of the images is not what it should be.
         DataError: the run has no metrics.json, or a file cannot be written.
         CheckpointError: a table cannot be written, or the run's record cannot be read.
     """
@@ -71,7 +71,7 @@ def report_run(
     publish_run(folder, [path, curves, *(file for case in drawn for file in case.files)])
     logger.info("Results are in %s: model.pt (the best network), metrics.json, last.pt (to resume).", folder)
     seen = "".join(f", {file}" for case in drawn for file in case.files)
-    logger.info("Pictures: %s%s.", curves, seen)
+    logger.info("Images: %s%s.", curves, seen)
     logger.info("Everything on one page: %s", path)
     return path
 
@@ -92,14 +92,14 @@ def report_predictions(
         predictions_dir: the folder of `WritePredictions`, and of `WriteCaseMetrics` where cases were measured.
         goals: YAML file of clinical goals for doses (`metrics.goals`), None for none.
         gamma: whether to compute gamma pass rates of doses, or options of `metrics.gamma.Gamma`.
-        run_dir: the run that predicted doses, of which pages say what it was learned from.
+        run_dir: the run that predicted doses, of which pages say what it was trained on.
         pictures: options of `draw_cases`.
 
     Returns:
         The page, None in processes other than the first.
 
     Raises:
-        ConfigError: goals, gamma or an option of the pictures is not what it should be.
+        ConfigError: goals, gamma or an option of the images is not what it should be.
         DataError: there are no predictions, or a file cannot be written.
         CheckpointError: a table cannot be written.
     """
@@ -118,12 +118,12 @@ def report_predictions(
     path = _write(folder / REPORT_FILE, f"Predictions in {folder.resolve().name}", sections, _links(cohort, folder))
     if isinstance(summary, Mapping):
         publish_evaluation(folder, summary.get("metrics", {}), [path, *(file for case in drawn for file in case.files)])
-    logger.info("Predictions are in %s; pictures and figures on one page: %s", folder, path)
+    logger.info("Predictions are in %s; images and figures on one page: %s", folder, path)
     return path
 
 
 def _shared(pictures: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of pictures that pages about doses have, too."""
+    """Return the options of images that pages about doses have, too."""
     return {name: pictures[name] for name in ("targets", "structures", "image", "window") if name in pictures}
 
 
@@ -150,7 +150,7 @@ def _write(path: Path, title: str, sections: Sequence[Section], links: Sequence[
 
 
 def _about(folder: Path) -> Section:
-    """Show what was trained, with which knobs and on which versions."""
+    """Show what was trained, with which options and on which versions."""
     found: list[tuple[str, str]] = []
     run = read_json(folder / "run.json")
     if isinstance(run, Mapping):
@@ -163,7 +163,7 @@ def _about(folder: Path) -> Section:
         entries = read_json(folder / name)
         known = dict(found)
         if isinstance(entries, Mapping):
-            of_data = name == DATA_FILE  # a knob that is not set says something, a fact that is not known does not
+            of_data = name == DATA_FILE  # an option that is not set says something, a fact that is not known does not
             shown = {str(key): value for key, value in entries.items() if not of_data or value not in (None, {}, [])}
             found += [(key, str(value)) for key, value in shown.items() if key not in known]
     return Section("What was run", paragraphs, [Table(("setting", "value"), found)] if found else [])
@@ -193,7 +193,7 @@ def _best(history: RunHistory) -> Section:
     return Section("Validation", paragraphs, [Table(head, rows)])
 
 
-def _case(case: CasePictures) -> Section:
+def _case(case: CaseImages) -> Section:
     words = {"overlay.png": "image with contours, and dose where there is one", "dvh.png": "dose-volume histograms"}
     pictures = [(file, f"{case.case}: {words.get(file.name, file.name)}") for file in case.files]
     return Section(case.case, [case.caption] if case.caption else [], pictures=pictures)

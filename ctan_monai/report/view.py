@@ -1,4 +1,4 @@
-"""What a picture shows of a case."""
+"""What an image shows of a case."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class CaseView:
-    """Everything that a picture of one case shows, on one grid (*S) with three axes.
+    """Everything that an image of one case shows, on one grid (*S) with three axes.
 
     Args:
         case: id, for the title.
-        image: (*S) grey values, CT in HU.
+        image: (*S) gray values, CT in HU.
         affine_ras: (4, 4) voxel -> RAS mm.
         reference: masks by name; a structure that is unknown is absent.
         predicted: masks by name.

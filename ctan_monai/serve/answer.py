@@ -30,8 +30,8 @@ class Answer:
         masks: bool (*S) by task and label, on the image's own grid.
         values: float32 (*S) in the task's unit, by task.
         answers: the probability of each class, or a value under the name of its unit, by image-level task.
-        doubt: by task, how unsure the network is, see `doubt_of`; tasks that cannot tell are left out.
-        affine_ras: (4, 4) of the grid; None for a picture.
+        doubt: by task, how unsure the network is, see `predictive_entropy`; tasks that cannot tell are left out.
+        affine_ras: (4, 4) of the grid; None for an image.
     """
 
     case: str
@@ -43,7 +43,7 @@ class Answer:
 
     @property
     def voxel_mm3(self) -> float | None:
-        """Volume of a voxel; None for a picture."""
+        """Volume of a voxel; None for an image."""
         return None if self.affine_ras is None else float(abs(np.linalg.det(self.affine_ras[:3, :3])))
 
     @property
@@ -52,12 +52,12 @@ class Answer:
         return float(np.mean(list(self.doubt.values()))) if self.doubt else None
 
 
-def doubt_of(task: Task, logits: Tensor) -> float | None:
+def predictive_entropy(task: Task, logits: Tensor) -> float | None:
     """Measure the entropy of a prediction.
 
     Segmentation: bits of entropy of all voxels, divided by the number of voxels that are expected inside (the sum of
     the probabilities) plus one, averaged over the labels: doubt about an outline, whatever the image's size.
-    Classification: bits of entropy as a share of the highest possible.
+    Classification: bits of entropy as a fraction of the highest possible.
 
     Args:
         task: the task.

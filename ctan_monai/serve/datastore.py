@@ -14,7 +14,7 @@ from ctan_monai.data.formats.nifti import NIFTI_SUFFIXES, load_nifti
 from ctan_monai.errors import DataError
 from ctan_monai.serve.answered import as_answer
 from ctan_monai.serve.drawn import LABEL_SUFFIXES, grid_of, read_drawn
-from ctan_monai.serve.labelled import Labelled
+from ctan_monai.serve.labeled import Labeled
 from ctan_monai.serve.monailabel_api import DefaultLabelTag, LocalDatastore
 from ctan_monai.serve.names import check_id, check_name
 from ctan_monai.serve.nrrd import NRRD_SUFFIX, read_nrrd
@@ -32,7 +32,7 @@ class CheckedDatastore(LocalDatastore):  # type: ignore[misc]  # monailabel has 
     """A folder of images that nothing is read from or written to but itself.
 
     Images may be called anything that is no path; files of those whose names cannot stand in file names everywhere get
-    plain ones. An image counts as labelled when a person submitted a label, not when a dose was saved beside it.
+    plain ones. An image counts as labeled when a person submitted a label, not when a dose was saved beside it.
 
     Args:
         studies: the folder.
@@ -125,14 +125,14 @@ class CheckedDatastore(LocalDatastore):  # type: ignore[misc]  # monailabel has 
         """List the images with a final label."""
         return list(super().get_labeled_images(label_tag or _FINAL, labels))
 
-    def labelled(self) -> list[tuple[str, Labelled]]:
+    def labeled(self) -> list[tuple[str, Labeled]]:
         """List ids and final labels; of those that came with a request, ``submitted`` is set."""
         found = []
         for image_id in sorted(self.get_labeled_images()):
             info = self.get_label_info(image_id, _FINAL)
             image, label = Path(self.get_image_uri(image_id)), Path(self.get_label_uri(image_id, _FINAL))
             submitted = bool(set(info) - _RECONCILED)
-            found.append((image_id, Labelled(image, label, info, submitted, f"{info.get('ts')}")))
+            found.append((image_id, Labeled(image, label, info, submitted, f"{info.get('ts')}")))
         return found
 
     # ---- files

@@ -83,7 +83,7 @@ def without_gaps(
     drawn = read_drawn(image, label, info, tasks)
     names = [name for name in known_labels(tasks) if name in drawn.masks]
     if drawn.affine_ras is None:
-        raise DataError(label, None, "it was drawn on a picture.", "Draw on a series of images.")
+        raise DataError(label, None, "it was drawn on an image.", "Draw on a series of images.")
     numbers = np.zeros(drawn.masks[names[0]].shape, np.uint8 if len(names) < 256 else np.uint16)
     for number, name in enumerate(names, start=1):
         numbers[drawn.masks[name]] = number

@@ -32,7 +32,7 @@ class Drawn:
 
     Args:
         masks: bool (*S) on the image's own grid, by label; labels without a voxel are left out.
-        affine_ras: (4, 4) of that grid; None for a picture.
+        affine_ras: (4, 4) of that grid; None for an image.
     """
 
     masks: Mapping[str, npt.NDArray[np.bool_]]
@@ -57,7 +57,7 @@ def read_drawn(
     layers, affine_ras = _layers(label, info, tasks, case)
     shape, image_ras = grid_of(image, case)
     if (affine_ras is None) != (image_ras is None):
-        raise DataError(label, case, "a volume's label for a picture, or the other way round.", _AGAIN)
+        raise DataError(label, case, "a volume's label for an image, or the other way round.", _AGAIN)
     masks: dict[str, npt.NDArray[np.bool_]] = {}
     for numbers, names in layers:
         placed = _placed(numbers, affine_ras, shape, image_ras, label, case)
@@ -73,7 +73,7 @@ def read_drawn(
 
 
 def grid_of(image: Path, case: str | None) -> tuple[tuple[int, ...], npt.NDArray[np.float64] | None]:
-    """Return the shape of an image, and its affine unless it is a picture.
+    """Return the shape of an image, and its affine unless it is an image.
 
     Raises:
         DataError: it cannot be read.
@@ -178,8 +178,8 @@ def _placed(
     """Put a map onto the image's grid: the same voxels, maybe a part of them, or axes in another order."""
     if affine_ras is None or image_ras is None:
         if numbers.shape != shape:
-            found = f"the label has {_by(numbers.shape)} pixels, the picture {_by(shape)}."
-            raise DataError(label, case, found, "Draw the label on the picture itself.")
+            found = f"the label has {_by(numbers.shape)} pixels, the image {_by(shape)}."
+            raise DataError(label, case, found, "Draw the label on the image itself.")
         return numbers
     to_image = np.linalg.solve(image_ras, affine_ras)  # label index -> image index
     axes = np.rint(to_image[:3, :3])

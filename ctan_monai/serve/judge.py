@@ -1,4 +1,4 @@
-"""Decide whether a network that learned from corrected labels may take the place of the one before."""
+"""Decide whether a network that trained on corrected labels may take the place of the one before."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def judge(
     Args:
         before: of the earlier network.
         after: of the new one, of the same cases.
-        deciding: how many of them, from the first on, were not learned from either.
+        deciding: how many of them, from the first on, were not trained on either.
         labels: of the task.
         keep_unjudged: the request.
     """

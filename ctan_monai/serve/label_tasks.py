@@ -14,7 +14,7 @@ import numpy as np
 from ctan_monai.errors import CtanError, DataError
 from ctan_monai.files.json_files import read_json, write_json
 from ctan_monai.serve.answer import figures, label_map
-from ctan_monai.serve.labelled import Labelled
+from ctan_monai.serve.labeled import Labeled
 from ctan_monai.serve.learn import learn
 from ctan_monai.serve.learn_options import Options, options_from
 from ctan_monai.serve.monailabel_api import InferTask, InferType, ScoringMethod, Strategy, TrainTask
@@ -70,7 +70,7 @@ class LearnFromLabels(TrainTask):  # type: ignore[misc]  # monailabel has no typ
     """Learn a segmentation from the final labels of the datastore."""
 
     def __init__(self, predictor: Predictor, task: Segmentation) -> None:
-        super().__init__(f"Learn {task.name} from submitted labels; kept only if cases labelled before are not worse")
+        super().__init__(f"Learn {task.name} from submitted labels; kept only if cases labeled before are not worse")
         self.predictor, self.task = predictor, task
 
     def config(self) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class LearnFromLabels(TrainTask):  # type: ignore[misc]  # monailabel has no typ
         start, options = time.monotonic(), options_from(request)
         earlier = read_json(self._record) or {}
         known = dict(earlier.get(_KNOWN) or {})
-        cases = {name: case.since(known.get(name)) for name, case in labelled_images(datastore)}
+        cases = {name: case.since(known.get(name)) for name, case in labeled_images(datastore)}
         running = {"best_metric": earlier.get("best_metric", 0.0), "total_epochs": options.epochs, _KNOWN: known}
 
         def progress(epoch: int) -> None:
@@ -124,16 +124,16 @@ class LearnFromLabels(TrainTask):  # type: ignore[misc]  # monailabel has no typ
         return self.predictor.app.root / f"training_{self.task.name}.json"
 
 
-def labelled_images(datastore: Any) -> list[tuple[str, Labelled]]:
+def labeled_images(datastore: Any) -> list[tuple[str, Labeled]]:
     """List ids and final labels of a datastore; the labels of a DICOMweb server count as submitted."""
     if hasattr(datastore, "labelled"):
-        return list(datastore.labelled())
+        return list(datastore.labeled())
     found = []
     for item in datastore.datalist():
         image, label = Path(item["image"]), Path(item["label"])
         name = datastore._to_id(image.name)[0]
         info = datastore.get_label_info(name, "final")
-        found.append((name, Labelled(image, label, info, True, f"{info.get('ts')}")))
+        found.append((name, Labeled(image, label, info, True, f"{info.get('ts')}")))
     return sorted(found, key=lambda pair: pair[0])
 
 

@@ -23,7 +23,7 @@ from ctan_monai.losses import MultiTaskLoss, create_weighting
 from ctan_monai.networks import MultiTaskNetwork
 from ctan_monai.serve.drawn import Drawn, read_drawn
 from ctan_monai.serve.judge import Seen, Verdict, changes, judge, seen
-from ctan_monai.serve.labelled import Labelled, labelled_case
+from ctan_monai.serve.labeled import Labeled, labeled_case
 from ctan_monai.serve.learn_options import Options
 from ctan_monai.serve.predictor import Predictor
 from ctan_monai.serve.slices import Slices
@@ -37,7 +37,7 @@ _PREVIOUS, _ORIGINAL = "model.previous.pt", "model.original.pt"
 def learn(
     predictor: Predictor,
     task: Segmentation,
-    cases: Sequence[Labelled],
+    cases: Sequence[Labeled],
     options: Options,
     progress: Progress = lambda epoch: None,
 ) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def learn(
         voxel-level tasks' values moved.
 
     Raises:
-        DataError: no case is labelled, or a label cannot be used.
+        DataError: no case is labeled, or a label cannot be used.
         ConfigError: the network takes volumes.
         CheckpointError: the weights cannot be written.
     """
@@ -89,16 +89,16 @@ def learn(
         **_said(verdict),
         "change_of_values": changes(before, after),
     }
-    _logger.info("learned from labels: %s", result)
+    _logger.info("trained on labels: %s", result)
     return result
 
 
-def _split(cases: Sequence[Labelled], options: Options) -> tuple[list[Labelled], list[Labelled]]:
-    """Return the cases that decide, which were labelled before, and those that are learned from."""
+def _split(cases: Sequence[Labeled], options: Options) -> tuple[list[Labeled], list[Labeled]]:
+    """Return the cases that decide, which were labeled before, and those that are trained on."""
     earlier = [case for case in cases if not case.submitted]
     count = min(max(1, round(options.val_split * len(cases))), len(earlier)) if options.val_split else 0
     if count == len(cases):
-        count -= 1  # something must be learned from
+        count -= 1  # something must be trained on
     deciding = earlier[:count]
     return deciding, [case for case in cases if case not in deciding]
 
@@ -119,16 +119,16 @@ def _said(verdict: Verdict) -> dict[str, Any]:
     return {**found, "kept": verdict.kept, "why": verdict.why}
 
 
-def _read(predictor: Predictor, case: Labelled) -> Drawn:
+def _read(predictor: Predictor, case: Labeled) -> Drawn:
     return read_drawn(case.image, case.label, case.info, predictor.segmentations)
 
 
-def _look(predictor: Predictor, network: MultiTaskNetwork, case: Labelled, task: Segmentation) -> Seen:
+def _look(predictor: Predictor, network: MultiTaskNetwork, case: Labeled, task: Segmentation) -> Seen:
     return seen(predictor.answer(network, case.image), _read(predictor, case), task.name)
 
 
 def _prepare(
-    predictor: Predictor, task: Segmentation, cases: Sequence[Labelled], folder: Path
+    predictor: Predictor, task: Segmentation, cases: Sequence[Labeled], folder: Path
 ) -> tuple[list[Path], Any]:
     """Return cached cases with the corrected masks, and the transforms of the bundle."""
     files, transform = [], None
@@ -136,7 +136,7 @@ def _prepare(
         with predictor.loaded(case.image) as found:
             place = folder / str(number)
             place.mkdir()
-            file = labelled_case(found.file, _read(predictor, case), task, place, predictor.tasks)
+            file = labeled_case(found.file, _read(predictor, case), task, place, predictor.tasks)
             transform = found.preprocessing
         files += [] if file is None else [file]
     if not files:

@@ -15,11 +15,11 @@ class Options:
     """How to learn.
 
     Args:
-        epochs: passes over the labelled slices.
+        epochs: passes over the labeled slices.
         learning_rate: of Adam.
         batch_size: slices in a batch, all of one case.
         layers: 'task' changes only what belongs to the corrected task alone, 'all' everything.
-        val_split: share of the cases that decide and are not learned from, of those whose labels were not submitted
+        val_split: fraction of the cases that decide and are not trained on, of those whose labels were not submitted
             since weights were kept the last time.
         keep_unjudged: use the new weights even if no such case, or none with one of the labels, can decide.
 

@@ -41,7 +41,7 @@ def check_id(value: object, what: str) -> str:
         what: for the message, such as 'image'.
 
     Raises:
-        DataError: it is no text of 1 to 200 characters, has a part of a path or a character without a picture, or
+        DataError: it is no text of 1 to 200 characters, has a part of a path or a character without an image, or
             consists of dots and blanks.
     """
     text = value if isinstance(value, str) else ""

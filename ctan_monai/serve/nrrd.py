@@ -24,7 +24,7 @@ class Nrrd:
 
     Args:
         values: (*S), or (*S, layers) where overlapping segments are kept in layers.
-        affine_ras: (4, 4) voxel index -> mm; None for a picture.
+        affine_ras: (4, 4) voxel index -> mm; None for an image.
         header: fields and key-value pairs as they stand in the file, by name.
     """
 
@@ -74,7 +74,7 @@ def unpacked_bytes(path: Path) -> int:
 
 
 def read_nrrd(path: str | Path) -> Nrrd:
-    """Read a volume, a picture, or segments in layers.
+    """Read a volume, an image, or segments in layers.
 
     Raises:
         DataError: it is missing, damaged, or has other axes.
@@ -108,8 +108,8 @@ def write_nrrd(
     """Write an array.
 
     Args:
-        array: (*S); a picture's (rows, columns).
-        affine_ras: (4, 4); None for a picture, whose pixels count as 1 mm.
+        array: (*S); an image's (rows, columns).
+        affine_ras: (4, 4); None for an image, whose pixels count as 1 mm.
         path: ends with .nrrd.
         compress: by gzip.
         header: further key-value pairs.

@@ -1,4 +1,4 @@
-"""Bring what was predicted for a picture to the rows and columns of its file."""
+"""Bring what was predicted for an image to the rows and columns of its file."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def on_picture(
     Args:
         tasks: pixel-level tasks.
         logits: (K, H, W) by task.
-        file: the cached case, which may know the picture's size.
-        image: the picture.
+        file: the cached case, which may know the image's size.
+        image: the image.
 
     Returns:
         Masks, bool (rows, columns), by task and label; and values, float32, by task.
 
     Raises:
-        DataError: the picture cannot be read.
+        DataError: the image cannot be read.
     """
     masks: dict[str, dict[str, Array]] = {}
     values: dict[str, Array] = {}

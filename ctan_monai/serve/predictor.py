@@ -21,11 +21,11 @@ from ctan_monai.data.formats.images import PICTURE_SUFFIXES
 from ctan_monai.data.formats.nifti import load_nifti
 from ctan_monai.engines.predictions.answers import answer_of
 from ctan_monai.engines.predictions.batch_parts import affine_of, finite_logits
-from ctan_monai.engines.predictions.ct_grid import on_ct
+from ctan_monai.engines.predictions.ct_resample import resample_to_ct
 from ctan_monai.engines.runs.run_network import network_of_run
 from ctan_monai.errors import CtanError, DataError, find_ctan_error
 from ctan_monai.networks import MultiTaskNetwork
-from ctan_monai.serve.answer import Answer, doubt_of
+from ctan_monai.serve.answer import Answer, predictive_entropy
 from ctan_monai.serve.app_folder import AppFolder
 from ctan_monai.serve.picture import on_picture
 from ctan_monai.serve.readable import readable
@@ -183,7 +183,7 @@ class Predictor:
         case = str(sample["case"])
         dense = [task for task in self.tasks if task.pixel_level]
         image_level = [task for task in self.tasks if not task.pixel_level]
-        doubts = {task.name: doubt_of(task, logits[task.name]) for task in self.tasks}
+        doubts = {task.name: predictive_entropy(task, logits[task.name]) for task in self.tasks}
         doubt = {name: value for name, value in doubts.items() if value is not None}
         answers = {
             task.name: answer_of(task, postprocess_for(task)(logits[task.name][None])[0]) for task in image_level
@@ -192,7 +192,7 @@ class Predictor:
             masks, values = on_picture(dense, logits, file, image)
             return Answer(case, masks, values, answers, doubt, None)
         source = source_of(image, file, case)
-        found = on_ct(dense, logits, affine_of(sample["image"][None], 0, case), source)
+        found = resample_to_ct(dense, logits, affine_of(sample["image"][None], 0, case), source)
         return Answer(case, found.masks, found.values, answers, doubt, source.affine_ras)
 
 

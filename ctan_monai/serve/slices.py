@@ -1,4 +1,4 @@
-"""Batches of what is learned from corrected labels."""
+"""Batches of what is trained on corrected labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ctan_monai.data.cases.cache import read_header
 
 
 class Slices:
-    """Batches of slices of one case each, or of pictures of one size; another order in each epoch."""
+    """Batches of slices of one case each, or of images of one size; another order in each epoch."""
 
     def __init__(self, files: Sequence[Path], transform: Any, batch_size: int) -> None:
         self.files, self.transform, self.size = list(files), transform, batch_size
@@ -37,7 +37,7 @@ class Slices:
         return [batches[at] for at in self._random.permutation(len(batches))]
 
     def _groups(self) -> list[list[dict[str, Any]]]:
-        """Return what may stand in one batch: the slices of a case, or pictures of one size."""
+        """Return what may stand in one batch: the slices of a case, or images of one size."""
         groups: dict[Any, list[dict[str, Any]]] = {}
         for file in self.files:
             header = read_header(file)

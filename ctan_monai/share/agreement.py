@@ -23,8 +23,8 @@ class Limits:
     Args:
         error: largest relative error of a task's logits: the norm of the difference over the norm of the network's.
         dice: smallest Dice of a label between the masks of both.
-        deviation: largest mean absolute difference of a regression, as a share of its ``scale``.
-        same: smallest share of images with the same class (of decisions, where classes do not exclude each other).
+        deviation: largest mean absolute difference of a regression, as a fraction of its ``scale``.
+        same: smallest fraction of images with the same class (of decisions, where classes do not exclude each other).
     """
 
     error: float
@@ -44,7 +44,8 @@ class Agreement:
     Args:
         task: its name.
         error: relative error of the logits.
-        measure: what ``value`` is, with its unit: Dice of the worst label, mean absolute difference, share of images.
+        measure: what ``value`` is, with its unit: Dice of the worst label, mean absolute difference, fraction of
+            images.
         value: over all images.
         holds: both are within the limits.
     """

@@ -11,7 +11,7 @@ import yaml
 
 from ctan_monai.engines.runs.manifest import SETTINGS_FILE
 from ctan_monai.tasks import Classification, Regression, Segmentation, Task, task_from
-from ctan_monai.transforms.normalise import IMAGENET_DEVIATION, IMAGENET_MEAN
+from ctan_monai.transforms.normalize import IMAGENET_DEVIATION, IMAGENET_MEAN
 
 AXES = ("batch", "channel", "height", "width", "depth")
 SLICE_SCORE = "slice_score"
@@ -50,16 +50,16 @@ def output_format(task: Task, scored: bool = False) -> dict[str, Any]:
 def image_format(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the entry ``image_format`` of a bundle's train.yaml, with the values of a run.
 
-    Nothing of the config is evaluated: references to knobs and plain entries are followed, anything else is left out.
+    Nothing of the config is evaluated: references to options and plain entries are followed, anything else is left out.
 
     Args:
         config: train.yaml as YAML has it.
-        settings: the run's knobs.
+        settings: the run's options.
 
     Returns:
         Some of ``channels``, ``values`` (what is stored: HU, or 0 to 255), ``windows`` (values that become 0 and 1, by
         channel; what lies beyond is cut off), ``mean`` and ``std`` (value - mean, divided by std, by channel),
-        ``normalise``, ``axes`` (where height, width and depth point in the patient), ``spacing_mm`` (along these; null:
+        ``normalize``, ``axes`` (where height, width and depth point in the patient), ``spacing_mm`` (along these; null:
         the image's own), ``spacing_range_mm`` (pixels of such sizes are left alone), ``size`` (along the axes, of
         training; other sizes are taken), ``note``.
     """
@@ -68,13 +68,13 @@ def image_format(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict
         return {}
     found = {name: _plain(value, config, settings) for name, value in entry.items()}
     found = {name: value for name, value in found.items() if value is not _UNKNOWN and value is not None}
-    method, window = found.pop("normalise", None), found.pop("window", None)
+    method, window = found.pop("normalize", None), found.pop("window", None)
     if method == "window":
         found["windows"] = dict.fromkeys(found.get("channels", []), window)
     elif method == "imagenet":
         found |= {"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_DEVIATION)}
     elif method is not None:
-        found["normalise"] = f"{method}: mean 0, deviation 1 over the voxels of the whole image that are not 0"
+        found["normalize"] = f"{method}: mean 0, deviation 1 over the voxels of the whole image that are not 0"
     return found
 
 

@@ -32,13 +32,13 @@ def write_int8(network: nn.Module, image: Tensor, path: Path, description: Descr
     """
     onnx, quantization = needs("onnx"), _quantization()
     with tempfile.TemporaryDirectory() as folder:
-        whole, prepared, quantised = (Path(folder) / f"{name}.onnx" for name in ("whole", "prepared", "quantised"))
+        whole, prepared, quantized = (Path(folder) / f"{name}.onnx" for name in ("whole", "prepared", "quantized"))
         FORMATS["onnx"].write(network, image, whole, description)
         quantization.quant_pre_process(str(whole), str(prepared), skip_symbolic_shape=True)
         regressions = [task["name"] for task in description["tasks"] if task["kind"] == "Regression"]
         quantization.quantize_static(
             str(prepared),
-            str(quantised),
+            str(quantized),
             _reader(quantization, seen),
             quant_format=quantization.QuantFormat.QDQ,
             activation_type=quantization.QuantType.QUInt8,
@@ -47,7 +47,7 @@ def write_int8(network: nn.Module, image: Tensor, path: Path, description: Descr
             calibrate_method=quantization.CalibrationMethod.MinMax,
             nodes_to_exclude=sorted(kept_layers(onnx.load(str(prepared)).graph, regressions)),
         )
-        model = onnx.load(str(quantised))
+        model = onnx.load(str(quantized))
     onnx.helper.set_model_props(model, {DESCRIPTION: json.dumps(description)})
     onnx.save(model, str(path))
 

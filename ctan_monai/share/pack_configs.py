@@ -20,14 +20,14 @@ _ANSWERS_DIR, _EVALUATION_DIR = "$@bundle_root + '/eval/inference'", "$@bundle_r
 
 
 def train_config(text: str, settings: Mapping[str, Any], name: str) -> str:
-    """Return train.yaml with a run's knobs as its defaults.
+    """Return train.yaml with a run's options as its defaults.
 
     Args:
         text: of the file.
-        settings: the knobs.
+        settings: the options.
         name: the bundle's, which the comments call by its folder.
     """
-    return _filled(at_home(text, name), _knobs_of(text, settings))
+    return _filled(at_home(text, name), _options_of(text, settings))
 
 
 def evaluate_config(text: str, config: str, name: str, keeps_datalist: bool) -> str:
@@ -37,7 +37,7 @@ def evaluate_config(text: str, config: str, name: str, keeps_datalist: bool) -> 
         text: of the file.
         config: train.yaml's text.
         name: the bundle's.
-        keeps_datalist: the division into splits is packed too.
+        keeps_datalist: the split is packed too.
     """
     wanted = {"evaluation_dir": _EVALUATION_DIR}
     lines = []
@@ -57,11 +57,11 @@ def inference_config(text: str, settings: Mapping[str, Any], name: str, tasks: S
 
     Args:
         text: of the file.
-        settings: the knobs of the training.
+        settings: the options of the training.
         name: the bundle's.
         tasks: their names.
     """
-    wanted = {**_knobs_of(text, settings), "run_dir": WEIGHTS_DIR, "output_dir": _ANSWERS_DIR}
+    wanted = {**_options_of(text, settings), "run_dir": WEIGHTS_DIR, "output_dir": _ANSWERS_DIR}
     filled = _filled(at_home(text, name), wanted)
     entries = [
         f"network_{task}: {{_target_: ctan_monai.networks.SelectOutput, network: '@network_def', task: {task}}}"
@@ -72,8 +72,8 @@ def inference_config(text: str, settings: Mapping[str, Any], name: str, tasks: S
     return filled + "\n".join([comment, *entries]) + "\n"
 
 
-def _knobs_of(text: str, settings: Mapping[str, Any]) -> dict[str, str]:
-    """Choose the settings that are knobs with a value of their own in a config, and write them as YAML."""
+def _options_of(text: str, settings: Mapping[str, Any]) -> dict[str, str]:
+    """Choose the settings that are options with a value of their own in a config, and write them as YAML."""
     config = yaml.safe_load(text)
     chosen = {name: value for name, value in settings.items() if name in config and name not in _OWN_MACHINE}
     refuse_code(chosen, "settings.json")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ctan_monai.share import pack_tables
-from ctan_monai.share.pack_figures import Figures
+from ctan_monai.share.pack_metrics import Figures
 from ctan_monai.share.pack_source import Trained
 from ctan_monai.tasks import Segmentation, Task, task_from
 
@@ -54,7 +54,7 @@ def readme(
 
 
 def _data(metadata: Mapping[str, Any], figures: Figures) -> str:
-    return f"{figures.learned_from}\n\n{_sentence('Source: ' + str(metadata.get('data_source', 'not stated')))}"
+    return f"{figures.trained_on}\n\n{_sentence('Source: ' + str(metadata.get('data_source', 'not stated')))}"
 
 
 def _curves(trained: Trained) -> str:
@@ -66,7 +66,7 @@ def _curves(trained: Trained) -> str:
 
 
 def model_card(metadata: Mapping[str, Any], page: str, trained: Trained, figures: Figures) -> str:
-    """Return docs/model_card.md: what it is for, what it learned from, how good it is, what it cannot do."""
+    """Return docs/model_card.md: what it is for, what it was trained on, how good it is, what it cannot do."""
     weights = metadata["weights"]
     files = "\n".join(
         f"| `{name}` | {entry['bytes']} | `{entry['sha256']}` |" for name, entry in weights["files"].items()
@@ -80,7 +80,7 @@ def model_card(metadata: Mapping[str, Any], page: str, trained: Trained, figures
         "## Training data\n\n" + f"{_data(metadata, figures)} Terms: data_license.txt.",
         "## Figures\n\n" + performance(trained, figures),
         "## Limits\n\n" + _limits(metadata, page, trained, figures),
-        "## Settings of the training\n\n| knob | value |\n|---|---|\n" + settings,
+        "## Settings of the training\n\n| option | value |\n|---|---|\n" + settings,
         f"## Files\n\n{weights['parameters']} parameters and statistics.\n\n"
         f"| file | bytes | SHA-256 |\n|---|---|---|\n{files}",
     ]
@@ -178,7 +178,7 @@ def _seconds(trained: Trained) -> str:
 
 def _limits(metadata: Mapping[str, Any], page: str, trained: Trained, figures: Figures) -> str:
     own = "" if trained.synthetic else _NO_WEIGHTS.sub("", _deeper(section(page, "Limits"))).strip()
-    first = f"{_sentence(metadata.get('intended_use', 'Research. Not for clinical use'))} {figures.learned_from}"
+    first = f"{_sentence(metadata.get('intended_use', 'Research. Not for clinical use'))} {figures.trained_on}"
     return f"{first}\n\n{own}" if own else first
 
 

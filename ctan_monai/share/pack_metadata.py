@@ -9,7 +9,7 @@ from typing import Any
 from ctan_monai import __version__
 from ctan_monai.errors import ConfigError
 from ctan_monai.share.image_format import is_scored, output_format
-from ctan_monai.share.pack_figures import Figures
+from ctan_monai.share.pack_metrics import Figures
 from ctan_monai.share.pack_source import Trained
 from ctan_monai.tasks import Classification, Regression, Segmentation, Task, task_from
 
@@ -56,7 +56,7 @@ def packed_metadata(
     known["required_packages_version"] = dict(own if packages is None else packages)  # what pip finds under its name
     if packages is None:
         known["code"] = f"ctan_monai {__version__}, installed from its repository by pip install -e ."
-    known["training_data"] = figures.learned_from
+    known["training_data"] = figures.trained_on
     if trained.synthetic:
         known["data_source"] = SYNTHETIC
     known["eval_metrics"] = {f"{figures.prefix}{name}": value for name, value in figures.values.items()}
@@ -84,7 +84,7 @@ def _format(
     image["spatial_shape"] = _shape(image["spatial_shape"], trained)
     if len(image.get("channel_def", {})) != len(image_channels):
         image["channel_def"] = {str(at): name for at, name in enumerate(image_channels)}
-    for key in ("values", "windows", "mean", "std", "normalise", "axes", "spacing_mm", "spacing_range_mm", "note"):
+    for key in ("values", "windows", "mean", "std", "normalize", "axes", "spacing_mm", "spacing_range_mm", "note"):
         if key in said:
             image[key] = said[key]
     about = (image["spatial_shape"], str(image.get("modality", "n/a")), bool(image.get("is_patch_data")))
@@ -94,7 +94,7 @@ def _format(
 
 
 def _shape(given: Sequence[Any], trained: Trained) -> list[Any]:
-    """Return the size of an image: the run's, where it is a knob, else what the bundle says."""
+    """Return the size of an image: the run's, where it is an option, else what the bundle says."""
     dims = int(trained.record["spatial_dims"])
     size = trained.settings.get("image_size") or trained.settings.get("size")
     if isinstance(size, list) and dims == len(size) + 1 and trained.settings.get("depth"):

@@ -16,7 +16,7 @@ INFERENCE, TRAIN = "inference.yaml", "train.yaml"
 
 
 def parsed(bundle: Path, config: str, entry: str, root: Path | None = None) -> Any:
-    """Return what an entry of a config becomes, with no knob given.
+    """Return what an entry of a config becomes, with no option given.
 
     Args:
         bundle: the bundle's folder.
@@ -48,7 +48,7 @@ def parsed(bundle: Path, config: str, entry: str, root: Path | None = None) -> A
 
 
 def default_network(bundle: Path) -> MultiTaskNetwork:
-    """Build the network of a bundle's inference, with no knob given."""
+    """Build the network of a bundle's inference, with no option given."""
     network = parsed(bundle, INFERENCE, "network_def")
     if not isinstance(network, MultiTaskNetwork):
         found = f"network_def is a {type(network).__name__ if isinstance(network, nn.Module) else repr(network)}."
@@ -57,13 +57,13 @@ def default_network(bundle: Path) -> MultiTaskNetwork:
 
 
 def default_settings(bundle: Path) -> dict[str, Any]:
-    """Return the knobs of a bundle's training, with none given."""
+    """Return the options of a bundle's training, with none given."""
     settings: dict[str, Any] = as_json(parsed(bundle, TRAIN, "settings"))
     return settings
 
 
 def check_builds(bundle: Path, record: dict[str, Any]) -> None:
-    """See that training and inference build, with no knob given, the network that was trained.
+    """See that training and inference build, with no option given, the network that was trained.
 
     Raises:
         ConfigError: one does not; the message says what differs.

@@ -20,7 +20,7 @@ from ctan_monai.errors import CheckpointError
 from ctan_monai.files.json_files import read_json
 from ctan_monai.share.pack_parse import default_network, default_settings
 
-PLACES = ("dataset_dir", "datalist")  # knobs that say where something lies on the machine of the training
+PLACES = ("dataset_dir", "datalist")  # options that say where something lies on the machine of the training
 CURVES = "curves.png"
 _DATALIST_FILE = "datalist.json"
 
@@ -32,15 +32,15 @@ class Trained:
     Args:
         state: its weights, by name.
         record: run.json.
-        settings: the knobs; what named a place on that machine is None.
-        given: knobs of `settings` that named a place.
+        settings: the options; what named a place on that machine is None.
+        given: options of `settings` that named a place.
         data: data.json, None where the run has none.
         history: metrics.json, empty where there is none.
         evaluation: evaluation/summary.json, empty where there is none.
         versions: versions.json, empty where there is none.
         datalist: which case was in which split, None where the run does not say.
         newer: the weights were written after the evaluation.
-        curves: a picture of losses and scores over the epochs, None where the run has none.
+        curves: an image of losses and scores over the epochs, None where the run has none.
     """
 
     state: dict[str, Tensor]
@@ -57,7 +57,7 @@ class Trained:
 
     @property
     def synthetic(self) -> bool:
-        """Whether the run says that it learned from synthetic data."""
+        """Whether the run says that it was trained on synthetic data."""
         return bool(self.data and self.data["synthetic"])
 
 
@@ -66,7 +66,7 @@ def read_trained(weights: Path, bundle: Path) -> Trained:
 
     Args:
         weights: the folder of a run; or a state dict as .pt or .safetensors, of the network that the bundle's config
-            builds if no knob is given. A model.pt that lies in a run's folder stands for the run.
+            builds if no option is given. A model.pt that lies in a run's folder stands for the run.
         bundle: the bundle's folder.
 
     Raises:

@@ -14,7 +14,7 @@ _KNOBS = {
     "learning_rate": "Learning rate",
     "weighting": "Weighting of the tasks' losses",
     "pretrained": "Pretrained encoder",
-    "augment": "Share of augmented samples",
+    "augment": "Fraction of augmented samples",
     "seed": "Seed",
 }
 _RUN = "python -m monai.bundle run"
@@ -45,7 +45,7 @@ def inputs(metadata: Mapping[str, Any]) -> str:
         "window (becomes 0 to 1)": image.get("windows"),
         "mean": image.get("mean"),
         "standard deviation": image.get("std"),
-        "grey values": image.get("normalise"),
+        "gray values": image.get("normalize"),
         "axes point to": image.get("axes"),
         "voxel size in mm, null for the image's own": image.get("spacing_mm"),
         "note": image.get("note"),

@@ -38,7 +38,7 @@ class RunImages:
 
 
 def images_of_run(run_dir: str | Path, network: MultiTaskNetwork, count: int = 64) -> RunImages:
-    """Read images by the config that the run was trained by (its copy in ``configs``) and the run's knobs.
+    """Read images by the config that the run was trained by (its copy in ``configs``) and the run's options.
 
     The images are those that the config's own inferers give to the network: a 2D network's slices, windows.
 
@@ -81,10 +81,10 @@ def _parser(folder: Path) -> Any:
     except (OSError, ValueError) as error:
         raise CheckpointError(folder, f"its config and settings cannot be read ({error}).", _REMEDY) from error
     refuse_code(settings, str(folder / SETTINGS_FILE))
-    knobs = {**settings, "output_dir": str(folder)}
+    options = {**settings, "output_dir": str(folder)}
     if (folder / "datalist.json").is_file():
-        knobs["datalist"] = str(folder / "datalist.json")  # what was held out stays so
-    for name, value in knobs.items():
+        options["datalist"] = str(folder / "datalist.json")  # what was held out stays so
+    for name, value in options.items():
         if name in parser.config:
             parser[name] = value
     return parser

@@ -1,32 +1,35 @@
 """MONAI transforms from a cached case to a sample, and from logits back to answers."""
 
+from ctan_monai.aliases import keep_old_names
 from ctan_monai.transforms.activate import activate
 from ctan_monai.transforms.affine import RandAffineLabelsd, spatial_modes
-from ctan_monai.transforms.colour import RandColourJitterd
+from ctan_monai.transforms.color import RandColorJitterd
 from ctan_monai.transforms.crop import CropOrPadLabelsd
-from ctan_monai.transforms.hide import HideLabelsd
-from ctan_monai.transforms.imply import ImplyAbsentd
+from ctan_monai.transforms.dependent_labels import SetDependentLabeld
+from ctan_monai.transforms.drop_labels import DropLabelsd
 from ctan_monai.transforms.labels import read_label
-from ctan_monai.transforms.load import LoadCased
+from ctan_monai.transforms.load import LoadCaseFiled
 from ctan_monai.transforms.mirror import RandMirrorLabelsd, mirror_sample
-from ctan_monai.transforms.normalise import NormaliseChannelsd
+from ctan_monai.transforms.normalize import NormalizeChannelsd
 from ctan_monai.transforms.patch import RandPatchLabelsd
-from ctan_monai.transforms.pick_slice import RandSliced
 from ctan_monai.transforms.postprocess import postprocess_for
+from ctan_monai.transforms.slices import RandSelectSliced
 from ctan_monai.transforms.window import RandWindowChannelsd, WindowChannelsd
+
+keep_old_names(__name__)
 
 __all__ = [
     "CropOrPadLabelsd",
-    "HideLabelsd",
-    "ImplyAbsentd",
-    "LoadCased",
-    "NormaliseChannelsd",
+    "DropLabelsd",
+    "LoadCaseFiled",
+    "NormalizeChannelsd",
     "RandAffineLabelsd",
-    "RandColourJitterd",
+    "RandColorJitterd",
     "RandMirrorLabelsd",
     "RandPatchLabelsd",
-    "RandSliced",
+    "RandSelectSliced",
     "RandWindowChannelsd",
+    "SetDependentLabeld",
     "WindowChannelsd",
     "activate",
     "mirror_sample",

@@ -8,6 +8,7 @@ from typing import Any
 
 from monai.transforms import RandAffined
 
+from ctan_monai.aliases import takes_old_arguments
 from ctan_monai.errors import ConfigError
 from ctan_monai.tasks import Segmentation, Task, check_tasks, region_key
 from ctan_monai.transforms.layout import with_layout_of
@@ -29,7 +30,7 @@ def spatial_modes(tasks: Iterable[Task]) -> dict[str, str]:
 
 
 class RandAffineLabelsd(RandAffined):  # type: ignore[misc]  # MONAI has no type hints that mypy could follow
-    """Now and then turn, scale and shift a sample a little, image and labels alike.
+    """Randomly apply an affine transform with probability ``prob``, to image and labels alike.
 
     MONAI's ``RandAffined`` with the keys and interpolation modes of the tasks. What moves in from outside is 0, so
     scale the image first such that 0 is air, or the mirror image of what is inside. A sample keeps its layout: masks
@@ -38,23 +39,24 @@ class RandAffineLabelsd(RandAffined):  # type: ignore[misc]  # MONAI has no type
     Args:
         tasks: tasks of the sample.
         spatial_dims: 2 or 3; in 3D the turn is about the last axis, so within axial slices.
-        rotate_degrees: largest angle in either sense.
-        zoom: largest change of size, as a share; each axis has its own.
-        shift_voxels: largest shift along each axis.
+        rotate_range: largest angle in either sense, in radians.
+        scale_range: largest change of size, as a fraction; each axis has its own.
+        translate_range: largest shift along each axis, in voxels.
         prob: how often to do anything.
-        outside: 'zeros', or 'reflection' for pictures that have no background.
+        outside: 'zeros', or 'reflection' for images that have no background.
 
     Raises:
         ConfigError: a number of dimensions other than 2 or 3, or an outside of another kind.
     """
 
+    @takes_old_arguments("transforms.RandAffineLabelsd")
     def __init__(
         self,
         tasks: Iterable[Task],
         spatial_dims: int = 2,
-        rotate_degrees: float = 10.0,
-        zoom: float = 0.1,
-        shift_voxels: float = 6.0,
+        rotate_range: float = math.radians(10),
+        scale_range: float = 0.1,
+        translate_range: float = 6.0,
         prob: float = 0.5,
         outside: str = "zeros",
     ) -> None:
@@ -63,14 +65,13 @@ class RandAffineLabelsd(RandAffined):  # type: ignore[misc]  # MONAI has no type
         if spatial_dims not in (2, 3):
             raise ConfigError("RandAffineLabelsd.spatial_dims", f"found {spatial_dims!r}.", "Use 2 or 3.")
         self.modes = spatial_modes(tasks)
-        angle = math.radians(rotate_degrees)
         super().__init__(
             keys=list(self.modes),
             mode=list(self.modes.values()),
             padding_mode=outside,
-            rotate_range=angle if spatial_dims == 2 else (0.0, 0.0, angle),
-            scale_range=(zoom,) * spatial_dims,
-            translate_range=(shift_voxels,) * spatial_dims,
+            rotate_range=rotate_range if spatial_dims == 2 else (0.0, 0.0, rotate_range),
+            scale_range=(scale_range,) * spatial_dims,
+            translate_range=(translate_range,) * spatial_dims,
             prob=prob,
             allow_missing_keys=True,
         )

@@ -24,7 +24,7 @@ def read_label(task: Task, case: Case, file: Path) -> tuple[Tensor, Tensor]:
     """Read the label of one task from a case.
 
     Returns:
-        The label, zeros where it is unknown, and whether it is known, as `LoadCased` describes them.
+        The label, zeros where it is unknown, and whether it is known, as `LoadCaseFiled` describes them.
 
     Raises:
         ConfigError: nothing is known about this kind of task.

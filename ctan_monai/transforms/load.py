@@ -19,7 +19,7 @@ from ctan_monai.tasks import Task, check_tasks, present_key, region_key
 from ctan_monai.transforms.labels import read_label
 
 
-class LoadCased(Transform):  # type: ignore[misc]  # MONAI has no type hints that mypy could follow
+class LoadCaseFiled(Transform):  # type: ignore[misc]  # MONAI has no type hints that mypy could follow
     """Read a cached case, or one slice of it, and lay it out as a sample.
 
     The sample is a flat dictionary without a batch dimension:

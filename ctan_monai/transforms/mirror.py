@@ -15,7 +15,7 @@ from ctan_monai.transforms.load import check_channels
 
 
 class RandMirrorLabelsd(RandomizableTransform):  # type: ignore[misc]  # MONAI has no type hints
-    """Now and then replace the patient by the mirror image, in which a left parotid is still called left.
+    """Randomly mirror the patient with probability ``prob``; a left parotid is still called left afterwards.
 
     Args:
         tasks: tasks of the sample; the ``mirror_pairs`` of a Segmentation say what changes places.
@@ -78,7 +78,7 @@ def mirrored_order(names: Sequence[str], pairs: Iterable[Sequence[str]]) -> list
 def mirror_sample(
     sample: Mapping[str, Any], tasks: Iterable[Task], channel_order: Sequence[int], spatial_axis: int
 ) -> dict[str, Any]:
-    """Mirror a sample (`LoadCased`) along one spatial axis.
+    """Mirror a sample (`LoadCaseFiled`) along one spatial axis.
 
     The affine stays: the mirror image is another patient, lying on the same grid.
 

@@ -28,7 +28,8 @@ def postprocess_for(task: Task) -> Callable[[Tensor], Tensor]:
     Raises:
         ConfigError: nothing is known about this kind of task.
 
-    Source: SPEC A14 (dose is cut off at 0 at inference, not in training), A15 (exclusive and overlapping labels).
+    Source: docs/adr/0004, A14 (dose is cut off at 0 at inference, not in training), A15 (exclusive and overlapping
+        labels).
     """
     raise ConfigError("tasks", f"{type(task).__name__} has no final answer.", "Register with postprocess_for.register.")
 

@@ -1,4 +1,4 @@
-"""Grey value windows for the channels that have one, so that contours beside a CT stay 0 and 1."""
+"""Gray value windows for the channels that have one, so that contours beside a CT stay 0 and 1."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ctan_monai.transforms.load import check_channels
 
 
 class WindowChannelsd(Transform):  # type: ignore[misc]  # MONAI has no type hints that mypy could follow
-    """Scale channels of ``image`` from a window of grey values to 0 ... 1, and cut off what lies outside.
+    """Scale channels of ``image`` from a window of gray values to 0 ... 1, and cut off what lies outside.
 
     Channels without a window, such as contours, are left alone (MONAI's ``ScaleIntensityRanged`` has one range for
     all of them).
 
     Args:
-        image_channels: names of the image's channels, in order, as `LoadCased` has them.
+        image_channels: names of the image's channels, in order, as `LoadCaseFiled` has them.
         windows: for each channel to scale the values that become 0 and 1, for example ``{ct: [-160, 240]}`` in HU.
 
     Raises:
@@ -41,7 +41,7 @@ class RandWindowChannelsd(RandomizableTransform):  # type: ignore[misc]  # MONAI
     Args:
         image_channels: names of the image's channels, in order.
         windows: for each channel to scale the values that become 0 and 1.
-        jitter: how far either end of a window may move, as a share of its width.
+        jitter: how far either end of a window may move, as a fraction of its width.
         prob: how often they move.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Predict a picture with onnxruntime alone: python onnx_picture.py model.onnx lesion.jpg FOLDER; masks as PNG."""
+"""Predict an image with onnxruntime alone: python onnx_picture.py model.onnx lesion.jpg FOLDER; masks as PNG."""
 
 import json
 import sys
@@ -21,12 +21,12 @@ batch = ((values - np.array(image["mean"])) / image["std"]).transpose(2, 0, 1)[N
 
 for name, logits in zip(about["outputs"], session.run(list(about["outputs"]), {"image": batch}), strict=True):
     how = about["outputs"][name]
-    found = ACTIVATIONS[how["activation"]](logits)[0]  # (channel, height, width), or (channel,) for the whole picture
+    found = ACTIVATIONS[how["activation"]](logits)[0]  # (channel, height, width), or (channel,) for the whole image
     if found.ndim == 1:
         answer = dict(zip(how["channels"], found.tolist(), strict=True))
         Path(sys.argv[3], f"{name}.json").write_text(json.dumps(answer))
         continue
     for at, label in enumerate(how["channels"]):
         inside = found.argmax(0) == at if how["threshold"] == "argmax" else found[at] >= how["threshold"]
-        grey = Image.fromarray(inside.astype(np.uint8) * 255).resize(own.size, Image.Resampling.BILINEAR)
-        grey.point(lambda level: 255 * (level > 127)).save(f"{sys.argv[3]}/{label}.png")
+        gray = Image.fromarray(inside.astype(np.uint8) * 255).resize(own.size, Image.Resampling.BILINEAR)
+        gray.point(lambda level: 255 * (level > 127)).save(f"{sys.argv[3]}/{label}.png")

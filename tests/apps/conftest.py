@@ -1,4 +1,4 @@
-"""A command line whose colours are off."""
+"""A command line whose colors are off."""
 
 import re
 

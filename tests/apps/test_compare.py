@@ -1,4 +1,4 @@
-"""The whole command on synthetic pictures: killed, continued, side by side; what it writes, and what it refuses."""
+"""The whole command on synthetic images: killed, continued, side by side; what it writes, and what it refuses."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ from ctan_monai.apps.main import app
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "ham10000"
-CHOICE = {  # of the synthetic pictures: two of each class to train on, one of each to test on
+CHOICE = {  # of the synthetic images: two of each class to train on, one of each to test on
     "train": [5, 8, 20, 21, 29, 31, 39, 40, 46, 47, 52, 53, 58, 59],
     "validation": [11, 34],
     "test": [15, 25, 37, 44, 50, 56, 62],
@@ -23,7 +23,7 @@ CHOICE = {  # of the synthetic pictures: two of each class to train on, one of e
 
 
 @pytest.fixture(scope="module")
-def knobs(tmp_path_factory):
+def run_options(tmp_path_factory):
     """Make a run as small as it can be."""
     folder = tmp_path_factory.mktemp("data")
     names = {split: [f"SYN_{number:07d}" for number in numbers] for split, numbers in CHOICE.items()}
@@ -34,9 +34,9 @@ def knobs(tmp_path_factory):
     ]
 
 
-def options(out, methods, seeds, jobs, knobs):
+def options(out, methods, seeds, jobs, run_options):
     methods = ("--methods", methods, "--seeds", str(seeds), "--jobs", str(jobs), "--threads", "1")
-    return ["compare", "--bundle", str(BUNDLE), "--out", str(out), *methods, "--", *knobs]
+    return ["compare", "--bundle", str(BUNDLE), "--out", str(out), *methods, "--", *run_options]
 
 
 def start_and_kill(arguments, done, log):
@@ -60,20 +60,23 @@ def answers(out):
 
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory, knobs):
+def compared(tmp_path_factory, run_options):
     """Compare two methods with two seeds side by side, killed in the middle and continued; then one run alone."""
     from typer.testing import CliRunner
 
     folder = tmp_path_factory.mktemp("compared")
     beside, alone = folder / "beside", folder / "alone"
-    arguments = options(beside, "stl,ctan", 2, 2, knobs)
+    arguments = options(beside, "stl,ctan", 2, 2, run_options)
     mark = beside / "runs" / "ctan" / "seed0" / "training.json"
     start_and_kill(arguments, mark, beside / "runs" / "ctan" / "seed0" / "evaluating.log")
     before = mark.stat().st_mtime_ns
     ended = CliRunner().invoke(app, arguments)
     assert ended.exit_code == 0, ended.output
     assert mark.stat().st_mtime_ns == before
-    assert CliRunner().invoke(app, ["compare", "--no-report", *options(alone, "ctan", 1, 1, knobs)[1:]]).exit_code == 0
+    assert (
+        CliRunner().invoke(app, ["compare", "--no-report", *options(alone, "ctan", 1, 1, run_options)[1:]]).exit_code
+        == 0
+    )
     return beside, alone
 
 
@@ -142,8 +145,8 @@ def test_a_finished_run_keeps_its_model_and_not_what_only_continues_it(compared)
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_another_comparison_is_refused_where_one_is(compared, knobs, run):
-    changed = [*options(compared[0], "stl,ctan", 2, 2, knobs), "--learning_rate", "0.5"]
+def test_another_comparison_is_refused_where_one_is(compared, run_options, run):
+    changed = [*options(compared[0], "stl,ctan", 2, 2, run_options), "--learning_rate", "0.5"]
     code, _, error = run(app, *changed)
     assert code == 2
     assert "holds another comparison" in " ".join(error.split())

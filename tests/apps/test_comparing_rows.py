@@ -36,9 +36,9 @@ def test_an_ablation_changes_the_network_that_is_built(bundle, name):
         assert changed.settings == plain.settings
         return
     assert changed.settings != plain.settings
-    knobs = read_overrides(overrides)
+    options = read_overrides(overrides)
     flat = {**changed.settings, **changed.settings["network_options"]}
-    for path, value in knobs.items():
+    for path, value in options.items():
         assert flat[path.split("#")[-1]] == value or flat[path.split("#")[-1]].items() >= value.items()
 
 

@@ -110,7 +110,7 @@ def test_any_value_comes_back_from_yaml(value):
 @pytest.mark.parametrize(
     "options",
     [["--image", "ct"], ["--image", "mr:t1,t2", "--spatial-dims", "3"], [], ["--image", "grey"]],
-    ids=["slices", "volumes", "colour", "grey"],
+    ids=["slices", "volumes", "color", "grey"],
 )
 def test_a_bundle_is_complete_and_short(tmp_path, options):
     tasks = [option for text in FIVE_TASKS for option in ("--task", text)]

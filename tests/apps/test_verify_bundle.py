@@ -3,7 +3,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from own_data import full_case, ramp, save_volume, write_csv
+from tabular_data import full_case, ramp, save_volume, write_csv
 from typer.testing import CliRunner
 
 from ctan_monai.apps.main import app

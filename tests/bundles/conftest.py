@@ -27,11 +27,11 @@ def keep_logging_and_hooks(monkeypatch):
 
 @pytest.fixture
 def workflow():
-    """Build the workflow of some of a bundle's config files, with knobs given as on the command line."""
+    """Build the workflow of some of a bundle's config files, with options given as on the command line."""
 
-    def build(bundle, *files, run_id="run", kind="train", **knobs):
+    def build(bundle, *files, run_id="run", kind="train", **options):
         configs = ROOT / "bundles" / bundle / "configs"
-        knobs = {"bundle_root": str(ROOT / "bundles" / bundle), **knobs}
+        options = {"bundle_root": str(ROOT / "bundles" / bundle), **options}
         paths = [str(configs / name) for name in files]
         return ConfigWorkflow(
             paths if len(paths) > 1 else paths[0],
@@ -39,7 +39,7 @@ def workflow():
             logging_file=False,
             run_id=run_id,
             workflow_type=kind,
-            **knobs,
+            **options,
         )
 
     return build
@@ -49,8 +49,8 @@ def workflow():
 def run(workflow):
     """Run some of a bundle's config files, and return the workflow."""
 
-    def execute(*args, **knobs):
-        made = workflow(*args, **knobs)
+    def execute(*args, **options):
+        made = workflow(*args, **options)
         made.initialize()
         made.run()
         made.finalize()

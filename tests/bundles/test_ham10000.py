@@ -1,4 +1,4 @@
-"""The HAM10000 bundle on synthetic pictures, on a folder as it is published, and on real pictures if there are any."""
+"""The HAM10000 bundle on synthetic images, on a folder as it is published, and on real images if there are any."""
 
 import csv
 import json
@@ -25,13 +25,13 @@ SMALL = {"encoder": "resnet18", "image_size": [64, 64], "epochs": 1, "batch_size
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory):
-    """A cache for all tests of this file: the synthetic pictures are drawn once."""
+    """A cache for all tests of this file: the synthetic images are drawn once."""
     return str(tmp_path_factory.mktemp("ham10000"))
 
 
 @pytest.fixture
 def published(tmp_path):
-    """A folder as it is published, of 21 lesions and 26 pictures; one mask and one diagnosis are missing."""
+    """A folder as it is published, of 21 lesions and 26 images; one mask and one diagnosis are missing."""
     root = write_lesion_phantoms(tmp_path / "HAM10000", lesions=dict.fromkeys(CLASSES, 3), shape=(60, 80))
     (root / "SYNTHETIC.txt").unlink()
     table = root / "HAM10000_metadata.csv"
@@ -55,8 +55,8 @@ def rows_of(path):
 
 @pytest.mark.parametrize("run_id", ["training", "run"])
 def test_the_training_config_has_all_properties_that_monai_asks_for(workflow, tmp_path, cache, run_id):
-    knobs = {**SMALL, "cache_dir": cache, "output_dir": str(tmp_path / "run")}
-    made = workflow("ham10000", "train.yaml", run_id=run_id, **knobs)
+    options = {**SMALL, "cache_dir": cache, "output_dir": str(tmp_path / "run")}
+    made = workflow("ham10000", "train.yaml", run_id=run_id, **options)
     made.initialize()
     assert made.check_properties() == []
 
@@ -70,7 +70,7 @@ def test_the_bundle_is_found_from_the_root_and_from_its_own_folder(workflow, mon
 
 
 @pytest.mark.parametrize(
-    ("knobs", "message"),
+    ("options", "message"),
     [
         ({"method": "unet"}, r"method: 'unet' is unknown. Remedy: Use one of \['ctan', 'hps', 'mtan', 'stl'\]"),
         ({"encoder": "vgg"}, r"encoder: 'vgg' is unknown"),
@@ -82,8 +82,8 @@ def test_the_bundle_is_found_from_the_root_and_from_its_own_folder(workflow, mon
         ({"dataset_dir": "nothing"}, r"nothing: no HAM10000 data were found"),
     ],
 )
-def test_a_wrong_knob_is_named_with_what_may_be_given(workflow, tmp_path, cache, knobs, message):
-    given = {**SMALL, "cache_dir": cache, "output_dir": str(tmp_path / "run"), **knobs}
+def test_a_wrong_knob_is_named_with_what_may_be_given(workflow, tmp_path, cache, options, message):
+    given = {**SMALL, "cache_dir": cache, "output_dir": str(tmp_path / "run"), **options}
     made = workflow("ham10000", "train.yaml", **given)
     with pytest.raises((ConfigError, DataError, RuntimeError)) as caught:  # MONAI wraps ours
         start(made)
@@ -94,9 +94,9 @@ def test_a_wrong_knob_is_named_with_what_may_be_given(workflow, tmp_path, cache,
 @pytest.mark.parametrize("method", ["ctan", "mtan", "hps", "stl"])
 def test_training_evaluation_and_inference_on_synthetic_pictures(run, tmp_path, cache, caplog, method):
     folder = tmp_path / "run"
-    knobs = {**SMALL, "method": method, "cache_dir": cache, "output_dir": str(folder)}
+    options = {**SMALL, "method": method, "cache_dir": cache, "output_dir": str(folder)}
     with caplog.at_level(logging.WARNING):
-        run("ham10000", "train.yaml", run_id="training", **knobs)
+        run("ham10000", "train.yaml", run_id="training", **options)
     assert "they show no patients" in caplog.text
     figures = ("lesion_dice", "diagnosis_balanced_accuracy", "diagnosis_auroc")
     names = json.loads((folder / "datalist.json").read_text())
@@ -104,8 +104,8 @@ def test_training_evaluation_and_inference_on_synthetic_pictures(run, tmp_path, 
     check_run(folder, method, ("lesion", "diagnosis"), figures, drawn)
     assert "SYNTHETIC" in (folder / "report.html").read_text()
     assert json.loads((folder / "data.json").read_text())["synthetic"] is True
-    del knobs["image_size"]  # of the run
-    evaluated = run("ham10000", "train.yaml", "evaluate.yaml", run_id="evaluating", **knobs)
+    del options["image_size"]  # of the run
+    evaluated = run("ham10000", "train.yaml", "evaluate.yaml", run_id="evaluating", **options)
     assert evaluated.check_properties() == []
     check_evaluation(folder / "evaluation", names["test"], table_of(next(Path(cache).glob("synthetic*"))), (120, 160))
     given = {"method": method, "encoder": "resnet18", "run_dir": str(folder), "cache_dir": cache}
@@ -139,7 +139,7 @@ def check_evaluation(folder, cases, table, shape):
 
 
 def check_inference(folder, shapes):
-    """See that every picture got a mask of its size, probabilities and an overlay."""
+    """See that every image got a mask of its size, probabilities and an overlay."""
     rows = {row["case"]: row for row in rows_of(folder / "predictions.csv")}
     assert sorted(rows) == sorted(shapes)
     for case, shape in shapes.items():
@@ -153,10 +153,10 @@ def check_inference(folder, shapes):
 @pytest.mark.slow
 def test_a_folder_as_published_with_labels_missing_and_pictures_of_any_kind(run, workflow, tmp_path, published, caplog):
     folder, cache = tmp_path / "run", str(tmp_path / "cache")
-    knobs = {**SMALL, "method": "hps", "batch_size": 4, "dataset_dir": str(published), "cache_dir": cache}
-    knobs |= {"output_dir": str(folder), "known_masks": 0.5, "sampler": "balanced", "class_weights": "inverse"}
+    options = {**SMALL, "method": "hps", "batch_size": 4, "dataset_dir": str(published), "cache_dir": cache}
+    options |= {"output_dir": str(folder), "known_masks": 0.5, "sampler": "balanced", "class_weights": "inverse"}
     with caplog.at_level(logging.INFO):
-        run("ham10000", "train.yaml", run_id="training", focal_gamma=2.0, amp=AMP, **knobs)
+        run("ham10000", "train.yaml", run_id="training", focal_gamma=2.0, amp=AMP, **options)
     assert "synthetic" not in caplog.text
     assert "SYNTHETIC" not in (folder / "report.html").read_text()
     names = json.loads((folder / "datalist.json").read_text())
@@ -170,20 +170,20 @@ def test_a_folder_as_published_with_labels_missing_and_pictures_of_any_kind(run,
         noise = np.random.default_rng(n).integers(0, 256, (60, 80, 3)).astype(np.uint8)
         Image.fromarray(noise).save(published / "HAM10000_images_part_1" / f"NEW_{n}.jpg")
     for name in ("dataset_dir", "image_size"):  # as the run had them
-        del knobs[name]
-    run("ham10000", "train.yaml", "evaluate.yaml", run_id="evaluating", **knobs)
+        del options[name]
+    run("ham10000", "train.yaml", "evaluate.yaml", run_id="evaluating", **options)
     check_evaluation(folder / "evaluation", names["test"], table_of(published), (60, 80))
     odd = tmp_path / "odd"
     odd.mkdir()
     picture = Image.open(next(published.rglob("SYN_0000003.jpg")))
     turned = Image.Exif()
     turned[0x0112] = 6  # the camera was held upright
-    picture.convert("L").save(odd / "grey.png")
+    picture.convert("L").save(odd / "gray.png")
     picture.convert("P").save(odd / "palette.png")
     picture.convert("RGBA").save(odd / "clear.png")
     picture.convert("CMYK").save(odd / "print.jpg")
     picture.save(odd / "up right.jpg", exif=turned)
-    (odd / "notes.txt").write_text("no picture")
+    (odd / "notes.txt").write_text("no image")
     given = {"method": "hps", "encoder": "resnet18", "run_dir": str(folder), "cache_dir": cache, "input": str(odd)}
     run("ham10000", "inference.yaml", run_id="inferring", kind="infer", **given)
     shapes = dict.fromkeys(["grey", "palette", "clear", "print"], (60, 80))
@@ -196,9 +196,9 @@ def test_a_folder_as_published_with_labels_missing_and_pictures_of_any_kind(run,
 
 @pytest.mark.slow
 def test_evaluating_another_method_or_no_run_names_what_to_do(run, workflow, tmp_path, cache):
-    knobs = {**SMALL, "cache_dir": cache, "output_dir": str(tmp_path / "run")}
-    run("ham10000", "train.yaml", run_id="training", method="hps", **knobs)
-    made = workflow("ham10000", "train.yaml", "evaluate.yaml", run_id="evaluating", method="ctan", **knobs)
+    options = {**SMALL, "cache_dir": cache, "output_dir": str(tmp_path / "run")}
+    run("ham10000", "train.yaml", run_id="training", method="hps", **options)
+    made = workflow("ham10000", "train.yaml", "evaluate.yaml", run_id="evaluating", method="ctan", **options)
     with pytest.raises(RuntimeError) as caught:
         made.initialize()
     assert "Pass --method hps" in str(find_ctan_error(caught.value))
@@ -211,17 +211,17 @@ def test_splits_that_are_not_independent_are_refused_before_training(workflow, t
     others = [name for name in table if table[name]["lesion_id"] != table[first]["lesion_id"]]
     chosen = {"train": [first, *others[:8]], "validation": others[8:10], "test": [second, others[10]]}
     (tmp_path / "datalist.json").write_text(json.dumps(chosen))
-    knobs = {**SMALL, "dataset_dir": str(published), "cache_dir": str(tmp_path / "cache")}
-    knobs |= {"datalist": str(tmp_path / "datalist.json"), "output_dir": str(tmp_path / "run")}
+    options = {**SMALL, "dataset_dir": str(published), "cache_dir": str(tmp_path / "cache")}
+    options |= {"datalist": str(tmp_path / "datalist.json"), "output_dir": str(tmp_path / "run")}
     with pytest.raises((DataError, RuntimeError)) as caught:
-        start(workflow("ham10000", "train.yaml", run_id="training", **knobs))
+        start(workflow("ham10000", "train.yaml", run_id="training", **options))
     assert f"same lesion: {first} (train) and {second} (test)" in str(find_ctan_error(caught.value))
     assert not (tmp_path / "run" / "metrics.json").exists()
 
 
 def test_the_command_without_a_run_says_to_train_first(tmp_path):
-    knobs = ["--bundle_root", str(BUNDLE), "--run_dir", "none"]
-    ended = command("inferring", "--config_file", str(BUNDLE / "configs" / "inference.yaml"), *knobs, cwd=tmp_path)
+    options = ["--bundle_root", str(BUNDLE), "--run_dir", "none"]
+    ended = command("inferring", "--config_file", str(BUNDLE / "configs" / "inference.yaml"), *options, cwd=tmp_path)
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
     assert "CheckpointError: none/model.pt: there is no trained network" in ended.stderr
@@ -232,7 +232,7 @@ def test_the_command_without_a_run_says_to_train_first(tmp_path):
 @pytest.mark.data
 def test_real_pictures_are_trained_on_evaluated_and_inferred(run, tmp_path):
     if not REAL.is_dir():
-        pytest.skip(f"no real HAM10000 pictures in {REAL}; set CTAN_TEST_DATA")
+        pytest.skip(f"no real HAM10000 images in {REAL}; set CTAN_TEST_DATA")
     table = table_of(REAL)
     of_class = {name: [image for image in table if table[image]["dx"] == name] for name in CLASSES}
     chosen = {"train": [], "validation": [], "test": []}
@@ -242,10 +242,10 @@ def test_real_pictures_are_trained_on_evaluated_and_inferred(run, tmp_path):
         chosen["test"] += images[4:6]
     (tmp_path / "datalist.json").write_text(json.dumps(chosen))
     folder = tmp_path / "run"
-    knobs = {**SMALL, "image_size": [96, 128], "batch_size": 7, "dataset_dir": str(REAL), "output_dir": str(folder)}
-    knobs |= {"cache_dir": str(tmp_path / "cache"), "datalist": str(tmp_path / "datalist.json"), "amp": AMP}
-    run("ham10000", "train.yaml", run_id="training", **knobs)
-    run("ham10000", "train.yaml", "evaluate.yaml", run_id="evaluating", **knobs)
+    options = {**SMALL, "image_size": [96, 128], "batch_size": 7, "dataset_dir": str(REAL), "output_dir": str(folder)}
+    options |= {"cache_dir": str(tmp_path / "cache"), "datalist": str(tmp_path / "datalist.json"), "amp": AMP}
+    run("ham10000", "train.yaml", run_id="training", **options)
+    run("ham10000", "train.yaml", "evaluate.yaml", run_id="evaluating", **options)
     check_evaluation(folder / "evaluation", chosen["test"], table, (150, 200))
     given = {"encoder": "resnet18", "run_dir": str(folder), "cache_dir": str(tmp_path / "cache")}
     source = next(REAL.rglob(f"{chosen['test'][0]}.jpg"))

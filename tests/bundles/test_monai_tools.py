@@ -13,8 +13,8 @@ from known_anatomy import write_ct
 from monai.bundle import ConfigWorkflow
 from monai.data import MetaTensor
 from monai_protocol import infer, knob_free, packed_untrained
-from own_data import save_volume
 from PIL import Image
+from tabular_data import save_volume
 from typer.testing import CliRunner
 
 from ctan_monai.apps.main import app
@@ -173,7 +173,7 @@ def test_a_jpeg_comes_back_in_its_own_columns_and_rows(tmp_path):
     Image.fromarray(rgb.astype(np.uint8)).save(path)
     data, array, affine = infer(bundle, str(path))
     assert affine is None
-    assert array.shape == (130, 90)  # as MONAI reads pictures
+    assert array.shape == (130, 90)  # as MONAI reads images
     assert data["result_extension"] == ".png"
     assert infer(bundle, str(path), result_extension=".nrrd")[0]["result_extension"] == ".nrrd"
     out = knob_free(bundle, path)
@@ -186,9 +186,9 @@ def test_a_jpeg_comes_back_in_its_own_columns_and_rows(tmp_path):
     }
 
 
-@pytest.mark.parametrize("knobs", [{}, {"spatial_dims": 3, "depth": 32}])
-def test_a_chest_ct_comes_back_as_probabilities(tmp_path, knobs):
-    bundle = packed_untrained(BUNDLES / "stoic", tmp_path, image_size=[64, 64], **knobs)
+@pytest.mark.parametrize("options", [{}, {"spatial_dims": 3, "depth": 32}])
+def test_a_chest_ct_comes_back_as_probabilities(tmp_path, options):
+    bundle = packed_untrained(BUNDLES / "stoic", tmp_path, image_size=[64, 64], **options)
     path = tmp_path / "chest.mha"
     write_chest(draw_chest("mild", 3, (64, 64, 12)), path)
     data, array, _ = infer(bundle, str(path))

@@ -17,17 +17,17 @@ TRAIN = [5, 8, 20, 21, 29, 31, 39, 40, 46, 47, 52, 53]  # two of each of six dia
 CHOICE = {"train": TRAIN, "validation": [11, 34, 16], "test": [25, 37]}
 
 
-def start(bundle, processes, *knobs):
+def start(bundle, processes, *options):
     """Run a bundle's training by torchrun; return exit code and what was printed."""
     configs = [str(BUNDLES / bundle / "configs" / name) for name in ("train.yaml", "multi_gpu_train.yaml")]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    command += ["-m", "monai.bundle", "run", "training", "--config_file", str(configs), *knobs]
+    command += ["-m", "monai.bundle", "run", "training", "--config_file", str(configs), *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     return done.returncode, done.stdout + done.stderr
 
 
-def lesion_knobs(folder, output_dir, batch_size):
+def lesion_options(folder, output_dir, batch_size):
     names = {split: [f"SYN_{number:07d}" for number in numbers] for split, numbers in CHOICE.items()}
     (folder / "choice.json").write_text(json.dumps(names))
     places = ("--datalist", folder / "choice.json", "--cache_dir", folder / "cache", "--output_dir", output_dir)
@@ -36,11 +36,11 @@ def lesion_knobs(folder, output_dir, batch_size):
 
 
 def test_two_processes_do_what_one_does(tmp_path):
-    """A step of twelve pictures in one process, or of six in each of two: losses, statistics, metrics agree."""
+    """A step of twelve images in one process, or of six in each of two: losses, statistics, metrics agree."""
     found = {}
     for processes in (1, 2):
         folder = tmp_path / str(processes)
-        code, printed = start("ham10000", processes, *lesion_knobs(tmp_path, folder, 12))
+        code, printed = start("ham10000", processes, *lesion_options(tmp_path, folder, 12))
         assert code == 0, printed
         assert printed.count("Everything on one page") == 1
         assert "Grad strides" not in printed
@@ -61,7 +61,7 @@ def test_two_processes_do_what_one_does(tmp_path):
 
 
 def test_a_batch_that_cannot_be_divided_is_refused_plainly(tmp_path):
-    code, printed = start("ham10000", 2, *lesion_knobs(tmp_path, tmp_path / "run", 7))
+    code, printed = start("ham10000", 2, *lesion_options(tmp_path, tmp_path / "run", 7))
     assert code != 0
     assert "ConfigError: --batch_size: 7 samples cannot be divided among 2 processes" in printed
     assert not re.search(r'File ".*ctan_monai', printed)

@@ -7,7 +7,7 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
-from own_data import save_picture, save_volume, write_csv
+from tabular_data import save_picture, save_volume, write_csv
 from typer.testing import CliRunner
 
 from ctan_monai.apps.main import app
@@ -60,10 +60,10 @@ def own_cases(folder, shape):
     return write_csv(folder / "cases.csv", rows)
 
 
-def train_evaluate_infer(run, bundle, datalist, method="hps", **knobs):
+def train_evaluate_infer(run, bundle, datalist, method="hps", **options):
     """Go the whole way, and return the run's folder."""
     common = {"bundle_root": str(bundle), "method": method, "encoder": SMALL["encoder"]}
-    given = {**common, **SMALL, "datalist": str(datalist), **knobs}
+    given = {**common, **SMALL, "datalist": str(datalist), **options}
     made = run(bundle, "train.yaml", run_id="training", **given)
     assert made.check_properties() == []
     folder = bundle / "runs" / method
@@ -143,7 +143,7 @@ def test_a_new_bundle_runs_at_once_on_synthetic_cases_and_says_so(run, tmp_path,
 @pytest.mark.parametrize(
     "options",
     [["--image", "ct"], ["--image", "mr:t1,t2", "--spatial-dims", "3"], [], ["--image", "grey"]],
-    ids=["slices", "volumes", "colour", "grey"],
+    ids=["slices", "volumes", "color", "grey"],
 )
 def test_monai_finds_all_properties_in_the_configs_of_any_kind(workflow, tmp_path, options):
     bundle = new(tmp_path, *options)

@@ -46,8 +46,8 @@ def test_elsewhere_the_command_asks_for_the_bundle_root_in_one_sentence(tmp_path
 
 
 def test_with_bundle_root_the_command_works_from_anywhere_and_names_what_is_wrong(tmp_path):
-    knobs = ["--bundle_root", str(BUNDLE), "--dataset_dir", str(tmp_path / "nothing"), "--output_dir", "out"]
-    ended = command("training", "--config_file", str(BUNDLE / "configs" / "train.yaml"), *knobs, cwd=tmp_path)
+    options = ["--bundle_root", str(BUNDLE), "--dataset_dir", str(tmp_path / "nothing"), "--output_dir", "out"]
+    ended = command("training", "--config_file", str(BUNDLE / "configs" / "train.yaml"), *options, cwd=tmp_path)
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
     assert "DataError" in ended.stderr
@@ -55,7 +55,7 @@ def test_with_bundle_root_the_command_works_from_anywhere_and_names_what_is_wron
 
 
 @pytest.mark.parametrize(
-    ("knobs", "message"),
+    ("options", "message"),
     [
         ({"method": "unet"}, r"method: 'unet' is unknown. Remedy: Use one of \['ctan', 'hps', 'mtan', 'stl'\]"),
         ({"encoder": "vgg"}, r"encoder: 'vgg' is unknown"),
@@ -65,8 +65,8 @@ def test_with_bundle_root_the_command_works_from_anywhere_and_names_what_is_wron
         ({"amp": "perhaps"}, r"amp: 'perhaps' is neither true nor false"),
     ],
 )
-def test_a_wrong_knob_is_named_with_what_may_be_given(workflow, tmp_path, knobs, message):
-    made = workflow("openkbp", "train.yaml", output_dir=str(tmp_path / "run"), **{**SMALL, **knobs})
+def test_a_wrong_knob_is_named_with_what_may_be_given(workflow, tmp_path, options, message):
+    made = workflow("openkbp", "train.yaml", output_dir=str(tmp_path / "run"), **{**SMALL, **options})
     with pytest.raises((ConfigError, RuntimeError)) as caught:  # MONAI wraps ours
         start(made)
     assert re.search(message, str(find_ctan_error(caught.value)))
@@ -76,11 +76,11 @@ def test_a_wrong_knob_is_named_with_what_may_be_given(workflow, tmp_path, knobs,
 @pytest.mark.parametrize("method", ["ctan", "mtan", "hps", "stl"])
 def test_training_evaluation_and_inference_leave_what_they_promise(run, tmp_path, two_patients, method):
     folder = tmp_path / "run"
-    knobs = {**SMALL, "method": method, "datalist": str(two_patients), "output_dir": str(folder)}
-    run("openkbp", "train.yaml", run_id="training", **knobs)
+    options = {**SMALL, "method": method, "datalist": str(two_patients), "output_dir": str(folder)}
+    run("openkbp", "train.yaml", run_id="training", **options)
     figures, drawn = ("dose_mae_volume", "oar_dice"), [f"predictions/pt_226/{name}.png" for name in ("overlay", "dvh")]
     check_run(folder, method, ("oar", "dose"), figures, drawn)
-    evaluated = run("openkbp", "train.yaml", "evaluate.yaml", run_id="evaluating", **knobs)
+    evaluated = run("openkbp", "train.yaml", "evaluate.yaml", run_id="evaluating", **options)
     assert evaluated.check_properties() == []
     check_evaluation(folder / "evaluation")
     inferred = run(
@@ -124,9 +124,9 @@ def check_geometry(folder):
 
 @pytest.mark.slow
 def test_evaluating_another_method_names_the_flag_to_pass(run, workflow, tmp_path, two_patients):
-    knobs = {**SMALL, "datalist": str(two_patients), "output_dir": str(tmp_path / "run")}
-    run("openkbp", "train.yaml", run_id="training", method="hps", **knobs)
-    made = workflow("openkbp", "train.yaml", "evaluate.yaml", run_id="evaluating", method="ctan", **knobs)
+    options = {**SMALL, "datalist": str(two_patients), "output_dir": str(tmp_path / "run")}
+    run("openkbp", "train.yaml", run_id="training", method="hps", **options)
+    made = workflow("openkbp", "train.yaml", "evaluate.yaml", run_id="evaluating", method="ctan", **options)
     with pytest.raises(RuntimeError) as caught:
         made.initialize()
     assert "Pass --method hps" in str(find_ctan_error(caught.value))
@@ -134,12 +134,12 @@ def test_evaluating_another_method_names_the_flag_to_pass(run, workflow, tmp_pat
 
 @pytest.mark.slow
 def test_contours_can_be_inputs_and_a_resumed_run_goes_on(run, tmp_path, two_patients):
-    knobs = {**SMALL, "method": "hps", "inputs": "contours", "datalist": str(two_patients)}
-    knobs["output_dir"] = str(tmp_path / "run")
-    run("openkbp", "train.yaml", run_id="training", **knobs)
+    options = {**SMALL, "method": "hps", "inputs": "contours", "datalist": str(two_patients)}
+    options["output_dir"] = str(tmp_path / "run")
+    run("openkbp", "train.yaml", run_id="training", **options)
     first = torch.load(tmp_path / "run" / "model.pt", weights_only=True)
     assert first["encoder.stem.0.weight"].shape[1] == 11
-    run("openkbp", "train.yaml", run_id="training", **{**knobs, "epochs": 2, "resume": "true"})
+    run("openkbp", "train.yaml", run_id="training", **{**options, "epochs": 2, "resume": "true"})
     epochs = json.loads((tmp_path / "run" / "metrics.json").read_text())["epochs"]
     assert [epoch["epoch"] for epoch in epochs] == [1, 2]
     assert not (tmp_path / "run.1").exists()

@@ -27,7 +27,7 @@ OVERLAY = ("train.yaml", "evaluate.yaml")
 
 
 @pytest.fixture(scope="module")
-def knobs(tmp_path_factory):
+def options(tmp_path_factory):
     """Settings that make everything small, and a cache in which three synthetic patients are made once."""
     cache = tmp_path_factory.mktemp("cache")
     grid = {"_target_": "ctan_monai.data.PhantomGrid", **GRID}
@@ -36,8 +36,8 @@ def knobs(tmp_path_factory):
 
 
 @pytest.mark.parametrize("run_id", ["training", "run"])
-def test_the_training_config_has_all_properties_that_monai_asks_for(workflow, knobs, tmp_path, run_id):
-    made = workflow("prostate", "train.yaml", run_id=run_id, output_dir=str(tmp_path / "run"), **knobs)
+def test_the_training_config_has_all_properties_that_monai_asks_for(workflow, options, tmp_path, run_id):
+    made = workflow("prostate", "train.yaml", run_id=run_id, output_dir=str(tmp_path / "run"), **options)
     made.initialize()
     assert made.check_properties() == []
 
@@ -73,8 +73,8 @@ def test_with_bundle_root_the_command_works_from_anywhere_and_names_what_is_wron
         ({"names": "nowhere.yaml"}, r"nowhere.yaml"),
     ],
 )
-def test_a_wrong_knob_is_named_with_what_may_be_given(workflow, knobs, tmp_path, wrong, message):
-    made = workflow("prostate", "train.yaml", output_dir=str(tmp_path / "run"), **{**knobs, **wrong})
+def test_a_wrong_knob_is_named_with_what_may_be_given(workflow, options, tmp_path, wrong, message):
+    made = workflow("prostate", "train.yaml", output_dir=str(tmp_path / "run"), **{**options, **wrong})
     with pytest.raises((ConfigError, RuntimeError)) as caught:  # MONAI wraps ours
         start(made)
     assert re.search(message, str(find_ctan_error(caught.value)))
@@ -82,9 +82,9 @@ def test_a_wrong_knob_is_named_with_what_may_be_given(workflow, knobs, tmp_path,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["ctan", "mtan", "hps", "stl"])
-def test_training_and_evaluation_leave_what_they_promise(run, knobs, tmp_path, method):
+def test_training_and_evaluation_leave_what_they_promise(run, options, tmp_path, method):
     folder = tmp_path / "run"
-    given = {**knobs, "method": method, "output_dir": str(folder)}
+    given = {**options, "method": method, "output_dir": str(folder)}
     run("prostate", "train.yaml", run_id="training", **given)
     record = read_data_record(folder)
     assert record == {
@@ -97,7 +97,7 @@ def test_training_and_evaluation_leave_what_they_promise(run, knobs, tmp_path, m
     log = (folder / "log.txt").read_text()
     assert "the data are SYNTHETIC: 3 phantoms, computed from random numbers" in log
     assert "give --dataset_dir for real ones" in log
-    lists = dicom_datalist(next(Path(knobs["cache_dir"]).glob("synthetic_*/prepared")), "", ("validation", "test"))
+    lists = dicom_datalist(next(Path(options["cache_dir"]).glob("synthetic_*/prepared")), "", ("validation", "test"))
     (seen,), (tested,) = lists["validation"], lists["test"]
     pictures = [f"predictions/{seen['case']}/{name}.png" for name in ("overlay", "dvh")]
     check_run(folder, method, ("oar", "dose"), {"oar_dice", "oar_dice_CTV", "dose_mae_region"}, pictures)
@@ -118,7 +118,7 @@ def check_evaluation(folder, tested):
     assert all(file.shape == case.shape for file in files.values())
     assert all(np.allclose(file.affine, case.affine_ras, atol=1e-4) for file in files.values())
     predicted = np.asarray(files["dose"].dataobj)
-    assert not predicted[~region].any()  # as the reference, so that pictures and DVHs compare what is known
+    assert not predicted[~region].any()  # as the reference, so that images and DVHs compare what is known
     error = np.abs(predicted.astype(float) - dose)
     for name, inside in {"region": region, "External": case.masks["External"] & region}.items():
         assert summary[f"dose_mae_{name}"] == pytest.approx(error[inside].mean(), rel=1e-4)
@@ -131,10 +131,10 @@ def check_evaluation(folder, tested):
 
 
 @pytest.mark.slow
-def test_a_folder_of_dicom_and_what_was_prepared_of_it_train_alike(run, knobs, tmp_path):
+def test_a_folder_of_dicom_and_what_was_prepared_of_it_train_alike(run, options, tmp_path):
     grid = PhantomGrid(**GRID)
     exported = make_cohort(tmp_path / "export", 3, seed=7, grid=grid, progress=False).folder
-    given = {**knobs, "method": "hps", "learning_rate": 0.0005, "cache_dir": str(tmp_path / "cache")}
+    given = {**options, "method": "hps", "learning_rate": 0.0005, "cache_dir": str(tmp_path / "cache")}
     losses = []
     for name, source in (("dicom", exported), ("prepared", tmp_path / "cache")):
         output = tmp_path / name
@@ -145,8 +145,8 @@ def test_a_folder_of_dicom_and_what_was_prepared_of_it_train_alike(run, knobs, t
     assert losses[0] == losses[1]
 
 
-def test_evaluating_without_a_run_says_so(workflow, knobs, tmp_path):
-    given = {key: value for key, value in knobs.items() if key != "pixel_mm"}
+def test_evaluating_without_a_run_says_so(workflow, options, tmp_path):
+    given = {key: value for key, value in options.items() if key != "pixel_mm"}
     made = workflow("prostate", *OVERLAY, run_id="evaluating", output_dir=str(tmp_path / "nothing"), **given)
     with pytest.raises(RuntimeError) as caught:
         start(made)

@@ -54,8 +54,8 @@ def test_a_patients_ct_comes_back_as_dicom_with_a_page_to_look_at(run, run_dir, 
     patient = Patient(position="HFP", rows=70, columns=66, slices=8, pixel_mm=(1.7, 1.5))
     write_ct(patient, tmp_path / "in")
     out = tmp_path / "out"
-    knobs = {**SMALL, "run_dir": str(run_dir), "cache_dir": str(tmp_path / "cache"), "output_dir": str(out)}
-    made = run("prostate", "inference.yaml", run_id="inferring", kind="infer", input=str(tmp_path / "in"), **knobs)
+    options = {**SMALL, "run_dir": str(run_dir), "cache_dir": str(tmp_path / "cache"), "output_dir": str(out)}
+    made = run("prostate", "inference.yaml", run_id="inferring", kind="infer", input=str(tmp_path / "in"), **options)
     assert made.check_properties() == []
     (case,) = {path.name for path in out.iterdir() if path.is_dir()} - {"report"}
     assert {path.name for path in (out / case).iterdir()} == FILES
@@ -67,7 +67,7 @@ def test_a_patients_ct_comes_back_as_dicom_with_a_page_to_look_at(run, run_dir, 
     assert np.allclose(dose.ImageOrientationPatient, [-1, 0, 0, 0, -1, 0])
     structures = pydicom.dcmread(out / case / "RS.dcm")
     assert [roi.ROIName for roi in structures.StructureSetROISequence] == ["Rectum"]
-    assert "Learned from 1 SYNTHETIC phantoms, no patients; prescription 60 Gy" in structures.StructureSetDescription
+    assert "Trained on 1 SYNTHETIC phantoms, no patients; prescription 60 Gy" in structures.StructureSetDescription
     rows = {row["structure"]: row for row in csv.DictReader((out / "written.csv").open())}
     assert {name: row["status"] for name, row in rows.items()} == {
         "Rectum": "found", "Bladder": "empty", "Femur_L": "empty", "Femur_R": "empty", "CTV": "empty",
@@ -80,10 +80,10 @@ def test_a_patients_ct_comes_back_as_dicom_with_a_page_to_look_at(run, run_dir, 
 
 @pytest.mark.slow
 def test_without_input_a_synthetic_patient_goes_the_same_way_and_a_second_run_keeps_the_first(run, run_dir, tmp_path):
-    knobs = {**SMALL, "run_dir": str(run_dir), "cache_dir": str(tmp_path / "cache")}
-    knobs["output_dir"] = str(tmp_path / "out")
+    options = {**SMALL, "run_dir": str(run_dir), "cache_dir": str(tmp_path / "cache")}
+    options["output_dir"] = str(tmp_path / "out")
     for _ in range(2):
-        run("prostate", "inference.yaml", run_id="inferring", kind="infer", **knobs)
+        run("prostate", "inference.yaml", run_id="inferring", kind="infer", **options)
     for folder in (tmp_path / "out", tmp_path / "out.1"):
         entry = json.loads((folder / "written.json").read_text())["cases"][0]
         assert entry["synthetic"] is True
@@ -102,9 +102,9 @@ def test_without_input_a_synthetic_patient_goes_the_same_way_and_a_second_run_ke
 )
 def test_what_is_wrong_is_said_before_anything_is_predicted(run, run_dir, tmp_path, change, message):
     write_ct(Patient(rows=32, columns=32, slices=3), tmp_path / "in")
-    knobs = {**SMALL, "run_dir": str(run_dir), "cache_dir": str(tmp_path / "cache"), "input": str(tmp_path / "in")}
+    options = {**SMALL, "run_dir": str(run_dir), "cache_dir": str(tmp_path / "cache"), "input": str(tmp_path / "in")}
     with pytest.raises(Exception) as caught:  # noqa: PT011  MONAI wraps ours
-        run("prostate", "inference.yaml", kind="infer", output_dir=str(tmp_path / "out"), **{**knobs, **change})
+        run("prostate", "inference.yaml", kind="infer", output_dir=str(tmp_path / "out"), **{**options, **change})
     assert re.search(message, str(find_ctan_error(caught.value)))
     assert not list((tmp_path / "out").glob("*/*.dcm"))
 

@@ -116,7 +116,7 @@ def test_the_bundle_is_found_from_the_root_and_from_its_own_folder(workflow, mon
 
 
 @pytest.mark.parametrize(
-    ("knobs", "message"),
+    ("options", "message"),
     [
         ({"method": "unet"}, r"method: 'unet' is unknown"),
         ({"weighting": "random"}, r"weighting: 'random' is unknown"),
@@ -133,8 +133,8 @@ def test_the_bundle_is_found_from_the_root_and_from_its_own_folder(workflow, mon
         ({"dataset_dir": "nothing"}, r"nothing: no STOIC data were found"),
     ],
 )
-def test_a_wrong_knob_is_named_with_what_may_be_given(workflow, tmp_path, cache, knobs, message):
-    given = {**SMALL, "cache_dir": cache, "output_dir": str(tmp_path / "run"), **knobs}
+def test_a_wrong_knob_is_named_with_what_may_be_given(workflow, tmp_path, cache, options, message):
+    given = {**SMALL, "cache_dir": cache, "output_dir": str(tmp_path / "run"), **options}
     made = workflow("stoic", "train.yaml", run_id="training", **given)
     with pytest.raises((ConfigError, DataError, RuntimeError)) as caught:  # MONAI wraps ours
         start(made)
@@ -145,9 +145,9 @@ def test_a_wrong_knob_is_named_with_what_may_be_given(workflow, tmp_path, cache,
 @pytest.mark.parametrize("method", ["ctan", "mtan", "hps", "stl"])
 def test_training_evaluation_and_inference_on_synthetic_chests(run, tmp_path, cache, caplog, method):
     folder = tmp_path / "run"
-    knobs = {**SMALL, "method": method, "cache_dir": cache, "output_dir": str(folder)}
+    options = {**SMALL, "method": method, "cache_dir": cache, "output_dir": str(folder)}
     with caplog.at_level(logging.WARNING):
-        run("stoic", "train.yaml", run_id="training", **knobs)
+        run("stoic", "train.yaml", run_id="training", **options)
     assert "SYNTHETIC CTs in use" in caplog.text
     assert read_data_record(folder)["synthetic"]
     assert "The data are SYNTHETIC" in (folder / "report.html").read_text()
@@ -155,7 +155,7 @@ def test_training_evaluation_and_inference_on_synthetic_chests(run, tmp_path, ca
     drawn = [f"predictions/{name}/overlay.png" for name in names["validation"][:4]]
     figures = ("covid_auroc", "severe_auroc", "severe_auroc_among_covid", "severe_auroc_over_all")
     check_run(folder, method, ("covid", "severe"), figures, drawn)
-    evaluated = run("stoic", *OVERLAY, run_id="evaluating", **{k: v for k, v in knobs.items() if k != "image_size"})
+    evaluated = run("stoic", *OVERLAY, run_id="evaluating", **{k: v for k, v in options.items() if k != "image_size"})
     assert evaluated.check_properties() == []
     table = Path(cache) / "synthetic-1-0" / "metadata" / "reference.csv"
     check_evaluation(folder / "evaluation", table, names["test"], "missing")
@@ -174,10 +174,10 @@ def test_attention_on_a_published_folder_with_labels_missing_and_severity_read_a
     run, workflow, tmp_path, cache, published, caplog
 ):
     folder = tmp_path / "run"
-    knobs = {**SMALL, "method": "hps", "batch_size": 2, "slices": 3, "pooling": "attention", "augment": 1.0}
-    knobs |= {"dataset_dir": str(published), "cache_dir": cache, "output_dir": str(folder)}
+    options = {**SMALL, "method": "hps", "batch_size": 2, "slices": 3, "pooling": "attention", "augment": 1.0}
+    options |= {"dataset_dir": str(published), "cache_dir": cache, "output_dir": str(folder)}
     with caplog.at_level(logging.INFO):
-        run("stoic", "train.yaml", run_id="training", severity_of_negatives="negative", severe_weight=2.0, **knobs)
+        run("stoic", "train.yaml", run_id="training", severity_of_negatives="negative", severe_weight=2.0, **options)
     assert "SYNTHETIC CTs in use" not in caplog.text
     names = json.loads((folder / "datalist.json").read_text())
     known = sum(
@@ -185,14 +185,17 @@ def test_attention_on_a_published_folder_with_labels_missing_and_severity_read_a
     )
     assert f"covid is known in {known} of {len(names['train'])} cases" in caplog.text
     run(
-        "stoic", *OVERLAY, run_id="evaluating", **{k: v for k, v in knobs.items() if k not in ("pooling", "image_size")}
+        "stoic",
+        *OVERLAY,
+        run_id="evaluating",
+        **{k: v for k, v in options.items() if k not in ("pooling", "image_size")},
     )
     check_evaluation(folder / "evaluation", published / "metadata" / "reference.csv", names["test"], "negative")
     check_slices(folder / "evaluation", names["test"])
     weights = [row["covid: covid weight"] for row in rows_of(folder / "evaluation" / names["test"][0] / "slices.csv")]
     assert len(set(weights)) > 1
     with pytest.raises(RuntimeError) as caught:
-        workflow("stoic", *OVERLAY, run_id="evaluating", **{**knobs, "pooling": "max"}).initialize()
+        workflow("stoic", *OVERLAY, run_id="evaluating", **{**options, "pooling": "max"}).initialize()
     assert "slice_score: saved True, now False" in str(find_ctan_error(caught.value))
     new = tmp_path / "new"
     new.mkdir()
@@ -213,12 +216,12 @@ def test_attention_on_a_published_folder_with_labels_missing_and_severity_read_a
 @pytest.mark.slow
 def test_a_share_of_the_slices_answers_and_the_pooling_can_be_changed_after_the_training(run, tmp_path, cache):
     folder = tmp_path / "run"
-    knobs = {**SMALL, "method": "hps", "cache_dir": cache, "output_dir": str(folder)}
-    run("stoic", "train.yaml", run_id="training", pooling="topk", top_share=0.4, **knobs)
+    options = {**SMALL, "method": "hps", "cache_dir": cache, "output_dir": str(folder)}
+    run("stoic", "train.yaml", run_id="training", pooling="topk", top_share=0.4, **options)
     names = json.loads((folder / "datalist.json").read_text())["test"]
     for given, share in (({}, 0.4), ({"top_share": 1.0}, 1.0), ({"pooling": "max"}, 0.0)):
         shutil.rmtree(folder / "evaluation", ignore_errors=True)
-        run("stoic", *OVERLAY, run_id="evaluating", **knobs, **given)
+        run("stoic", *OVERLAY, run_id="evaluating", **options, **given)
         check_slices(folder / "evaluation", names)
         for name in names:
             table = rows_of(folder / "evaluation" / name / "slices.csv")
@@ -231,12 +234,12 @@ def test_a_share_of_the_slices_answers_and_the_pooling_can_be_changed_after_the_
 @pytest.mark.slow
 def test_one_switch_makes_it_3d(run, tmp_path, cache):
     folder = tmp_path / "run"
-    knobs = {**SMALL, "method": "ctan", "batch_size": 2, "spatial_dims": 3, "depth": 16}
-    knobs |= {"cache_dir": cache, "output_dir": str(folder)}
-    run("stoic", "train.yaml", run_id="training", **knobs)
+    options = {**SMALL, "method": "ctan", "batch_size": 2, "spatial_dims": 3, "depth": 16}
+    options |= {"cache_dir": cache, "output_dir": str(folder)}
+    run("stoic", "train.yaml", run_id="training", **options)
     assert json.loads((folder / "run.json").read_text())["spatial_dims"] == 3
-    del knobs["spatial_dims"], knobs["depth"]  # of the run
-    run("stoic", *OVERLAY, run_id="evaluating", **knobs)
+    del options["spatial_dims"], options["depth"]  # of the run
+    run("stoic", *OVERLAY, run_id="evaluating", **options)
     names = json.loads((folder / "datalist.json").read_text())["test"]
     table = Path(cache) / "synthetic-1-0" / "metadata" / "reference.csv"
     check_evaluation(folder / "evaluation", table, names, "missing")
@@ -253,8 +256,8 @@ def test_splits_that_share_a_ct_are_refused_before_training(workflow, tmp_path, 
         table.write("\n900,1,0")
     chosen = {"train": ["SYN_0001", "SYN_0002"], "validation": ["SYN_0003"], "test": ["900"]}
     (tmp_path / "list.json").write_text(json.dumps(chosen))
-    knobs = {**SMALL, "dataset_dir": str(published), "cache_dir": str(tmp_path / "cache")}
-    knobs |= {"datalist": str(tmp_path / "list.json"), "output_dir": str(tmp_path / "run")}
+    options = {**SMALL, "dataset_dir": str(published), "cache_dir": str(tmp_path / "cache")}
+    options |= {"datalist": str(tmp_path / "list.json"), "output_dir": str(tmp_path / "run")}
     with pytest.raises((DataError, RuntimeError)) as caught:
-        start(workflow("stoic", "train.yaml", run_id="training", **knobs))
+        start(workflow("stoic", "train.yaml", run_id="training", **options))
     assert "same file: SYN_0001 (train) and 900 (test)" in str(find_ctan_error(caught.value))

@@ -13,9 +13,9 @@ KNOBS = {"encoder": "resnet18", "method": "hps", "image_size": [64, 64]}
 @pytest.mark.slow
 def test_mlflow_has_settings_figures_pictures_and_a_network_that_predicts(run, tmp_path, monkeypatch):
     address, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "run"
-    knobs = {**KNOBS, "cache_dir": str(tmp_path / "cache"), "output_dir": str(folder)}
-    run("ham10000", "train.yaml", tracking="mlflow", tracking_uri=address, epochs=2, batch_size=16, **knobs)
-    run("ham10000", "train.yaml", "evaluate.yaml", run_id="evaluating", overlays=1, **knobs)
+    given_options = {**KNOBS, "cache_dir": str(tmp_path / "cache"), "output_dir": str(folder)}
+    run("ham10000", "train.yaml", tracking="mlflow", tracking_uri=address, epochs=2, batch_size=16, **given_options)
+    run("ham10000", "train.yaml", "evaluate.yaml", run_id="evaluating", overlays=1, **given_options)
     client = mlflow.MlflowClient(address)
     (experiment,) = [entry for entry in client.search_experiments() if entry.name == "monai_experiment"]
     (found,) = client.search_runs([experiment.experiment_id])

@@ -1,4 +1,4 @@
-"""The tutorial on own data is run as it stands, only smaller; what it says about knobs and columns holds."""
+"""The tutorial on tabular datasets is run as it stands, only smaller; what it says about options holds."""
 
 import re
 import shlex
@@ -15,7 +15,7 @@ from ctan_monai.data.datasets.tabular.layout import as_layout
 from ctan_monai.data.datasets.tabular.rows import read_rows
 from ctan_monai.tasks import Classification, Regression, Segmentation
 
-PAGE = ROOT / "docs" / "tutorial-own-data.md"
+PAGE = ROOT / "docs" / "tutorial-tabular-data.md"
 PACKAGE, BUNDLE = "python -m ctan_monai ", "python -m monai.bundle run "
 SMALL = {"encoder": "resnet18", "epochs": 1, "batch_size": 16, "patch_size": [32, 32], "slices": "labelled"}
 LAYOUT = as_layout(
@@ -41,11 +41,16 @@ def run_bundle(run, words):
     """Run a bundle's call in this process, with a small network."""
     run_id, options = words[0], dict(zip(words[1::2], words[2::2], strict=True))
     files = re.findall(r"(\w+)/configs/(\w+\.yaml)", options.pop("--config_file"))
-    knobs = {name.removeprefix("--"): value for name, value in options.items()}
+    given_options = {name.removeprefix("--"): value for name, value in options.items()}
     small = SMALL if run_id == "training" else {"encoder": SMALL["encoder"]}
     root = Path(files[0][0]).resolve()
     kind = "infer" if run_id == "inferring" else "train"
-    given = {**knobs, **small, "method": "hps", "bundle_root": str(root)}  # hps is the quickest; the page trains ctan
+    given = {
+        **given_options,
+        **small,
+        "method": "hps",
+        "bundle_root": str(root),
+    }  # hps is the quickest; the page trains ctan
     run(root, *(name for _, name in files), run_id=run_id, kind=kind, **given)
 
 
@@ -69,11 +74,11 @@ def test_every_step_of_the_tutorial_works_on_the_last_ones_results(run, tmp_path
 
 def test_the_knobs_that_the_tutorial_names_are_those_of_the_bundle_that_it_makes():
     text = (folder_of_new_bundles(PAGE) / "lesions" / "configs" / "train.yaml").read_text()
-    knobs = set(re.findall(r"^(\w+):", text, re.M))
+    given_options = set(re.findall(r"^(\w+):", text, re.M))
     table = prose(PAGE).split("## 5.")[1]
     named = set(re.findall(r"`--(\w+)", table))
     assert len(named) > 5
-    assert named <= knobs
+    assert named <= given_options
 
 
 def test_the_table_that_the_tutorial_shows_can_be_read(tmp_path):

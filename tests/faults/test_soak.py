@@ -30,7 +30,7 @@ def test_what_grows_is_seen(monkeypatch, repository):
     seconds = [0.0]
     for number in range(100):
         seconds.append(seconds[-1] + 1 + number / 1000)
-    found = soak.summarise([soak.Epoch(50 + 0.02 * n, 9 + n // 50, 3, seconds[n]) for n in range(100)], 20)
+    found = soak.summarize([soak.Epoch(50 + 0.02 * n, 9 + n // 50, 3, seconds[n]) for n in range(100)], 20)
     assert found.memory_mb == pytest.approx(2.0)
     assert (found.files, found.threads) == (1, 0)
     assert found.drift == pytest.approx(0.053, abs=0.002)  # 52 of 1000 in the middle thirds' medians

@@ -21,7 +21,7 @@ from ctan_monai.federated.site import Site
 from ctan_monai.files.json_files import read_json
 
 pytestmark = [pytest.mark.dist, pytest.mark.slow, pytest.mark.filterwarnings("ignore:executing the bundle config")]
-SITES = {  # synthetic pictures to learn from, and to measure on: disjoint
+SITES = {  # synthetic images to learn from, and to measure on: disjoint
     "a": {"train": [5, 8, 20, 21], "validation": [11, 34], "test": [25]},
     "b": {"train": [29, 31, 39, 40], "validation": [16, 12], "test": [25]},
     "c": {"train": [46, 47, 52, 53], "validation": [13, 14], "test": [25]},
@@ -32,16 +32,16 @@ ROUNDS = 2
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """The file of each site's own knobs."""
+    """The file of each site's own options."""
     folder = tmp_path_factory.mktemp("federation")
     found = {}
     for site, splits in SITES.items():
         names = {split: [f"SYN_{number:07d}" for number in numbers] for split, numbers in splits.items()}
         (folder / f"{site}_cases.json").write_text(json.dumps(names))
-        knobs = {"datalist": str(folder / f"{site}_cases.json"), "cache_dir": str(folder / "cache")}
-        knobs |= {"known_diagnoses": 0.0} if site == "c" else {}
+        options = {"datalist": str(folder / f"{site}_cases.json"), "cache_dir": str(folder / "cache")}
+        options |= {"known_diagnoses": 0.0} if site == "c" else {}
         found[site] = folder / f"{site}.json"
-        found[site].write_text(json.dumps(knobs))
+        found[site].write_text(json.dumps(options))
     return found
 
 
@@ -160,9 +160,9 @@ def test_a_site_without_a_tasks_labels_sends_nothing_of_it(by_hand):
 
 
 def test_the_common_network_predicts_as_a_run_of_ones_own(federated, files, tmp_path):
-    knobs = {"run_dir": str(federated), "method": "hps", "encoder": "resnet18", "image_size": [64, 64], "overlays": 0}
-    knobs |= {"output_dir": str(tmp_path / "found"), "cache_dir": str(next(iter(files.values())).parent / "cache")}
-    run_config(HAM10000, "inference.yaml", run_id="inferring", kind="infer", **knobs)
+    options = {"run_dir": str(federated), "method": "hps", "encoder": "resnet18", "image_size": [64, 64], "overlays": 0}
+    options |= {"output_dir": str(tmp_path / "found"), "cache_dir": str(next(iter(files.values())).parent / "cache")}
+    run_config(HAM10000, "inference.yaml", run_id="inferring", kind="infer", **options)
     assert len((tmp_path / "found" / "predictions.csv").read_text().splitlines()) > 2
 
 

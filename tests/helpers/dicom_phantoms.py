@@ -36,19 +36,19 @@ CLASSES = {
 
 @dataclass(frozen=True)
 class Ellipsoid:
-    """Centre and half axes in LPS mm."""
+    """Center and half axes in LPS mm."""
 
-    centre: tuple[float, float, float]
+    center: tuple[float, float, float]
     axes: tuple[float, float, float]
 
     def inside(self, points):
         """(N, 3) or (*S, 3) -> whether each point is inside."""
-        return (((points - np.array(self.centre)) / np.array(self.axes)) ** 2).sum(-1) <= 1
+        return (((points - np.array(self.center)) / np.array(self.axes)) ** 2).sum(-1) <= 1
 
     def cut(self, origin, u, v, points=200):
         """Return the outline (N, 3) where a plane through origin, spanned by unit vectors, cuts it; None if nowhere."""
         scale = 1 / np.array(self.axes)
-        a, b, q = u * scale, v * scale, (origin - np.array(self.centre)) * scale
+        a, b, q = u * scale, v * scale, (origin - np.array(self.center)) * scale
         matrix = np.array([[a @ a, a @ b], [a @ b, b @ b]])
         middle = -np.linalg.solve(matrix, np.array([a @ q, b @ q]))
         rest = 1 - float((q + middle[0] * a + middle[1] * b) @ (q + middle[0] * a + middle[1] * b))
@@ -97,7 +97,7 @@ class Patient:
     spacing_mm: float = 2.5
     tilt_deg: float = 0.0
     lean_deg: float = 0.0
-    centre: tuple[float, float, float] = (1.3, -2.1, -3.7)
+    center: tuple[float, float, float] = (1.3, -2.1, -3.7)
     structures: dict = field(default_factory=lambda: dict(STRUCTURES))
     prescription_gy: float = 60.0
     frame_uid: str = field(default_factory=generate_uid)
@@ -117,7 +117,7 @@ class Patient:
         half = (
             self.column * self.pixel_mm[0] * (self.rows - 1) / 2 + self.row * self.pixel_mm[1] * (self.columns - 1) / 2
         )
-        self.first = np.array(self.centre) - half - self.step * (self.slices - 1) / 2
+        self.first = np.array(self.center) - half - self.step * (self.slices - 1) / 2
 
     def corner(self, number):
         """Position of the first pixel of a slice, counted along the normal."""
@@ -218,7 +218,7 @@ class Patient:
     def rtdose(self, absolute=False, size=(13, 40, 50), spacing_mm=(5.0, 3.0, 4.0), values=dose_at, summation="PLAN"):
         """Return a dose on a grid of its own, oriented like the CT: (frames, rows, columns), in mm likewise."""
         frames, rows, columns = size
-        middle = np.array(self.centre)
+        middle = np.array(self.center)
         corner = middle - self.normal * spacing_mm[0] * (frames - 1) / 2
         corner = corner - self.column * spacing_mm[1] * (rows - 1) / 2 - self.row * spacing_mm[2] * (columns - 1) / 2
         offsets = np.arange(frames) * spacing_mm[0]

@@ -30,8 +30,8 @@ def errors_but_synthetic(path: Path) -> list[str]:
     return [line for line in errors_of(path) if _TOO_NEW not in line]
 
 
-def rasterised(structures, number: int, shape: tuple[int, int, int], affine_ras: np.ndarray) -> np.ndarray:
-    """Return (C, R, K) bool: voxel centres inside a structure's contours by the even-odd rule, with matplotlib.
+def rasterized(structures, number: int, shape: tuple[int, int, int], affine_ras: np.ndarray) -> np.ndarray:
+    """Return (C, R, K) bool: voxel centers inside a structure's contours by the even-odd rule, with matplotlib.
 
     Args:
         structures: an RTSTRUCT.
@@ -42,7 +42,7 @@ def rasterised(structures, number: int, shape: tuple[int, int, int], affine_ras:
     from matplotlib.path import Path as Polygon
 
     to_index = np.linalg.inv(np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine_ras)
-    centres = np.stack(np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij"), -1).reshape(-1, 2)
+    centers = np.stack(np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij"), -1).reshape(-1, 2)
     found = np.zeros(shape, bool)
     (roi,) = [roi for roi in structures.ROIContourSequence if roi.ReferencedROINumber == number]
     for contour in roi.ContourSequence:
@@ -50,7 +50,7 @@ def rasterised(structures, number: int, shape: tuple[int, int, int], affine_ras:
         index = points @ to_index[:3, :3].T + to_index[:3, 3]
         plane = int(np.rint(index[:, 2].mean()))
         assert np.abs(index[:, 2] - plane).max() < 0.01
-        found[:, :, plane] ^= Polygon(index[:, :2]).contains_points(centres).reshape(shape[:2])
+        found[:, :, plane] ^= Polygon(index[:, :2]).contains_points(centers).reshape(shape[:2])
     return found
 
 

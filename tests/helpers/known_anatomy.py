@@ -14,7 +14,7 @@ from ctan_monai.engines.loop.evaluator import MultiTaskEvaluator
 from ctan_monai.engines.loop.prepare import PrepareMultiTaskBatch
 from ctan_monai.engines.predictions.dicom_writer import WriteDicom
 from ctan_monai.tasks import Regression, Segmentation
-from ctan_monai.transforms import LoadCased
+from ctan_monai.transforms import LoadCaseFiled
 
 ORGANS = Segmentation("oar", list(STRUCTURES), overlapping=True, mirror_pairs=[["Femur_L", "Femur_R"]])
 EXCLUSIVE = Segmentation("oar", list(STRUCTURES), mirror_pairs=[["Femur_L", "Femur_R"]])
@@ -25,7 +25,7 @@ TASKS = (ORGANS, DOSE)
 def depth_mm(shapes, points):
     """About how deep points (*S, 3) lie inside of ellipsoids, negative outside."""
     each = [
-        (1 - np.sqrt((((points - np.array(s.centre)) / np.array(s.axes)) ** 2).sum(-1))) * min(s.axes) for s in shapes
+        (1 - np.sqrt((((points - np.array(s.center)) / np.array(s.axes)) ** 2).sum(-1))) * min(s.axes) for s in shapes
     ]
     return np.max(each, axis=0)
 
@@ -71,7 +71,7 @@ def predict(source, folder, tasks=TASKS, without=(), pixel_mm=None, repair=False
     out = folder / "out"
     MultiTaskEvaluator(
         "cpu",
-        DataLoader(Dataset(items, LoadCased(tasks)), batch_size=1),
+        DataLoader(Dataset(items, LoadCaseFiled(tasks)), batch_size=1),
         Nothing(tasks),
         prepare_batch=PrepareMultiTaskBatch(tasks, require_labels=False),
         inferer=KnownAnatomy(tasks, without),

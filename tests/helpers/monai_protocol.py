@@ -16,11 +16,11 @@ from ctan_monai.share.pack_parse import default_settings
 TINY = {"method": "hps", "encoder": "resnet18"}
 
 
-def untrained_run(bundle, folder, **knobs):
+def untrained_run(bundle, folder, **options):
     """Write a run of a bundle whose network was never trained, only to have weights; its answers are not all alike."""
-    knobs = {**TINY, **knobs}
+    options = {**TINY, **options}
     parser = ConfigParser(ConfigParser.load_config_file(str(bundle / "configs" / "train.yaml")))
-    for name, value in {**knobs, "bundle_root": str(bundle), "device": "cpu"}.items():
+    for name, value in {**options, "bundle_root": str(bundle), "device": "cpu"}.items():
         parser[name] = value
     torch.manual_seed(0)
     network = parser.get_parsed_content("network_def").eval()
@@ -28,7 +28,7 @@ def untrained_run(bundle, folder, **knobs):
     folder.mkdir(parents=True)
     write_run(network, folder)
     save_atomic(network.state_dict(), folder / "model.pt")
-    settings = as_json({**default_settings(bundle), **knobs})
+    settings = as_json({**default_settings(bundle), **options})
     (folder / "settings.json").write_text(json.dumps(settings))
     return folder
 
@@ -46,9 +46,9 @@ def _center(network):
                     bias -= logits[: len(bias)]
 
 
-def packed_untrained(bundle, folder, **knobs):
+def packed_untrained(bundle, folder, **options):
     """Pack a bundle with such weights; return the packed folder."""
-    return pack_bundle(bundle, untrained_run(bundle, folder / "run", **knobs), folder / "packed").folder
+    return pack_bundle(bundle, untrained_run(bundle, folder / "run", **options), folder / "packed").folder
 
 
 def infer(bundle, image, **request):
@@ -88,15 +88,15 @@ def _restored(bundle, data):
     meta = data["image"].meta
     here = found.shape[1:]
     there = meta.get("spatial_shape", here)[-len(here) :]
-    assert tuple(here) == tuple(there)  # else it would be resized by nearest neighbours
+    assert tuple(here) == tuple(there)  # else it would be resized by nearest neighbors
     array = found if found.ndim <= 3 else found[0]
     return array.array, meta["original_affine"]
 
 
-def knob_free(bundle, image, run_id="run", **knobs):
+def knob_free(bundle, image, run_id="run", **options):
     """Run a packed bundle's own inference on the same image; return the folder of its answers."""
     from pack_kit import run_config
 
     out = Path(bundle).parent / "own"
-    run_config(bundle, "inference.yaml", run_id=run_id, kind="infer", input=str(image), output_dir=str(out), **knobs)
+    run_config(bundle, "inference.yaml", run_id=run_id, kind="infer", input=str(image), output_dir=str(out), **options)
     return out

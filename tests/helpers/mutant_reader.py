@@ -87,7 +87,7 @@ class OpenKbp:
 
 
 class Picture:
-    """A colour picture."""
+    """A color image."""
 
     suffix, name, before_a_case = ".png", "ISIC_1", ()
 
@@ -119,7 +119,7 @@ class Jpeg(Picture):
 
 
 class PictureMask(Picture):
-    """The mask of a picture, whose size is known."""
+    """The mask of an image, whose size is known."""
 
     def make(self, folder):
         from PIL import Image
@@ -246,9 +246,9 @@ class Dicom:
         from ctan_monai.data.dicom.read.scan import scan
         from ctan_monai.data.dicom.read.select import select
 
-        linked, strays = link(scan(folder, progress=False).objects)
+        linked, unlinked = link(scan(folder, progress=False).objects)
         if len(linked) != 1:
-            raise DataError(folder, self.name, f"{len(linked)} series, {len(strays)} strays", "Seen in the table.")
+            raise DataError(folder, self.name, f"{len(linked)} series, {len(unlinked)} unlinked", "Seen in the table.")
         return read_patient(select(linked[0], DicomOptions()), self.name)
 
 

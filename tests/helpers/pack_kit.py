@@ -45,7 +45,7 @@ def kept_logging():
         root.setLevel(level)
 
 
-def run_config(folder, *files, run_id, kind="train", **knobs):
+def run_config(folder, *files, run_id, kind="train", **options):
     """Run some of a bundle's configs in this process."""
     paths = [str(folder / "configs" / name) for name in files]
     made = ConfigWorkflow(
@@ -54,7 +54,7 @@ def run_config(folder, *files, run_id, kind="train", **knobs):
         logging_file=False,
         run_id=run_id,
         workflow_type=kind,
-        **{"bundle_root": str(folder), **knobs},
+        **{"bundle_root": str(folder), **options},
     )
     with kept_logging():
         made.initialize()
@@ -64,13 +64,13 @@ def run_config(folder, *files, run_id, kind="train", **knobs):
 
 
 def train_small(folder):
-    """Train the bundle ham10000 on a few synthetic pictures, evaluate it and predict; return the run's folder."""
+    """Train the bundle ham10000 on a few synthetic images, evaluate it and predict; return the run's folder."""
     (folder / "few.json").write_text(json.dumps(FEW))
     run, cache = folder / "run", {"cache_dir": str(folder / "cache")}
-    knobs = {"method": "hps", "encoder": "resnet18", "image_size": [48, 64], "epochs": 1, "batch_size": 2, **cache}
-    knobs |= {"learning_rate": 0.00003, "output_dir": str(run), "datalist": str(folder / "few.json")}
-    run_config(HAM10000, "train.yaml", run_id="training", **knobs)
-    evaluated = {name: knobs[name] for name in ("method", "encoder", "output_dir", "cache_dir")}
+    options = {"method": "hps", "encoder": "resnet18", "image_size": [48, 64], "epochs": 1, "batch_size": 2, **cache}
+    options |= {"learning_rate": 0.00003, "output_dir": str(run), "datalist": str(folder / "few.json")}
+    run_config(HAM10000, "train.yaml", run_id="training", **options)
+    evaluated = {name: options[name] for name in ("method", "encoder", "output_dir", "cache_dir")}
     run_config(HAM10000, "train.yaml", "evaluate.yaml", run_id="evaluating", **evaluated)
     chosen = {"method": "hps", "encoder": "resnet18", "run_dir": str(run), **cache}
     run_config(HAM10000, "inference.yaml", run_id="inferring", kind="infer", **chosen)

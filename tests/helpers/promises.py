@@ -50,7 +50,9 @@ every test in a short form. A figure is what the test measured on the day and at
 
 def pytest_addoption(parser):
     group = parser.getgroup("promises")
-    group.addoption("--long", type=float, default=0, metavar="SHARE", help="share of the long form's repetitions, 0-1")
+    group.addoption(
+        "--long", type=float, default=0, metavar="SHARE", help="fraction of the long form's repetitions, 0-1"
+    )
     group.addoption("--promises", metavar="FILE", help="page of promises to update with what this run finds")
 
 

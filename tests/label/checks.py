@@ -250,7 +250,7 @@ def learn(server, labels):
         file = {"label": (f"{image}.nii.gz", (labels / f"{image}.nii.gz").read_bytes())}
         found = server.ask("PUT", f"/datastore/label?image={image}&tag=final", files=file)
         server.check(f"the label of {image} is taken", found.status_code == 200, found.text)
-    server.check("all are labelled then", server.ask("POST", "/activelearning/uncertain", json={}).json() == {})
+    server.check("all are labeled then", server.ask("POST", "/activelearning/uncertain", json={}).json() == {})
     wrong = server.ask("POST", "/train/oar?run_sync=true", json={"max_epochs": "many"})
     server.check("options that are none are refused", wrong.status_code == 400 and says_why(wrong), wrong.text)
     before = server.ask("POST", f"/infer/oar?image={IMAGES[0]}&output=json").json()

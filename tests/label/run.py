@@ -85,10 +85,10 @@ def trained(python, folder):
     """Return the folder of a small run, trained if it is not there."""
     run = folder / "run"
     if not (run / "report.html").exists():
-        knobs = [part for key, value in SMALL.items() for part in (f"--{key}", value)]
+        options = [part for key, value in SMALL.items() for part in (f"--{key}", value)]
         config = ROOT / "bundles" / "prostate" / "configs" / "train.yaml"
         places = ["--output_dir", run, "--cache_dir", folder / "cache", "--bundle_root", config.parents[1]]
-        call(python, "-m", "monai.bundle", "run", "training", "--config_file", config, *places, *knobs)
+        call(python, "-m", "monai.bundle", "run", "training", "--config_file", config, *places, *options)
     return run
 
 

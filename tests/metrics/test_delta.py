@@ -1,4 +1,4 @@
-"""The whole of the paper's Table 2, recomputed from its own columns (SPEC 1.7)."""
+"""The whole of the paper's Table 2, recomputed from its own columns."""
 
 import itertools
 

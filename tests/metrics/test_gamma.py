@@ -55,9 +55,9 @@ def test_a_steep_gradient_that_is_shifted_fails_beyond_the_distance(shift_mm, pa
     slope = (place_mm > 19) & (place_mm < 20)  # far from both ends of the slope
     one_line = dataclasses.replace(ALL, cutoff_percent=0, steps=60)
     highest = np.zeros_like(slope)
-    highest[-1] = True  # counts for the normalisation, and passes
+    highest[-1] = True  # counts for the normalization, and passes
     found = pass_rates(planned, shifted, (0.5,), slope | highest, one_line)
-    assert [rate.normalisation_gy for rate in found] == [60, 60]
+    assert [rate.normalization_gy for rate in found] == [60, 60]
     assert [rate.percent for rate in found] == [100 if passed else 50 for passed in passing]
 
 
@@ -70,7 +70,7 @@ def test_in_three_dimensions_a_gradient_bridges_what_dose_and_distance_allow_tog
     examined[5:7, 5:7, 11:13] = True
     examined[5, 5, 23] = True  # the highest dose; near the edge the search finds less
     (found,) = pass_rates(ramp, shifted, SPACING_MM, examined, dataclasses.replace(ONLY_3, cutoff_percent=0))
-    assert found.normalisation_gy == pytest.approx(66.7)
+    assert found.normalization_gy == pytest.approx(66.7)
     assert found.percent >= 100 * 8 / 9 if passes else found.percent <= 100 / 9
 
 

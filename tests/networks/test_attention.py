@@ -136,7 +136,7 @@ def test_the_default_product_is_finite_in_half_precision_at_four_million(dtype):
     with torch.autocast("cpu", dtype=dtype):
         attended = block(features)
     assert all(value.isfinite().all() for value in attended)
-    assert 0.1 < attended[0].float().mean() < 10  # of the order of 1, as SPEC A9 measured
+    assert 0.1 < attended[0].float().mean() < 10  # of the order of 1 (docs/adr/0004, A9)
 
 
 def test_without_the_scale_half_precision_overflows_at_sizes_that_occur():

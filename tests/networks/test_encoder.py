@@ -98,7 +98,7 @@ def test_split_two_needs_three_blocks_in_a_stage():
     ("method", "millions", "gflops"), [("hps", 38.55, 5.97), ("mtan", 52.06, 9.73), ("ctan", 52.59, 9.75)]
 )
 def test_parameters_and_operations_are_those_of_the_specification(method, millions, gflops):
-    """CTAN: SPEC 1.5's 49.96 M and 9.70 GFLOPs, 1.3 M and 0.04 for each task's U^4 skip, 0.03 less for bracketing."""
+    """CTAN: 49.96 M and 9.70 GFLOPs, 1.3 M and 0.04 for each task's U^4 skip, 0.03 less for bracketing."""
     network = create_network(method, TWO, "resnet50", in_channels=3).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(torch.zeros(1, 3, 128, 128))
@@ -124,12 +124,12 @@ def test_torchvision_weights_load_completely_and_give_the_outputs_of_monais_resn
 
 def test_a_single_channel_sees_the_sum_of_the_rgb_kernels(official):
     path, _ = official
-    grey, colour = ResNetEncoder("resnet50", in_channels=1).eval(), ResNetEncoder("resnet50", in_channels=3).eval()
-    for encoder in (grey, colour):
+    gray, color = ResNetEncoder("resnet50", in_channels=1).eval(), ResNetEncoder("resnet50", in_channels=3).eval()
+    for encoder in (gray, color):
         load_imagenet_weights(encoder, str(path))
     image = torch.randn(1, 1, 64, 64)
     with torch.no_grad():
-        assert torch.allclose(grey(image).p[0], colour(image.repeat(1, 3, 1, 1)).p[0], rtol=1e-3, atol=1e-4)
+        assert torch.allclose(gray(image).p[0], color(image.repeat(1, 3, 1, 1)).p[0], rtol=1e-3, atol=1e-4)
 
 
 def test_weights_come_from_a_url_with_their_hash_checked(official, tmp_path, monkeypatch):

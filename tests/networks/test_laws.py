@@ -72,7 +72,7 @@ def test_the_order_of_the_tasks_does_not_matter(make, method, training):
         assert largest_difference(network(image), permuted(image)) < 1e-4
 
 
-def test_a_case_does_not_depend_on_its_neighbours_in_the_batch(make, method):
+def test_a_case_does_not_depend_on_its_neighbors_in_the_batch(make, method):
     network = make(method).eval()
     image = wave(3, 1, 64, 64)
     with torch.no_grad():

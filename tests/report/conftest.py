@@ -16,7 +16,7 @@ from ctan_monai.data.cases.case import Case
 from ctan_monai.engines.predictions.prediction_writer import WritePredictions
 from ctan_monai.report import CaseView
 from ctan_monai.tasks import Regression, Segmentation
-from ctan_monai.transforms import LoadCased
+from ctan_monai.transforms import LoadCaseFiled
 
 SHAPE = (20, 24, 14)  # OpenKBP's axes: anterior to posterior, right to left, superior to inferior
 AFFINE_RAS = np.array([[0, -4.0, 0, 0], [-4.0, 0, 0, 0], [0, 0, -2.5, 0], [0, 0, 0, 1]])
@@ -81,7 +81,7 @@ def predictions(tmp_path, patient, view) -> Path:
     dose = torch.from_numpy(view.dose_predicted)[None, None]
     engine = Engine(lambda _, batch: {"image": batch["image"], "pred": {"oar": organs * 8.0 - 4, "dose": dose / 70}})
     WritePredictions(tasks, tmp_path / "predictions").attach(engine)
-    engine.run(DataLoader(Dataset(items, LoadCased(tasks)), batch_size=1))
+    engine.run(DataLoader(Dataset(items, LoadCaseFiled(tasks)), batch_size=1))
     return tmp_path / "predictions"
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from ctan_monai.report.compare_analysis import analyse
+from ctan_monai.report.compare_analysis import analyze
 from ctan_monai.report.compare_files import read_comparison
 from ctan_monai.report.compare_report import report_comparison
 
@@ -81,7 +81,7 @@ def test_below_five_seeds_no_row_is_called_better_however_large_the_difference(w
 
 
 def test_a_gain_that_every_seed_has_is_called_one(write):
-    summary = analyse(read_comparison(write(6, gain=0.05, spread=0.005)))
+    summary = analyze(read_comparison(write(6, gain=0.05, spread=0.005)))
     entry = summary["rows"]["ctan"]["against_reference"]["organ"]
     assert entry["verdict"] == "better"
     assert entry["test"] == "t, cases and seeds"
@@ -91,7 +91,7 @@ def test_a_gain_that_every_seed_has_is_called_one(write):
 
 def test_a_gain_that_lies_within_the_spread_over_seeds_is_not(write):
     """Given these seeds, the cases show it beyond doubt; another five seeds would turn it round."""
-    entry = analyse(read_comparison(write(5, gain=0.0, spread=0.05)))["rows"]["ctan"]["against_reference"]["organ"]
+    entry = analyze(read_comparison(write(5, gain=0.0, spread=0.05)))["rows"]["ctan"]["against_reference"]["organ"]
     low, high = entry["interval_given_seeds"]
     assert not low <= 0 <= high
     assert entry["verdict"] == "not shown"
@@ -99,7 +99,7 @@ def test_a_gain_that_lies_within_the_spread_over_seeds_is_not(write):
 
 
 def test_the_estimate_is_equation_3_of_the_means_also_where_labels_are_missing(write):
-    summary = analyse(read_comparison(write(5, gain=0.05, spread=0.01, missing=0.2)))
+    summary = analyze(read_comparison(write(5, gain=0.05, spread=0.01, missing=0.2)))
     ours, theirs = (summary["rows"][name]["tasks"]["organ"]["figure"] for name in ("ctan", "stl"))
     entry = summary["rows"]["ctan"]["against_reference"]["organ"]
     assert entry["delta"] == pytest.approx(100 * (ours - theirs) / theirs)

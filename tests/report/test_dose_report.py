@@ -22,7 +22,7 @@ goals:
 
 
 class Page(HTMLParser):
-    """Tables as rows of texts, pictures, links; checks that what is opened is closed."""
+    """Tables as rows of texts, images, links; checks that what is opened is closed."""
 
     def __init__(self, text):
         super().__init__()
@@ -211,8 +211,8 @@ def test_a_prediction_for_a_new_ct_says_what_it_was_learned_from_and_is_judged_b
     write_data_record(tmp_path / "run", record)
     report_doses(folder, goals=tmp_path / "goals.yaml", run_dir=tmp_path / "run")
     page = read(folder / "patients" / "pt_1.html")
-    assert page.row("Prescription")[0].startswith("60 Gy (that of the doses which the network was learned from")
-    assert "Learned from 9 SYNTHETIC phantoms, no patients; prescription 60 Gy." in page.words
+    assert page.row("Prescription")[0].startswith("60 Gy (that of the doses which the network was trained on")
+    assert "Trained on 9 SYNTHETIC phantoms, no patients; prescription 60 Gy." in page.words
     assert page.row("Bladder", "D50% <= 104 % of prescription", "")[0] == "105.00 % of prescription"
     assert "The dose per fraction is not known" in page.words
 
@@ -243,4 +243,4 @@ def test_a_runs_page_leads_to_the_doses_of_its_cases_where_goals_are_given(one, 
     (one.parent / "cache").rename(run_folder / "cache")
     path = report_run(run_folder, moved, goals=write_goals(run_folder), targets=["PTV"], max_cases=0)
     assert read(path).links == ["predictions/cohort.html"]
-    assert "It was not recorded what the network was learned from." in read(moved / "patients" / "pt_1.html").words
+    assert "It was not recorded what the network was trained on." in read(moved / "patients" / "pt_1.html").words

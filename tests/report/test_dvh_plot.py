@@ -48,7 +48,7 @@ def test_an_organ_that_nobody_drew_has_no_reference_curve(view):
     assert curve.mean_predicted == 20
 
 
-def test_reference_lines_are_solid_predicted_ones_dashed_and_colours_belong_to_structures(view):
+def test_reference_lines_are_solid_predicted_ones_dashed_and_colors_belong_to_structures(view):
     figure = dvh_figure(view, "a line of figures")
     (panel,) = figure.axes
     lines = panel.get_lines()

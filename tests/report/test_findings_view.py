@@ -1,4 +1,4 @@
-"""Pictures of volumes with answers for the patient as a whole, from real predictions of slices known by hand."""
+"""Images of volumes with answers for the patient as a whole, from real predictions of slices known by hand."""
 
 import dataclasses
 
@@ -19,7 +19,7 @@ from ctan_monai.errors import DataError
 from ctan_monai.report import draw_cases, report_predictions
 from ctan_monai.report.findings_view import draw_findings, is_findings
 from ctan_monai.tasks import Classification, Segmentation
-from ctan_monai.transforms import LoadCased
+from ctan_monai.transforms import LoadCaseFiled
 
 TASKS = [Classification("covid", ["covid"]), Classification("severe", ["severe"])]
 SLICES_HU = [-400, -100, 300, 250, -200, 0, 100, 150, -300, 400, -50, 20]  # each slice has one value
@@ -44,7 +44,7 @@ def plain():
 
 @pytest.fixture(scope="module")
 def chest(tmp_path_factory):
-    """A synthetic CT as a case, box and small pictures included."""
+    """A synthetic CT as a case, box and small images included."""
     path = tmp_path_factory.mktemp("chest") / "chest.mha"
     write_chest(draw_chest("severe", 3, (64, 64, 16)), path)
     return dataclasses.replace(ChestReader([32, 48])(path), values={"covid": 1, "severe": 0})
@@ -64,7 +64,7 @@ def predict(tmp_path):
         MultiTaskEvaluator(
             device=torch.device("cpu"),
             network=Brightness(),
-            val_data_loader=DataLoader(Dataset(items, LoadCased(TASKS)), batch_size=1),
+            val_data_loader=DataLoader(Dataset(items, LoadCaseFiled(TASKS)), batch_size=1),
             prepare_batch=PrepareMultiTaskBatch(TASKS, require_labels=False),
             inferer=inferer,
             val_handlers=handlers,
@@ -89,7 +89,7 @@ def test_the_caption_has_both_answers_and_what_is_known(predict, plain):
     assert caption == f"covid {prob:.0%} (reference: yes); severe {1 - prob:.0%} (reference: not known)"
 
 
-def test_each_task_shows_its_four_highest_slices_that_are_not_neighbours(predict, plain):
+def test_each_task_shows_its_four_highest_slices_that_are_not_neighbors(predict, plain):
     _, figure = draw(predict(plain))
     assert titles(figure)[1:] == [  # by hand; 3 lies beside 2, and 6 beside 7
         *("covid: slice 9, 98%", "covid: slice 2, 95%", "covid: slice 7, 82%", "covid: slice 11, 55%"),
@@ -201,7 +201,7 @@ def test_a_damaged_table_of_slices_is_named_and_its_case_left_out(predict, plain
         draw(folder)
     assert "slices.csv" in str(caught.value)
     assert [drawn.case for drawn in draw_cases(folder)] == ["whole"]
-    assert "No picture of plain" in caplog.text
+    assert "No image of plain" in caplog.text
 
 
 def test_what_cannot_be_shown_is_named(predict, plain):

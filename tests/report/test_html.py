@@ -12,7 +12,7 @@ VOID = {"meta", "img"}
 
 
 class _Reader(HTMLParser):
-    """Collects cells and pictures, and checks that every element is closed."""
+    """Collects cells and images, and checks that every element is closed."""
 
     def __init__(self):
         super().__init__()
@@ -43,7 +43,7 @@ def _read(text):
 @pytest.mark.promise(6, "texts in a report are shown, never executed")
 def test_texts_are_shown_and_never_executed(tmp_path):
     nasty = '<script>alert("x")</script> & co'
-    (tmp_path / "a.png").write_bytes(b"\x89PNG picture")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG image")
     sections = [Section(nasty, [nasty], [Table([nasty], [[nasty]])], [(tmp_path / "a.png", nasty)])]
     text = page(nasty, sections, nasty)
     reader = _read(text)

@@ -1,4 +1,4 @@
-"""Pictures of 2D cases, looked at pixel by pixel where that says something."""
+"""Images of 2D cases, looked at pixel by pixel where that says something."""
 
 import dataclasses
 import io
@@ -19,7 +19,7 @@ from ctan_monai.errors import DataError
 from ctan_monai.report import draw_cases, report_predictions
 from ctan_monai.report.image_view import draw_picture, is_picture
 from ctan_monai.tasks import Classification, Segmentation
-from ctan_monai.transforms import LoadCased
+from ctan_monai.transforms import LoadCaseFiled
 
 LESION = Segmentation("lesion", ["lesion"], overlapping=True)
 DIAGNOSIS = Classification("diagnosis", ["nv", "mel"])
@@ -36,7 +36,7 @@ def box(shape, share):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Predictions of a picture with a reference and of one without, on blue skin."""
+    """Predictions of an image with a reference and of one without, on blue skin."""
     volumes = {name: np.full(SHAPE, 255 if name == "blue" else 0, np.uint8) for name in CHANNELS}
     affine, meta = picture_affine_ras(FULL, SHAPE), {"full_shape": list(FULL)}
     items = []
@@ -47,7 +47,7 @@ def folder(tmp_path):
     answers = {"lesion": mask, "diagnosis": torch.tensor([[0.0, 2.0]])}
     engine = Engine(lambda _, batch: {"image": batch["image"], "pred": answers})
     WritePredictions([LESION, DIAGNOSIS], tmp_path / "out", formats=["png"]).attach(engine)
-    engine.run(DataLoader(Dataset(items, LoadCased([LESION, DIAGNOSIS], CHANNELS)), batch_size=1))
+    engine.run(DataLoader(Dataset(items, LoadCaseFiled([LESION, DIAGNOSIS], CHANNELS)), batch_size=1))
     return tmp_path / "out"
 
 
@@ -62,7 +62,7 @@ def test_the_caption_says_what_was_found_and_how_far_it_agrees(folder):
     bare, known = (draw_picture(case, index.tasks, CHANNELS)[0] for case in index.cases)
     inner, outer = box(SHAPE, 0.3).sum(), box(SHAPE, 0.2).sum()
     assert known == f"lesion: Dice {2 * inner / (inner + outer):.2f}; diagnosis: mel 88% (reference: mel)"
-    assert bare == f"lesion: {box(FULL, 0.3).mean():.0%} of the picture; diagnosis: mel 88%"
+    assert bare == f"lesion: {box(FULL, 0.3).mean():.0%} of the image; diagnosis: mel 88%"
 
 
 def test_a_picture_has_the_shape_of_its_file_and_says_where_nothing_was_found(folder):
@@ -93,7 +93,7 @@ def test_a_drawn_picture_is_called_synthetic(folder):
     assert draw_picture(index.cases[0], index.tasks, CHANNELS)[0].startswith("SYNTHETIC, no patient; lesion: ")
 
 
-def test_the_picture_shows_the_colours_and_both_outlines_where_they_are(folder):
+def test_the_picture_shows_the_colors_and_both_outlines_where_they_are(folder):
     index = read_index(folder)
     known = next(case for case in index.cases if case.case == "known")
     _, figure = draw_picture(known, index.tasks, CHANNELS)
@@ -126,7 +126,7 @@ def test_masks_as_nifti_are_drawn_too(tmp_path):
     engine = Engine(lambda _, batch: {"image": batch["image"], "pred": {"lesion": mask}})
     WritePredictions([LESION], tmp_path / "out").attach(engine)
     items = [{"case": "a", "file": str(tmp_path / "a.case")}]
-    engine.run(DataLoader(Dataset(items, LoadCased([LESION], ["grey"])), batch_size=1))
+    engine.run(DataLoader(Dataset(items, LoadCaseFiled([LESION], ["grey"])), batch_size=1))
     (drawn,) = draw_cases(tmp_path / "out", image="grey")
     assert drawn.caption == "lesion: Dice 1.00"
 

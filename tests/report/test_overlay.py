@@ -9,12 +9,12 @@ from matplotlib.colors import to_hex
 from ctan_monai.report.canvas import save_figure
 from ctan_monai.report.layout import Layout, frame
 from ctan_monai.report.overlay import overlay_figure
-from ctan_monai.report.palette import COLOURS
+from ctan_monai.report.palette import COLORS
 from ctan_monai.report.planes import planes_through, turn
 
 
 def _panels(figure):
-    """Panels by (row title, plane), in drawing order; colour bars have no title and no image letters."""
+    """Panels by (row title, plane), in drawing order; color bars have no title and no image letters."""
     panels = [axes for axes in figure.axes if axes.texts]
     titles = [axes.get_ylabel() for axes in panels[::3]]
     return {(title, column): panels[3 * row + column] for row, title in enumerate(titles) for column in range(3)}
@@ -36,8 +36,8 @@ def test_each_panel_shows_the_doses_of_its_own_row_and_plane(view):
     }
     for column, plane in enumerate(planes_through([10, 15, 6], view.image.shape, view.affine_ras)):
         for title, dose in doses.items():
-            grey, wash = panels[title, column].images
-            np.testing.assert_array_equal(grey.get_array(), plane.cut(turn(view.image, view.affine_ras)))
+            gray, wash = panels[title, column].images
+            np.testing.assert_array_equal(gray.get_array(), plane.cut(turn(view.image, view.affine_ras)))
             shown = np.ma.getdata(wash.get_array())
             np.testing.assert_allclose(shown, plane.cut(turn(dose, view.affine_ras)))
 
@@ -49,12 +49,12 @@ def test_dose_scales_are_shared_and_the_error_scale_is_symmetric(view):
     assert limits["Reference", 0] == pytest.approx((8.0, 80.0))  # 10 % to 100 % of the highest dose of both
     assert {limits["Prediction - reference", column] for column in range(3)} == {(-10.0, 10.0)}
     cold = panels["Reference", 0].images[1].get_array()
-    assert np.ma.getmaskarray(cold)[0, 0], "no colour where there is no dose"
+    assert np.ma.getmaskarray(cold)[0, 0], "no color where there is no dose"
 
 
 def test_reference_contours_are_solid_and_predicted_ones_dashed(view):
     panels = _panels(overlay_figure(view, planes=[10, 17, 6]))  # through the parotid, the brainstem lies elsewhere
-    parotid = COLOURS[view.names.index("LeftParotid")]
+    parotid = COLORS[view.names.index("LeftParotid")]
 
     def styles(title):
         found = set()
@@ -86,7 +86,7 @@ def test_without_a_dose_the_third_row_compares_contours(view, tmp_path):
     organs = dataclasses.replace(view, dose_reference=None, dose_predicted=None)
     figure = overlay_figure(organs)
     assert {title for title, _ in _panels(figure)} == {"Reference", "Prediction", "Both"}
-    assert len(figure.axes) == 9, "no colour bar"
+    assert len(figure.axes) == 9, "no color bar"
 
 
 def test_the_caption_says_where_the_planes_lie_and_what_was_measured(view):

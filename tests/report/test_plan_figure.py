@@ -27,7 +27,7 @@ def test_the_planes_cross_in_the_middle_of_the_target(view):
     point, reason = point_of(view)
     middle = [float(places.mean()) for places in np.nonzero(TARGET)]
     assert point == pytest.approx(middle, abs=0.5)
-    assert reason == "through the centre of the PTV"
+    assert reason == "through the center of the PTV"
     other, reason = point_of(dataclasses.replace(view, targets=()))
     assert other == pytest.approx(middle, abs=0.5), "here the high dose lies in the same place"
     assert "90%" in reason
@@ -85,7 +85,7 @@ def test_a_target_that_is_only_predicted_is_shown_and_cut_through(view):
         view, dose_reference=None, dose_region=None, reference={}, predicted={"CTV": TARGET}, targets=("CTV", "PTV")
     )
     point, reason = point_of(bare)
-    assert reason == "through the centre of the predicted CTV"
+    assert reason == "through the center of the predicted CTV"
     assert TARGET[point]
     names = {text.get_text() for text in plan_figure(bare).legends[0].get_texts()}
     assert "CTV (white)" in names

@@ -70,10 +70,10 @@ def test_planes_go_through_the_voxel_that_was_asked_for():
         assert stored[voxel] in plane.cut(turn(stored, affine_ras))
 
 
-def test_the_dose_rule_takes_the_centre_of_the_high_dose():
+def test_the_dose_rule_takes_the_center_of_the_high_dose():
     dose = np.zeros((9, 9, 9))
     dose[2:5, 3:6, 4:7] = 65.0
-    dose[3, 4, 4] = 70.0  # at least 90 % of it is 63 Gy: the whole box, whose centre is (3, 4, 5)
+    dose[3, 4, 4] = 70.0  # at least 90 % of it is 63 Gy: the whole box, whose center is (3, 4, 5)
     dose[8, 8, 8] = 60.0
     point, reason = choose_point("dose", dose.shape, dose)
     assert point == (3, 4, 5)

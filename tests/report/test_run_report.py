@@ -111,7 +111,7 @@ def test_a_case_that_cannot_be_drawn_is_named_and_the_others_are_drawn(predictio
     (predictions.parent / "cache" / "pt_1.case").write_bytes(b"damaged")
     drawn = draw_cases(predictions)
     assert [case.case for case in drawn] == ["pt_2"]
-    assert "No picture of pt_1" in caplog.text
+    assert "No image of pt_1" in caplog.text
 
 
 @pytest.mark.parametrize("change", ["shape", "affine"])

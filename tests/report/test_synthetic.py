@@ -1,4 +1,4 @@
-"""What was learned from synthetic data is called so on the page of a run and beside every picture."""
+"""What was trained on synthetic data is called so on the page of a run and beside every image."""
 
 from __future__ import annotations
 

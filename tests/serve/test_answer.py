@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ctan_monai.serve.answer import Answer, doubt_of, figures, label_map
+from ctan_monai.serve.answer import Answer, figures, label_map, predictive_entropy
 from ctan_monai.tasks import Classification, Regression, Segmentation
 
 OAR = Segmentation("oar", ["a", "b"], overlapping=True)
@@ -50,19 +50,19 @@ def test_a_picture_has_pixels_and_no_volumes():
 
 def test_doubt_is_the_entropy_of_the_prediction():
     even = torch.zeros(2, 3, 1)  # probability 1/2: one bit a voxel, 1.5 voxels expected inside
-    assert doubt_of(OAR, even) == pytest.approx(3 / 2.5, rel=1e-6)
-    assert doubt_of(OAR, torch.full((2, 3, 1), 30.0)) < 1e-4
+    assert predictive_entropy(OAR, even) == pytest.approx(3 / 2.5, rel=1e-6)
+    assert predictive_entropy(OAR, torch.full((2, 3, 1), 30.0)) < 1e-4
     grade = Classification("grade", ["low", "middle", "high"])
-    assert doubt_of(grade, torch.zeros(3)) == pytest.approx(1)
+    assert predictive_entropy(grade, torch.zeros(3)) == pytest.approx(1)
     half = torch.log(torch.tensor([0.5, 0.25, 0.25]))
-    assert doubt_of(grade, half) == pytest.approx(1.5 / math.log2(3))
-    assert doubt_of(DOSE, torch.zeros(1, 3, 1)) is None
+    assert predictive_entropy(grade, half) == pytest.approx(1.5 / math.log2(3))
+    assert predictive_entropy(DOSE, torch.zeros(1, 3, 1)) is None
 
 
 def test_the_background_of_labels_that_exclude_each_other_is_no_structure():
     task = Segmentation("organ", ["a"])
     logits = torch.tensor([[[0.0]], [[0.0]]])  # background and a, a half each, in one voxel
-    assert doubt_of(task, logits) == pytest.approx(1 / 1.5)
+    assert predictive_entropy(task, logits) == pytest.approx(1 / 1.5)
 
 
 def test_a_label_of_two_tasks_is_listed_for_each():

@@ -1,4 +1,4 @@
-"""What is learned from submitted labels, and who decides whether it is kept."""
+"""What is trained on submitted labels, and who decides whether it is kept."""
 
 import nibabel as nib
 import numpy as np
@@ -7,7 +7,7 @@ import pytest
 from ctan_monai.data.formats.nifti import write_nifti
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.serve.label_tasks import LearnFromLabels
-from ctan_monai.serve.labelled import Labelled
+from ctan_monai.serve.labeled import Labeled
 from ctan_monai.serve.learn import learn
 from ctan_monai.serve.learn_options import Options, options_from
 from ctan_monai.serve.predictor import Predictor
@@ -36,7 +36,7 @@ def weights(predictor):
 
 def test_labels_that_were_just_submitted_do_not_decide_and_the_weights_stay(predictor, ct, label):
     old = weights(predictor)
-    given = learn(predictor, predictor.tasks[0], [Labelled(ct, label)], Options(epochs=1, learning_rate=0.01))
+    given = learn(predictor, predictor.tasks[0], [Labeled(ct, label)], Options(epochs=1, learning_rate=0.01))
     assert not given["kept"]
     assert "no case decides" in given["why"]
     assert (given["dice_before"], given["dice_after"], given["deciding_cases"]) == (None, None, 0)
@@ -46,12 +46,12 @@ def test_labels_that_were_just_submitted_do_not_decide_and_the_weights_stay(pred
 def test_on_request_they_are_used_and_the_earlier_ones_stay(predictor, ct, label):
     old, epochs = weights(predictor), []
     options = Options(epochs=2, learning_rate=0.01, keep_unjudged=True)
-    given = learn(predictor, predictor.tasks[0], [Labelled(ct, label)], options, epochs.append)
+    given = learn(predictor, predictor.tasks[0], [Labeled(ct, label)], options, epochs.append)
     assert given["kept"]
     assert epochs == [1, 2]
     assert given["change_of_values"] == {"dose": 0.0}  # only the task's own layers learned
     second = weights(predictor)
-    learn(predictor, predictor.tasks[0], [Labelled(ct, label)], options)
+    learn(predictor, predictor.tasks[0], [Labeled(ct, label)], options)
     kept = {name: (predictor.app.run_dir / f"model.{name}.pt").read_bytes() for name in ("previous", "original")}
     assert kept == {"previous": second, "original": old}
     assert len({old, second, weights(predictor)}) == 3
@@ -64,7 +64,7 @@ def test_an_earlier_label_decides_and_is_not_learned_from(predictor, ct, label):
     for number, organ in enumerate(ORGANS, start=1):
         mask, drawn = answer.masks["oar"][organ], reference == number
         each.append(2 * (mask & drawn).sum() / (mask.sum() + drawn.sum()))
-    cases = [Labelled(ct, label), Labelled(ct, label, submitted=False)]
+    cases = [Labeled(ct, label), Labeled(ct, label, submitted=False)]
     given = learn(predictor, predictor.tasks[0], cases, Options(epochs=1, learning_rate=0.01))
     assert (given["cases"], given["deciding_cases"], given["new_labels"]) == (1, 1, 1)
     assert given["dice_before"] == pytest.approx(np.mean(each), abs=1e-4)
@@ -78,14 +78,14 @@ class Store:
     def __init__(self, *labels):
         self.labels = list(labels)
 
-    def labelled(self):
+    def labeled(self):
         return self.labels
 
 
 def test_viewers_get_the_numbers_that_they_draw_bars_of(predictor, ct, label):
     trainer = LearnFromLabels(predictor, predictor.tasks[0])
     assert trainer.stats() == {"best_metric": 0.0, "epoch": 0, "total_epochs": 5}
-    store = Store(("a", Labelled(ct, label, key="1")), ("b", Labelled(ct, label, submitted=False, key="1")))
+    store = Store(("a", Labeled(ct, label, key="1")), ("b", Labeled(ct, label, submitted=False, key="1")))
     given = trainer({"max_epochs": 2}, store)
     found = trainer.stats()
     assert found["best_metric"] == given["dice_after" if given["kept"] else "dice_before"]
@@ -96,13 +96,13 @@ def test_viewers_get_the_numbers_that_they_draw_bars_of(predictor, ct, label):
 
 def test_a_label_decides_once_weights_were_kept_while_it_was_there(predictor, ct, label):
     trainer = LearnFromLabels(predictor, predictor.tasks[0])
-    first = ("a", Labelled(ct, label, key="1"))
+    first = ("a", Labeled(ct, label, key="1"))
     for _ in range(2):  # asking twice does not make a label an earlier one
         assert trainer({"max_epochs": 1}, Store(first))["deciding_cases"] == 0
     assert trainer({"max_epochs": 1, "keep_unjudged": True}, Store(first))["kept"]
-    second = ("b", Labelled(ct, label, key="2"))
+    second = ("b", Labeled(ct, label, key="2"))
     assert trainer({"max_epochs": 1}, Store(first, second))["deciding_cases"] == 1
-    again = ("a", Labelled(ct, label, key="3"))  # submitted once more
+    again = ("a", Labeled(ct, label, key="3"))  # submitted once more
     assert trainer({"max_epochs": 1}, Store(again))["deciding_cases"] == 0
 
 
@@ -117,7 +117,7 @@ def test_a_label_without_names_that_is_not_complete_is_refused(predictor, ct, tm
     image = nib.load(ct)
     write_nifti(np.full(image.shape, 2, np.uint8), image.affine, tmp_path / "label.nii.gz")
     with pytest.raises(DataError, match="without names"):
-        learn(predictor, predictor.tasks[0], [Labelled(ct, tmp_path / "label.nii.gz")], Options(epochs=1))
+        learn(predictor, predictor.tasks[0], [Labeled(ct, tmp_path / "label.nii.gz")], Options(epochs=1))
 
 
 def test_options_come_as_a_viewer_sends_them():

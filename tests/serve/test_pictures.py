@@ -1,4 +1,4 @@
-"""A bundle of pictures as an app: outline on the picture's own pixels, diagnosis in the figures, learning from PNG."""
+"""A bundle of images as an app: outline on the image's own pixels, diagnosis in the figures, learning from PNG."""
 
 import json
 from dataclasses import replace
@@ -14,7 +14,7 @@ from ctan_monai.engines.runs.torch_file import save_atomic
 from ctan_monai.errors import DataError
 from ctan_monai.networks import create_network
 from ctan_monai.serve.label_tasks import AnswerOf
-from ctan_monai.serve.labelled import Labelled
+from ctan_monai.serve.labeled import Labeled
 from ctan_monai.serve.learn import learn
 from ctan_monai.serve.learn_options import Options
 from ctan_monai.serve.predictor import Predictor
@@ -41,8 +41,8 @@ def predictor(repository, tmp_path):
 @pytest.fixture
 def picture(tmp_path):
     rows, columns = np.indices((ROWS, COLUMNS))
-    colours = np.stack([rows * 3, columns * 2, 255 - rows], -1).astype(np.uint8)
-    Image.fromarray(colours).save(tmp_path / "synthetic.png")
+    colors = np.stack([rows * 3, columns * 2, 255 - rows], -1).astype(np.uint8)
+    Image.fromarray(colors).save(tmp_path / "synthetic.png")
     return tmp_path / "synthetic.png"
 
 
@@ -72,7 +72,7 @@ def test_a_corrected_outline_is_learned_from(predictor, picture, tmp_path):
     Image.fromarray(drawn).save(tmp_path / "label.png")
     mask = predictor.predict(picture).masks["lesion"]["lesion"]
     task = predictor.tasks[0]
-    case = Labelled(picture, tmp_path / "label.png")
+    case = Labeled(picture, tmp_path / "label.png")
     given = learn(predictor, task, [case, replace(case, submitted=False)], Options(epochs=1))
     expected = 2 * mask[20:50, 30:70].sum() / (mask.sum() + drawn.sum())
     assert given["dice_before"] == pytest.approx(expected, abs=1e-4)
@@ -83,4 +83,4 @@ def test_a_corrected_outline_is_learned_from(predictor, picture, tmp_path):
 def test_a_label_of_another_size_is_refused(predictor, picture, tmp_path):
     Image.fromarray(np.ones((10, 20), np.uint8)).save(tmp_path / "label.png")
     with pytest.raises(DataError, match="10 x 20"):
-        learn(predictor, predictor.tasks[0], [Labelled(picture, tmp_path / "label.png")], Options(epochs=1))
+        learn(predictor, predictor.tasks[0], [Labeled(picture, tmp_path / "label.png")], Options(epochs=1))

@@ -1,4 +1,4 @@
-"""How unsure the network was, and what is labelled next."""
+"""How unsure the network was, and what is labeled next."""
 
 from types import SimpleNamespace
 

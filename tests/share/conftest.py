@@ -26,7 +26,7 @@ def run_dir(trained, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory):
-    """Return the folder of a small training of the bundle ham10000 on synthetic pictures."""
+    """Return the folder of a small training of the bundle ham10000 on synthetic images."""
     from pack_kit import train_small
 
     return train_small(tmp_path_factory.mktemp("small"))

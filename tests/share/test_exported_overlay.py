@@ -22,9 +22,9 @@ def test_a_bundle_predicts_by_a_file_what_its_run_predicts(small_run, tmp_path, 
     exporting = ["export", str(small_run), "--format", format_name, "--size", "64,64", "--out", str(tmp_path)]
     done = CliRunner().invoke(app, exporting)
     assert done.exit_code == 0, done.output
-    knobs = {"run_dir": str(small_run), "cache_dir": str(small_run.parent / "cache"), "overlays": 0}
-    knobs |= {"exported": str(tmp_path / f"model{suffix}"), "output_dir": str(tmp_path / "found")}
-    run_config(HAM10000, "inference.yaml", "exported.yaml", run_id="inferring", kind="infer", **knobs)
+    options = {"run_dir": str(small_run), "cache_dir": str(small_run.parent / "cache"), "overlays": 0}
+    options |= {"exported": str(tmp_path / f"model{suffix}"), "output_dir": str(tmp_path / "found")}
+    run_config(HAM10000, "inference.yaml", "exported.yaml", run_id="inferring", kind="infer", **options)
     expected, found = answers(small_run / "inference"), answers(tmp_path / "found")
     assert list(found) == list(expected)
     assert len(found) > 1

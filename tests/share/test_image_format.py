@@ -14,8 +14,8 @@ import yaml
 from monai.bundle import ConfigParser
 from monai_protocol import infer, packed_untrained
 from network_cases import DOSE, GRADE, OAR
-from own_data import save_volume
 from PIL import Image
+from tabular_data import save_volume
 from typer.testing import CliRunner
 
 from ctan_monai.apps.main import app
@@ -41,9 +41,9 @@ def run_alone(example, *arguments):
     assert done.returncode == 0, done.stderr
 
 
-def exported_with(bundle, folder, **knobs):
+def exported_with(bundle, folder, **options):
     """Return a packed bundle and its network as ONNX, exported by the command from a run that has its config."""
-    packed = packed_untrained(ROOT / "bundles" / bundle, folder, **knobs)
+    packed = packed_untrained(ROOT / "bundles" / bundle, folder, **options)
     run = folder / "run"
     (run / "configs").mkdir()
     (run / "configs" / "train.yaml").write_text((ROOT / "bundles" / bundle / "configs" / "train.yaml").read_text())
@@ -184,8 +184,8 @@ def test_a_new_bundle_says_its_window_or_imagenet_s_mean(tmp_path):
         arguments = ["new", name, "--task", "segmentation:spot", "--image", image, "--out", str(tmp_path)]
         assert CliRunner().invoke(app, arguments).exit_code == 0
         config = yaml.safe_load((tmp_path / name / "configs" / "train.yaml").read_text())
-        knobs = {"normalise": config["normalise"], "window": config["window"], "size": [80, 96], "axes": "RAS"}
-        found = image_format(config, knobs)
+        options = {"normalize": config["normalize"], "window": config["window"], "size": [80, 96], "axes": "RAS"}
+        found = image_format(config, options)
         assert {key: found[key] for key in expected} == expected
 
 

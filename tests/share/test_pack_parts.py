@@ -11,8 +11,8 @@ from network_cases import TASKS
 from ctan_monai.errors import CheckpointError, ConfigError, DataError
 from ctan_monai.share import pack_files
 from ctan_monai.share.pack_configs import evaluate_config, inference_config, train_config
-from ctan_monai.share.pack_figures import Figures, figures_of
 from ctan_monai.share.pack_metadata import packed_metadata
+from ctan_monai.share.pack_metrics import Figures, figures_of
 from ctan_monai.share.pack_source import Trained
 from ctan_monai.tasks import describe_task
 
@@ -180,8 +180,8 @@ def test_figures_that_no_run_writes_are_refused(history):
 
 def test_synthetic_data_are_called_synthetic():
     data = {"synthetic": True, "cases": {"train": 4}}
-    assert figures_of(trained(data=data)).learned_from.startswith("Synthetic data (4 for train)")
-    assert "ynthetic" not in figures_of(trained(data={**data, "synthetic": False})).learned_from
+    assert figures_of(trained(data=data)).trained_on.startswith("Synthetic data (4 for train)")
+    assert "ynthetic" not in figures_of(trained(data={**data, "synthetic": False})).trained_on
 
 
 @pytest.mark.parametrize("place", ["configs", "sample/prepared", "docs"])

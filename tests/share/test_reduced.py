@@ -21,7 +21,7 @@ from ctan_monai.share import reduced as module
 from ctan_monai.share.agreement import LIMITS, Limits, compare
 from ctan_monai.share.int8 import kept_layers
 from ctan_monai.tasks import Classification, Regression, Segmentation
-from ctan_monai.transforms import LoadCased
+from ctan_monai.transforms import LoadCaseFiled
 
 MASKS = Segmentation("masks", ["a", "b"], overlapping=True)
 DOSE = Regression("dose", "Gy", 60.0)
@@ -217,7 +217,7 @@ def test_the_images_of_a_run_are_those_of_its_validation(whole_run, small_run):
     assert len(found.validation) == len(FEW["validation"])  # there are no more
     cases = list((small_run.parent / "cache").rglob("*.case"))
     tasks = network_of_run(whole_run).tasks
-    load = LoadCased(tasks, image_channels=["red", "green", "blue"])
+    load = LoadCaseFiled(tasks, image_channels=["red", "green", "blue"])
     mean, deviation = torch.tensor([123.675, 116.28, 103.53]), torch.tensor([58.395, 57.12, 57.375])
     expected = []
     for name in FEW["validation"]:
@@ -239,7 +239,7 @@ def test_data_that_are_gone_are_named(whole_run, tmp_path):
 
 @pytest.mark.slow
 def test_a_bundle_predicts_by_an_8_bit_file(whole_run, small_run, tmp_path, monkeypatch):
-    """After one epoch on four pictures, answers are near each other: the limits for a trained network are not held."""
+    """After one epoch on four images, answers are near each other: the limits for a trained network are not held."""
     monkeypatch.setattr(module, "LIMITS", dict.fromkeys(LIMITS, Limits(0.5, 0.5, 0.1, 0.0)))
     with kept_logging():
         done = CliRunner().invoke(app, ["export", str(whole_run), "--precision", "int8", "--out", str(tmp_path)])
@@ -247,9 +247,9 @@ def test_a_bundle_predicts_by_an_8_bit_file(whole_run, small_run, tmp_path, monk
     (entry,) = json.loads((tmp_path / "export.int8.json").read_text())
     assert (entry["path"], entry["precision"]) == ("model.int8.onnx", "int8")
     assert [found["measure"] for found in entry["agreements"]] == ["Dice", "same class"]
-    knobs = {"run_dir": str(small_run), "cache_dir": str(small_run.parent / "cache"), "overlays": 0}
-    knobs |= {"exported": str(tmp_path / "model.int8.onnx"), "output_dir": str(tmp_path / "found")}
-    run_config(HAM10000, "inference.yaml", "exported.yaml", run_id="inferring", kind="infer", **knobs)
+    options = {"run_dir": str(small_run), "cache_dir": str(small_run.parent / "cache"), "overlays": 0}
+    options |= {"exported": str(tmp_path / "model.int8.onnx"), "output_dir": str(tmp_path / "found")}
+    run_config(HAM10000, "inference.yaml", "exported.yaml", run_id="inferring", kind="infer", **options)
     rows = (tmp_path / "found" / "predictions.csv").read_text().splitlines()
     assert len(rows) > 1
     with pytest.raises(ConfigError):

@@ -215,9 +215,9 @@ def test_settings_that_do_not_fit_are_refused(own_run, stand_in, changed, messag
 
 @pytest.mark.skipif(USABLE, reason="TensorRT is here")
 def test_a_bundle_says_at_once_what_tensorrt_lacks(small_run, tmp_path):
-    knobs = {"run_dir": str(small_run), "cache_dir": str(tmp_path), "output_dir": str(tmp_path / "found")}
+    options = {"run_dir": str(small_run), "cache_dir": str(tmp_path), "output_dir": str(tmp_path / "found")}
     with pytest.raises((ConfigError, RuntimeError)) as caught:
-        run_config(HAM10000, "inference.yaml", "inference_trt.yaml", run_id="inferring", kind="infer", **knobs)
+        run_config(HAM10000, "inference.yaml", "inference_trt.yaml", run_id="inferring", kind="infer", **options)
     message = str(find_ctan_error(caught.value))
     missing = [name for name in module.PACKAGES if importlib.util.find_spec(name) is None]
     assert missing or not torch.cuda.is_available()
@@ -244,12 +244,12 @@ def test_only_versions_that_monai_can_build_with_are_taken(monkeypatch, found, r
 def test_the_overlay_of_each_bundle_builds_for_its_images(bundle, tmp_path, stand_in):
     configs = ROOT / "bundles" / bundle / "configs"
     run, plain, parser = tmp_path / "run", ConfigParser(), ConfigParser()
-    knobs = {"bundle_root": str(configs.parent), "encoder": "resnet18", "run_dir": str(run), "device": "cpu"}
+    options = {"bundle_root": str(configs.parent), "encoder": "resnet18", "run_dir": str(run), "device": "cpu"}
     run.mkdir()
     (run / "settings.json").write_text(json.dumps(SETTINGS))
     plain.read_config(str(configs / "inference.yaml"))
     parser.read_config([str(configs / "inference.yaml"), str(configs / "inference_trt.yaml")])
-    for name, value in knobs.items():
+    for name, value in options.items():
         plain[name], parser[name] = value, value
     network = plain.get_parsed_content("network_def")
     write_run(network, run)

@@ -10,7 +10,7 @@ import pytest
 
 from ctan_monai.data.cases.case import Case
 from ctan_monai.tasks import Classification, Regression, Segmentation
-from ctan_monai.transforms import LoadCased
+from ctan_monai.transforms import LoadCaseFiled
 
 SHAPE = (12, 16, 6)
 SPACING_MM = (4.0, 4.0, 2.5)  # dy, dx, dz of the axes i, j, k
@@ -53,4 +53,4 @@ def patient() -> Case:
 
 @pytest.fixture
 def sample(patient: Case, organs: Segmentation, dose: Regression, finding: Classification) -> dict[str, Any]:
-    return LoadCased([organs, dose, finding], ["ct", "PTV70"]).sample(patient, Path("pt_1.case"))
+    return LoadCaseFiled([organs, dose, finding], ["ct", "PTV70"]).sample(patient, Path("pt_1.case"))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -18,10 +20,10 @@ TASKS = [
 
 
 def _landmarks(shape: tuple[int, ...]) -> dict[str, object]:
-    """A blob that is the same in image, mask and dose, off the centre, so that a wrong axis or sign would show."""
+    """A blob that is the same in image, mask and dose, off the center, so that a wrong axis or sign would show."""
     grids = torch.meshgrid(*[torch.arange(float(n)) for n in shape], indexing="ij")
-    centre = [n * f for n, f in zip(shape, (0.35, 0.6, 0.45), strict=False)]
-    squared = sum((grid - c) ** 2 for grid, c in zip(grids, centre, strict=False))
+    center = [n * f for n, f in zip(shape, (0.35, 0.6, 0.45), strict=False)]
+    squared = sum((grid - c) ** 2 for grid, c in zip(grids, center, strict=False))
     blob = torch.exp(-torch.as_tensor(squared) / 18)[None]
     return {
         "image": MetaTensor(blob, affine=torch.diag(torch.tensor([2.0, 2.0, 3.0, 1.0], dtype=torch.float64))),
@@ -34,7 +36,7 @@ def _landmarks(shape: tuple[int, ...]) -> dict[str, object]:
     }
 
 
-def _centre(volume: torch.Tensor) -> torch.Tensor:
+def _center(volume: torch.Tensor) -> torch.Tensor:
     weights = torch.as_tensor(volume).double()
     grids = torch.meshgrid(*[torch.arange(n).double() for n in weights.shape], indexing="ij")
     return torch.stack([(grid * weights).sum() / weights.sum() for grid in grids])
@@ -43,15 +45,15 @@ def _centre(volume: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("shape", [(40, 48), (32, 36, 24)], ids=["slice", "volume"])
 def test_landmarks_in_image_masks_dose_and_region_move_together(shape):
     sample = _landmarks(shape)
-    move = RandAffineLabelsd(TASKS, spatial_dims=len(shape), rotate_degrees=20, prob=1.0)
+    move = RandAffineLabelsd(TASKS, spatial_dims=len(shape), rotate_range=math.radians(20), prob=1.0)
     move.set_random_state(seed=5)
     for _ in range(3):
         moved = move(sample)
-        centre = _centre(moved["image"][0])
-        assert torch.dist(centre, _centre(sample["image"][0])) > 1
+        center = _center(moved["image"][0])
+        assert torch.dist(center, _center(sample["image"][0])) > 1
         for key in ("oar", "dose", "dose_region"):
             for layer in moved[key]:
-                assert torch.dist(centre, _centre(layer)) < 0.4, key  # voxels
+                assert torch.dist(center, _center(layer)) < 0.4, key  # voxels
         torch.testing.assert_close(moved["dose"].float(), 70 * torch.as_tensor(moved["image"]))
         assert ((moved["image"][0] > 0.5) == (moved["oar"][0] > 0)).float().mean() > 0.98
 
@@ -80,24 +82,26 @@ def test_nothing_moves_when_the_dice_say_no():
 
 def test_the_affine_follows_so_that_a_point_of_the_patient_stays_where_it_was():
     sample = _landmarks((40, 48))
-    move = RandAffineLabelsd(TASKS, rotate_degrees=15, prob=1.0)
+    move = RandAffineLabelsd(TASKS, rotate_range=math.radians(15), prob=1.0)
     move.set_random_state(seed=2)
     moved = move(sample)
 
-    def centre_mm(image):
-        i, j = _centre(image[0])
+    def center_mm(image):
+        i, j = _center(image[0])
         return image.affine @ torch.tensor([i, j, 0.0, 1.0], dtype=torch.float64)
 
     assert moved["image"].affine.shape == (4, 4)
-    torch.testing.assert_close(centre_mm(moved["image"]), centre_mm(sample["image"]), atol=0.4, rtol=0)
+    torch.testing.assert_close(center_mm(moved["image"]), center_mm(sample["image"]), atol=0.4, rtol=0)
 
 
 def test_a_turn_of_a_volume_stays_within_its_axial_slices():
     sample = _landmarks((32, 36, 24))
-    move = RandAffineLabelsd(TASKS, spatial_dims=3, rotate_degrees=25, zoom=0.0, shift_voxels=0.0, prob=1.0)
+    move = RandAffineLabelsd(
+        TASKS, spatial_dims=3, rotate_range=math.radians(25), scale_range=0.0, translate_range=0.0, prob=1.0
+    )
     move.set_random_state(seed=4)
-    moved = _centre(move(sample)["image"][0])
-    before = _centre(sample["image"][0])
+    moved = _center(move(sample)["image"][0])
+    before = _center(sample["image"][0])
     assert abs(moved[2] - before[2]) < 0.05
     assert torch.dist(moved[:2], before[:2]) > 1
 
@@ -131,7 +135,7 @@ def test_pictures_without_background_can_be_continued_by_their_mirror_image():
     sample = {"image": MetaTensor(torch.ones(1, 40, 48)), "oar": torch.ones(2, 40, 48, dtype=torch.uint8)}
     filled = {}
     for outside in ("zeros", "reflection"):
-        move = RandAffineLabelsd(TASKS[:1], rotate_degrees=180, prob=1.0, outside=outside)
+        move = RandAffineLabelsd(TASKS[:1], rotate_range=math.radians(180), prob=1.0, outside=outside)
         move.set_random_state(seed=1)
         moved = move({**sample, "oar_present": torch.tensor([True, True])})
         assert bool((torch.as_tensor(moved["image"])[0] > 0.5).eq(moved["oar"][0] > 0).float().mean() > 0.99)

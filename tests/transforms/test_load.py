@@ -11,7 +11,7 @@ from monai.data import MetaTensor, list_data_collate
 from ctan_monai.data.cases.cache import write_case
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.tasks import Classification, Regression, Segmentation
-from ctan_monai.transforms import LoadCased
+from ctan_monai.transforms import LoadCaseFiled
 
 FILE = Path("pt_1.case")
 
@@ -39,7 +39,7 @@ def test_labels_of_the_whole_volume_may_be_missing_too(patient, organs, dose, fi
     bare = dataclasses.replace(patient, volumes={"ct": patient.volumes["ct"]}, masks={}, values={})
     findings = Classification("signs", ["a", "b"], multilabel=True)
     score = Regression("score", unit="points", scale=10, level="image")
-    found = LoadCased([organs, dose, finding, findings, score]).sample(bare, FILE)
+    found = LoadCaseFiled([organs, dose, finding, findings, score]).sample(bare, FILE)
     for name, shape in {
         "oar": (4, 12, 16, 6),
         "dose": (1, 12, 16, 6),
@@ -72,28 +72,28 @@ def test_samples_collate_into_the_batch_of_the_contract(sample):
 
 
 def test_an_exclusive_task_gives_an_overlap_to_the_later_label(patient):
-    first = LoadCased([Segmentation("roi", ["PTV70", "LeftParotid"])]).sample(patient, FILE)["roi"]
+    first = LoadCaseFiled([Segmentation("roi", ["PTV70", "LeftParotid"])]).sample(patient, FILE)["roi"]
     assert int((first.sum(0) > 1).sum()) == 0
     np.testing.assert_array_equal(first[1], patient.masks["LeftParotid"])
     np.testing.assert_array_equal(first[0], patient.masks["PTV70"] & ~patient.masks["LeftParotid"])
-    both = LoadCased([Segmentation("roi", ["PTV70", "LeftParotid"], overlapping=True)]).sample(patient, FILE)["roi"]
+    both = LoadCaseFiled([Segmentation("roi", ["PTV70", "LeftParotid"], overlapping=True)]).sample(patient, FILE)["roi"]
     np.testing.assert_array_equal(both[0], patient.masks["PTV70"])
 
 
 def test_a_contour_channel_that_the_case_lacks_is_zeros(patient, dose):
-    image = LoadCased([dose], ["ct", "PTV63"]).sample(patient, FILE)["image"]
+    image = LoadCaseFiled([dose], ["ct", "PTV63"]).sample(patient, FILE)["image"]
     assert image[1].sum() == 0
 
 
 def test_a_case_without_any_channel_of_the_image_is_refused(patient, dose):
     with pytest.raises(DataError, match=r"pt_1.case \(case pt_1\).*'mr'.*Correct image_channels"):
-        LoadCased([dose], ["mr"]).sample(patient, FILE)
+        LoadCaseFiled([dose], ["mr"]).sample(patient, FILE)
 
 
 @pytest.mark.parametrize("channels", [[], ["ct", "ct"], "ct"])
 def test_channels_must_be_a_list_of_different_names(dose, channels):
     with pytest.raises(ConfigError, match="image_channels"):
-        LoadCased([dose], channels)
+        LoadCaseFiled([dose], channels)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_channels_must_be_a_list_of_different_names(dose, channels):
     ],
 )
 def test_labels_of_the_whole_image_become_tensors_of_their_kind(patient, task, value, expected):
-    found = LoadCased([task]).sample(dataclasses.replace(patient, values={"x": value}), FILE)
+    found = LoadCaseFiled([task]).sample(dataclasses.replace(patient, values={"x": value}), FILE)
     assert found["x_present"].item() is True
     assert found["x"].dtype == expected.dtype
     torch.testing.assert_close(found["x"], expected)
@@ -125,12 +125,12 @@ def test_labels_of_the_whole_image_become_tensors_of_their_kind(patient, task, v
 )
 def test_a_label_that_the_task_cannot_have_is_an_error(patient, task, value):
     with pytest.raises(DataError, match=r"case pt_1.*the label of x is .*leave it out"):
-        LoadCased([task]).sample(dataclasses.replace(patient, values={"x": value}), FILE)
+        LoadCaseFiled([task]).sample(dataclasses.replace(patient, values={"x": value}), FILE)
 
 
 def test_a_slice_of_a_file_is_that_slice_of_the_volume_and_lies_in_its_place(patient, organs, dose, finding, tmp_path):
     write_case(tmp_path / "pt_1.case", patient)
-    load = LoadCased([organs, dose, finding], ["ct", "PTV70"])
+    load = LoadCaseFiled([organs, dose, finding], ["ct", "PTV70"])
     volume = load({"case": "pt_1", "file": tmp_path / "pt_1.case"})
     for index in (0, 2, 5):  # the brainstem is in slices 1 to 3: in slice 0 and 5 it is empty, but known
         piece = load({"case": "pt_1", "file": str(tmp_path / "pt_1.case"), "slice": index})

@@ -11,7 +11,7 @@ from monai.transforms import Compose
 
 from ctan_monai.errors import ConfigError
 from ctan_monai.tasks import Regression, Segmentation
-from ctan_monai.transforms import LoadCased, RandMirrorLabelsd
+from ctan_monai.transforms import LoadCaseFiled, RandMirrorLabelsd
 from ctan_monai.transforms.mirror import mirrored_order
 
 LEFT, RIGHT = 1, 2  # labels of the fixture's task: Brainstem, LeftParotid, RightParotid, Larynx
@@ -79,7 +79,7 @@ def test_mirroring_commutes_with_taking_a_slice(seed, index, axis):
 
 def test_contours_in_the_image_change_places_with_their_labels(patient, organs):
     channels = ["RightParotid", "ct", "LeftParotid"]
-    sample = LoadCased([organs], channels).sample(patient, Path("x"))
+    sample = LoadCaseFiled([organs], channels).sample(patient, Path("x"))
     mirrored = RandMirrorLabelsd([organs], channels, prob=1.0)(sample)
     np.testing.assert_array_equal(mirrored["image"][0], mirrored["oar"][RIGHT])
     np.testing.assert_array_equal(mirrored["image"][1], np.flip(patient.volumes["ct"], axis=1))

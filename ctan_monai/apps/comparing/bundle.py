@@ -1,4 +1,4 @@
-"""What a comparison must know of a bundle before anything runs: its tasks, networks and knobs."""
+"""What a comparison must know of a bundle before anything runs: its tasks, networks and options."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Bundle:
         arguments: overrides as on the command line.
 
     Raises:
-        ConfigError: it is no bundle, or has no such knob.
+        ConfigError: it is no bundle, or has no such option.
     """
 
     def __init__(self, folder: str, arguments: Sequence[str] = ()) -> None:
@@ -53,22 +53,22 @@ class Bundle:
         known = self.parser().config
         for name in given:
             if name.split("#")[0] not in known and name not in TRACKING:
-                knobs = sorted(key for key, value in known.get("settings", known).items() if not key.startswith("_"))
-                raise ConfigError(f"--{name}", f"{folder} has no such entry.", f"Its knobs are {knobs}.")
+                options = sorted(key for key, value in known.get("settings", known).items() if not key.startswith("_"))
+                raise ConfigError(f"--{name}", f"{folder} has no such entry.", f"Its options are {options}.")
         self.overrides = given
 
-    def parser(self, knobs: Mapping[str, Any] | None = None, *, evaluating: bool = False) -> Any:
+    def parser(self, options: Mapping[str, Any] | None = None, *, evaluating: bool = False) -> Any:
         """Return a parser of the training's config, or of the evaluation's.
 
         Args:
-            knobs: further overrides.
+            options: further overrides.
             evaluating: the evaluation's.
         """
         from monai.bundle import ConfigParser
 
         parser = ConfigParser()
         parser.read_config([str(Path(self.folder) / "configs" / name) for name in CONFIGS[: 1 + evaluating]])
-        parser.update({"bundle_root": self.folder, **self.overrides, **(knobs or {})})
+        parser.update({"bundle_root": self.folder, **self.overrides, **(options or {})})
         return parser
 
     def get(self, parser: Any, name: str) -> Any:
@@ -91,7 +91,7 @@ class Bundle:
 
     @property
     def tasks(self) -> tuple[Any, ...]:
-        """What is learned."""
+        """What is predicted."""
         return tuple(self.get(self.parser(), "tasks"))
 
     def fill_cache(self) -> None:

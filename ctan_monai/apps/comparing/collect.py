@@ -1,4 +1,4 @@
-"""What is measured beside the runs: which cases belong together, what is trivial, what a step costs."""
+"""What is measured beside the runs: which cases belong together, naive baselines, what a step costs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ctan_monai.engines.loop.step_cost import step_cost
 from ctan_monai.files.json_files import write_json
 from ctan_monai.metrics.base import CaseMetric
 from ctan_monai.metrics.for_task import metrics_for
-from ctan_monai.metrics.trivial import trivial_answer_for
+from ctan_monai.metrics.naive_baselines import naive_baseline_for
 from ctan_monai.report.compare_files import COSTS_FILE, GROUPS_FILE, TRIVIAL_FILE, TRIVIAL_FOLDER
 from ctan_monai.report.run_files import read_json
 from ctan_monai.tasks import Task
@@ -40,13 +40,13 @@ def collect(plan: Plan, out: Path, made: Bundle, done: Sequence[Run]) -> None:
         DataError: data cannot be read, or a file cannot be written.
     """
     run = done[0]
-    knobs: dict[str, Any] = {"method": run.row.method, "output_dir": str(run.output_dir), "seed": run.seed}
-    evaluation = made.parser({**knobs, **read_overrides(run.row.overrides)}, evaluating=True)
+    options: dict[str, Any] = {"method": run.row.method, "output_dir": str(run.output_dir), "seed": run.seed}
+    evaluation = made.parser({**options, **read_overrides(run.row.overrides)}, evaluating=True)
     if not (out / GROUPS_FILE).is_file():
         items = made.get(evaluation, "datalists")["test"]
         write_json(groups_of(items), out / GROUPS_FILE)
     if not (out / TRIVIAL_FOLDER / TRIVIAL_FILE).is_file():
-        training = made.parser(knobs)
+        training = made.parser(options)
         write_trivial(
             made.tasks,
             _training_samples(made, training),
@@ -64,16 +64,16 @@ def write_trivial(
     folder: Path,
     others: Sequence[CaseMetric] = (),
 ) -> None:
-    """Learn trivial answers from training samples, and measure them on test samples as an evaluation does.
+    """Fit naive baselines to training samples, and measure them on test samples as an evaluation does.
 
     Args:
-        tasks: what is learned.
+        tasks: what is predicted.
         training: flat dictionaries of labels, without a batch axis.
         test: the same, with the image.
         folder: where to write per_case.csv, summary.json and trivial.json.
         others: further metrics of the evaluation.
     """
-    answers = {task.name: trivial_answer_for(task) for task in tasks}
+    answers = {task.name: naive_baseline_for(task) for task in tasks}
     for sample in training:
         for answer in answers.values():
             answer.learn(sample)

@@ -21,7 +21,7 @@ def read_presets() -> dict[str, tuple[str, tuple[str, ...]]]:
     text = resources.files("ctan_monai.apps.comparing").joinpath(_PRESETS_FILE).read_text(encoding="utf-8")
     found: dict[str, tuple[str, tuple[str, ...]]] = {}
     for name, entry in yaml.safe_load(text).items():
-        pairs = [(f"--{knob}", str(value)) for knob, value in entry["overrides"].items()]
+        pairs = [(f"--{option}", str(value)) for option, value in entry["overrides"].items()]
         found[name] = (entry["method"], tuple(word for pair in pairs for word in pair))
     return found
 

@@ -139,7 +139,7 @@ class CaseCache:
             workers: processes that read; None for one per processor, at most 8; 0 or 1 for none but this one.
             progress: show a bar.
             on_error: 'raise' after all sources were tried, or 'skip' those that cannot be read.
-            skip_share: with 'skip', the share of the sources that may be skipped; more is an error.
+            skip_share: with 'skip', the fraction of the sources that may be skipped; more is an error.
 
         Returns:
             The cached file of each source, in the order given, without those that were skipped.

@@ -1,4 +1,4 @@
-"""One case: the images, masks and labels of one patient (or picture) on one grid, whatever file they came from."""
+"""One case: the images, masks and labels of one patient (or image) on one grid, whatever file they came from."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Case:
 
     @property
     def spacing_mm(self) -> tuple[float, ...]:
-        """Distance of neighbouring voxels along each axis of the grid, in mm."""
+        """Distance of neighboring voxels along each axis of the grid, in mm."""
         lengths = np.linalg.norm(self.affine_ras[:3, :3], axis=0)
         return tuple(float(length) for length in lengths[: len(self.shape)])
 

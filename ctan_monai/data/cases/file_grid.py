@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ctan_monai.data.cases.grid import corner_distance_mm
-from ctan_monai.data.cases.resample import Regrid
+from ctan_monai.data.cases.resample import Resample
 
 Array = npt.NDArray[Any]
 OWN_GRID = "own_grid"  # in a case's meta
@@ -19,11 +19,11 @@ _EQUAL = 1e-3  # of a voxel
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Where the voxels of a volume, or the pixels of a picture, lie.
+    """Where the voxels of a volume, or the pixels of an image, lie.
 
     Args:
         shape: (*S), two or three axes.
-        affine_ras: (4, 4) index -> mm; of a picture its first two columns are the axes.
+        affine_ras: (4, 4) index -> mm; of an image its first two columns are the axes.
     """
 
     shape: tuple[int, ...]
@@ -56,7 +56,7 @@ def own_grid_of(meta: Mapping[str, Any]) -> Grid | None:
 def turned(values: Array, source: Grid, target: Grid) -> Array | None:
     """Permute and flip the axes of an array (*S) so that it lies on another grid, None if that takes more.
 
-    Values are not changed. Pictures are never turned.
+    Values are not changed. Images are never turned.
     """
     import nibabel as nib
 
@@ -80,7 +80,7 @@ def moved(values: Array, source: Grid, target: Grid) -> Array:
     found = turned(values, source, target)
     if found is not None:
         return found
-    way = Regrid(source.affine_ras, target.affine_ras, target.in_space)
+    way = Resample(source.affine_ras, target.affine_ras, target.in_space)
     dense = values.reshape(source.in_space)
     if values.dtype != np.uint8:
         there = way.linear(dense).reshape(target.shape)

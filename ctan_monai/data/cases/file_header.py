@@ -91,7 +91,7 @@ class Header:
 
 
 def slab_thickness(shape: tuple[int, ...]) -> int:
-    """Return how many slices lie in a slab: about 128 x 128 x 8 voxels, and all of a picture in one."""
+    """Return how many slices lie in a slab: about 128 x 128 x 8 voxels, and all of an image in one."""
     if len(shape) < 3:
         return shape[-1]
     return max(1, min(shape[-1], _SLAB_VOXELS // (shape[0] * shape[1])))

@@ -54,14 +54,14 @@ def resample_in_plane(case: Case, pixel_mm: float) -> Case:
         pixel_mm: the new size; where it is larger than the old one, volumes are smoothed first.
 
     Returns:
-        The case, volumes interpolated linearly (the CT rounded to int16 again), masks by nearest neighbour. The new
+        The case, volumes interpolated linearly (the CT rounded to int16 again), masks by nearest neighbor. The new
         grid covers the same area, to half a new pixel.
     """
     import SimpleITK as sitk
 
     factors = [pixel_mm / spacing for spacing in case.spacing_mm[:2]] + [1.0]  # in old voxels
     shape = [max(round(size / factor), 1) for size, factor in zip(case.shape, factors, strict=True)]
-    first = [(factor - 1) / 2 for factor in factors]  # centre of the first new voxel, in old voxels
+    first = [(factor - 1) / 2 for factor in factors]  # center of the first new voxel, in old voxels
 
     def resample(array: Array, interpolator: int, smooth: bool) -> Array:
         image = sitk.GetImageFromArray(array.T.astype(np.float32))  # sitk index order is the array's own

@@ -16,7 +16,7 @@ _RIM = 1
 
 
 @dataclass(frozen=True, eq=False)
-class Regrid:
+class Resample:
     """The way from one grid to another; axes may be permuted, flipped, turned and sheared against each other.
 
     Args:

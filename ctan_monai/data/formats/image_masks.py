@@ -1,4 +1,4 @@
-"""Masks, label maps and grey values that stand in JPEG and PNG files; masks are written as PNG.
+"""Masks, label maps and gray values that stand in JPEG and PNG files; masks are written as PNG.
 
 Such files come from annotation tools and image editors: the mask is black and white, or white with its shape in the
 alpha channel, or a palette. What could be read in two ways is refused.
@@ -26,19 +26,19 @@ from ctan_monai.files.atomic import replacing
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MASK_THRESHOLD = 127  # masks are 0 and 255, some with grey edges from resizing or compression
+MASK_THRESHOLD = 127  # masks are 0 and 255, some with gray edges from resizing or compression
 _HALF_OF_16_BITS = 32767
 _SIDEWAYS = 5  # from this EXIF orientation on, rows become columns
 _NEARLY = 1 / 8  # of the brightest value: compression and resizing leave 0 and 255 that much apart
-_LEVELS = 8  # areas of one grey in at most so many greys are labels; a heat map has more
+_LEVELS = 8  # areas of one gray in at most so many grays are labels; a heat map has more
 _STORE = "Store the mask with 0 outside and 255 inside, without transparency."
 
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 
 
-def read_grey(path: Path, case: str) -> Array:
-    """Read a picture of one channel: the grey values that it shows.
+def read_gray(path: Path, case: str) -> Array:
+    """Read an image of one channel: the gray values that it shows.
 
     Returns:
         (H, W) of integers, of 8 or 16 bits.
@@ -48,11 +48,11 @@ def read_grey(path: Path, case: str) -> Array:
     """
     image = decode_picture(picture_bytes(path, case), path, case)
     check_opaque(image, path, case)
-    return _grey(upright(image), path, case)
+    return _gray(upright(image), path, case)
 
 
 def read_label_numbers(path: Path, case: str) -> Array:
-    """Read a label map from PNG: its grey values, or the indices of a palette of colors; transparent is 0.
+    """Read a label map from PNG: its gray values, or the indices of a palette of colors; transparent is 0.
 
     Returns:
         (H, W) of integers.
@@ -66,12 +66,12 @@ def read_label_numbers(path: Path, case: str) -> Array:
     image = upright(image)
     alpha = alpha_of(image)
     if image.mode != "P":
-        numbers = _grey(image, path, case)
+        numbers = _gray(image, path, case)
     else:
         numbers, shown = np.array(image).astype(np.int32), np.array(image.convert("RGB"))
         if (shown == shown[..., :1]).all() and (numbers != shown[..., 0]).any():
-            reason = "its palette shows other grey values than the numbers that it stores."
-            raise DataError(path, case, reason, "Store the label map as a grey PNG.")
+            reason = "its palette shows other gray values than the numbers that it stores."
+            raise DataError(path, case, reason, "Store the label map as a gray PNG.")
     if alpha is not None and (hidden := int(((alpha == 0) & (numbers != 0)).sum())):
         reason = f"{hidden} of its pixels hold a label and are transparent."
         raise DataError(path, case, reason, "Store the label map without transparency.")
@@ -81,7 +81,7 @@ def read_label_numbers(path: Path, case: str) -> Array:
 def read_inside(path: Path, case: str) -> Mask:
     """Read the mask of one structure.
 
-    It is what shows as white: 0 and 255, or grey with values above one half inside, or 0 and 1; in a palette of colors
+    It is what shows as white: 0 and 255, or gray with values above one half inside, or 0 and 1; in a palette of colors
     the entry 1. Where everything has one color, it is what is opaque. Transparent pixels are outside.
 
     Returns:
@@ -115,19 +115,19 @@ def read_inside(path: Path, case: str) -> Mask:
 def read_picture_mask(
     path: str | Path, case: str, full_shape: tuple[int, int], size: tuple[int, int] | None = None
 ) -> Mask:
-    """Read the mask of a picture, see `read_inside`.
+    """Read the mask of an image, see `read_inside`.
 
     Args:
         path: the file.
         case: id, for the message.
-        full_shape: rows and columns of the picture that it belongs to.
+        full_shape: rows and columns of the image that it belongs to.
         size: rows and columns to resize to; a new pixel is inside if more than half of what it covers is.
 
     Returns:
         (H, W) bool.
 
     Raises:
-        DataError: the file is missing or garbled, has another size than its picture, or can be read in two ways.
+        DataError: the file is missing or garbled, has another size than its image, or can be read in two ways.
     """
     inside = read_inside(Path(path), case)
     check_shape(inside.shape, full_shape, Path(path), case)
@@ -135,7 +135,7 @@ def read_picture_mask(
 
 
 def check_shape(shape: tuple[int, ...], full_shape: tuple[int, int], path: Path, case: str) -> None:
-    """Compare the size of a label with that of its picture.
+    """Compare the size of a label with that of its image.
 
     Raises:
         DataError: they differ.
@@ -143,17 +143,17 @@ def check_shape(shape: tuple[int, ...], full_shape: tuple[int, int], path: Path,
     if shape == full_shape:
         return
     turned = " as its EXIF orientation turns it" if shape == full_shape[::-1] else ""
-    reason = f"it has {shape[0]} rows and {shape[1]} columns, its picture {full_shape[0]} and {full_shape[1]}{turned}."
-    raise DataError(path, case, reason, "Give the label of this picture, drawn on it as viewers show it.")
+    reason = f"it has {shape[0]} rows and {shape[1]} columns, its image {full_shape[0]} and {full_shape[1]}{turned}."
+    raise DataError(path, case, reason, "Give the label of this image, drawn on it as viewers show it.")
 
 
 def note_of_turn(picture: Path, label: Path, full_shape: tuple[int, int]) -> str | None:
-    """Say that nobody can tell which way a label was drawn: its picture is turned by EXIF, it is not, and it fits both.
+    """Say that nobody can tell which way a label was drawn: its image is turned by EXIF, it is not, and it fits both.
 
     Args:
         picture: the file.
         label: the file, PNG or JPEG.
-        full_shape: rows and columns of the picture, turned.
+        full_shape: rows and columns of the image, turned.
     """
     from PIL import Image
 
@@ -177,13 +177,13 @@ def shrunk_mask(mask: Mask, size: tuple[int, int]) -> Mask:
     return np.array(shares) > MASK_THRESHOLD
 
 
-def _grey(image: Image, path: Path, case: str) -> Array:
-    """Return the grey values that a picture shows, (H, W)."""
+def _gray(image: Image, path: Path, case: str) -> Array:
+    """Return the gray values that an image shows, (H, W)."""
     if image.mode in ("1", "L") or image.mode.startswith("I"):
         return np.array(image).astype(np.int32)
     values = np.array(image.convert("RGB"))
     if (values != values[..., :1]).any():
-        raise DataError(path, case, "it has colors, expected one channel.", "Store it as a grey picture.")
+        raise DataError(path, case, "it has colors, expected one channel.", "Store it as a gray image.")
     return values[..., 0].astype(np.int32)
 
 
@@ -193,7 +193,7 @@ def _mask_values(image: Image, path: Path, case: str) -> Array:
         shown, numbers = np.array(image.convert("RGB")), np.array(image).astype(np.int32)
         if (shown != shown[..., :1]).any() and not shown[numbers == 0].any():
             return numbers
-    return _grey(image, path, case)
+    return _gray(image, path, case)
 
 
 def _bright(values: Array, path: Path, case: str) -> Mask:
@@ -234,7 +234,7 @@ def write_picture_mask(
     Args:
         mask: (H, W), not 0 inside.
         path: file to write or replace; never half written.
-        full_shape: rows and columns of the picture, if the mask lies on a coarser or finer grid over all of it; the
+        full_shape: rows and columns of the image, if the mask lies on a coarser or finer grid over all of it; the
             outline is then where linear interpolation passes one half.
 
     Returns:
@@ -252,7 +252,7 @@ def write_picture_mask(
 
 
 def resized_mask(mask: npt.NDArray[Any], full_shape: tuple[int, int] | None) -> Mask:
-    """Return a mask (H, W) in the rows and columns of its picture; the same where they are not known.
+    """Return a mask (H, W) in the rows and columns of its image; the same where they are not known.
 
     The outline is where linear interpolation passes one half.
     """
@@ -261,6 +261,6 @@ def resized_mask(mask: npt.NDArray[Any], full_shape: tuple[int, int] | None) -> 
 
     inside = np.asarray(mask) != 0
     if full_shape is not None and full_shape != inside.shape:
-        grey = Image.fromarray(inside.astype(np.uint8) * 255)
-        inside = np.array(grey.resize((full_shape[1], full_shape[0]), Resampling.BILINEAR)) > MASK_THRESHOLD
+        gray = Image.fromarray(inside.astype(np.uint8) * 255)
+        inside = np.array(gray.resize((full_shape[1], full_shape[0]), Resampling.BILINEAR)) > MASK_THRESHOLD
     return np.asarray(inside, np.bool_)

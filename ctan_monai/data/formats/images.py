@@ -1,4 +1,4 @@
-"""JPEG and PNG pictures, read to arrays of a wanted size."""
+"""JPEG and PNG images, read to arrays of a wanted size."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
 CHANNELS = ("red", "green", "blue")
-THUMBNAIL_SIDE = 16  # see `leakage`: enough to know a picture again, too little to be one
+THUMBNAIL_SIDE = 16  # see `leakage`: enough to know an image again, too little to be one
 _READABLE_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 _PIXELS_MAX = 100_000_000  # beyond any camera; a damaged header could ask for gigabytes
 _AGAIN = "Copy or download this file again."
 _EXIF_ORIENTATION = 0x0112
-_PNG_BITS, _PNG_KIND = 24, 25  # bytes of a PNG with its bits per channel, and its kind of color: 0 is grey
+_PNG_BITS, _PNG_KIND = 24, 25  # bytes of a PNG with its bits per channel, and its kind of color: 0 is gray
 
-_FLAT = 1.0  # grey levels: a picture that varies less has nothing to be known by
+_FLAT = 1.0  # gray levels: an image that varies less has nothing to be known by
 _THUMBNAIL_SCALE = 20  # steps in a standard deviation
 
 Bytes = npt.NDArray[np.uint8]
@@ -36,14 +36,14 @@ Thumbnail = npt.NDArray[np.int8]
 
 @dataclass(frozen=True)
 class Picture:
-    """A colour picture.
+    """A color image.
 
     Args:
         rgb: (H, W, 3) uint8, at the size that was asked for.
         full_shape: rows and columns of the file, turned as its EXIF orientation says.
         sha256: of the file, as hex.
-        thumbnail: what the picture can be known by again, see `thumbnail_of`.
-        mean_rgb: its mean colour, 0 to 255, before it was resized.
+        thumbnail: what the image can be known by again, see `thumbnail_of`.
+        mean_rgb: its mean color, 0 to 255, before it was resized.
     """
 
     rgb: Bytes
@@ -54,10 +54,10 @@ class Picture:
 
 
 def read_picture(path: str | Path, case: str, size: tuple[int, int] | None = None) -> Picture:
-    """Read a picture.
+    """Read an image.
 
     Args:
-        path: a JPEG or PNG file of 8 bits per channel, opaque; grey ones and palettes become RGB.
+        path: a JPEG or PNG file of 8 bits per channel, opaque; gray ones and palettes become RGB.
         case: id, for the message.
         size: rows and columns to resize to, each new pixel an average of what it covers; None keeps the file's.
 
@@ -72,28 +72,28 @@ def read_picture(path: str | Path, case: str, size: tuple[int, int] | None = Non
     image = decode_picture(content, path, case)
     if image.mode not in _READABLE_MODES:
         reason = f"its pixels are of the kind {image.mode}, expected 8 bits per channel."
-        raise DataError(path, case, reason, "Convert it to an RGB picture.")
+        raise DataError(path, case, reason, "Convert it to an RGB image.")
     check_opaque(image, path, case)
     image = upright(image).convert("RGB")
-    colours = image.getcolors(1)
-    if colours is not None:
-        reason = f"each of its pixels is {colours[0][1]}."
-        raise DataError(path, case, reason, "Give a picture that shows something.")
+    colors = image.getcolors(1)
+    if colors is not None:
+        reason = f"each of its pixels is {colors[0][1]}."
+        raise DataError(path, case, reason, "Give an image that shows something.")
     full_shape = (image.height, image.width)
-    thumbnail, colour = thumbnail_of(image), mean_rgb(image)
+    thumbnail, color = thumbnail_of(image), mean_rgb(image)
     if size is not None and size != full_shape:
         image = image.resize((size[1], size[0]), Resampling.BILINEAR)  # Pillow widens the filter when it shrinks
-    return Picture(np.array(image), full_shape, hashlib.sha256(content).hexdigest(), thumbnail, colour)
+    return Picture(np.array(image), full_shape, hashlib.sha256(content).hexdigest(), thumbnail, color)
 
 
 def orientation_of(image: Image) -> int:
-    """Return the EXIF orientation of a picture, 1 to 8; 1, upright, if it says none."""
+    """Return the EXIF orientation of an image, 1 to 8; 1, upright, if it says none."""
     found = image.getexif().get(_EXIF_ORIENTATION, 1)
     return found if found in range(2, 9) else 1
 
 
 def upright(image: Image) -> Image:
-    """Return a picture turned as its EXIF orientation says, which is how viewers show it."""
+    """Return an image turned as its EXIF orientation says, which is how viewers show it."""
     from PIL import ImageOps
 
     return ImageOps.exif_transpose(image) if orientation_of(image) != 1 else image
@@ -115,7 +115,7 @@ def alpha_of(image: Image) -> Bytes | None:
 
 
 def check_opaque(image: Image, path: Path, case: str) -> None:
-    """Refuse a picture with transparent pixels: what stands in them is not meant to be seen, and often left over.
+    """Refuse an image with transparent pixels: what stands in them is not meant to be seen, and often left over.
 
     Raises:
         DataError: a pixel is not opaque.
@@ -127,15 +127,15 @@ def check_opaque(image: Image, path: Path, case: str) -> None:
 
 
 def thumbnail_of(image: Image) -> Thumbnail:
-    """Return a perceptual hash: 16 x 16 grey values, brightness and contrast taken out.
+    """Return a perceptual hash: 16 x 16 gray values, brightness and contrast taken out.
 
     Returns:
-        (16, 16) int8 with mean 0 and a standard deviation of 20; 0 for a picture without contrast.
+        (16, 16) int8 with mean 0 and a standard deviation of 20; 0 for an image without contrast.
     """
     from PIL.Image import Resampling
 
-    grey = image.convert("L").convert("F").resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Resampling.BILINEAR)
-    values = np.array(grey, np.float64)
+    gray = image.convert("L").convert("F").resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Resampling.BILINEAR)
+    values = np.array(gray, np.float64)
     values -= values.mean()
     deviation = float(values.std())
     if deviation < _FLAT:
@@ -144,13 +144,13 @@ def thumbnail_of(image: Image) -> Thumbnail:
 
 
 def mean_rgb(image: Image) -> tuple[float, float, float]:
-    """Return the mean red, green and blue of an RGB picture."""
+    """Return the mean red, green and blue of an RGB image."""
     red, green, blue = np.array(image).reshape(-1, 3).mean(0).tolist()
     return red, green, blue
 
 
 def picture_affine_ras(full_shape: tuple[int, int], shape: tuple[int, int]) -> npt.NDArray[np.float64]:
-    """Return the (4, 4) affine of a resized picture: from (row, column) to the pixels of the file.
+    """Return the (4, 4) affine of a resized image: from (row, column) to the pixels of the file.
 
     Lengths are pixels of the file, because a photograph does not say what a pixel is in mm; columns run to the left
     and rows to the back in RAS, as ITK reads a PNG.
@@ -163,7 +163,7 @@ def picture_affine_ras(full_shape: tuple[int, int], shape: tuple[int, int]) -> n
 
 
 def picture_bytes(path: Path, case: str) -> bytes:
-    """Return the content of a picture's file.
+    """Return the content of an image's file.
 
     Raises:
         DataError: it cannot be read.
@@ -175,7 +175,7 @@ def picture_bytes(path: Path, case: str) -> bytes:
 
 
 def decode_picture(content: bytes, path: Path, case: str) -> Image:
-    """Return the picture that a file's content holds, of any kind of pixels.
+    """Return the image that a file's content holds, of any kind of pixels.
 
     Raises:
         DataError: it is no whole JPEG or PNG, an animation, or has several channels of 16 bits.
@@ -186,13 +186,13 @@ def decode_picture(content: bytes, path: Path, case: str) -> Image:
         image = Image.open(io.BytesIO(content), formats=("JPEG", "PNG"))
         if image.width * image.height > _PIXELS_MAX:
             reason = f"it has {image.width} x {image.height} pixels, expected {_PIXELS_MAX} at most."
-            raise DataError(path, case, reason, "Make the picture smaller.")
+            raise DataError(path, case, reason, "Make the image smaller.")
         image.verify()  # the checksums of a PNG, which loading passes over
         image = Image.open(io.BytesIO(content), formats=("JPEG", "PNG"))
         image.load()
         if image.format == "PNG" and getattr(image, "n_frames", 1) > 1:
-            reason = f"it is an animation of {getattr(image, 'n_frames', 1)} pictures, expected one."
-            raise DataError(path, case, reason, "Store the picture that is meant.")
+            reason = f"it is an animation of {getattr(image, 'n_frames', 1)} images, expected one."
+            raise DataError(path, case, reason, "Store the image that is meant.")
         if image.format == "PNG" and content[_PNG_BITS] == 16 and content[_PNG_KIND] != 0:
             # Pillow keeps the high byte only, and says RGB
             reason = f"its {len(image.getbands())} channels have 16 bits each, expected 8 bits per channel."
@@ -201,5 +201,5 @@ def decode_picture(content: bytes, path: Path, case: str) -> Image:
         found = f"it is no JPEG or PNG, or was cut short ({type(error).__name__}: {error})"
         raise DataError(path, case, f"{found}.", _AGAIN) from error
     except Image.DecompressionBombError as error:
-        raise DataError(path, case, f"it is too large ({error}).", "Make the picture smaller.") from error
+        raise DataError(path, case, f"it is too large ({error}).", "Make the image smaller.") from error
     return image

@@ -37,8 +37,8 @@ class NamedImage:
         case: id.
         file: the cached case.
         path: what was read; of an array, nothing that is still there.
-        shape: of the file's own grid; (columns, rows) of a picture, as MONAI reads one.
-        affine_ras: (4, 4) own voxel index -> mm; None for a picture.
+        shape: of the file's own grid; (columns, rows) of an image, as MONAI reads one.
+        affine_ras: (4, 4) own voxel index -> mm; None for an image.
     """
 
     case: str
@@ -69,7 +69,7 @@ def read_named(image: Any, listing: Listing) -> NamedImage:
 
 def _own_grid(path: Path, file: Path, case: str) -> tuple[tuple[int, ...], npt.NDArray[np.float64] | None]:
     header = read_header(file)
-    if (full := header.meta.get("full_shape")) is not None:  # rows and columns of a picture
+    if (full := header.meta.get("full_shape")) is not None:  # rows and columns of an image
         return (int(full[1]), int(full[0])), None
     if source_path(file).is_file():
         source = read_source(file)

@@ -23,7 +23,7 @@ def check_cases(
 
     Args:
         items: of a datalist, cases or slices.
-        tasks: what is learned.
+        tasks: what is predicted.
         image_channels: volumes and masks that form the image.
 
     Raises:

@@ -30,7 +30,7 @@ def slices_to_use(header: Header, slices: Slices, empty_share: float = 0.0) -> l
     Args:
         header: of the case's file, in which the slices that each array occupies are listed.
         slices: 'body', 'dose' or 'all'.
-        empty_share: share of other slices to add.
+        empty_share: fraction of other slices to add.
 
     Returns:
         Indices in rising order.
@@ -85,4 +85,4 @@ def check_arguments(splits: Sequence[str], slices: str | None, empty_share: floa
     if slices is not None and slices not in get_args(Slices):
         raise ConfigError("slices", f"{slices!r} is unknown.", f"Use one of {get_args(Slices)}, or leave it out.")
     if not 0 <= empty_share <= 1:
-        raise ConfigError("empty_share", f"{empty_share} was found.", "Give a share from 0 to 1.")
+        raise ConfigError("empty_share", f"{empty_share} was found.", "Give a fraction from 0 to 1.")

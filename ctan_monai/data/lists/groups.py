@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ctan_monai.data.cases.cache import read_header
-from ctan_monai.data.lists.leakage import link, read_traces
+from ctan_monai.data.lists.leakage import group_related, read_fingerprints
 
 _PATIENT = "patient_id"
 _THUMBNAIL = "thumbnail"
@@ -15,8 +15,8 @@ _THUMBNAIL = "thumbnail"
 def groups_of(items: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Name a group for each case, such that cases of one lesion or patient share it.
 
-    Pictures that carry traces are linked by lesion, patient, file and likeness (`leakage.link`); other cases by their
-    ``patient_id``, and a case without one stands for itself.
+    Images that carry fingerprints are linked by lesion, patient, file and likeness (`leakage.group_related`); other
+    cases by their ``patient_id``, and a case without one stands for itself.
 
     Args:
         items: of a datalist; several of one case (slices) count once.
@@ -27,5 +27,5 @@ def groups_of(items: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     once = list({item["case"]: item for item in items}.values())
     metas = {item["case"]: read_header(item["file"]).meta for item in once}
     if metas and all(_THUMBNAIL in meta for meta in metas.values()):
-        return link(read_traces(once))
+        return group_related(read_fingerprints(once))
     return {case: str(meta.get(_PATIENT) or case) for case, meta in metas.items()}

@@ -1,4 +1,4 @@
-"""Find pictures of one lesion, of one patient, or the same picture twice, before they end up in two splits."""
+"""Find images of one lesion, of one patient, or the same image twice, before they end up in two splits."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ctan_monai.errors import ConfigError, DataError
 
 _logger = logging.getLogger(__name__)
 
-# Measured on the 10,015 pictures of HAM10000 (docs/adr/0012). Thumbnails of one picture saved twice correlate by 0.995
+# Measured on the 10,015 images of HAM10000 (docs/adr/0012). Thumbnails of one image saved twice correlate by 0.995
 # or more, of different lesions by less than 0.991, but for one pair (0.9989) that is one lesion under two numbers. Of
-# pictures with little contrast, saved with few colours or bits, 0.98 can be left; their mean colour stays within a
-# grey level, which that of no two lesions does that are so alike.
+# images with little contrast, saved with few colors or bits, 0.98 can be left; their mean color stays within a
+# gray level, which that of no two lesions does that are so alike.
 SAME_PICTURE = 0.993
-ALIKE, SAME_COLOUR = 0.975, 2.0
-_BLOCK = 2000  # pictures compared at once: a block of correlations takes 16 MB
+ALIKE, SAME_COLOR = 0.975, 2.0
+_BLOCK = 2000  # images compared at once: a block of correlations takes 16 MB
 _MOST_LISTED = 10
 _ORIENTATIONS = 8
 
@@ -29,16 +29,16 @@ Thumbnails = npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True)
-class Trace:
+class ImageFingerprint:
     """What two cases can have in common.
 
     Args:
         case: id.
         lesion: its number, None if it is not known.
         patient: None if it is not known.
-        sha256: of the picture's file, as hex.
+        sha256: of the image's file, as hex.
         thumbnail: (16, 16) int8, see `pictures.thumbnail_of`.
-        mean_rgb: mean colour, 0 to 255; None if it is not known.
+        mean_rgb: mean color, 0 to 255; None if it is not known.
     """
 
     case: str
@@ -64,37 +64,37 @@ class Leak:
         return f"{self.kind}: {self.first} ({self.first_split}) and {self.second} ({self.second_split})"
 
 
-def trace_meta(
+def fingerprint_meta(
     lesion: str | None,
     patient: str | None,
     sha256: str,
     thumbnail: Thumbnails,
     mean_rgb: Sequence[float] | None = None,
 ) -> dict[str, Any]:
-    """Return what a reader puts into a case's ``meta``, for `read_traces` to find again."""
+    """Return what a reader puts into a case's ``meta``, for `read_fingerprints` to find again."""
     found = {"lesion_id": lesion, "patient_id": patient, "file_sha256": sha256, "thumbnail": thumbnail.tobytes().hex()}
     return found if mean_rgb is None else {**found, "mean_rgb": [round(value, 2) for value in mean_rgb]}
 
 
-def read_traces(items: Sequence[Mapping[str, Any]]) -> list[Trace]:
-    """Read the traces of a datalist's cases from the headers of their files.
+def read_fingerprints(items: Sequence[Mapping[str, Any]]) -> list[ImageFingerprint]:
+    """Read the fingerprints of a datalist's cases from the headers of their files.
 
     Raises:
-        DataError: a file cannot be read, or was prepared without traces.
+        DataError: a file cannot be read, or was prepared without fingerprints.
     """
     found = []
     for item in items:
         header = read_header(item["file"])
         try:
-            found.append(trace_of(header.case, header.meta))
+            found.append(fingerprint_of(header.case, header.meta))
         except (KeyError, TypeError, ValueError) as error:
-            reason = f"it does not say what picture it came from ({error})."
+            reason = f"it does not say what image it came from ({error})."
             raise DataError(item["file"], header.case, reason, "Delete it and prepare the data again.") from error
     return found
 
 
-def trace_of(case: str, meta: Mapping[str, Any]) -> Trace:
-    """Return what `trace_meta` put into a case's ``meta``.
+def fingerprint_of(case: str, meta: Mapping[str, Any]) -> ImageFingerprint:
+    """Return what `fingerprint_meta` put into a case's ``meta``.
 
     Raises:
         KeyError: it has none.
@@ -102,16 +102,16 @@ def trace_of(case: str, meta: Mapping[str, Any]) -> Trace:
     """
     pixels = np.frombuffer(bytes.fromhex(meta["thumbnail"]), np.int8)
     side = int(np.sqrt(len(pixels)))
-    colour = tuple(map(float, meta["mean_rgb"])) if "mean_rgb" in meta else None
+    color = tuple(map(float, meta["mean_rgb"])) if "mean_rgb" in meta else None
     ids = (meta["lesion_id"], meta["patient_id"], meta["file_sha256"])
-    return Trace(case, *ids, pixels.reshape(side, side), colour)
+    return ImageFingerprint(case, *ids, pixels.reshape(side, side), color)
 
 
-def same_pictures(first: Sequence[Trace], second: Sequence[Trace]) -> list[tuple[int, int]]:
-    """Find pictures that show the same, whatever they were saved as, also mirrored or turned by quarters.
+def same_images(first: Sequence[ImageFingerprint], second: Sequence[ImageFingerprint]) -> list[tuple[int, int]]:
+    """Find images that show the same, whatever they were saved as, also mirrored or turned by quarters.
 
-    Two pictures are the same if their thumbnails, of which brightness and contrast are taken out, correlate by at
-    least 0.993, or by 0.975 where their mean colours differ by 2 grey levels at most. Pictures without any contrast
+    Two images are the same if their thumbnails, of which brightness and contrast are taken out, correlate by at
+    least 0.993, or by 0.975 where their mean colors differ by 2 gray levels at most. Images without any contrast
     are told apart by their files only.
 
     Returns:
@@ -120,27 +120,27 @@ def same_pictures(first: Sequence[Trace], second: Sequence[Trace]) -> list[tuple
     if not first or not second:
         return []
     mine, theirs = _stacked(first), _stacked(second)
-    own, (my_colours, their_colours) = _normalised(mine), (_colours(first), _colours(second))  # (N, P), (N, 3), (M, 3)
+    own, (my_colors, their_colors) = _normalized(mine), (_colors(first), _colors(second))  # (N, P), (N, 3), (M, 3)
     found: set[tuple[int, int]] = set()
     for orientation in range(_ORIENTATIONS):
         turned = theirs[:, :, ::-1] if orientation >= 4 else theirs
-        other = _normalised(np.rot90(turned, orientation % 4, axes=(1, 2)))  # (M, P)
+        other = _normalized(np.rot90(turned, orientation % 4, axes=(1, 2)))  # (M, P)
         for start in range(0, len(own), _BLOCK):
             alike = own[start : start + _BLOCK] @ other.T  # (block, M)
             rows, columns = np.nonzero(alike >= ALIKE)
-            apart = np.abs(my_colours[rows + start] - their_colours[columns]).max(1)  # (pairs,); nan: not known
-            same = (alike[rows, columns] >= SAME_PICTURE) | (apart <= SAME_COLOUR)
+            apart = np.abs(my_colors[rows + start] - their_colors[columns]).max(1)  # (pairs,); nan: not known
+            same = (alike[rows, columns] >= SAME_PICTURE) | (apart <= SAME_COLOR)
             found.update(zip((rows[same] + start).tolist(), columns[same].tolist(), strict=True))
     return sorted(found)
 
 
-def link(traces: Sequence[Trace]) -> dict[str, str]:
-    """Name a group for each case such that cases of one lesion, patient, file or picture share it.
+def group_related(fingerprints: Sequence[ImageFingerprint]) -> dict[str, str]:
+    """Name a group for each case such that cases of one lesion, patient, file or image share it.
 
     Returns:
         By case, the first case (in the alphabet) that it is linked with, itself if there is none.
     """
-    group = list(range(len(traces)))
+    group = list(range(len(fingerprints)))
 
     def root(position: int) -> int:
         while group[position] != position:
@@ -148,18 +148,18 @@ def link(traces: Sequence[Trace]) -> dict[str, str]:
             position = group[position]
         return position
 
-    for first, second in (*_sharing(traces), *same_pictures(traces, traces)):
+    for first, second in (*_sharing(fingerprints), *same_images(fingerprints, fingerprints)):
         group[root(first)] = root(second)
     names: dict[int, str] = {}
-    for position, trace in sorted(enumerate(traces), key=lambda entry: entry[1].case):
-        names.setdefault(root(position), trace.case)
-    return {trace.case: names[root(position)] for position, trace in enumerate(traces)}
+    for position, fingerprint in sorted(enumerate(fingerprints), key=lambda entry: entry[1].case):
+        names.setdefault(root(position), fingerprint.case)
+    return {fingerprint.case: names[root(position)] for position, fingerprint in enumerate(fingerprints)}
 
 
-def find_leaks(splits: Mapping[str, Sequence[Trace]]) -> list[Leak]:
-    """Find cases in different splits that share an id, a lesion, a patient or a file, or show the same picture.
+def find_leaks(splits: Mapping[str, Sequence[ImageFingerprint]]) -> list[Leak]:
+    """Find cases in different splits that share an id, a lesion, a patient or a file, or show the same image.
 
-    A pair is listed once for each thing it shares; the same file is not listed as the same picture too.
+    A pair is listed once for each thing it shares; the same file is not listed as the same image too.
     """
     names = list(splits)
     leaks: list[Leak] = []
@@ -187,14 +187,14 @@ def check_leakage(
     """
     if on_leak not in ("raise", "warn"):
         raise ConfigError("on_leak", f"{on_leak!r} is unknown.", "Use raise or warn.")
-    traces = {
-        split: read_traces(list({str(item["file"]): item for item in items}.values()))  # a case has many slices
+    fingerprints = {
+        split: read_fingerprints(list({str(item["file"]): item for item in items}.values()))  # a case has many slices
         for split, items in datalists.items()
     }
-    leaks = find_leaks(traces)
-    counts = ", ".join(f"{len(found)} in {split}" for split, found in traces.items())
+    leaks = find_leaks(fingerprints)
+    counts = ", ".join(f"{len(found)} in {split}" for split, found in fingerprints.items())
     if not leaks:
-        _logger.info("No lesion, patient, file or picture is in two splits (%s).", counts)
+        _logger.info("No lesion, patient, file or image is in two splits (%s).", counts)
         return leaks
     listed = "\n".join(f"  {leak}" for leak in leaks[:_MOST_LISTED])
     more = f"\n  ... and {len(leaks) - _MOST_LISTED} more" if len(leaks) > _MOST_LISTED else ""
@@ -206,49 +206,53 @@ def check_leakage(
     return leaks
 
 
-def _between(one: str, first: Sequence[Trace], other: str, second: Sequence[Trace]) -> list[Leak]:
+def _between(one: str, first: Sequence[ImageFingerprint], other: str, second: Sequence[ImageFingerprint]) -> list[Leak]:
     leaks, same_file = [], set()
     for kind, field in (("same case", "case"), ("same lesion", "lesion"), ("same patient", "patient")):
         leaks += [Leak(kind, first[i].case, one, second[j].case, other) for i, j in _equal(first, second, field)]
     for i, j in _equal(first, second, "sha256"):
         same_file.add((i, j))
         leaks.append(Leak("same file", first[i].case, one, second[j].case, other))
-    pictures = [pair for pair in same_pictures(first, second) if pair not in same_file]
-    return leaks + [Leak("same picture", first[i].case, one, second[j].case, other) for i, j in pictures]
+    pictures = [pair for pair in same_images(first, second) if pair not in same_file]
+    return leaks + [Leak("same image", first[i].case, one, second[j].case, other) for i, j in pictures]
 
 
-def _equal(first: Sequence[Trace], second: Sequence[Trace], field: str) -> Iterator[tuple[int, int]]:
+def _equal(
+    first: Sequence[ImageFingerprint], second: Sequence[ImageFingerprint], field: str
+) -> Iterator[tuple[int, int]]:
     """Find pairs with the same known value of a field."""
     where: dict[str, list[int]] = {}
-    for position, trace in enumerate(second):
-        where.setdefault(getattr(trace, field) or "", []).append(position)
+    for position, fingerprint in enumerate(second):
+        where.setdefault(getattr(fingerprint, field) or "", []).append(position)
     where.pop("", None)
-    for position, trace in enumerate(first):
-        for match in where.get(getattr(trace, field) or "", []):
+    for position, fingerprint in enumerate(first):
+        for match in where.get(getattr(fingerprint, field) or "", []):
             yield position, match
 
 
-def _sharing(traces: Sequence[Trace]) -> Iterator[tuple[int, int]]:
-    """Link each trace to the first with the same lesion, patient or file."""
+def _sharing(fingerprints: Sequence[ImageFingerprint]) -> Iterator[tuple[int, int]]:
+    """Link each fingerprint to the first with the same lesion, patient or file."""
     for field in ("lesion", "patient", "sha256"):
         first: dict[str, int] = {}
-        for position, trace in enumerate(traces):
-            value = getattr(trace, field)
+        for position, fingerprint in enumerate(fingerprints):
+            value = getattr(fingerprint, field)
             if value:
                 yield position, first.setdefault(value, position)
 
 
-def _stacked(traces: Sequence[Trace]) -> Thumbnails:
-    return np.stack([trace.thumbnail for trace in traces])  # (N, side, side)
+def _stacked(fingerprints: Sequence[ImageFingerprint]) -> Thumbnails:
+    return np.stack([fingerprint.thumbnail for fingerprint in fingerprints])  # (N, side, side)
 
 
-def _colours(traces: Sequence[Trace]) -> npt.NDArray[np.float64]:
+def _colors(fingerprints: Sequence[ImageFingerprint]) -> npt.NDArray[np.float64]:
     unknown = (np.nan,) * 3
-    return np.array([unknown if trace.mean_rgb is None else trace.mean_rgb for trace in traces], np.float64)  # (N, 3)
+    return np.array(
+        [unknown if fingerprint.mean_rgb is None else fingerprint.mean_rgb for fingerprint in fingerprints], np.float64
+    )  # (N, 3)
 
 
-def _normalised(thumbnails: Thumbnails) -> npt.NDArray[np.float32]:
-    """Return (N, P), each row with mean 0 and length 1, or 0 for a picture without contrast."""
+def _normalized(thumbnails: Thumbnails) -> npt.NDArray[np.float32]:
+    """Return (N, P), each row with mean 0 and length 1, or 0 for an image without contrast."""
     rows = thumbnails.reshape(len(thumbnails), -1).astype(np.float32)
     rows -= rows.mean(1, keepdims=True)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Batch normalisation over the batches of all processes, on any device."""
+"""Batch normalization over the batches of all processes, on any device."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class _Sum(torch.autograd.Function):
 
 
 class SharedBatchNorm(_BatchNorm):
-    """Batch normalisation whose mean and variance are those of the batches of all processes together.
+    """Batch normalization whose mean and variance are those of the batches of all processes together.
 
     `torch.nn.SyncBatchNorm` is that for GPUs only. Parameters and buffers have the names of `torch.nn.BatchNorm2d`;
     outside of training, and in a process that is alone, it is that.
     """
 
     def forward(self, features: Tensor) -> Tensor:  # (B, C, *S) -> (B, C, *S)
-        """Normalise each channel over batch and space."""
+        """Normalize each channel over batch and space."""
         if not self.training or not dist.is_initialized() or dist.get_world_size() == 1:
             return super().forward(features)
         exact = features.float()
@@ -46,14 +46,14 @@ class SharedBatchNorm(_BatchNorm):
         sums: Tensor = _Sum.apply(torch.cat([exact.sum(axes), count]))  # type: ignore[no-untyped-call]
         total = sums[-1].detach()
         mean = sums[:-1] / total  # (C,)
-        centred = exact - mean.view(shape)
-        squares: Tensor = _Sum.apply((centred * centred).sum(axes))  # type: ignore[no-untyped-call]
+        centerd = exact - mean.view(shape)
+        squares: Tensor = _Sum.apply((centerd * centerd).sum(axes))  # type: ignore[no-untyped-call]
         variance = squares / total
         self._follow(mean.detach(), variance.detach(), float(total))
-        normalised = centred * torch.rsqrt(variance + self.eps).view(shape)
+        normalized = centerd * torch.rsqrt(variance + self.eps).view(shape)
         if self.affine:
-            normalised = normalised * self.weight.view(shape) + self.bias.view(shape)
-        return normalised.to(features.dtype)
+            normalized = normalized * self.weight.view(shape) + self.bias.view(shape)
+        return normalized.to(features.dtype)
 
     def _check_input_dim(self, features: Tensor) -> None:
         if features.ndim not in _BY_AXES:
@@ -71,10 +71,10 @@ class SharedBatchNorm(_BatchNorm):
 
 
 def share_batch_norm(network: nn.Module, device: torch.device) -> nn.Module:
-    """Let every batch normalisation of a network look at the batches of all processes; weights stay the same.
+    """Let every batch normalization of a network look at the batches of all processes; weights stay the same.
 
     Args:
-        network: changed in place, but for one that is a normalisation itself.
+        network: changed in place, but for one that is a normalization itself.
         device: CUDA gets torch's own `SyncBatchNorm`.
 
     Returns:

@@ -1,6 +1,6 @@
 """Training in several processes, one for each GPU: what ``multi_gpu_train.yaml`` of a bundle needs.
 
-A step's batch is divided among the processes, batch normalisation, losses and metrics are of the whole batch. So the
+A step's batch is divided among the processes, batch normalization, losses and metrics are of the whole batch. So the
 number of processes changes the time and not the result, but for the order of sums.
 """
 
@@ -20,16 +20,16 @@ from torch.utils.data import Sampler
 from ctan_monai.engines.distributed.batch_norm import share_batch_norm
 from ctan_monai.engines.distributed.memory_format import to_channels_last
 from ctan_monai.engines.distributed.processes import rank
-from ctan_monai.errors import ConfigError, report_plainly
+from ctan_monai.errors import ConfigError, install_excepthook
 
 _logger = logging.getLogger(__name__)
 _REMEDY = "Start it by torchrun --standalone --nproc_per_node=2 -m monai.bundle run training ..."
 
 
-def join_processes(use_gpu: bool | None = None) -> torch.device:
+def init_process_group(use_gpu: bool | None = None) -> torch.device:
     """Meet the other processes that torchrun started, and return this one's device.
 
-    Errors are told plainly from here on, as by `report_plainly`.
+    Errors are told plainly from here on, as by `install_excepthook`.
 
     Args:
         use_gpu: False: the CPU, with gloo; None: the GPU of this process's number, with NCCL, if there are any.
@@ -37,7 +37,7 @@ def join_processes(use_gpu: bool | None = None) -> torch.device:
     Raises:
         ConfigError: the process was not started by torchrun, or the machine has fewer GPUs than processes.
     """
-    report_plainly()
+    install_excepthook()
     if "LOCAL_RANK" not in os.environ:
         raise ConfigError("multi_gpu_train.yaml", "this process was not started by torchrun.", _REMEDY)
     number = int(os.environ["LOCAL_RANK"])
@@ -56,7 +56,7 @@ def join_processes(use_gpu: bool | None = None) -> torch.device:
     return device
 
 
-def leave_processes() -> None:
+def destroy_process_group() -> None:
     """Part from the other processes, at the end of a run."""
     if dist.is_initialized():
         dist.destroy_process_group()
@@ -66,7 +66,7 @@ def distribute(network: nn.Module, device: torch.device, channels_last: bool = T
     """Put a network on this process's device, and let all processes train it together.
 
     Args:
-        network: a multi-task network; its batch normalisation becomes that of the whole batch.
+        network: a multi-task network; its batch normalization becomes that of the whole batch.
         device: of this process.
         channels_last: lay out weights so before gradients get their places.
     """
@@ -77,7 +77,7 @@ def distribute(network: nn.Module, device: torch.device, channels_last: bool = T
     return DistributedDataParallel(shared, device_ids=ids, gradient_as_bucket_view=True)
 
 
-def share_of_batch(batch_size: int) -> int:
+def per_rank_batch_size(batch_size: int) -> int:
     """Divide a step's batch among the processes.
 
     Raises:
@@ -127,7 +127,7 @@ class ShardedSampler(Sampler[int]):
         return range(own, units, processes) if own < units else range(own % max(units, 1), units, units or 1)
 
 
-class InOrder(Sampler[int]):
+class DistributedSequentialSampler(Sampler[int]):
     """Each sample of a data set once, in its order, divided among the processes.
 
     Args:

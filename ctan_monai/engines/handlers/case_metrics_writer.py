@@ -29,7 +29,7 @@ class WriteCaseMetrics:
     ``<output_dir>/per_case.csv`` has a row per case, an empty cell where an answer is unknown; no text in it can be
     taken for a formula. ``<output_dir>/summary.json`` has the number of cases, for each measured column the number
     of cases in which it is known, the figures, null where nothing is known, and the mean of each column over the
-    complete cases, those in which every label of every task is known (SPEC A18).
+    complete cases, those in which every label of every task is known (docs/adr/0002, A18).
 
     Args:
         output_dir: where to write.

@@ -17,7 +17,7 @@ from ctan_monai.engines.handlers.signal_handler import StopOnSignal
 from ctan_monai.engines.handlers.weighting_handler import WeightingHandler
 
 
-def bookkeeping(
+def default_handlers(
     *, title: str, seed: int, loss: nn.Module, evaluator: Engine, output_dir: str, early_stopping: EarlyStopping
 ) -> list[Any]:
     """Return what a training needs beside its schedule and its validation, which a config shows.

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class ProgressBar:
-    """Trainer or evaluator handler: a bar in a terminal, now and then a line in a log file; process 0 only.
+    """Trainer or evaluator handler: a bar in a terminal, a line in a log file from time to time; process 0 only.
 
     For a trainer the bar spans the whole run, all epochs and the validations between them, and shows epoch and loss;
     for an evaluator it spans the data set and goes away at its end. The loss is fetched from the device at most once

@@ -42,7 +42,7 @@ def seed_run(seed: int, deterministic_algorithms: bool | None = None) -> None:
 
 
 def seed_for(seed: int, epoch: int, process: int = 0) -> int:
-    """Mix a run's seed, an epoch and a process's number into 32 bits that share no pattern with their neighbours.
+    """Mix a run's seed, an epoch and a process's number into 32 bits that share no pattern with their neighbors.
 
     >>> seed_for(0, 1) == seed_for(0, 1), seed_for(0, 1) == seed_for(1, 0)
     (True, False)

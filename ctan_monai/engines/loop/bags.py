@@ -16,7 +16,7 @@ from ctan_monai.tasks import Task
 
 
 class BagSampler(Sampler[int]):
-    """Shuffle items in bags: neighbours in the list that stay together and in their order.
+    """Shuffle items in bags: neighbors in the list that stay together and in their order.
 
     It has a generator of its own, which `ReseedEachEpoch` seeds, so that epochs differ and resumed runs do not.
 

@@ -30,7 +30,7 @@ class MultiTaskInferer(Inferer):  # type: ignore[misc]  # monai has no types
         roi_size: size of the window, one number or one per dimension of the network, -1 or None for the image's; an
             image that is smaller is not padded, its window is as large as itself. None: no window.
         slice_batch: slices in a batch.
-        overlap: share of a window that the next one repeats, 0 <= overlap < 1.
+        overlap: fraction of a window that the next one repeats, 0 <= overlap < 1.
         window_batch: windows in a batch.
         blend: 'gaussian' counts the middle of a window more than its border, 'constant' does not.
         spatial_dims: of the network, for one that does not tell (TorchScript).

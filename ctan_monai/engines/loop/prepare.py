@@ -61,7 +61,7 @@ def _entry(batch: Mapping[str, Any], key: str, meaning: str) -> Tensor:
         raise ConfigError(
             f"batch[{key!r}]",
             f"found {found}, expected a tensor ({meaning}). The batch has {sorted(batch)}.",
-            "Let the dataset's transforms produce it: give LoadCased the same tasks as the engine.",
+            "Let the dataset's transforms produce it: give LoadCaseFiled the same tasks as the engine.",
         )
     value: Tensor = batch[key]
     return value

@@ -46,7 +46,7 @@ class SlicePoolingInferer(Inferer):  # type: ignore[misc]  # monai has no types
       otherwise ``slice_batch`` at a time, so that memory does not depend on how many there are.
 
     A pooled logit is a weighted mean of the slices' logits, for each class: 'mean': all count alike; 'max': the
-    largest; 'topk': a share of the slices, those with the largest; 'attention': as the network's own scores say
+    largest; 'topk': a fraction of the slices, those with the largest; 'attention': as the network's own scores say
     (``slice_score`` of the decoders, see `networks.decoders.ScoredHead`).
 
     Attributes:
@@ -55,7 +55,7 @@ class SlicePoolingInferer(Inferer):  # type: ignore[misc]  # monai has no types
     Args:
         pooling: 'mean', 'max', 'topk' or 'attention'.
         slice_batch: slices in a batch.
-        top_share: share of the slices for 'topk', at least one slice.
+        top_share: fraction of the slices for 'topk', at least one slice.
 
     Raises:
         ConfigError: an option is unknown, or (when called) the network has scores and they are not used, or has none.

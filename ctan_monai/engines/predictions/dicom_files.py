@@ -41,7 +41,7 @@ class FilesOfCt:
         folder: for the files; none in it is replaced.
         source: the CT.
         origin: what made the prediction.
-        prescription: that the dose was learned from; None if it is not known.
+        prescription: that the dose was trained on; None if it is not known.
         clock: tells the time.
         uid_source: gives UIDs.
 

@@ -16,11 +16,11 @@ from ctan_monai.data.dicom.write import Clock, Prescription, UidSource, new_uid,
 from ctan_monai.data.formats.ct_source import CtSource, read_source
 from ctan_monai.engines.distributed.processes import of_all_processes, rank
 from ctan_monai.engines.predictions.batch_parts import affine_of, finite_logits
-from ctan_monai.engines.predictions.ct_grid import OnCt, on_ct
+from ctan_monai.engines.predictions.ct_resample import ResampledToCt, resample_to_ct
 from ctan_monai.engines.predictions.dicom_files import FORMATS, FilesOfCt
 from ctan_monai.engines.predictions.prediction_files import file_names, is_dose
 from ctan_monai.engines.predictions.written_table import WrittenCase, figures_of, write_tables
-from ctan_monai.engines.runs.training_data import learned_from
+from ctan_monai.engines.runs.training_data import trained_on
 from ctan_monai.errors import ConfigError, DataError, install
 from ctan_monai.metrics.base import natural_order
 from ctan_monai.tasks import Segmentation, Task, check_tasks
@@ -40,7 +40,7 @@ class WriteDicom:
     * ``written.csv`` volumes and doses of the structures; ``written.json`` the same, and what made it.
 
     Objects carry name and ID of the CT's patient, as a clinic needs; file names, tables and log do not. Each says
-    which software, version and network predicted it, what that was learned from, that it is not for clinical use, and
+    which software, version and network predicted it, what that was trained on, that it is not for clinical use, and
     is not approved. No file is replaced. A structure that is empty gets no entry, which log and table say. What
     cannot be written for one CT is noted in the table, and the others go on.
 
@@ -50,7 +50,7 @@ class WriteDicom:
         formats: some of 'rtstruct', 'rtdose', 'seg' and 'nifti'; of a CT that came as NIfTI only nifti is written,
             whatever is asked for.
         model: the network in words, such as 'prostate ctan resnet50'.
-        run_dir: the run's folder, which says what was learned from; None if there is none.
+        run_dir: the run's folder, which says what was trained on; None if there is none.
         clock: tells the time.
         uid_source: gives UIDs.
 
@@ -83,13 +83,13 @@ class WriteDicom:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.finish)
 
     def start(self, engine: Engine) -> None:
-        """Forget earlier cases, and find out what the network was learned from."""
+        """Forget earlier cases, and find out what the network was trained on."""
         self._cases = {}
-        self._learned = learned_from(self.run_dir)
-        self._origin = predicted_by(self.model, self._learned.text)
-        dose_gy = self._learned.prescription_gy
+        self._trained_on = trained_on(self.run_dir)
+        self._origin = predicted_by(self.model, self._trained_on.text)
+        dose_gy = self._trained_on.prescription_gy
         self._prescription = None if dose_gy is None else Prescription(dose_gy, None)
-        _logger.info("%s Not for clinical use.", self._learned.text)
+        _logger.info("%s Not for clinical use.", self._trained_on.text)
 
     def __call__(self, engine: Engine) -> None:
         """Write the CTs of one batch."""
@@ -101,10 +101,10 @@ class WriteDicom:
             source = read_source(batch["file"][position])
             affine_ras = affine_of(batch["image"], position, case)
             each = {name: values[position] for name, values in logits.items()}
-            found = on_ct(self.tasks, each, affine_ras, source)
+            found = resample_to_ct(self.tasks, each, affine_ras, source)
             self._cases[case] = self._write(check_case_id(case), found, source)
 
-    def _write(self, case: str, found: OnCt, source: CtSource) -> WrittenCase:
+    def _write(self, case: str, found: ResampledToCt, source: CtSource) -> WrittenCase:
         files = FilesOfCt(self.output_dir / case, source, self._origin, self._prescription, **self._said)
         structures = found.structures()
         dose_gy = next((found.values[task.name] for task in self.tasks if is_dose(task)), None)
@@ -134,7 +134,7 @@ class WriteDicom:
             "software": f"ctan_monai {__version__}",
             "statement": self._origin.statement,
             "model": self.model,
-            "learned_from": self._learned.text,
+            "trained_on": self._trained_on.text,
             "written": self._said["clock"]().isoformat(timespec="seconds"),
         }
         write_tables(self.output_dir, about, cases)

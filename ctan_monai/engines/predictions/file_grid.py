@@ -9,9 +9,9 @@ import numpy as np
 from torch import Tensor
 
 from ctan_monai.data.cases.file_grid import Grid, turned
-from ctan_monai.data.cases.resample import Regrid
+from ctan_monai.data.cases.resample import Resample
 from ctan_monai.data.formats.ct_source import CtSource
-from ctan_monai.engines.predictions.ct_grid import on_ct
+from ctan_monai.engines.predictions.ct_resample import resample_to_ct
 from ctan_monai.engines.predictions.prediction_files import arrays_of
 from ctan_monai.tasks import Segmentation, Task
 
@@ -30,7 +30,7 @@ def on_own_grid(
     """Name the arrays of one case's final answer, on its file's own grid.
 
     Where that grid has the network's voxels along other axes, the answer is turned, and no value changes. Where the
-    network's voxels have another size, probabilities and values are interpolated, see `on_ct`.
+    network's voxels have another size, probabilities and values are interpolated, see `resample_to_ct`.
 
     Args:
         task: a voxel-level task.
@@ -50,12 +50,12 @@ def on_own_grid(
     if len(found) == len(arrays):
         return found
     source = CtSource("", own.in_space, own.affine_ras, ())
-    there = on_ct([task], {task.name: logits.reshape(-1, *grid.in_space)}, grid.affine_ras, source)
+    there = resample_to_ct([task], {task.name: logits.reshape(-1, *grid.in_space)}, grid.affine_ras, source)
     if isinstance(task, Segmentation):
         masks = there.masks[task.name]
         return arrays_of(task, np.stack([masks[label].reshape(own.shape) for label in task.labels]), numbers)
     values = there.values[task.name]
     if region is not None:
-        way = Regrid(grid.affine_ras, own.affine_ras, own.in_space)
+        way = Resample(grid.affine_ras, own.affine_ras, own.in_space)
         values = values * way.mask(region.reshape(grid.in_space).astype(np.float32))
     return arrays_of(task, values.reshape(1, *own.shape))

@@ -18,7 +18,7 @@ from ctan_monai.data.formats.ct_source import CtSource
 from ctan_monai.data.formats.image_masks import resized_mask
 from ctan_monai.engines.predictions.answers import answer_of
 from ctan_monai.engines.predictions.batch_parts import affine_of, finite_logits
-from ctan_monai.engines.predictions.ct_grid import on_ct
+from ctan_monai.engines.predictions.ct_resample import resample_to_ct
 from ctan_monai.errors import DataError
 from ctan_monai.tasks import Segmentation, Task, check_tasks
 from ctan_monai.transforms.postprocess import postprocess_for
@@ -32,18 +32,18 @@ class FinalAnswersd(MapTransform):  # type: ignore[misc]  # MONAI has no type hi
     """Turn the logits of one image into final answers on the grid of its own file.
 
     It takes what MONAI Label's BundleInferTask, MONAI Deploy's bundle operator and Zoo-like configs give to the id
-    ``postprocessing``: ``image`` as `LoadCased` reads it from ``{"image": path}``, and ``pred``, the network's outputs
-    by task (or these outputs directly under the tasks' names), with or without a batch dimension of 1.
+    ``postprocessing``: ``image`` as `LoadCaseFiled` reads it from ``{"image": path}``, and ``pred``, the network's
+    outputs by task (or these outputs directly under the tasks' names), with or without a batch dimension of 1.
 
     Written into the data are
 
     * under each task's name: Segmentation: masks (L, *S) uint8 in the order of its labels; Regression: float32 values
-      (1, *S) or (1,) in its unit; Classification: probabilities (K,). *S is the file's own grid; of a picture it is
-      (columns, rows), as MONAI reads pictures.
-    * ``pred``: the first task's answer, a Segmentation as one label map (1, *S), (columns, rows) of a picture; labels
+      (1, *S) or (1,) in its unit; Classification: probabilities (K,). *S is the file's own grid; of an image it is
+      (columns, rows), as MONAI reads images.
+    * ``pred``: the first task's answer, a Segmentation as one label map (1, *S), (columns, rows) of an image; labels
       count from 1 in their order, and where they overlap the later one is seen.
     * ``result``: all that fits into JSON: names of the labels in that map, ranges of values, probabilities.
-    * ``result_extension``: ``.png`` for a picture, unless it was given: JPEG would blur labels;
+    * ``result_extension``: ``.png`` for an image, unless it was given: JPEG would blur labels;
       ``result_write_to_file``: false where ``pred`` is no image.
 
     Args:
@@ -136,7 +136,7 @@ def _on_picture(task: Task, logits: Tensor, shape: tuple[int, ...]) -> Array:
 def _on_own_picture(task: Task, logits: Tensor, here: Grid, own: Grid) -> Array:
     """Return the final answer in (columns, rows), as `on_own_grid` has it for a case that knows its file's grid."""
     source = CtSource("", own.in_space, own.affine_ras, ())
-    there = on_ct([task], {task.name: logits.cpu().reshape(-1, *here.in_space)}, here.affine_ras, source)
+    there = resample_to_ct([task], {task.name: logits.cpu().reshape(-1, *here.in_space)}, here.affine_ras, source)
     if isinstance(task, Segmentation):
         masks = there.masks[task.name]
         return np.stack([masks[label].reshape(own.shape).T for label in task.labels]).astype(np.uint8)
@@ -147,7 +147,7 @@ def _on_volume(
     tasks: Iterable[Task], logits: Mapping[str, Tensor], affine_ras: Array, source: CtSource
 ) -> dict[str, Array]:
     tasks = tuple(tasks)
-    found = on_ct(tasks, logits, affine_ras, source)
+    found = resample_to_ct(tasks, logits, affine_ras, source)
     answers: dict[str, Array] = {}
     for task in tasks:
         if isinstance(task, Segmentation):

@@ -1,4 +1,4 @@
-"""Predicted masks of pictures as PNG, in the size of the pictures' own files."""
+"""Predicted masks of images as PNG, in the size of the images' own files."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def write_masks(
         task: a Segmentation; of others nothing is written.
         arrays: (H, W) by label.
         nifti_files: how the NIfTI file of each label is or would be called.
-        source: the case's file, which knows the size of the picture; without one, or without a size, the grid of the
+        source: the case's file, which knows the size of the image; without one, or without a size, the grid of the
             network is kept.
 
     Returns:
         The files by label.
 
     Raises:
-        DataError: the masks are no pictures, or cannot be written.
+        DataError: the masks are no images, or cannot be written.
     """
     if not isinstance(task, Segmentation):
         return {}
@@ -41,7 +41,7 @@ def write_masks(
     for label in task.labels:
         path = nifti_files[label].with_name(nifti_files[label].name.removesuffix(_NIFTI) + ".png")
         if arrays[label].ndim != 2:
-            found = f"the mask of {label} has the shape {arrays[label].shape}, a picture has two axes."
+            found = f"the mask of {label} has the shape {arrays[label].shape}, an image has two axes."
             raise DataError(path, path.parent.name, found, "Write volumes in the format nifti.")
         write_picture_mask(arrays[label], path, shape)
         written[label] = path
@@ -49,6 +49,6 @@ def write_masks(
 
 
 def full_shape(source: str | Path) -> tuple[int, int] | None:
-    """Return rows and columns of the picture that a cached case was read from, None if it does not say."""
+    """Return rows and columns of the image that a cached case was read from, None if it does not say."""
     found = read_header(source).meta.get("full_shape")
     return None if found is None else (int(found[0]), int(found[1]))

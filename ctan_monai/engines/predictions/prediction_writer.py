@@ -43,11 +43,11 @@ class WritePredictions:
       too, the label map (0 background, then 1, 2, ... in the task's order, or ``label_values``);
     * ``<case>/<task>.nii.gz`` float32 in the task's unit for a voxel-level Regression;
     * ``<case>/<volume>.nii.gz`` for volumes of the case that viewers want beside these (``volumes``);
-    * ``<case>/<label>.png`` per label of a Segmentation of pictures, 0 and 255, with the rows and columns of the file
-      that the picture was read from (formats: png);
+    * ``<case>/<label>.png`` per label of a Segmentation of images, 0 and 255, with the rows and columns of the file
+      that the image was read from (formats: png);
     * ``openkbp/<case>.csv`` the dose in the challenge's sparse format (formats: openkbp);
     * ``predictions.csv`` for tasks with one answer per image;
-    * ``cases.json`` (`predictions_index`), which the pictures are made from. It is removed first and written last:
+    * ``cases.json`` (`predictions_index`), which the images are made from. It is removed first and written last:
       where it is, the folder is complete.
 
     NIfTI files lie on the grid of the file that the case was made of, where the case says which (`data.own_grid`), so
@@ -59,7 +59,7 @@ class WritePredictions:
         tasks: tasks whose predictions to write.
         output_dir: folder for all of it; made if it is missing.
         formats: some of 'nifti', 'openkbp' and 'png'. 'openkbp' needs exactly one voxel-level Regression in Gy, 'png'
-            2D images, and holds masks only. Pictures are made from the NIfTI files, else from the PNG files.
+            2D images, and holds masks only. Images are made from the NIfTI files, else from the PNG files.
         mask_dose: set a dose (voxel-level, in Gy) to 0 outside ``<task>_region`` where the sample has it, as the
             challenge's scores expect of OpenKBP's possible_dose_mask.
         volumes: names of volumes to copy from the case's own file, for example [ct].
@@ -187,7 +187,7 @@ class WritePredictions:
     def _write_arrays(
         self, case: str, task: Task, arrays: Mapping[str, Array], affine_ras: Array, source: Path | None
     ) -> dict[str, Path]:
-        """Write what a task found, and return the files that pictures are made from."""
+        """Write what a task found, and return the files that images are made from."""
         files = {name: self.output_dir / case / self._names[task.name, name] for name in arrays}
         as_png = write_masks(task, arrays, files, source) if "png" in self.formats else {}
         if "nifti" not in self.formats:
@@ -200,7 +200,9 @@ class WritePredictions:
         if not self.volumes or "nifti" not in self.formats:
             return
         if source is None:
-            raise DataError(case, case, "the sample does not say which file it came from.", "Load it with LoadCased.")
+            raise DataError(
+                case, case, "the sample does not say which file it came from.", "Load it with LoadCaseFiled."
+            )
         origin = read_case_file(source)
         for name in self.volumes:
             if name not in origin.volumes:

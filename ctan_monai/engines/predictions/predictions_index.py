@@ -1,4 +1,4 @@
-"""cases.json: which files a prediction of each case consists of, so that pictures need nothing but files."""
+"""cases.json: which files a prediction of each case consists of, so that images need nothing but files."""
 
 from __future__ import annotations
 

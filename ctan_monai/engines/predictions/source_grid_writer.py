@@ -12,7 +12,7 @@ from ctan_monai.data.cases.case import check_case_id
 from ctan_monai.data.formats.ct_source import read_source, source_path
 from ctan_monai.data.formats.nifti import write_nifti
 from ctan_monai.engines.predictions.batch_parts import affine_of, finite_logits
-from ctan_monai.engines.predictions.ct_grid import on_ct
+from ctan_monai.engines.predictions.ct_resample import resample_to_ct
 from ctan_monai.tasks import Task, check_tasks
 
 _logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class WriteOnOwnGrid:
                 continue
             logits = {task.name: finite_logits(outputs[task.name], task, batch)[position] for task in self.tasks}
             source = read_source(batch["file"][position])
-            found = on_ct(self.tasks, logits, affine_of(batch["image"], position, case), source)
+            found = resample_to_ct(self.tasks, logits, affine_of(batch["image"], position, case), source)
             for name, array in found.by_file(self.tasks).items():
                 write_nifti(array, source.affine_ras, self.output_dir / check_case_id(case) / _FOLDER / name)
             _logger.info("%s: on the grid of its own file in %s.", case, self.output_dir / case / _FOLDER)

@@ -1,4 +1,4 @@
-"""What a run learns from, in a few digits: by the names of cases and by every voxel and label of them."""
+"""What a run trains on, in a few digits: by the names of cases and by every voxel and label of them."""
 
 from __future__ import annotations
 

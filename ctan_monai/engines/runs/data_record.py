@@ -1,4 +1,4 @@
-"""data.json: what a run's network was learned from, for those who use its predictions."""
+"""data.json: what a run's network was trained on, for those who use its predictions."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def read_data_record(run_dir: str | Path) -> dict[str, Any] | None:
         CheckpointError: it is there, but cannot be read.
     """
     path = Path(str(run_dir)) / DATA_FILE
-    remedy = "Restore it from a copy, or delete it; predictions then do not say what they were learned from."
+    remedy = "Restore it from a copy, or delete it; predictions then do not say what they were trained on."
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -65,8 +65,8 @@ def _check_names(given: Mapping[str, Any], files: Sequence[Path], configs: Seque
     for name in given:
         if _top(name) not in known | referred:
             near = difflib.get_close_matches(_top(name), known, 1)
-            knobs = ", ".join(entry for entry in configs[0] if not isinstance(configs[0][entry], dict))
-            remedy = f"Did you mean --{near[0]}?" if near else f"The entries are {knobs}."
+            options = ", ".join(entry for entry in configs[0] if not isinstance(configs[0][entry], dict))
+            remedy = f"Did you mean --{near[0]}?" if near else f"The entries are {options}."
             raise ConfigError(f"--{name}", "the config has no such entry, and nothing uses it.", remedy)
 
 

@@ -34,13 +34,13 @@ class RunFolder:
     """Make the run's folder ready, in a config's ``initialize`` before anything else writes there.
 
     A fresh run into the folder of an earlier one moves that aside, to ``NAME.1``, ``NAME.2`` and so on. With
-    ``resume`` the folder stays if it has a checkpoint. The folder then gets ``settings.json`` (the knobs),
+    ``resume`` the folder stays if it has a checkpoint. The folder then gets ``settings.json`` (the options),
     ``configs/`` (the config files as given), ``versions.json``, ``run.json`` (what is trained) and ``log.txt``
     (everything that is logged from here on). Only the first of several processes writes; the others wait.
 
     Args:
         output_dir: the folder.
-        settings: the knobs and their values.
+        settings: the options and their values.
         network: gives run.json; None leaves it out.
         config_files: files to copy; None: those that the command line or its ``--args_file`` names.
         resume: continue what is in the folder, if anything is.

@@ -1,4 +1,4 @@
-"""Use a run as it was trained: read a knob's value from its folder."""
+"""Use a run as it was trained: read an option's value from its folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ctan_monai.errors import CheckpointError
 
 
 def run_setting(output_dir: str | Path, name: str) -> Any:
-    """Return what a knob was when a run was trained.
+    """Return what an option was when a run was trained.
 
     Where evaluation or inference must agree with the training and the network cannot tell (the size of its images, the
     seed of the split), its config asks for this instead of hoping that the same flag is passed again; the flag still
@@ -19,7 +19,7 @@ def run_setting(output_dir: str | Path, name: str) -> Any:
 
     Args:
         output_dir: the run's folder.
-        name: of the knob.
+        name: of the option.
 
     Raises:
         CheckpointError: there is no run, or it does not say.

@@ -1,4 +1,4 @@
-"""Say of a prediction what its network was learned from."""
+"""Say of a prediction what its network was trained on."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _DIGITS = 12  # of the weights' digest that are shown
 
 
 @dataclass(frozen=True)
-class LearnedFrom:
-    """What a network was learned from.
+class TrainedOn:
+    """What a network was trained on.
 
     Args:
         text: in words.
@@ -30,8 +30,8 @@ class LearnedFrom:
     synthetic: bool | None = None
 
 
-def learned_from(run_dir: str | Path | None) -> LearnedFrom:
-    """Read what a run's network was learned from.
+def trained_on(run_dir: str | Path | None) -> TrainedOn:
+    """Read what a run's network was trained on.
 
     Args:
         run_dir: the run's folder; None if there is none.
@@ -43,12 +43,12 @@ def learned_from(run_dir: str | Path | None) -> LearnedFrom:
     weights = None if run_dir is None else _digest(Path(str(run_dir)) / MODEL_FILE)
     used = f" Weights: SHA-256 {weights}." if weights else ""
     if record is None:
-        return LearnedFrom(f"It was not recorded what the network was learned from.{used}")
+        return TrainedOn(f"It was not recorded what the network was trained on.{used}")
     kind = "SYNTHETIC phantoms, no patients" if record["synthetic"] else "patients"
     cases = record["cases"] if isinstance(record["cases"], Mapping) else {}
     number = f"{cases['train']} " if "train" in cases else ""
     doses, prescription = _doses(record)
-    return LearnedFrom(f"Learned from {number}{kind}; {doses}.{used}", prescription, bool(record["synthetic"]))
+    return TrainedOn(f"Trained on {number}{kind}; {doses}.{used}", prescription, bool(record["synthetic"]))
 
 
 def _doses(record: Mapping[str, Any]) -> tuple[str, float | None]:

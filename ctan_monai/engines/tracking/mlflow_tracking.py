@@ -28,9 +28,9 @@ _RUN_FILES = (MODEL_FILE, RUN_FILE, SETTINGS_FILE, METRICS_FILE, f"{CONFIGS_FOLD
 class MLflowTracking:
     """Trainer's handler: keep a run's settings and, after each epoch, its figures in MLflow.
 
-    Parameters are the run's knobs (settings.json), versions, and what the data were (data.json). Figures are those of
+    Parameters are the run's options (settings.json), versions, and what the data were (data.json). Figures are those of
     metrics.json, by epoch: ``train/loss``, ``train/loss_<task>``, ``weight/<task>``, ``learning_rate``, ``seconds`` and
-    ``validation/<metric>``. `publish_run` adds pictures, page and network when they are made.
+    ``validation/<metric>``. `publish_run` adds images, page and network when they are made.
 
     A store that does not answer when the run begins is an error; one that does not later on costs a warning, and
     what could not be sent goes with the next epoch. A resumed run continues its MLflow run.
@@ -90,7 +90,7 @@ def in_place_of_monai(handlers: Sequence[Any]) -> list[Any]:
     """Exchange the MLFlowHandler that `--tracking mlflow` adds to a trainer's handlers for `MLflowTracking`.
 
     MONAI's handler expects the loss outside a dictionary, continues whichever unfinished run it finds in the
-    experiment, another one's too, and is done before pictures are drawn.
+    experiment, another one's too, and is done before images are drawn.
 
     Args:
         handlers: with a `History`; without one, MONAI's handler stays.
@@ -138,7 +138,7 @@ def publish_run(folder: Path, pictures: Iterable[Path]) -> None:
 
 
 def publish_evaluation(folder: Path, metrics: Mapping[str, Any], pictures: Iterable[Path]) -> None:
-    """Add what an evaluation measured to the MLflow run of its run's folder: ``evaluation/<metric>`` and pictures.
+    """Add what an evaluation measured to the MLflow run of its run's folder: ``evaluation/<metric>`` and images.
 
     Args:
         folder: of the evaluation, in the run's folder; elsewhere, or where the run was not tracked, nothing happens.

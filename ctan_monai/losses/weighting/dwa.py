@@ -35,7 +35,7 @@ class DynamicWeightAverage(Weighting):
         ConfigError: an option is out of range.
 
     Source: Liu, Johns, Davison 2019, "End-to-end multi-task learning with attention", eq. 7; as in the authors' code,
-    epochs, not iterations (SPEC 1.6: CTAN's Alg. 1 says "iteration").
+    epochs, not iterations (CTAN's Alg. 1 says "iteration").
 
     >>> from ctan_monai.tasks import Classification, Regression
     >>> tasks = [Regression("dose", unit="Gy", scale=80.0), Classification("severe", ["severe"])]

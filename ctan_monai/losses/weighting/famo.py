@@ -15,7 +15,7 @@ _BETAS, _ADAM_EPS = (0.9, 0.999), 1e-8
 
 
 class Famo(Weighting):
-    """Fast adaptive multi-task optimisation: the sum of c z_k log L_k with z = softmax(xi) and 1/c = sum_k z_k / L_k.
+    """Fast adaptive multi-task optimization: the sum of c z_k log L_k with z = softmax(xi) and 1/c = sum_k z_k / L_k.
 
         lambda_k = c z_k / L_k        sum_k lambda_k = 1
 

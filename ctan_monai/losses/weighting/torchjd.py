@@ -116,7 +116,7 @@ class CAGrad(TorchjdWeighting):
     Args:
         tasks: the tasks.
         seed: not used; nothing is random here.
-        c: how far from the mean, as a share of its length, below 1.
+        c: how far from the mean, as a fraction of its length, below 1.
 
     Source: Liu et al. 2021, "Conflict-averse gradient descent for multi-task learning", eq. 1.
     """

@@ -64,7 +64,7 @@ def wilcoxon_test(differences: Floats, groups: Sequence[Hashable]) -> Test:
 
 
 def bootstrap_test(samples: Floats, clusters: int) -> Test:
-    """Test whether a bootstrapped difference is 0: twice the share of draws on the other side of 0.
+    """Test whether a bootstrapped difference is 0: twice the fraction of draws on the other side of 0.
 
     Args:
         samples: (draws,) of the difference; nan = unknown in this draw.
@@ -112,7 +112,7 @@ def delong_test(
 
 
 def placements(score: Floats, positive: Bools) -> Floats:
-    """Return DeLong's structural components, (N,): the share of the other class that a case is ranked right to.
+    """Return DeLong's structural components, (N,): the fraction of the other class that a case is ranked right to.
 
     A tie counts half. Their mean over the positives, and over the negatives, is the AUROC.
     """
@@ -126,9 +126,9 @@ def placements(score: Floats, positive: Bools) -> Floats:
     return found
 
 
-def _variance(centred: Floats, positive: Bools, cluster: NDArray[np.int64], units: int) -> float:
+def _variance(centerd: Floats, positive: Bools, cluster: NDArray[np.int64], units: int) -> float:
     """Return the variance of the mean of the positives' and the negatives' components together."""
-    sums = [np.bincount(cluster[side], centred[side], units) for side in (positive, ~positive)]
+    sums = [np.bincount(cluster[side], centerd[side], units) for side in (positive, ~positive)]
     counts = [int(side.sum()) for side in (positive, ~positive)]
     held = [len(set(cluster[side])) for side in (positive, ~positive)]  # clusters with a case of the class
     own = sum(n / (n - 1) * float(total @ total) / count**2 for total, count, n in zip(sums, counts, held, strict=True))

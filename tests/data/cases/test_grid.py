@@ -18,10 +18,10 @@ def bump(shape=(40, 36, 12), at=(13, 22, 5), affine=LPS_LIKE):
 
 
 def place_mm(case, weights):
-    """Return the centre of mass in RAS mm."""
+    """Return the center of mass in RAS mm."""
     index = np.stack(np.meshgrid(*map(np.arange, case.shape), indexing="ij")).reshape(3, -1)
-    centre = (index * weights.ravel()).sum(1) / weights.sum()
-    return case.affine_ras[:3, :3] @ centre + case.affine_ras[:3, 3]
+    center = (index * weights.ravel()).sum(1) / weights.sum()
+    return case.affine_ras[:3, :3] @ center + case.affine_ras[:3, 3]
 
 
 @pytest.mark.parametrize("axcodes", ["PLI", "RAS", "LPS", "SAR"])

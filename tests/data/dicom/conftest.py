@@ -17,9 +17,9 @@ def read_folder():
 
     def read(folder, **options):
         chosen = DicomOptions(**options)
-        linked, strays = link(scan(folder, progress=False).objects)
+        linked, unlinked = link(scan(folder, progress=False).objects)
         assert len(linked) == 1, linked
-        assert not strays, strays
+        assert not unlinked, unlinked
         return read_patient(select(linked[0], chosen), "case_1", chosen)
 
     return read

@@ -9,7 +9,7 @@ from PIL import Image
 
 from ctan_monai.data.formats.image_masks import (
     note_of_turn,
-    read_grey,
+    read_gray,
     read_inside,
     read_label_numbers,
     read_picture_mask,
@@ -25,14 +25,14 @@ SOFT = np.clip(255 * (11.5 - np.hypot(ROWS - 20, COLUMNS - 36)), 0, 255).astype(
 
 
 def saved(path, *layers, **options):
-    """Write channels as a picture, and return its path."""
+    """Write channels as an image, and return its path."""
     values = layers[0] if len(layers) == 1 else np.dstack(layers)
     Image.fromarray(np.asarray(values)).save(path, **options)
     return path
 
 
 def png_of_16_bits(path, values):
-    """Write (H, W, K) uint16 as PNG, which Pillow cannot: K = 2 is grey and alpha, 3 RGB, 4 RGBA."""
+    """Write (H, W, K) uint16 as PNG, which Pillow cannot: K = 2 is gray and alpha, 3 RGB, 4 RGBA."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -57,12 +57,12 @@ def png_of_16_bits(path, values):
         (WHITE, WHITE, WHITE, SHAPE // 2),  # an overlay, half transparent
         (SHAPE, SHAPE, SHAPE, SHAPE),
         (SHAPE, WHITE),
-        (SHAPE, BLACK, BLACK, SHAPE),  # red, as labelling tools draw
+        (SHAPE, BLACK, BLACK, SHAPE),  # red, as labeling tools draw
         (SOFT, SOFT, SOFT, SOFT),
     ],
     ids=["white", "grey", "soft", "half", "both", "opaque", "red", "premultiplied"],
 )
-@pytest.mark.promise(4, "a mask in the alpha channel is read by it, or refused; it is never the whole picture")
+@pytest.mark.promise(4, "a mask in the alpha channel is read by it, or refused; it is never the whole image")
 def test_a_mask_in_the_alpha_channel_is_what_is_opaque(tmp_path, layers):
     path = saved(tmp_path / "m.png", *layers)
     assert np.array_equal(read_inside(path, "m"), DISC)
@@ -103,37 +103,37 @@ def test_a_palette_of_colors_on_black_is_read_by_its_numbers(tmp_path):
     assert np.array_equal(read_label_numbers(tmp_path / "m.png", "m"), DISC)
     image.putpalette([0, 0, 0, 2, 2, 2])  # what an optimizer makes of a label map that holds 2
     image.save(tmp_path / "m.png")
-    with pytest.raises(DataError, match="shows other grey values than the numbers that it stores"):
+    with pytest.raises(DataError, match="shows other gray values than the numbers that it stores"):
         read_label_numbers(tmp_path / "m.png", "m")
 
 
-# ---- pictures with transparency, 16 bits, several frames
+# ---- images with transparency, 16 bits, several frames
 
 
 @pytest.mark.parametrize("layers", [(SHAPE, WHITE, SHAPE, SHAPE), (SHAPE, SHAPE)], ids=["RGBA", "LA"])
 def test_a_picture_with_transparent_pixels_is_refused(tmp_path, layers):
     path = saved(tmp_path / "a.png", *layers)
     count = int((~DISC).sum())
-    for read in (read_picture, read_grey):
+    for read in (read_picture, read_gray):
         with pytest.raises(DataError, match=rf"a\.png \(case a\): {count} of its {DISC.size} pixels are transparent"):
             read(path, "a")
 
 
 @pytest.mark.parametrize("channels", [2, 3, 4])
-@pytest.mark.promise(3, "a color picture of 16 bits is refused, not cut to its high byte")
+@pytest.mark.promise(3, "a color image of 16 bits is refused, not cut to its high byte")
 def test_a_color_picture_of_16_bits_is_refused(tmp_path, channels):
     values = np.random.default_rng(0).integers(0, 4096, (40, 40, channels))
     path = png_of_16_bits(tmp_path / "a.png", values)
-    assert np.array(Image.open(path)).max() <= 15  # what Pillow makes of a 12-bit camera's picture
-    for read in (read_picture, read_grey, read_inside, read_label_numbers):
+    assert np.array(Image.open(path)).max() <= 15  # what Pillow makes of a 12-bit camera's image
+    for read in (read_picture, read_gray, read_inside, read_label_numbers):
         with pytest.raises(DataError, match=rf"its {4 if channels == 2 else channels} channels have 16 bits each"):
             read(path, "a")
 
 
-def test_a_grey_picture_of_16_bits_keeps_its_values(tmp_path):
+def test_a_gray_picture_of_16_bits_keeps_its_values(tmp_path):
     values = (ROWS * 300 + COLUMNS).astype(np.uint16)
     path = saved(tmp_path / "a.png", values)
-    assert np.array_equal(read_grey(path, "a"), values)
+    assert np.array_equal(read_gray(path, "a"), values)
     assert np.array_equal(read_inside(saved(tmp_path / "m.png", DISC * np.uint16(65535)), "m"), DISC)
     with pytest.raises(DataError, match="its values run from 0 to 4095"):
         read_inside(saved(tmp_path / "m.png", DISC * np.uint16(4095)), "m")
@@ -142,11 +142,11 @@ def test_a_grey_picture_of_16_bits_keeps_its_values(tmp_path):
 def test_an_animation_is_refused(tmp_path):
     frames = [Image.fromarray(SHAPE), Image.fromarray(WHITE)]
     frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
-    with pytest.raises(DataError, match="it is an animation of 2 pictures"):
+    with pytest.raises(DataError, match="it is an animation of 2 images"):
         read_inside(tmp_path / "a.png", "a")
 
 
-# ---- grey masks
+# ---- gray masks
 
 
 def test_a_mask_as_jpeg_keeps_its_shape_in_spite_of_the_halo(tmp_path):
@@ -164,7 +164,7 @@ def test_a_label_map_or_values_as_jpeg_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg"])
-def test_areas_of_a_third_grey_are_no_mask_but_soft_edges_and_heat_maps_are(tmp_path, ending):
+def test_areas_of_a_third_gray_are_no_mask_but_soft_edges_and_heat_maps_are(tmp_path, ending):
     two = np.where(COLUMNS < 20, 100, np.where(DISC, 200, 0)).astype(np.uint8)
     with pytest.raises(DataError, match=r"it has areas of .*100.*, neither 0 nor 2\d\d"):
         read_inside(saved(tmp_path / f"m.{ending}", two), "m")
@@ -191,17 +191,17 @@ def test_a_transparent_pixel_of_a_label_map_is_0_or_the_map_is_refused(tmp_path)
 
 
 def turned(path, values, orientation):
-    """Write a picture as a camera does that was held otherwise."""
+    """Write an image as a camera does that was held otherwise."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(values).save(path, exif=exif)
     return path
 
 
-def test_masks_and_grey_pictures_are_turned_as_pictures_are(tmp_path):
+def test_masks_and_gray_pictures_are_turned_as_pictures_are(tmp_path):
     path = turned(tmp_path / "m.png", SHAPE, 6)
     assert np.array_equal(read_inside(path, "m"), np.rot90(DISC, -1))
-    assert np.array_equal(read_grey(path, "m"), np.rot90(SHAPE, -1))
+    assert np.array_equal(read_gray(path, "m"), np.rot90(SHAPE, -1))
     assert np.array_equal(
         read_label_numbers(turned(tmp_path / "n.png", DISC.astype(np.uint8), 3), "n"), DISC[::-1, ::-1]
     )
@@ -216,5 +216,5 @@ def test_a_mask_that_could_lie_either_way_is_told(tmp_path):
     assert note_of_turn(sideways, mask, (64, 64)) is not None
     assert note_of_turn(upside_down, turned(tmp_path / "n.png", SHAPE, 3), (48, 64)) is None
     assert note_of_turn(mask, mask, (48, 64)) is None
-    with pytest.raises(DataError, match="its picture 64 and 48 as its EXIF orientation turns it"):
+    with pytest.raises(DataError, match="its image 64 and 48 as its EXIF orientation turns it"):
         read_picture_mask(mask, "m", (64, 48))

@@ -1,4 +1,4 @@
-"""Pictures and masks against what Pillow itself shows, and files as they go wrong."""
+"""Images and masks against what Pillow itself shows, and files as they go wrong."""
 
 import hashlib
 import io
@@ -41,7 +41,7 @@ def test_other_kinds_of_pictures_become_the_rgb_that_they_show(tmp_path, rgb, mo
     assert np.array_equal(read_picture(path, "a").rgb, np.array(Image.open(path).convert("RGB")))
 
 
-@pytest.mark.promise(3, "a picture of 16 bits is refused, not clipped")
+@pytest.mark.promise(3, "an image of 16 bits is refused, not clipped")
 def test_a_picture_of_16_bits_is_refused_not_clipped(tmp_path):
     path = saved(tmp_path / "a.png", Image.fromarray(np.full((8, 8), 4000, np.uint16)))
     with pytest.raises(DataError, match=r"a\.png \(case a\): its pixels are of the kind I;16"):
@@ -94,15 +94,15 @@ def test_another_kind_of_file_is_refused_whatever_it_is_called(tmp_path, rgb):
         read_picture(tmp_path / "a.jpg", "a")
 
 
-@pytest.mark.promise(3, "a picture of one colour only is refused")
-@pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (200, 120, 90)])
-def test_a_picture_that_shows_nothing_is_refused(tmp_path, colour):
-    Image.new("RGB", (40, 30), colour).save(tmp_path / "a.png")
-    with pytest.raises(DataError, match=rf"a\.png \(case a\): each of its pixels is \({colour[0]}, {colour[1]}"):
+@pytest.mark.promise(3, "an image of one color only is refused")
+@pytest.mark.parametrize("color", [(0, 0, 0), (255, 255, 255), (200, 120, 90)])
+def test_a_picture_that_shows_nothing_is_refused(tmp_path, color):
+    Image.new("RGB", (40, 30), color).save(tmp_path / "a.png")
+    with pytest.raises(DataError, match=rf"a\.png \(case a\): each of its pixels is \({color[0]}, {color[1]}"):
         read_picture(tmp_path / "a.png", "a")
 
 
-@pytest.mark.promise(3, "a picture whose header asks for gigabytes is refused before memory is asked for")
+@pytest.mark.promise(3, "an image whose header asks for gigabytes is refused before memory is asked for")
 def test_a_picture_larger_than_any_camera_makes_is_refused(tmp_path, rgb):
     path = tmp_path / "a.png"
     Image.fromarray(rgb).save(path)
@@ -119,9 +119,9 @@ def test_a_missing_file_is_named(tmp_path):
         read_picture(tmp_path / "b.jpg", "b")
 
 
-def test_a_mask_is_what_is_above_127_in_grey_and_what_a_palette_shows(tmp_path):
-    grey = np.array([[0, 127], [128, 255]], np.uint8)
-    path = saved(tmp_path / "grey.png", Image.fromarray(grey))
+def test_a_mask_is_what_is_above_127_in_gray_and_what_a_palette_shows(tmp_path):
+    gray = np.array([[0, 127], [128, 255]], np.uint8)
+    path = saved(tmp_path / "gray.png", Image.fromarray(gray))
     assert read_picture_mask(path, "a", (2, 2)).tolist() == [[False, False], [True, True]]
     index = Image.fromarray(np.array([[1, 0], [0, 1]], np.uint8)).convert("P")
     index.putpalette([255, 255, 255, 0, 0, 0])  # index 0 is white
@@ -135,10 +135,10 @@ def test_a_mask_of_zeros_and_ones_is_what_is_1(tmp_path):
     assert np.array_equal(read_picture_mask(path, "a", (4, 4)), np.eye(4, dtype=bool))
 
 
-@pytest.mark.promise(4, "a mask of another size than its picture is refused")
+@pytest.mark.promise(4, "a mask of another size than its image is refused")
 def test_a_mask_of_another_size_than_its_picture_is_refused(tmp_path):
     path = saved(tmp_path / "a.png", Image.fromarray(np.zeros((4, 5), np.uint8)))
-    with pytest.raises(DataError, match=r"4 rows and 5 columns, its picture 5 and 4"):
+    with pytest.raises(DataError, match=r"4 rows and 5 columns, its image 5 and 4"):
         read_picture_mask(path, "a", (5, 4))
 
 

@@ -8,10 +8,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from own_data import full_case, ramp, volume_layout, write_csv
+from tabular_data import full_case, ramp, volume_layout, write_csv
 
 from ctan_monai.data.datasets.tabular.checks import check_table
-from ctan_monai.data.datasets.tabular.datalist import own_datalist
+from ctan_monai.data.datasets.tabular.datalist import tabular_datalist
 from ctan_monai.data.formats.ct_source import keep_nifti_source, read_source
 from ctan_monai.data.formats.nifti import load_nifti, nifti_grid, read_nifti_case, write_nifti
 from ctan_monai.errors import DataError
@@ -95,7 +95,7 @@ def test_a_table_of_such_files_is_told_by_verify_and_at_each_training(tmp_path, 
     for _ in range(2):  # the second time from the cache
         caplog.clear()
         with caplog.at_level(logging.WARNING):
-            own_datalist(table, tmp_path / "cache", layout.tasks, layout.image_channels, workers=0, progress=False)
+            tabular_datalist(table, tmp_path / "cache", layout.tasks, layout.image_channels, workers=0, progress=False)
         assert caplog.text.count("p0_ct.nii.gz: its sform") == 1
 
 

@@ -15,7 +15,15 @@ from ctan_monai.data.cases.case import Case
 from ctan_monai.data.datasets.ham10000.datalist import ham10000_datalist
 from ctan_monai.data.datasets.ham10000.synthetic import LOOKS, draw_lesion
 from ctan_monai.data.formats.images import read_picture
-from ctan_monai.data.lists.leakage import Trace, check_leakage, find_leaks, link, read_traces, same_pictures, trace_meta
+from ctan_monai.data.lists.leakage import (
+    ImageFingerprint,
+    check_leakage,
+    find_leaks,
+    fingerprint_meta,
+    group_related,
+    read_fingerprints,
+    same_images,
+)
 from ctan_monai.errors import ConfigError, DataError
 
 REAL = Path(os.environ.get("CTAN_TEST_DATA", Path(__file__).parents[4] / "shared" / "data")) / "ham10000"
@@ -27,7 +35,7 @@ def encoded(image: Image.Image, kind: str = "JPEG", **options: object) -> Image.
     return Image.open(buffer)
 
 
-# what people and programs do to a picture on its way into a second data set
+# what people and programs do to an image on its way into a second data set
 COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "JPEG of quality 50": lambda image: encoded(image, quality=50),
     "JPEG of quality 20": lambda image: encoded(image, quality=20),
@@ -43,10 +51,12 @@ COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
 }
 
 
-def trace(case: str, image: Image.Image, folder: Path, lesion: str | None = None, patient: str | None = None) -> Trace:
+def fingerprint(
+    case: str, image: Image.Image, folder: Path, lesion: str | None = None, patient: str | None = None
+) -> ImageFingerprint:
     image.save(folder / f"{case}.png")
     picture = read_picture(folder / f"{case}.png", case)
-    return Trace(case, lesion, patient, picture.sha256, picture.thumbnail, picture.mean_rgb)
+    return ImageFingerprint(case, lesion, patient, picture.sha256, picture.thumbnail, picture.mean_rgb)
 
 
 @pytest.fixture
@@ -57,33 +67,33 @@ def pictures() -> list[Image.Image]:
 
 
 def test_clean_splits_have_no_leak(pictures, tmp_path):
-    traces = [trace(f"p{n}", image, tmp_path, f"l{n}", f"q{n}") for n, image in enumerate(pictures)]
-    assert find_leaks({"train": traces[::3], "validation": traces[1::3], "test": traces[2::3]}) == []
+    fingerprints = [fingerprint(f"p{n}", image, tmp_path, f"l{n}", f"q{n}") for n, image in enumerate(pictures)]
+    assert find_leaks({"train": fingerprints[::3], "validation": fingerprints[1::3], "test": fingerprints[2::3]}) == []
 
 
-@pytest.mark.promise(4, "the same picture in two splits is found, however it was saved again")
+@pytest.mark.promise(4, "the same image in two splits is found, however it was saved again")
 @pytest.mark.parametrize("copy", COPIES)
 def test_the_same_picture_is_found_however_it_was_saved_again(pictures, tmp_path, copy):
-    train = [trace(f"p{n}", image, tmp_path) for n, image in enumerate(pictures)]
-    planted = [trace(f"c{n}", COPIES[copy](image), tmp_path) for n, image in enumerate(pictures)]
+    train = [fingerprint(f"p{n}", image, tmp_path) for n, image in enumerate(pictures)]
+    planted = [fingerprint(f"c{n}", COPIES[copy](image), tmp_path) for n, image in enumerate(pictures)]
     leaks = find_leaks({"train": train, "test": planted})
     assert {(leak.first, leak.second) for leak in leaks} == {(f"p{n}", f"c{n}") for n in range(len(pictures))}
-    assert {leak.kind for leak in leaks} == {"same picture"}
+    assert {leak.kind for leak in leaks} == {"same image"}
 
 
 @pytest.mark.promise(4, "a lesion, patient, file or case in two splits is found before training")
 def test_lesion_patient_file_and_case_are_found_and_named(pictures, tmp_path):
     a, b, c, d, e, f = pictures[::3][:6]
     train = [
-        trace("a", a, tmp_path, "l1", "q1"),
-        trace("b", b, tmp_path, "l2", "q2"),
-        trace("c", c, tmp_path, None, None),
+        fingerprint("a", a, tmp_path, "l1", "q1"),
+        fingerprint("b", b, tmp_path, "l2", "q2"),
+        fingerprint("c", c, tmp_path, None, None),
     ]
     test = [
-        trace("d", d, tmp_path, "l1", "q8"),
-        trace("e", e, tmp_path, "l9", "q2"),
-        trace("c2", c, tmp_path, None, None),
-        trace("f", f, tmp_path, "", None),
+        fingerprint("d", d, tmp_path, "l1", "q8"),
+        fingerprint("e", e, tmp_path, "l9", "q2"),
+        fingerprint("c2", c, tmp_path, None, None),
+        fingerprint("f", f, tmp_path, "", None),
     ]
     assert [str(leak) for leak in find_leaks({"train": train, "test": test})] == [
         "same lesion: a (train) and d (test)",
@@ -99,19 +109,19 @@ def test_lesion_patient_file_and_case_are_found_and_named(pictures, tmp_path):
 
 
 def test_what_is_in_one_split_twice_is_no_leak(pictures, tmp_path):
-    twice = [trace("a", pictures[0], tmp_path, "l1"), trace("b", pictures[0], tmp_path, "l1")]
-    assert find_leaks({"train": twice, "test": [trace("c", pictures[5], tmp_path, "l2")]}) == []
+    twice = [fingerprint("a", pictures[0], tmp_path, "l1"), fingerprint("b", pictures[0], tmp_path, "l1")]
+    assert find_leaks({"train": twice, "test": [fingerprint("c", pictures[5], tmp_path, "l2")]}) == []
 
 
-def test_thumbnails_that_are_a_little_less_alike_need_the_same_colour_too():
+def test_thumbnails_that_are_a_little_less_alike_need_the_same_color_too():
     random = np.random.default_rng(0)
     first = random.normal(0, 20, (16, 16))
     second = first + random.normal(0, 3.5, (16, 16))
     assert 0.975 < np.corrcoef(first.round().ravel(), second.round().ravel())[0, 1] < 0.993
 
     def pair(one: object, other: object) -> list[tuple[int, int]]:
-        traces = [Trace("a", None, None, "1", first.astype(np.int8), one)]
-        return same_pictures(traces, [Trace("b", None, None, "2", second.astype(np.int8), other)])
+        fingerprints = [ImageFingerprint("a", None, None, "1", first.astype(np.int8), one)]
+        return same_images(fingerprints, [ImageFingerprint("b", None, None, "2", second.astype(np.int8), other)])
 
     assert pair((200.0, 150.0, 140.0), (201.5, 149.0, 140.0)) == [(0, 0)]
     assert pair((200.0, 150.0, 140.0), (200.0, 153.0, 140.0)) == []
@@ -120,29 +130,29 @@ def test_thumbnails_that_are_a_little_less_alike_need_the_same_colour_too():
 
 
 def test_pictures_without_contrast_are_not_taken_for_each_other(tmp_path):
-    images = [Image.new("RGB", (32, 32), (grey,) * 3) for grey in (0, 90, 255)]
+    images = [Image.new("RGB", (32, 32), (gray,) * 3) for gray in (0, 90, 255)]
     for image in images:
-        image.putpixel((9, 9), (image.getpixel((9, 9))[0] ^ 1,) * 3)  # of one colour only, they are refused
-    flat = [trace(f"f{number}", image, tmp_path) for number, image in enumerate(images)]
-    assert same_pictures(flat, flat) == []
+        image.putpixel((9, 9), (image.getpixel((9, 9))[0] ^ 1,) * 3)  # of one color only, they are refused
+    flat = [fingerprint(f"f{number}", image, tmp_path) for number, image in enumerate(images)]
+    assert same_images(flat, flat) == []
 
 
 def test_links_join_whatever_is_connected_over_any_number_of_steps(pictures, tmp_path):
     a, b, c, d = pictures[::5][:4]
-    traces = [
-        trace("z", a, tmp_path, lesion="l1"),
-        trace("y", b, tmp_path, lesion="l1", patient="q"),
-        trace("x", c, tmp_path, patient="q"),
-        trace("w", COPIES["JPEG of quality 50"](c), tmp_path),
-        trace("v", d, tmp_path),
+    fingerprints = [
+        fingerprint("z", a, tmp_path, lesion="l1"),
+        fingerprint("y", b, tmp_path, lesion="l1", patient="q"),
+        fingerprint("x", c, tmp_path, patient="q"),
+        fingerprint("w", COPIES["JPEG of quality 50"](c), tmp_path),
+        fingerprint("v", d, tmp_path),
     ]
-    assert link(traces) == {"z": "w", "y": "w", "x": "w", "w": "w", "v": "v"}
+    assert group_related(fingerprints) == {"z": "w", "y": "w", "x": "w", "w": "w", "v": "v"}
 
 
 def test_the_check_lists_the_pairs_and_says_what_to_do(pictures, tmp_path):
     items = {}
     for split, lesion in (("train", "l7"), ("test", "l7")):
-        found = trace(split, pictures[0 if split == "train" else 4], tmp_path)
+        found = fingerprint(split, pictures[0 if split == "train" else 4], tmp_path)
         meta = {"lesion_id": lesion, "patient_id": None, "file_sha256": found.sha256}
         meta["thumbnail"] = found.thumbnail.tobytes().hex()
         path = tmp_path / f"{split}.case"
@@ -156,10 +166,10 @@ def test_the_check_lists_the_pairs_and_says_what_to_do(pictures, tmp_path):
 
 
 def test_what_a_reader_keeps_of_a_picture_is_read_again(pictures, tmp_path):
-    made = trace("a", pictures[0], tmp_path, "l1", "q1")
-    meta = trace_meta(made.lesion, made.patient, made.sha256, made.thumbnail, made.mean_rgb)
+    made = fingerprint("a", pictures[0], tmp_path, "l1", "q1")
+    meta = fingerprint_meta(made.lesion, made.patient, made.sha256, made.thumbnail, made.mean_rgb)
     write_case(tmp_path / "a.case", Case("a", {"red": np.ones((4, 4), np.uint8)}, {}, np.eye(4), {}, meta))
-    (found,) = read_traces([{"case": "a", "file": str(tmp_path / "a.case")}])
+    (found,) = read_fingerprints([{"case": "a", "file": str(tmp_path / "a.case")}])
     assert found.mean_rgb == pytest.approx(made.mean_rgb, abs=0.01)
     assert np.array_equal(found.thumbnail, made.thumbnail)
     assert (found.case, found.lesion, found.patient, found.sha256) == ("a", "l1", "q1", made.sha256)
@@ -167,18 +177,18 @@ def test_what_a_reader_keeps_of_a_picture_is_read_again(pictures, tmp_path):
 
 def test_a_case_that_was_prepared_without_traces_is_named(tmp_path):
     write_case(tmp_path / "a.case", Case("a", {"red": np.ones((4, 4), np.uint8)}, {}, np.eye(4)))
-    with pytest.raises(DataError, match=r"case a\): it does not say what picture it came from"):
-        read_traces([{"case": "a", "file": str(tmp_path / "a.case")}])
+    with pytest.raises(DataError, match=r"case a\): it does not say what image it came from"):
+        read_fingerprints([{"case": "a", "file": str(tmp_path / "a.case")}])
 
 
 @pytest.mark.data
 def test_280_real_pictures_of_as_many_lesions_are_all_different(tmp_path):
     if not REAL.is_dir():
-        pytest.skip(f"no real HAM10000 pictures in {REAL}; set CTAN_TEST_DATA")
+        pytest.skip(f"no real HAM10000 images in {REAL}; set CTAN_TEST_DATA")
     datalists = ham10000_datalist(REAL, tmp_path, [96, 128], workers=0, progress=False)
-    traces = [found for items in datalists.values() for found in read_traces(items)]
-    assert len(traces) == 280
-    assert set(link(traces).items()) == {(found.case, found.case) for found in traces}
+    fingerprints = [found for items in datalists.values() for found in read_fingerprints(items)]
+    assert len(fingerprints) == 280
+    assert set(group_related(fingerprints).items()) == {(found.case, found.case) for found in fingerprints}
     assert check_leakage(datalists) == []
     with (REAL / "HAM10000_metadata.csv").open() as file:
         diagnosis = {row["image_id"]: row["dx"] for row in csv.DictReader(file)}

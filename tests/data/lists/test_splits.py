@@ -6,7 +6,7 @@ from ctan_monai.errors import ConfigError
 
 
 def skewed(lesions=300):
-    """Cases of lesions with one to four pictures each, in classes of very different size."""
+    """Cases of lesions with one to four images each, in classes of very different size."""
     random = np.random.default_rng(1)
     groups, classes = {}, {}
     for lesion in range(lesions):

@@ -1,4 +1,4 @@
-"""What several processes share: batch normalisation, the order of the data, a step's batch."""
+"""What several processes share: batch normalization, the order of the data, a step's batch."""
 
 import multiprocessing
 
@@ -8,7 +8,12 @@ import torch.distributed as dist
 from torch import nn
 
 from ctan_monai.engines.distributed.batch_norm import SharedBatchNorm, share_batch_norm
-from ctan_monai.engines.distributed.data_parallel import InOrder, ShardedSampler, join_processes, share_of_batch
+from ctan_monai.engines.distributed.data_parallel import (
+    DistributedSequentialSampler,
+    ShardedSampler,
+    init_process_group,
+    per_rank_batch_size,
+)
 from ctan_monai.engines.loop.sampler import create_sampler
 from ctan_monai.errors import ConfigError
 
@@ -49,12 +54,12 @@ def work(rank, world, folder):
         "order": order,
         "length": len(ShardedSampler(sampler)),
         "bags": list(ShardedSampler(range(3 * BAG), BAG)),
-        "in_order": {count: list(InOrder(range(count))) for count in (1, 4, 5)},
-        "lengths": {count: len(InOrder(range(count))) for count in (1, 4, 5)},
-        "batch": share_of_batch(8),
+        "in_order": {count: list(DistributedSequentialSampler(range(count))) for count in (1, 4, 5)},
+        "lengths": {count: len(DistributedSequentialSampler(range(count))) for count in (1, 4, 5)},
+        "batch": per_rank_batch_size(8),
     }
     try:
-        share_of_batch(7)
+        per_rank_batch_size(7)
     except ConfigError as error:
         found["error"] = str(error)
     torch.save(found, folder / f"{world}_{rank}.pt")
@@ -80,7 +85,7 @@ def found(tmp_path_factory):
 
 
 def plain():
-    """The same by torch's own normalisation and the whole batch."""
+    """The same by torch's own normalization and the whole batch."""
     torch.manual_seed(1)
     images, goals = torch.randn(6, 2, 7, 5), torch.randn(6, 1, 5, 3)
     network = network_2d()
@@ -90,7 +95,7 @@ def plain():
 
 
 @pytest.mark.parametrize("world", [1, 2])
-def test_batches_of_different_sizes_are_normalised_as_one(found, world):
+def test_batches_of_different_sizes_are_normalized_as_one(found, world):
     network, outputs, quiet = plain()
     parts = found[world]
     torch.testing.assert_close(torch.cat([part["outputs"] for part in parts]), outputs, rtol=1e-5, atol=1e-6)
@@ -137,4 +142,4 @@ def test_a_batch_is_divided_or_the_error_says_how(found):
 def test_without_torchrun_the_error_says_how_to_start(monkeypatch):
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     with pytest.raises(ConfigError, match="torchrun --standalone --nproc_per_node=2"):
-        join_processes()
+        init_process_group()

@@ -6,7 +6,7 @@ import pytest
 from monai.handlers import LrScheduleHandler, ValidationHandler
 from run_kit import Run, same
 
-from ctan_monai.engines.handlers.default_handlers import bookkeeping
+from ctan_monai.engines.handlers.default_handlers import default_handlers
 from ctan_monai.engines.loop.trainer import MultiTaskTrainer
 
 
@@ -14,7 +14,7 @@ def standard(folder, epochs=3, min_delta=0.0, **options):
     """Train what `Run` trains, with the standard handlers."""
     run = Run(folder, epochs, **options)
     run.early_stopping.min_delta = min_delta
-    common = bookkeeping(
+    common = default_handlers(
         title="test",
         seed=11,  # that of Run
         loss=run.loss,

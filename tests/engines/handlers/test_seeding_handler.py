@@ -94,7 +94,7 @@ def test_a_dataset_inside_another_hears_of_the_epoch():
     assert dataset.epoch == 2
 
 
-def test_seeds_of_neighbouring_epochs_processes_and_runs_are_all_different():
+def test_seeds_of_neighboring_epochs_processes_and_runs_are_all_different():
     seeds = {seed_for(seed, epoch, rank) for seed in range(10) for epoch in range(10) for rank in range(10)}
     assert len(seeds) == 1000
 

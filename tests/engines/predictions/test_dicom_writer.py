@@ -10,7 +10,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from dicom_phantoms import CLASSES, STRUCTURES, Patient, dose_at
-from dicom_validity import dice, errors_of, rasterised
+from dicom_validity import dice, errors_of, rasterized
 from known_anatomy import DOSE, EXCLUSIVE, ORGANS, TASKS, depth_mm, predict, write_ct
 
 from ctan_monai.data.dicom.read.link import link
@@ -36,8 +36,8 @@ LAYINGS = {
 def read_back(folder):
     """Read CT and predictions below a folder as a patient of training is read, on the CT's grid."""
     options = DicomOptions(axcodes=None)
-    (linked,), strays = link(scan(folder, progress=False).objects, predicted=True)
-    assert not [stray for stray in strays if stray.header.kind != "seg"]
+    (linked,), unlinked = link(scan(folder, progress=False).objects, predicted=True)
+    assert not [each for each in unlinked if each.header.kind != "seg"]
     return read_patient(select(linked, options), "back", options)
 
 
@@ -60,7 +60,7 @@ def test_masks_and_dose_come_back_through_the_whole_path_however_the_patient_lie
     step_gy = float(pydicom.dcmread(found / "RD.dcm").DoseGridScaling)
     known = back.masks["dose_region"] & inside
     if "lean_deg" in laying:  # at the rim of a leaning stack the upright dose grid holds interpolations with nothing
-        known = back.masks["dose_region"] & (np.abs(points - patient.centre) < [35, 25, 22]).all(-1)
+        known = back.masks["dose_region"] & (np.abs(points - patient.center) < [35, 25, 22]).all(-1)
     assert known.mean() > (0.1 if "lean_deg" in laying else 0.99)
     away_gy = np.abs(back.volumes["dose"] - dose_at(points))[known]
     assert away_gy.max() <= step_gy / 2 + 2e-5  # float32 of 50 Gy
@@ -71,13 +71,13 @@ def test_predictions_beside_a_patients_own_objects_are_not_taken_for_what_was_co
     patient.write(tmp_path / "in")
     predict(tmp_path / "in", tmp_path, without=["CTV"], formats=["rtstruct", "rtdose"])
     options = DicomOptions(axcodes=None)
-    (linked,), strays = link(scan(tmp_path, progress=False).objects)
+    (linked,), unlinked = link(scan(tmp_path, progress=False).objects)
     study = select(linked, options)
     assert study.structure_set.sop_uid == patient.struct_uid
     assert [dose.sop_uid for group in study.plan_doses for dose in group.doses] == [patient.dose_uid]
-    assert sorted(stray.header.kind for stray in strays) == ["RTDOSE", "RTPLAN", "RTSTRUCT"]
-    assert {stray.reason for stray in strays} == {
-        "a network of this software predicted it; nothing is learned from that."
+    assert sorted(each.header.kind for each in unlinked) == ["RTDOSE", "RTPLAN", "RTSTRUCT"]
+    assert {each.reason for each in unlinked} == {
+        "a network of this software predicted it; nothing is trained on that."
     }
 
 
@@ -153,7 +153,7 @@ def test_another_reader_finds_the_same_volumes_and_doses(decubitus):
     rows = {row["structure"]: row for row in csv.DictReader((out / "written.csv").open())}
     assert set(rows) == set(numbers) == set(STRUCTURES)
     for name, row in rows.items():
-        mask = rasterised(structures, numbers[name], ct.GetSize(), affine_of(ct))
+        mask = rasterized(structures, numbers[name], ct.GetSize(), affine_of(ct))
         assert float(row["volume_cc"]) == pytest.approx(mask.sum() * np.prod(ct.GetSpacing()) / 1000, abs=2e-3)
         inside = dose_gy[mask]
         for column, value in (("mean_gy", inside.mean()), ("min_gy", inside.min()), ("max_gy", inside.max())):

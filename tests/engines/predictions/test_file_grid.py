@@ -9,14 +9,14 @@ from monai.data import DataLoader, Dataset
 from monai.inferers import Inferer
 
 from ctan_monai.data.cases.file_grid import Grid, moved, turned
-from ctan_monai.data.datasets.tabular import own_inference_list
+from ctan_monai.data.datasets.tabular import tabular_inference_list
 from ctan_monai.data.formats.nifti import write_nifti
 from ctan_monai.engines.loop.evaluator import MultiTaskEvaluator
 from ctan_monai.engines.loop.prepare import PrepareMultiTaskBatch
 from ctan_monai.engines.predictions.prediction_writer import WritePredictions
 from ctan_monai.report import report_predictions
 from ctan_monai.tasks import Regression, Segmentation
-from ctan_monai.transforms import LoadCased
+from ctan_monai.transforms import LoadCaseFiled
 
 TASKS = (
     Segmentation("parts", ["middle", "high"]),
@@ -32,7 +32,7 @@ TURN = np.array(
 
 
 class FromImage(Inferer):
-    """Answers from the grey values alone, so that the answer is known for every voxel of the file."""
+    """Answers from the gray values alone, so that the answer is known for every voxel of the file."""
 
     def __call__(self, inputs, network, *args, **kwargs):
         image = inputs.as_tensor().float()  # (1, 1, *S)
@@ -51,12 +51,12 @@ def predict(folder, values, affine_ras, ending=".nii.gz", label_values=None, **o
     else:
         write_nifti(values, affine_ras, path)
     channel = "grey" if ending == ".png" else "ct"
-    items = own_inference_list(path, folder / "cache", TASKS, [channel], progress=False, **options)
+    items = tabular_inference_list(path, folder / "cache", TASKS, [channel], progress=False, **options)
     out = folder / "out"
     formats = ["png", "nifti"] if ending == ".png" else ["nifti"]
     MultiTaskEvaluator(
         "cpu",
-        DataLoader(Dataset(items, LoadCased(TASKS, image_channels=[channel])), batch_size=1),
+        DataLoader(Dataset(items, LoadCaseFiled(TASKS, image_channels=[channel])), batch_size=1),
         Nothing(TASKS),
         prepare_batch=PrepareMultiTaskBatch(TASKS, require_labels=False),
         inferer=FromImage(),

@@ -1,4 +1,4 @@
-"""Masks of pictures as PNG, through the whole of `WritePredictions`."""
+"""Masks of images as PNG, through the whole of `WritePredictions`."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from ctan_monai.engines.predictions.prediction_writer import WritePredictions
 from ctan_monai.engines.predictions.predictions_index import read_index
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.tasks import Classification, Regression, Segmentation
-from ctan_monai.transforms import LoadCased
+from ctan_monai.transforms import LoadCaseFiled
 
 LESION = Segmentation("lesion", ["lesion"], overlapping=True)
 PARTS = Segmentation("parts", ["rim", "core"])
@@ -27,13 +27,13 @@ def disc(shape, radius=0.5):
 
 
 def predict(tmp_path, tasks, answers, meta=None, shape=SHAPE, **options):
-    """Write what a network that gives some logits would predict for one picture."""
+    """Write what a network that gives some logits would predict for one image."""
     case = Case("a", {"red": np.ones(shape, np.uint8)}, {}, picture_affine_ras(FULL, SHAPE), {}, meta or {})
     write_case(tmp_path / "a.case", case)
     items = [{"case": "a", "file": str(tmp_path / "a.case")}]
     engine = Engine(lambda _, batch: {"image": batch["image"], "pred": answers})
     WritePredictions(tasks, tmp_path / "out", **options).attach(engine)
-    engine.run(DataLoader(Dataset(items, LoadCased(tasks, ["red"])), batch_size=1))
+    engine.run(DataLoader(Dataset(items, LoadCaseFiled(tasks, ["red"])), batch_size=1))
     return tmp_path / "out"
 
 
@@ -76,7 +76,7 @@ def test_exclusive_labels_are_written_each(tmp_path):
 
 def test_volumes_and_values_are_no_pictures(tmp_path):
     volume = logits(np.ones((4, 5, 6), bool))
-    with pytest.raises(DataError, match="a picture has two axes"):
+    with pytest.raises(DataError, match="an image has two axes"):
         predict(tmp_path, [LESION], volume, shape=(4, 5, 6), formats=["png"])
     with pytest.raises(ConfigError, match="png holds masks only"):
         WritePredictions([Regression("dose", "Gy", 70.0)], tmp_path, formats=["png"])

@@ -14,7 +14,7 @@ from ctan_monai.engines.runs.run_record import write_run
 from ctan_monai.errors import ConfigError
 from ctan_monai.networks import create_network
 from ctan_monai.tasks import Regression
-from ctan_monai.transforms import LoadCased
+from ctan_monai.transforms import LoadCaseFiled
 
 DOSE = Regression("dose", unit="Gy", scale=70.0, nonnegative=True)
 
@@ -34,7 +34,7 @@ def dataset(tmp_path):
         path = tmp_path / f"pt_{number}.case"
         write_case(path, Case(f"pt_{number}", {"ct": ct}, {}, np.eye(4)))
         items.append({"case": f"pt_{number}", "file": str(path)})
-    return Dataset(items, LoadCased([DOSE]))
+    return Dataset(items, LoadCaseFiled([DOSE]))
 
 
 def test_the_first_cases_are_predicted_with_the_best_weights_not_the_last(tmp_path, network, dataset):

@@ -22,7 +22,7 @@ from ctan_monai.engines.predictions.prediction_writer import WritePredictions
 from ctan_monai.engines.predictions.predictions_index import read_index
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.tasks import Classification, Regression, Segmentation
-from ctan_monai.transforms import LoadCased
+from ctan_monai.transforms import LoadCaseFiled
 
 SHAPE = (9, 7, 5)
 AFFINE_RAS = np.array([[0, -4.0, 0, 3], [-3.0, 0, 0, -5], [0, 0, -2.5, 7], [0, 0, 0, 1]])
@@ -77,7 +77,7 @@ def patients(tmp_path):
 
 def _predict(files, folder, tasks=(ORGANS, DOSE), spoil=0.0, **options):
     writer = WritePredictions(tasks, folder, **options)
-    data = Dataset([{"case": path.stem, "file": str(path)} for path in files], LoadCased(tasks, CHANNELS))
+    data = Dataset([{"case": path.stem, "file": str(path)} for path in files], LoadCaseFiled(tasks, CHANNELS))
     network = Oracle(tasks, spoil)
     MultiTaskEvaluator("cpu", DataLoader(data, batch_size=1), network, val_handlers=[writer]).run()
     return folder

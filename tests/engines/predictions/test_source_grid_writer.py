@@ -13,7 +13,7 @@ from ctan_monai.data.datasets.openkbp.inference import openkbp_inference_list
 from ctan_monai.engines.loop.evaluator import MultiTaskEvaluator
 from ctan_monai.engines.loop.prepare import PrepareMultiTaskBatch
 from ctan_monai.engines.predictions.source_grid_writer import WriteOnOwnGrid
-from ctan_monai.transforms import LoadCased
+from ctan_monai.transforms import LoadCaseFiled
 
 AFFINE_RAS = np.array([[-1.0, 0, 0, 60], [0, 0, 1.2, -40], [0, 2.5, 0, -38], [0, 0, 0, 1]])  # x, z, y
 SHAPE = (120, 30, 66)
@@ -30,7 +30,7 @@ def test_masks_and_dose_lie_on_the_voxels_of_the_file(tmp_path):
     items = openkbp_inference_list(folder, tmp_path / "cache")
     MultiTaskEvaluator(
         "cpu",
-        DataLoader(Dataset(items, LoadCased(TASKS)), batch_size=1),
+        DataLoader(Dataset(items, LoadCaseFiled(TASKS)), batch_size=1),
         Nothing(TASKS),
         prepare_batch=PrepareMultiTaskBatch(TASKS, require_labels=False),
         inferer=KnownAnatomy(),

@@ -1,4 +1,4 @@
-"""data.json says what a network was learned from, and never a part of it."""
+"""data.json says what a network was trained on, and never a part of it."""
 
 import json
 

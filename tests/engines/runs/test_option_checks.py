@@ -21,33 +21,33 @@ CONFIG = {
 
 @pytest.fixture
 def given(tmp_path):
-    """Return a function that gives the command line for the config, overlays and knobs."""
+    """Return a function that gives the command line for the config, overlays and options."""
     (tmp_path / "train.yaml").write_text(yaml.safe_dump(CONFIG))
 
-    def make(*knobs, **overlays):
+    def make(*options, **overlays):
         files = [str(tmp_path / "train.yaml")]
         for name, content in overlays.items():
             (tmp_path / f"{name}.json").write_text(json.dumps(content))
             files.append(str(tmp_path / f"{name}.json"))
-        return ["run", "training", "--config_file", str(files), *map(str, knobs)]
+        return ["run", "training", "--config_file", str(files), *map(str, options)]
 
     return make
 
 
 @pytest.mark.parametrize(
-    "knobs",
+    "options",
     [
         (), ("--epochs", 3), ("--batch-size=2",), ("--train#lr", 0.1), ("--patience", "None"), ("--gamma", 1),
         ("--mine", 2, "--batch_size", "$@mine"), ("--run_id", "training"), ("--tracking", "mlflow", "--run_name", "a"),
         ("--window", "[0,2]"), ("--amp", "True"), ("--device", "cpu"), ("--epochs", "$2 + 1"), ("--noamp",),
     ],
 )  # fmt: skip
-def test_what_makes_sense_passes(given, knobs):
-    check_knobs(given(*knobs))
+def test_what_makes_sense_passes(given, options):
+    check_knobs(given(*options))
 
 
 @pytest.mark.parametrize(
-    ("knobs", "said"),
+    ("options", "said"),
     [
         (("--epoch", 2), "Did you mean --epochs"),
         (("--batchsize=2",), "Did you mean --batch_size"),
@@ -71,9 +71,9 @@ def test_what_makes_sense_passes(given, knobs):
         (("--output_dir=~/run",), "Write --output_dir ~/run, with a blank"),
     ],
 )
-def test_a_slip_is_named_with_its_remedy(given, knobs, said):
+def test_a_slip_is_named_with_its_remedy(given, options, said):
     with pytest.raises(ConfigError) as caught:
-        check_knobs(given(*knobs))
+        check_knobs(given(*options))
     assert said in str(caught.value)
 
 

@@ -256,8 +256,8 @@ def test_a_config_wires_it_and_the_command_line_steers_it(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "train.yaml").write_text(CONFIG)
 
-    def run(**knobs):
-        workflow = ConfigWorkflow("train.yaml", logging_file=False, workflow_type=None, run_id="training", **knobs)
+    def run(**options):
+        workflow = ConfigWorkflow("train.yaml", logging_file=False, workflow_type=None, run_id="training", **options)
         workflow.initialize()
         workflow.run()
 

@@ -64,7 +64,7 @@ def test_total_is_weighted(tasks):
     assert step(dwa, (0.3, 0.4, 0.5)).item() == pytest.approx(expected)
 
 
-def test_weights_add_up_to_the_number_of_tasks_and_favour_the_slow_one(tasks):
+def test_weights_add_up_to_the_number_of_tasks_and_favor_the_slow_one(tasks):
     dwa = DynamicWeightAverage(tasks)
     epoch(dwa, (1.0, 1.0, 1.0))
     weights = epoch(dwa, (0.1, 0.9, 0.5))

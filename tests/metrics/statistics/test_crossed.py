@@ -14,13 +14,13 @@ SHARES = [(1, 0, 0), (0, 1, 0), (0, 0, 1), (0.8, 0.2, 0), (0.5, 0.5, 0), (0.1, 0
 
 
 def tables(random, seeds, cases, shares, number):
-    """Draw tables of paired differences whose mean has variance 1, by the shares of seeds, cases and the rest."""
+    """Draw tables of paired differences whose mean has variance 1, by the fractions of seeds, cases and the rest."""
     sizes = np.sqrt(np.array(shares) * [seeds, cases, seeds * cases])
     rest = sizes[2] * random.normal(size=(number, seeds, cases)) if sizes[2] else 0.0
     return sizes[0] * random.normal(size=(number, seeds, 1)) + sizes[1] * random.normal(size=(number, 1, cases)) + rest
 
 
-def analysed(table):
+def analyzed(table):
     """Make the analysis of variance of tables (..., S, N) by its textbook sums."""
     seeds, cases = table.shape[-2:]
     mean, rows, columns = table.mean((-1, -2)), table.mean(-1), table.mean(-2)
@@ -35,7 +35,7 @@ def coverage(seeds, cases, shares, level=0.95):
     random = np.random.default_rng([1, seeds, cases])
     held = []
     for _ in range(SIMULATIONS // 500):
-        mean, *parts = analysed(tables(random, seeds, cases, shares, 500))
+        mean, *parts = analyzed(tables(random, seeds, cases, shares, 500))
         error, freedom = crossed_error(*parts, seeds, cases)
         held.append(np.abs(mean) <= t.ppf((1 + level) / 2, freedom) * error)
     return np.mean(held)
@@ -63,7 +63,7 @@ def test_the_bootstrap_finds_the_components_of_the_analysis_of_variance():
     table = tables(random, 6, 40, (0.4, 0.3, 0.3), 1)[0]
     samples = bootstrap(lambda w: w @ table.T / w.sum(1, keepdims=True), range(40), 20_000)
     found = crossed(table.mean(1), samples, 40)
-    mean, by_seeds, by_cases, rest = analysed(table)
+    mean, by_seeds, by_cases, rest = analyzed(table)
     assert found.estimate == pytest.approx(mean)
     assert found.by_seeds == pytest.approx(by_seeds)
     assert found.by_cases == pytest.approx(by_cases, rel=0.05)
@@ -123,7 +123,7 @@ def test_the_seeds_needed_show_the_difference_four_times_in_five(shares):
     random = np.random.default_rng(6)
     sizes = (of_seeds * 5 / seeds, of_cases, rest * 5 / seeds)
     table = tables(random, seeds, 100, sizes, 2000) + difference
-    mean, *parts = analysed(table)
+    mean, *parts = analyzed(table)
     error, freedom = crossed_error(*parts, seeds, 100)
     assert np.mean(np.abs(mean) > t.ppf(0.975, freedom) * error) == pytest.approx(0.8, abs=0.06)
 

@@ -1,4 +1,4 @@
-"""Lists of HAM10000's pictures to train, validate and test on, as a bundle's config asks for them."""
+"""Lists of HAM10000's images to train, validate and test on, as a bundle's config asks for them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ctan_monai.data.cases.cache import CaseCache, read_header
 from ctan_monai.data.datasets.ham10000.reader import DIAGNOSIS, READER_VERSION, Ham10000Reader, find_ham10000
 from ctan_monai.data.datasets.ham10000.synthetic import write_lesion_phantoms
 from ctan_monai.data.lists.datalist import Item, read_choice
-from ctan_monai.data.lists.leakage import link, read_traces
+from ctan_monai.data.lists.leakage import group_related, read_fingerprints
 from ctan_monai.data.lists.splits import SPLITS, grouped_split
 from ctan_monai.errors import ConfigError, DataError
 
@@ -31,22 +31,22 @@ def ham10000_datalist(
     on_error: Literal["raise", "skip"] = "raise",
     progress: bool = True,
 ) -> dict[str, list[Item]]:
-    """List HAM10000's pictures; the first time, read them into the cache.
+    """List HAM10000's images; the first time, read them into the cache.
 
-    Pictures of one lesion, of one patient and, as HAM10000 has a lesion under two numbers, pictures that show the
-    same stay in one split (`leakage.link`); diagnoses are spread evenly.
+    Images of one lesion, of one patient and, as HAM10000 has a lesion under two numbers, images that show the
+    same stay in one split (`leakage.group_related`); diagnoses are spread evenly.
 
     Args:
-        dataset_dir: folder of the data set, or None for synthetic pictures, which are made on the spot.
-        cache_dir: folder for the cached cases, and for the synthetic pictures.
-        image_size: rows and columns that pictures and masks are resized to.
+        dataset_dir: folder of the data set, or None for synthetic images, which are made on the spot.
+        cache_dir: folder for the cached cases, and for the synthetic images.
+        image_size: rows and columns that images and masks are resized to.
         splits: what to list.
         shares: of training, validation and test.
-        seed: of the division.
+        seed: of the split.
         datalist: JSON file ``{"train": ["ISIC_0024306", ...], "validation": [...], "test": [...]}`` that chooses
-            pictures by name instead.
+            images by name instead.
         workers: processes that fill the cache; None for one per processor.
-        on_error: 'skip' leaves out up to a tenth of the pictures if they cannot be read.
+        on_error: 'skip' leaves out up to a tenth of the images if they cannot be read.
         progress: show a bar while the cache is filled.
 
     Returns:
@@ -74,21 +74,21 @@ def ham10000_datalist(
     )
     items = {source.stem: {"case": source.stem, "file": str(file)} for source, file in files.items()}
     if not synthetic:
-        _logger.info("%d pictures of %s, cached in %s", len(items), root, cache.cache_dir)
+        _logger.info("%d images of %s, cached in %s", len(items), root, cache.cache_dir)
     divided = _divide(list(items.values()), shares, seed) if wanted is None else wanted
     result = {split: [items[image] for image in divided[split] if image in items] for split in splits}
     empty = [split for split, entries in result.items() if not entries]
     if empty:
         counts = {split: len(entries) for split, entries in result.items()}
-        remedy = "Give more pictures, other shares, or a datalist file that names some for each split."
-        raise DataError(root, None, f"no picture was found for {empty}; the splits hold {counts}.", remedy)
+        remedy = "Give more images, other shares, or a datalist file that names some for each split."
+        raise DataError(root, None, f"no image was found for {empty}; the splits hold {counts}.", remedy)
     return result
 
 
 def synthetic_pictures(cache_dir: str | Path) -> Path:
-    """Return a folder of synthetic pictures in HAM10000's layout, made at the first time, and say so in the log."""
+    """Return a folder of synthetic images in HAM10000's layout, made at the first time, and say so in the log."""
     root = write_lesion_phantoms(Path(cache_dir) / "synthetic")
-    _logger.warning("synthetic pictures in use (%s): they show no patients; give --dataset_dir for HAM10000", root)
+    _logger.warning("synthetic images in use (%s): they show no patients; give --dataset_dir for HAM10000", root)
     return root
 
 
@@ -110,11 +110,11 @@ def _chosen(
     names = read_choice(datalist)
     unknown = sorted({name for split in splits for name in names.get(split, [])} - set(pictures))
     if unknown:
-        reason = f"{unknown[:10]} are not among the {len(pictures)} pictures of {root}."
-        raise DataError(datalist, None, reason, "Name pictures without their ending, as ISIC_0024306.")
+        reason = f"{unknown[:10]} are not among the {len(pictures)} images of {root}."
+        raise DataError(datalist, None, reason, "Name images without their ending, as ISIC_0024306.")
     return {split: names.get(split, []) for split in splits}
 
 
 def _divide(items: Sequence[Item], shares: Sequence[float], seed: int) -> dict[str, list[str]]:
     diagnoses = {item["case"]: read_header(item["file"]).values.get(DIAGNOSIS) for item in items}
-    return grouped_split(link(read_traces(items)), diagnoses, shares, seed)
+    return grouped_split(group_related(read_fingerprints(items)), diagnoses, shares, seed)

@@ -1,11 +1,11 @@
-"""HAM10000 as it is published: pictures in one folder or two, a table of metadata, a mask for each picture.
+"""HAM10000 as it is published: images in one folder or two, a table of metadata, a mask for each image.
 
     HAM10000_images_part_1/ISIC_0024306.jpg ...
     HAM10000_images_part_2/ISIC_0029306.jpg ...
     HAM10000_segmentations_lesion_tschandl/ISIC_0024306_segmentation.png ...
     HAM10000_metadata.csv        lesion_id,image_id,dx,dx_type,age,sex,localization
 
-The folders' names do not matter, nor does the size of the pictures.
+The folders' names do not matter, nor does the size of the images.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ctan_monai.data.formats.images import (
     picture_affine_ras,
     read_picture,
 )
-from ctan_monai.data.lists.leakage import trace_meta
+from ctan_monai.data.lists.leakage import fingerprint_meta
 from ctan_monai.errors import DataError
 
 _logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Ham10000:
     Args:
         root: the folder.
         pictures: files by image id.
-        masks: files by image id; a picture whose mask is not known is absent.
+        masks: files by image id; an image whose mask is not known is absent.
         rows: of the table, by image id.
     """
 
@@ -57,14 +57,14 @@ class Ham10000:
 
 
 def find_ham10000(dataset_dir: str | Path) -> Ham10000:
-    """Find pictures, masks and metadata, up to three folders deep.
+    """Find images, masks and metadata, up to three folders deep.
 
-    Pictures with neither a mask nor a row of the table (such as the ISIC 2018 test set, which is published beside
-    HAM10000) are left out, and so are rows without a picture; the log says how many. Where a picture is there twice,
+    Images with neither a mask nor a row of the table (such as the ISIC 2018 test set, which is published beside
+    HAM10000) are left out, and so are rows without an image; the log says how many. Where an image is there twice,
     as in Kaggle's copy, the first in the alphabet is used.
 
     Raises:
-        DataError: there is no picture or no table, or the table cannot be read.
+        DataError: there is no image or no table, or the table cannot be read.
     """
     root = Path(dataset_dir)
     files = [path for depth in _DEPTHS for path in sorted(root.glob(depth)) if not path.name.startswith(".")]
@@ -82,10 +82,10 @@ def find_ham10000(dataset_dir: str | Path) -> Ham10000:
     rows = read_table(tables[0])
     known = {image: path for image, path in pictures.items() if image in rows or image in masks}
     for count, what in (
-        (len(pictures) - len(known), f"pictures have neither a mask nor a row in {tables[0].name}; left out"),
-        (len(rows.keys() - known.keys()), f"rows of {tables[0].name} have no picture"),
-        (len(masks.keys() - known.keys()), "masks have no picture"),
-        (again, "pictures or masks are there twice; the first one counts"),
+        (len(pictures) - len(known), f"images have neither a mask nor a row in {tables[0].name}; left out"),
+        (len(rows.keys() - known.keys()), f"rows of {tables[0].name} have no image"),
+        (len(masks.keys() - known.keys()), "masks have no image"),
+        (again, "images or masks are there twice; the first one counts"),
     ):
         if count:
             _logger.warning("%s: %d %s", root, count, what)
@@ -95,11 +95,11 @@ def find_ham10000(dataset_dir: str | Path) -> Ham10000:
 
 
 class Ham10000Reader:
-    """Reads a picture of a data set into a case, for `CaseCache`.
+    """Reads an image of a data set into a case, for `CaseCache`.
 
     A case has the volumes red, green and blue (H, W) uint8, the mask ``lesion`` and the value ``diagnosis``, the index
     in `ham10000_table.CLASSES`; what is not known is absent. Its affine leads to the pixels of the file,
-    its meta says ``synthetic`` of drawn pictures.
+    its meta says ``synthetic`` of drawn images.
 
     Args:
         found: the data set.
@@ -115,10 +115,10 @@ class Ham10000Reader:
         return _reader, (str(self.found.root), self.size)
 
     def __call__(self, path: Path) -> Case:
-        """Read one picture.
+        """Read one image.
 
         Raises:
-            DataError: picture or mask cannot be read.
+            DataError: image or mask cannot be read.
         """
         case = check_case_id(path.stem)
         picture = read_picture(path, case, self.size)
@@ -130,7 +130,7 @@ class Ham10000Reader:
         if mask is not None and (note := note_of_turn(path, mask, picture.full_shape)):
             _logger.warning("%s: %s", case, note)
         lesion, patient = (None, None) if row is None else (row.lesion, row.patient)
-        trace = trace_meta(lesion, patient, picture.sha256, picture.thumbnail, picture.mean_rgb)
+        fingerprint = fingerprint_meta(lesion, patient, picture.sha256, picture.thumbnail, picture.mean_rgb)
         about = {"synthetic": True} if is_synthetic(path) else {}
         return Case(
             case,
@@ -138,11 +138,11 @@ class Ham10000Reader:
             masks,
             picture_affine_ras(picture.full_shape, shape),
             {} if row is None or row.diagnosis is None else {DIAGNOSIS: row.diagnosis},
-            {**trace, "full_shape": list(picture.full_shape), **about, **({} if row is None else row.about)},
+            {**fingerprint, "full_shape": list(picture.full_shape), **about, **({} if row is None else row.about)},
         )
 
     def state(self, path: Path) -> str:
-        """Say what a case depends on beside the picture's file: its row, and its mask's size and time."""
+        """Say what a case depends on beside the image's file: its row, and its mask's size and time."""
         mask = self.found.masks.get(path.stem)
         try:
             stamp = None if mask is None else (mask.name, mask.stat().st_size, mask.stat().st_mtime_ns)
@@ -160,7 +160,7 @@ def _reader(root: str, size: tuple[int, int] | None) -> Ham10000Reader:
 
 def _nothing_found(root: Path, pictures: int) -> DataError:
     reason = (
-        f"no HAM10000 data were found; there are {pictures} pictures. Looked, up to three folders deep, for "
+        f"no HAM10000 data were found; there are {pictures} images. Looked, up to three folders deep, for "
         f"<image_id>.jpg, <image_id>{MASK_ENDING}.png and {TABLE_NAME}.csv."
     )
     remedy = "Give --dataset_dir the folder that holds them (https://doi.org/10.7910/DVN/DBW86T), or leave it out."

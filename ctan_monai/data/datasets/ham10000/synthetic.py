@@ -1,6 +1,6 @@
-"""Synthetic pictures in HAM10000's layout: drawn skin with a drawn lesion, no patient's, to try everything out with.
+"""Synthetic images in HAM10000's layout: drawn skin with a drawn lesion, no patient's, to try everything out with.
 
-They are not meant to look right. Each class has a colour, an outline and a pattern of its own, loosely after what
+They are not meant to look right. Each class has a color, an outline and a pattern of its own, loosely after what
 dermatoscopy shows, so that a network can learn both tasks from a few dozen of them.
 """
 
@@ -20,10 +20,10 @@ from ctan_monai.data.formats.image_masks import write_picture_mask
 from ctan_monai.files.whole_folder import write_whole
 
 MARK = "SYNTHETIC.txt"  # says what the folder holds
-VERSION = 1  # raise it when other pictures are drawn
+VERSION = 1  # raise it when other images are drawn
 LESIONS = {"nv": 16, "mel": 8, "bkl": 8, "bcc": 6, "akiec": 5, "vasc": 5, "df": 5}  # as skewed as 53 lesions can be
 SHAPE = (120, 160)  # rows and columns; HAM10000's are 450 x 600
-_SECOND_VIEWS = 5  # every so many lesions are there in a second picture
+_SECOND_VIEWS = 5  # every so many lesions are there in a second image
 _QUALITY = 92
 _COLUMNS = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
 
@@ -35,11 +35,11 @@ class Look:
     """What lesions of a class look like.
 
     Args:
-        inner: RGB colour.
-        second: RGB colour of the pattern.
-        wavy: how far the outline departs from an ellipse, as a share of its radius.
-        soft: width of the border, as a share of the radius.
-        pattern: blotches, dots, centre or stripes.
+        inner: RGB color.
+        second: RGB color of the pattern.
+        wavy: how far the outline departs from an ellipse, as a fraction of its radius.
+        soft: width of the border, as a fraction of the radius.
+        pattern: blotches, dots, center or stripes.
     """
 
     inner: tuple[int, int, int]
@@ -56,19 +56,19 @@ LOOKS = {
     "bcc": Look((215, 140, 140), (110, 110, 150), 0.15, 0.30, "blotches"),
     "akiec": Look((190, 80, 75), (225, 170, 150), 0.20, 0.30, "stripes"),
     "vasc": Look((150, 30, 50), (90, 15, 60), 0.15, 0.05, "dots"),
-    "df": Look((150, 100, 85), (240, 225, 215), 0.08, 0.30, "centre"),
+    "df": Look((150, 100, 85), (240, 225, 215), 0.08, 0.30, "center"),
 }
 
 
 def write_lesion_phantoms(
     folder: str | Path, seed: int = 0, lesions: Mapping[str, int] | None = None, shape: tuple[int, int] = SHAPE
 ) -> Path:
-    """Write a data set of synthetic pictures, unless it is there already.
+    """Write a data set of synthetic images, unless it is there already.
 
     Args:
         folder: ``<folder>-<version>-<seed>`` is made, whole or not at all.
         seed: another seed draws others.
-        lesions: number of lesions by class; None: 53 lesions in 64 pictures.
+        lesions: number of lesions by class; None: 53 lesions in 64 images.
         shape: rows and columns.
 
     Returns:
@@ -83,12 +83,12 @@ def write_lesion_phantoms(
 
 
 def is_synthetic(picture: str | Path) -> bool:
-    """Tell whether a picture lies in a folder that `write_lesion_phantoms` made."""
+    """Tell whether an image lies in a folder that `write_lesion_phantoms` made."""
     return any((folder / MARK).is_file() for folder in list(Path(picture).parents)[:2])
 
 
 def draw_lesion(name: str, lesion: int, view: int, shape: tuple[int, int] = SHAPE) -> tuple[Any, npt.NDArray[np.bool_]]:
-    """Draw a picture.
+    """Draw an image.
 
     Args:
         name: class.
@@ -102,8 +102,8 @@ def draw_lesion(name: str, lesion: int, view: int, shape: tuple[int, int] = SHAP
     look, grown, seen = LOOKS[name], np.random.default_rng([lesion, 1]), np.random.default_rng([lesion, view, 2])
     rows, columns = np.indices(shape, dtype=np.float64)
     half = shape[0] / 2
-    centre = [shape[axis] / 2 + seen.uniform(-0.25, 0.25) * half for axis in (0, 1)]
-    y, x = _turned((rows - centre[0]) / half, (columns - centre[1]) / half, seen.uniform(0, 2 * np.pi))
+    center = [shape[axis] / 2 + seen.uniform(-0.25, 0.25) * half for axis in (0, 1)]
+    y, x = _turned((rows - center[0]) / half, (columns - center[1]) / half, seen.uniform(0, 2 * np.pi))
     radius, angle = np.hypot(y, x * grown.uniform(0.75, 1.0)), np.arctan2(y, x)
     waves = sum(grown.normal() / k * np.cos(k * angle + grown.uniform(0, 2 * np.pi)) for k in range(2, 7))
     edge = grown.uniform(0.4, 0.65) * (1 + look.wavy * np.clip(waves, -1.5, 1.5))
@@ -121,8 +121,8 @@ def _turned(y: Array, x: Array, angle: float) -> tuple[Array, Array]:
 
 
 def _pattern(kind: str, random: np.random.Generator, inside: Array, y: Array, x: Array) -> Array:
-    """Return how much of the second colour each pixel has, 0 to 1; ``inside`` is 0 at the centre and 1 at the edge."""
-    if kind == "centre":
+    """Return how much of the second color each pixel has, 0 to 1; ``inside`` is 0 at the center and 1 at the edge."""
+    if kind == "center":
         return np.exp(-8 * inside**2)
     if kind == "stripes":
         return np.asarray(0.5 + 0.5 * np.sin(40 * x) * np.sin(40 * y))
@@ -152,7 +152,7 @@ def _with_hairs(rgb: npt.NDArray[np.uint8], random: np.random.Generator) -> npt.
 
 
 def _pictures(lesions: Mapping[str, int]) -> Iterator[tuple[str, int, int]]:
-    """Yield class, lesion and view of each picture."""
+    """Yield class, lesion and view of each image."""
     kinds = [name for name in CLASSES for _ in range(lesions.get(name, 0))]
     for lesion, name in enumerate(kinds):
         for view in range(2 if lesion % _SECOND_VIEWS == 0 else 1):
@@ -181,4 +181,4 @@ def _write_all(folder: Path, seed: int, lesions: Mapping[str, int], shape: tuple
         rows.append((f"SYN_{lesion:04d}", image, name, "synthetic", age, "unknown", "synthetic"))
     with (folder / "HAM10000_metadata.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([_COLUMNS, *rows])
-    (folder / MARK).write_text("Drawn by ctan_monai. These pictures show no patient.\n", encoding="utf-8")
+    (folder / MARK).write_text("Drawn by ctan_monai. These images show no patient.\n", encoding="utf-8")

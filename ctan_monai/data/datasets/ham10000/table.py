@@ -1,4 +1,4 @@
-"""HAM10000_metadata.csv: the lesion and the diagnosis of each picture."""
+"""HAM10000_metadata.csv: the lesion and the diagnosis of each image."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _REMEDY = "Download the table again (https://doi.org/10.7910/DVN/DBW86T)."
 
 @dataclass(frozen=True)
 class Row:
-    """What the table says about a picture.
+    """What the table says about an image.
 
     Args:
         lesion: number of the lesion, None if it is not known.
@@ -55,7 +55,7 @@ def read_table(path: str | Path) -> dict[str, Row]:
         Rows by image id.
 
     Raises:
-        DataError: it cannot be read, a column is missing, a picture is listed twice, or a diagnosis is none of the
+        DataError: it cannot be read, a column is missing, an image is listed twice, or a diagnosis is none of the
             seven; names the line.
     """
     path = Path(path)
@@ -72,7 +72,7 @@ def read_table(path: str | Path) -> dict[str, Row]:
     for cells in reader:
         image = check_case_id((cells["image_id"] or "").strip())
         if image in rows:
-            raise DataError(path, image, f"line {reader.line_num} lists this picture again.", "List each picture once.")
+            raise DataError(path, image, f"line {reader.line_num} lists this image again.", "List each image once.")
         rows[image] = _row(path, image, reader.line_num, cells)
     return rows
 

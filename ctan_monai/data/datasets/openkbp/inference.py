@@ -25,7 +25,7 @@ def openkbp_inference_list(source: str | Path, cache_dir: str | Path) -> list[It
 
     Args:
         source: an OpenKBP patient's folder, a NIfTI file of a CT, a ``.case`` file, or a folder of any of these.
-            A NIfTI CT is turned to OpenKBP's axes and, if its pixels are not of a size that occurs in OpenKBP,
+            A NIfTI CT is reoriented to OpenKBP's axes and, if its pixels are not of a size that occurs in OpenKBP,
             resampled to 3.906 mm in the plane; `ct_source.read_source` says what its own grid was.
         cache_dir: folder for the cached cases.
 

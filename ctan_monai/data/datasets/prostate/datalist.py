@@ -34,14 +34,14 @@ def dicom_datalist(
     """List the cases of a prepared folder, or prepare a folder of DICOM first.
 
     Args:
-        dataset_dir: what ``prepare_dicom`` wrote, recognised by its ``datalist.json``, or a folder of DICOM.
+        dataset_dir: what ``prepare_dicom`` wrote, recognized by its ``datalist.json``, or a folder of DICOM.
         cache_dir: where to prepare the latter to; what is there already is used again.
         splits: what to list.
         slices: None for one item per case; else the cases of ``train`` become one item per slice, see
             ``data.datalist.openkbp_datalist``.
         empty_share: slices of the other kind to add, see there.
         options: of ``DicomOptions``, for a folder of DICOM.
-        seed: of the division into splits, likewise.
+        seed: of the split, likewise.
         shares: of training, validation and test, likewise.
         workers: processes that prepare.
         progress: show bars.

@@ -111,8 +111,8 @@ def _series(root: Path, patient_by: str, workers: int, progress: bool) -> tuple[
     """
     wanted = _series_of_file(root) if root.is_file() else None
     found = scan(root.parent if root.is_file() else root, workers, progress)
-    linked, strays = link(found.objects, patient_by)
-    unusable = [f"{stray.reason} {stray.remedy}" for stray in strays if stray.header.kind in ("CT", "enhanced ct")]
+    linked, unlinked = link(found.objects, patient_by)
+    unusable = [f"{lone.reason} {lone.remedy}" for lone in unlinked if lone.header.kind in ("CT", "enhanced ct")]
     linked = [each for each in linked if wanted in (None, each.ct[0].series_uid)]
     if not linked:
         listed = ", ".join(f"{count} {kind}" for kind, count in found.counts().items())

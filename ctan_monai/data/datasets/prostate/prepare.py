@@ -23,7 +23,7 @@ from ctan_monai.data.datasets.prostate.splits import check_shares, divide
 from ctan_monai.data.dicom.read import outputs
 from ctan_monai.data.dicom.read.identities import write_identities
 from ctan_monai.data.dicom.read.job import Job, run_job
-from ctan_monai.data.dicom.read.link import Linked, Stray, link
+from ctan_monai.data.dicom.read.link import Linked, UnlinkedObject, link
 from ctan_monai.data.dicom.read.options import DicomOptions
 from ctan_monai.data.dicom.read.pseudonyms import Pseudonyms, read_or_make_key
 from ctan_monai.data.dicom.read.scan import Scan, scan
@@ -90,7 +90,7 @@ def prepare_dicom(
         options: how DICOM is read.
         kind: 'cache' for training, 'nifti' for other tools.
         workers: processes; None for one per processor, at most 4; 0 or 1 for none but this one.
-        seed: of the division into splits.
+        seed: of the split.
         shares: of training, validation and test.
         patient_by: 'id' or 'study'; see ``link.link``.
         key_file: file of the pseudonyms' key, instead of the one in ``out_dir``; made if it is not there.
@@ -112,17 +112,17 @@ def prepare_dicom(
     with locked(out_dir):
         remove_leftovers(out_dir)
         found = scan(in_dir, count, progress)
-        linked, strays = link(found.objects, patient_by)
+        linked, unlinked = link(found.objects, patient_by)
         names = Pseudonyms(read_or_make_key(key_file or out_dir / KEY))
         linked.sort(key=lambda each: draw(seed, f"{each.identity} {each.ct[0].series_uid}"))
         jobs = [_job(each, names, options, kind, out_dir, found) for each in linked]
-        rows = [*_run(jobs, count, out_dir, progress), *(_stray_row(each, names) for each in strays)]
+        rows = [*_run(jobs, count, out_dir, progress), *(_unlinked_row(each, names) for each in unlinked)]
         rows += [
             Row("", "", "file", LEFT_OUT, f"{why}.", _UNREADABLE, source=str(path)) for path, why in found.unreadable
         ]
         rows = [replace(row, source=os.path.relpath(row.source, in_dir) if row.source else "") for row in rows]
         if identities is not None:
-            write_identities(Path(identities), Path(in_dir), jobs, strays, rows, names)
+            write_identities(Path(identities), Path(in_dir), jobs, unlinked, rows, names)
         kept = kept_splits(out_dir / DATALIST, seed, shares)
         who = {row.patient for row in rows if row.status == ACCEPTED}
         split = divide({job.patient: job.linked.identity for job in jobs if job.patient in who}, seed, shares, kept)
@@ -154,9 +154,9 @@ def _job(
     return Job(linked, patient, names.case(patient, linked.ct[0].series_uid), options, kind, out_dir, damaged)
 
 
-def _stray_row(stray: Stray, names: Pseudonyms) -> Row:
-    patient, header = names.patient(stray.identity), stray.header
-    return Row(patient, "", header.kind, LEFT_OUT, stray.reason, stray.remedy, source=str(header.path))
+def _unlinked_row(each: UnlinkedObject, names: Pseudonyms) -> Row:
+    patient, header = names.patient(each.identity), each.header
+    return Row(patient, "", header.kind, LEFT_OUT, each.reason, each.remedy, source=str(header.path))
 
 
 def _run(jobs: Sequence[Job], workers: int, out_dir: Path, progress: bool) -> list[Row]:
@@ -196,4 +196,4 @@ def _log(prepared: Prepared, found: Scan) -> None:
     doses = prescriptions(prepared.rows)
     if len(doses) > 1:
         listed = ", ".join(f"{count} x {dose} Gy" for dose, count in doses.items())
-        _logger.warning("mixed prescriptions: %s; a network learns their mixture unless doses are normalised", listed)
+        _logger.warning("mixed prescriptions: %s; a network learns their mixture unless doses are normalized", listed)

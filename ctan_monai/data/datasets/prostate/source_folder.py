@@ -48,8 +48,8 @@ def prepared_folder(
     """Return a folder of prepared cases: as it is given, made of a folder of DICOM, or made of synthetic patients.
 
     Args:
-        dataset_dir: what ``ctan-monai prepare dicom`` wrote, recognised by its ``datalist.json``; a folder of DICOM;
-            or None for synthetic patients, which are written as DICOM and then read like anybody's.
+        dataset_dir: what ``ctan-monai prepare dicom`` wrote, recognized by its ``datalist.json``; a folder of DICOM;
+            or None for synthetic patients, which are written as DICOM and then read like a clinic's.
         cache_dir: where to prepare DICOM, and to make the synthetic patients; what is there is used again.
         pixel_mm: pixel size within the slices; None for the CT's own.
         names: the data's own names of structures: a YAML file, or names by TG-263 name; see ``names.read_mapping``.
@@ -58,7 +58,7 @@ def prepared_folder(
         options: further settings of ``DicomOptions``.
         phantoms: how many synthetic patients.
         phantom_grid: voxels of their CT.
-        seed: of the division into splits.
+        seed: of the split.
         shares: of training, validation and test.
         workers: processes that prepare; None for one per processor.
         progress: show bars.
@@ -87,7 +87,7 @@ def prepared_folder(
 
 
 def _known(options: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Refuse further settings that there are not, or that have a knob of their own."""
+    """Refuse further settings that there are not, or that have an option of their own."""
     allowed = sorted({each.name for each in fields(DicomOptions)} - own.keys())
     if not isinstance(options, Mapping) or not set(options) <= set(allowed):
         raise ConfigError("dicom", f"{options!r} was found.", f"Give some of {allowed}, as {{'boost': 'sum'}}.")
@@ -101,7 +101,7 @@ def _synthetic(cache_dir: Path, patients: int, grid: PhantomGrid, progress: bool
     kind = json.dumps([PHANTOM_VERSION, patients, asdict(grid)])
     root = cache_dir / f"synthetic_{hashlib.blake2b(kind.encode(), digest_size=4).hexdigest()}"
     _logger.warning(
-        "the data are SYNTHETIC: %d phantoms, computed from random numbers, in %s; what is learned from them says "
+        "the data are SYNTHETIC: %d phantoms, computed from random numbers, in %s; a network trained on them says "
         "nothing about patients; give --dataset_dir for real ones",
         patients,
         root,

@@ -24,7 +24,7 @@ def divide(
         patients: who each pseudonym is.
         seed: another seed draws others.
         shares: of training, validation and test; they add up to 1.
-        kept: splits of an earlier division.
+        kept: splits of an earlier run.
 
     Returns:
         Split by patient. With three patients or more, no split of a positive share is empty; with fewer, training

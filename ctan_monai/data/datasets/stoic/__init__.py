@@ -1,1 +1,1 @@
-"""CT of the chest: read from MetaImage or NIfTI, cut to the lungs, brought to a network's grid."""
+"""CT of the chest: read from MetaImage or NIfTI, cut to the lungs, resampled to a network's grid."""

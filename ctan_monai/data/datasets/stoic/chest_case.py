@@ -1,4 +1,4 @@
-"""From a CT's file to a case: the lungs, cut out and brought to a network's grid."""
+"""From a CT's file to a case: the lungs, cut out and resampled to a network's grid."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ctan_monai.data.datasets.stoic.crop import Window, resample, resample_mask,
 from ctan_monai.data.datasets.stoic.lungs import Found, find_lungs
 from ctan_monai.data.datasets.stoic.overview import OVERVIEW, overview_meta
 from ctan_monai.data.formats.images import THUMBNAIL_SIDE
-from ctan_monai.data.lists.leakage import trace_meta
+from ctan_monai.data.lists.leakage import fingerprint_meta
 from ctan_monai.errors import ConfigError
 from ctan_monai.files.duplicates import check_ids
 
@@ -35,7 +35,7 @@ class ChestReader:
 
     A case has the volume ``ct``, int16 HU on a grid around the lungs, and the mask ``lungs``, which is absent where
     they were not found; the box is then that of the body, and the log warns. ``meta`` says what was found and how large
-    the CT was, holds two small pictures of it (`overview`), and what tells the same CT in another file.
+    the CT was, holds two small images of it (`overview`), and what tells the same CT in another file.
 
     Args:
         image_size: rows and columns.
@@ -73,7 +73,7 @@ class ChestReader:
     def _meta(self, scan: Scan, found: Found, window: Window) -> dict[str, Any]:
         about = {name: scan.about[name] for name in _ABOUT if name in scan.about}
         return {
-            **trace_meta(None, None, scan.sha256, _BLANK),
+            **fingerprint_meta(None, None, scan.sha256, _BLANK),
             **about,
             "full_shape": list(scan.hu.shape),
             "full_spacing_mm": [round(size, 4) for size in scan.spacing_mm],

@@ -1,4 +1,4 @@
-"""A CT of the chest as it is stored, checked and turned to one orientation."""
+"""A CT of the chest as it is stored, checked and reoriented."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Scan:
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
-        """Distance of neighbouring voxels along rows, columns and slices."""
+        """Distance of neighboring voxels along rows, columns and slices."""
         row, column, between = np.linalg.norm(self.affine_ras[:3, :3], axis=0).tolist()
         return row, column, between
 

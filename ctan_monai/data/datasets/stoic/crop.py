@@ -34,14 +34,14 @@ class Window:
         """(3,) voxels of the CT per voxel of the grid."""
         return np.subtract(self.stop, self.start) / np.array(self.shape, np.float64)
 
-    def centres(self, axis: int) -> npt.NDArray[np.float64]:
-        """Return where the centres of the grid's voxels lie along an axis, in voxels of the CT."""
+    def centers(self, axis: int) -> npt.NDArray[np.float64]:
+        """Return where the centers of the grid's voxels lie along an axis, in voxels of the CT."""
         return np.asarray(self.start[axis] + (np.arange(self.shape[axis]) + 0.5) * self.scale[axis] - 0.5)
 
     def affine(self) -> npt.NDArray[np.float64]:
         """Return the (4, 4) affine from the grid's indices to the CT's."""
         matrix = np.diag([*self.scale, 1.0])
-        matrix[:3, 3] = [self.centres(axis)[0] for axis in range(3)]
+        matrix[:3, 3] = [self.centers(axis)[0] for axis in range(3)]
         return matrix
 
 
@@ -110,7 +110,7 @@ def resample_mask(mask: Mask, steps: Sequence[int], window: Window) -> Mask:
     padded = np.pad(mask, 1)  # index 0 and the last: outside
     index = []
     for axis, step in enumerate(steps):
-        nearest = np.floor((window.centres(axis) + 0.5) / step).astype(int) + 1
+        nearest = np.floor((window.centers(axis) + 0.5) / step).astype(int) + 1
         index.append(np.clip(nearest, 0, padded.shape[axis] - 1))
     return np.ascontiguousarray(padded[np.ix_(*index)])
 

@@ -13,7 +13,7 @@ from ctan_monai.data.datasets.stoic.chest_case import LUNGS, READER_VERSION, Sca
 from ctan_monai.data.datasets.stoic.reader import Stoic, StoicReader, find_stoic
 from ctan_monai.data.datasets.stoic.synthetic import write_chest_phantoms
 from ctan_monai.data.lists.datalist import Item, read_choice
-from ctan_monai.data.lists.leakage import link, read_traces
+from ctan_monai.data.lists.leakage import group_related, read_fingerprints
 from ctan_monai.data.lists.splits import SPLITS, grouped_split
 from ctan_monai.errors import ConfigError, DataError
 
@@ -45,10 +45,10 @@ def stoic_datalist(
         image_size: rows and columns of the slices.
         slice_mm: distance of slices; None keeps those of the CT.
         slices: None for one item per patient. Otherwise the patients of ``train`` become that many items each, with
-            ``slices``: the first and last + 1 of a part of the lungs from which `RandSliced` draws one.
+            ``slices``: the first and last + 1 of a part of the lungs from which `RandSelectSliced` draws one.
         splits: what to list.
         shares: of training, validation and test.
-        seed: of the division.
+        seed: of the split.
         datalist: JSON file ``{"train": ["8622", ...], "validation": [...], "test": [...]}`` that chooses patients
             instead.
         workers: processes that fill the cache, each with up to 1.5 GB; None for one per processor.
@@ -92,7 +92,7 @@ def synthetic_chests(cache_dir: str | Path) -> Path:
     """Return a folder of synthetic CTs in STOIC's layout, made at the first time, and say so in the log."""
     folder = Path(cache_dir) / "synthetic"
     _logger.warning(
-        "SYNTHETIC CTs in use (%s*, drawn the first time): they show no patients, and what is learned from them says "
+        "SYNTHETIC CTs in use (%s*, drawn the first time): they show no patients, and a network trained on them says "
         "nothing about COVID-19; give --dataset_dir for STOIC",
         folder,
     )
@@ -146,7 +146,7 @@ def _chosen(found: Stoic, datalist: str | Path, splits: Sequence[str]) -> dict[s
 
 def _divide(found: Stoic, items: Sequence[Item], shares: Sequence[float], seed: int) -> dict[str, list[str]]:
     strata = {item["case"]: found.rows[item["case"]].stratum for item in items}
-    return grouped_split(link(read_traces(items)), strata, shares, seed)
+    return grouped_split(group_related(read_fingerprints(items)), strata, shares, seed)
 
 
 def _refuse_empty(root: Path, result: Mapping[str, Sequence[Item]]) -> None:

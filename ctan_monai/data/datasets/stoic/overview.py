@@ -1,4 +1,4 @@
-"""Two small pictures of the whole CT, with the box that was cut out of it, kept in a case's meta."""
+"""Two small images of the whole CT, with the box that was cut out of it, kept in a case's meta."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Overview:
     """One plane of a CT.
 
     Args:
-        grey: (rows, columns) uint8.
+        gray: (rows, columns) uint8.
         sides_mm: height and width.
         box_mm: of what was cut out: top, bottom, left, right, in mm from the plane's upper left corner.
     """
 
-    grey: npt.NDArray[np.uint8]
+    gray: npt.NDArray[np.uint8]
     sides_mm: tuple[float, float]
     box_mm: tuple[float, float, float, float]
 
@@ -44,7 +44,7 @@ def overview_meta(found: Found, window: Window, spacing_mm: tuple[float, float, 
     row, _, index = (min(max(at, 0), size - 1) for at, size in zip(middle, found.coarse_hu.shape, strict=True))
     coarse_mm = [step * size for step, size in zip(found.steps, spacing_mm, strict=True)]
     start_mm, stop_mm = (np.array(ends) * spacing_mm for ends in (window.start, window.stop))
-    top_mm = found.coarse_hu.shape[2] * coarse_mm[2]  # slices run upwards, rows of a picture downwards
+    top_mm = found.coarse_hu.shape[2] * coarse_mm[2]  # slices run upwards, rows of an image downwards
     return {
         "axial": _packed(
             found.coarse_hu[..., index], coarse_mm[:2], (start_mm[0], stop_mm[0], start_mm[1], stop_mm[1])
@@ -62,9 +62,9 @@ def read_overview(meta: Mapping[str, Any]) -> dict[str, Overview]:
     found = {}
     for name, plane in (meta.get(OVERVIEW) or {}).items():
         try:
-            grey = np.frombuffer(zlib.decompress(base64.b64decode(plane["grey"])), np.uint8).reshape(plane["shape"])
-            found[name] = Overview(grey, tuple(plane["sides_mm"]), tuple(plane["box_mm"]))
-        except (KeyError, TypeError, ValueError, binascii.Error, zlib.error):  # a picture less
+            gray = np.frombuffer(zlib.decompress(base64.b64decode(plane["grey"])), np.uint8).reshape(plane["shape"])
+            found[name] = Overview(gray, tuple(plane["sides_mm"]), tuple(plane["box_mm"]))
+        except (KeyError, TypeError, ValueError, binascii.Error, zlib.error):  # an image less
             continue
     return found
 
@@ -72,10 +72,10 @@ def read_overview(meta: Mapping[str, Any]) -> dict[str, Overview]:
 def _packed(plane: npt.NDArray[np.int16], pixel_mm: list[float], box_mm: tuple[float, ...]) -> dict[str, Any]:
     low, high = _WINDOW_HU
     step = max(1, -(-max(plane.shape) // _LONGEST))
-    grey = np.clip((plane[::step, ::step] - low) / (high - low), 0, 1) * _GREY
+    gray = np.clip((plane[::step, ::step] - low) / (high - low), 0, 1) * _GREY
     return {
-        "grey": base64.b64encode(zlib.compress(grey.astype(np.uint8).tobytes(), 9)).decode("ascii"),
-        "shape": list(grey.shape),
+        "grey": base64.b64encode(zlib.compress(gray.astype(np.uint8).tobytes(), 9)).decode("ascii"),
+        "shape": list(gray.shape),
         "sides_mm": [round(size * pixel, 2) for size, pixel in zip(plane.shape, pixel_mm, strict=True)],
         "box_mm": [round(float(at), 2) for at in box_mm],
     }

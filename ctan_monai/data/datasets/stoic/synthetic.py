@@ -1,7 +1,7 @@
 """Synthetic CTs of the chest in STOIC's published format: drawn by a program, no patient's, to try everything out.
 
 They are not meant to look right. A chest has lungs with vessels, heart, spine and ribs, and lies on a couch. Opacities
-like ground glass, denser and more of them in the severe, cover a share of the lungs from which the labels follow:
+like ground glass, denser and more of them in the severe, cover a fraction of the lungs from which the labels follow:
 nothing in negatives, a few percent in positives, a third or more in the severe.
 """
 
@@ -22,7 +22,7 @@ VERSION = 1  # raise it when other CTs are drawn
 PATIENTS = {"negative": 16, "mild": 14, "severe": 10}  # of STOIC's public part 795, 904 and 301
 SHAPE = (160, 160, 40)  # rows, columns, slices; STOIC's are 512 x 512 and 200 to 600 slices
 FIELD_MM = (380.0, 380.0, 320.0)
-EXTENTS = {"negative": (0.0, 0.0), "mild": (0.04, 0.14), "severe": (0.3, 0.5)}  # share of the lungs
+EXTENTS = {"negative": (0.0, 0.0), "mild": (0.04, 0.14), "severe": (0.3, 0.5)}  # fraction of the lungs
 MARK = "SYNTHETIC.txt"
 _COLUMNS = ("PatientID", "probCOVID", "probSevere")
 _NODULE_MM = 9.0
@@ -80,7 +80,7 @@ def draw_chest(kind: str, number: int, shape: tuple[int, int, int] = SHAPE) -> C
     """
     random = np.random.default_rng([number, VERSION])
     voxels_mm = np.array(FIELD_MM) / shape
-    y, x, z = np.meshgrid(*(_centres(size, side) for size, side in zip(shape, FIELD_MM, strict=True)), indexing="ij")
+    y, x, z = np.meshgrid(*(_centers(size, side) for size, side in zip(shape, FIELD_MM, strict=True)), indexing="ij")
     half_y, half_x = random.uniform(100, 118), random.uniform(150, 172)
     rim = np.sqrt((y / half_y) ** 2 + (x / half_x) ** 2)  # 1 on the skin
     spine = (y - 0.62 * half_y) ** 2 + x**2 < 19**2
@@ -104,7 +104,7 @@ def draw_chest(kind: str, number: int, shape: tuple[int, int, int] = SHAPE) -> C
     return Chest(stored, lungs, opacities, (row_mm, column_mm, slice_mm))
 
 
-def _centres(size: int, side_mm: float) -> Array:
+def _centers(size: int, side_mm: float) -> Array:
     return np.asarray((np.arange(size) + 0.5) * side_mm / size - side_mm / 2, np.float32)
 
 
@@ -123,7 +123,7 @@ def _lungs(random: np.random.Generator, y: Array, x: Array, z: Array, half_y: fl
 def _opacities(
     random: np.random.Generator, lungs: Mask, extent: float, voxels_mm: npt.NDArray[np.float64]
 ) -> tuple[Mask, Array]:
-    """Choose a share of the lungs in patches, more of them near the pleura, and how dense each voxel is, 0 to 1."""
+    """Choose a fraction of the lungs in patches, more of them near the pleura, and how dense each voxel is, 0 to 1."""
     from scipy import ndimage
 
     depth_mm = ndimage.distance_transform_edt(lungs, sampling=voxels_mm)

@@ -1,6 +1,6 @@
-"""Anybody's data: a table of files and labels becomes cases, whatever the tasks are."""
+"""Tabular datasets: a table of files and labels becomes cases, whatever the tasks are."""
 
-from ctan_monai.data.datasets.tabular.datalist import is_synthetic, own_datalist
-from ctan_monai.data.datasets.tabular.inference import own_inference_list
+from ctan_monai.data.datasets.tabular.datalist import is_synthetic, tabular_datalist
+from ctan_monai.data.datasets.tabular.inference import tabular_inference_list
 
-__all__ = ["is_synthetic", "own_datalist", "own_inference_list"]
+__all__ = ["is_synthetic", "tabular_datalist", "tabular_inference_list"]

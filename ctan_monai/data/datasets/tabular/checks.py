@@ -11,13 +11,13 @@ import numpy as np
 
 from ctan_monai.data.cases.cache import read_case_file
 from ctan_monai.data.cases.case import Case
-from ctan_monai.data.datasets.tabular.division import given_splits
 from ctan_monai.data.datasets.tabular.layout import Layout
 from ctan_monai.data.datasets.tabular.reader import read_case
 from ctan_monai.data.datasets.tabular.rows import read_rows
 from ctan_monai.data.datasets.tabular.sides import swapped_pairs
+from ctan_monai.data.datasets.tabular.splits import given_splits
 from ctan_monai.data.datasets.tabular.values import NOTES
-from ctan_monai.data.lists.leakage import find_leaks, trace_of
+from ctan_monai.data.lists.leakage import find_leaks, fingerprint_of
 from ctan_monai.errors import DataError
 from ctan_monai.tasks import Classification, Regression, Segmentation, Task
 
@@ -105,7 +105,7 @@ def check_items(
 
     Args:
         datalists: items by split.
-        tasks: what is learned.
+        tasks: what is predicted.
         progress: show a bar.
     """
     files = {(split, str(item["file"])): None for split, items in datalists.items() for item in items}
@@ -125,7 +125,7 @@ class _Tally:
     def __init__(self, tasks: Sequence[Task]) -> None:
         self.tasks = tasks
         self.problems: list[Problem] = []
-        self.traces: dict[str, list[Any]] = {}
+        self.fingerprints: dict[str, list[Any]] = {}
         self.cases: dict[str, int] = {}
         self.known: dict[str, dict[str, int]] = {name: {} for name in _label_names(tasks)}
 
@@ -136,7 +136,7 @@ class _Tally:
             self.known[name][split] = self.known[name].get(split, 0) + 1
         self.problems += [Problem(level, where, case.case, what, remedy) for level, what, remedy in self._of(case)]
         if "thumbnail" in case.meta:
-            self.traces.setdefault(split, []).append(trace_of(case.case, case.meta))
+            self.fingerprints.setdefault(split, []).append(fingerprint_of(case.case, case.meta))
 
     def _of(self, case: Case) -> Iterable[tuple[Literal["fault", "warning"], str, str]]:
         """Return what is wrong with a case that could be read."""
@@ -166,7 +166,7 @@ class _Tally:
     def result(self, problems: Sequence[Problem]) -> Checked:
         """Compare the splits, and return all."""
         found = [*problems, *self.problems]
-        for leak in find_leaks(self.traces):
+        for leak in find_leaks(self.fingerprints):
             remedy = "Put both into one split, or one of them away."
             found.append(Problem("fault", "splits", leak.first, f"{leak}", remedy))
         training = "train" if "train" in self.cases else UNDIVIDED

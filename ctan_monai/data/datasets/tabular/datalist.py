@@ -1,4 +1,4 @@
-"""Lists of anybody's cases to train, validate and test on, as a bundle's config asks for them."""
+"""Lists of the cases of a tabular dataset to train, validate and test on, as a bundle's config asks for them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Literal
 
 from ctan_monai.data.cases.cache import Header, read_header
 from ctan_monai.data.datasets.tabular.cache import RowCache, tell_notes
-from ctan_monai.data.datasets.tabular.division import divide, divide_as_before, given_splits
 from ctan_monai.data.datasets.tabular.layout import Layout, as_layout
 from ctan_monai.data.datasets.tabular.rows import read_rows
+from ctan_monai.data.datasets.tabular.splits import divide, divide_as_before, given_splits
 from ctan_monai.data.datasets.tabular.synthetic import sample_table
 from ctan_monai.data.lists.datalist import Item, read_choice
 from ctan_monai.errors import ConfigError, DataError
@@ -22,7 +22,7 @@ _logger = logging.getLogger(__name__)
 _SLICES = ("labelled", "all")
 
 
-def own_datalist(
+def tabular_datalist(
     datalist: str | Path | None,
     cache_dir: str | Path,
     tasks: Sequence[Task],
@@ -52,23 +52,23 @@ def own_datalist(
     classes are spread evenly. A table with a training set and no validation set gets one from the training set.
 
     Args:
-        datalist: CSV or JSON, see docs/tutorial-own-data.md; None for synthetic cases that are made on the spot.
+        datalist: CSV or JSON, see docs/tutorial-tabular-data.md; None for synthetic cases that are made on the spot.
         cache_dir: folder for the cached cases, and for the synthetic ones.
-        tasks: what is learned; their names and those of their labels are columns of the table.
+        tasks: what is predicted; their names and those of their labels are columns of the table.
         image_channels: names of the image's channels, columns too; or the column is ``image``.
         dataset_dir: folder that the table's paths start from; None for the table's own.
-        sample: what the synthetic images are like: ct, mr, rgb or grey.
+        sample: what the synthetic images are like: ct, mr, rgb or gray.
         spatial_dims: of the network.
-        size: rows and columns that pictures are resized to.
+        size: rows and columns that images are resized to.
         spacing_mm: voxel size that volumes are resampled to.
         axes: where each axis of a volume points.
         label_values: number of each label in label maps, or several that make a group.
         slices: None for one item per case; otherwise volumes of ``train`` become an item per slice: 'labelled' for
             slices in which a mask of the tasks has a voxel, or a value differs from that of the volume's corner (all
             slices of a case without such labels), 'all'.
-        empty_share: other slices to add to the labelled, as a share of those.
+        empty_share: other slices to add to the labeled, as a fraction of those.
         shares: of training, validation and test, where the table does not divide.
-        seed: of that division.
+        seed: of that split.
         fold: number of the fold to validate on.
         divided_as: JSON file with the names of the cases of each split, as a run keeps it (`engines.write_datalist`):
             these stay where they were, whatever the table says now, and others are listed only if the table divides.
@@ -117,7 +117,7 @@ def is_synthetic(datalists: Mapping[str, Sequence[Item]]) -> bool:
 def find_table(
     datalist: str | Path | None, dataset_dir: str | Path | None, cache_dir: str | Path, layout: Layout, sample: str
 ) -> tuple[Path, bool]:
-    """Return the table that a config's knobs name, and whether it is a synthetic one, made on the spot.
+    """Return the table that a config's options name, and whether it is a synthetic one, made on the spot.
 
     Raises:
         ConfigError: a folder was given without a table.
@@ -134,7 +134,7 @@ def _check_slices(slices: str | None, empty_share: float, layout: Layout) -> Non
     if slices is not None and slices not in _SLICES:
         raise ConfigError("slices", f"{slices!r} is unknown.", f"Use one of {_SLICES}.")
     if not 0 <= empty_share <= 1:
-        raise ConfigError("empty_share", f"{empty_share} was found.", "Give a share from 0 to 1.")
+        raise ConfigError("empty_share", f"{empty_share} was found.", "Give a fraction from 0 to 1.")
     if slices is not None and layout.axes[-1] in "RL" and any(task.mirror_pairs for task in layout.segmentations):
         reason = f"{layout.axes!r} cuts slices that have no left and right, but labels have."
         raise ConfigError("axes", reason, "Let the last axis point to A, P, S or I.")

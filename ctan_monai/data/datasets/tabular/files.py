@@ -1,4 +1,4 @@
-"""Open the files of a case: volumes with their place in the patient, pictures with their pixels as stored."""
+"""Open the files of a case: volumes with their place in the patient, images with their pixels as stored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ctan_monai.data.cases.case import Case
 from ctan_monai.data.cases.file_grid import Grid
 from ctan_monai.data.cases.grid import reorient
-from ctan_monai.data.formats.image_masks import read_grey
+from ctan_monai.data.formats.image_masks import read_gray
 from ctan_monai.data.formats.images import PICTURE_SUFFIXES
 from ctan_monai.data.formats.metaimage import MHA_SUFFIX, read_mha
 from ctan_monai.data.formats.nifti import NIFTI_SUFFIXES, is_nifti, load_nifti
@@ -26,14 +26,14 @@ _VOXELS_MAX = 2**30
 
 
 def is_picture(path: Path) -> bool:
-    """Tell by its name whether a file is a picture."""
+    """Tell by its name whether a file is an image."""
     return path.suffix.lower() in PICTURE_SUFFIXES
 
 
 def read_volumes(
     path: Path, case: str, axes: str, channels: int = 1, notes: list[str] | None = None
 ) -> tuple[list[Array], Affine, Grid]:
-    """Read a volume, its axes turned.
+    """Read a volume and reorient it.
 
     Args:
         path: NIfTI or MetaImage.
@@ -55,7 +55,7 @@ def read_volumes(
     else:
         raise DataError(path, case, f"a volume ends in one of {VOLUME_SUFFIXES}.", "Convert it to NIfTI.")
     if values.dtype.kind not in "iuf":
-        raise DataError(path, case, f"it holds {values.dtype}, expected numbers.", "Convert it to grey values.")
+        raise DataError(path, case, f"it holds {values.dtype}, expected numbers.", "Convert it to gray values.")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         count = int((~np.isfinite(values)).sum())
         raise DataError(path, case, f"{count} of {values.size} voxels are NaN or infinite.", "Replace them.")
@@ -69,7 +69,7 @@ def read_volumes(
 
 
 def read_values(path: Path, case: str) -> npt.NDArray[np.float32]:
-    """Read a map of values beside a picture: a grey PNG, whose numbers count as they are, or a NumPy file.
+    """Read a map of values beside an image: a gray PNG, whose numbers count as they are, or a NumPy file.
 
     Returns:
         (H, W) float32.
@@ -78,9 +78,9 @@ def read_values(path: Path, case: str) -> npt.NDArray[np.float32]:
         DataError: it cannot be read, has other axes, or a value is not finite.
     """
     if path.suffix.lower() == ".png":
-        return read_grey(path, case).astype(np.float32)
+        return read_gray(path, case).astype(np.float32)
     if path.suffix.lower() != ".npy":
-        reason = "values beside a picture are a grey PNG or NumPy's .npy."
+        reason = "values beside an image are a gray PNG or NumPy's .npy."
         raise DataError(path, case, reason, "Convert it; JPEG would change the values.")
     try:
         values = np.load(path, allow_pickle=False)

@@ -1,4 +1,4 @@
-"""Whether two volumes lie on one grid, and how one is brought to another."""
+"""Whether two volumes lie on one grid, and how one is resampled to another."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class VolumeGrid:
 
     @property
     def spacing_mm(self) -> npt.NDArray[np.float64]:
-        """Distance of neighbouring voxels along each axis."""
+        """Distance of neighboring voxels along each axis."""
         lengths: npt.NDArray[np.float64] = np.linalg.norm(self.affine_ras[:3, :3], axis=0)
         return lengths
 
@@ -53,7 +53,7 @@ class VolumeGrid:
         return VolumeGrid(shape, self.affine_ras @ change)
 
     def share_inside(self, other: VolumeGrid) -> float:
-        """Return the share of this grid's voxels, on a coarse sample, whose centres lie in the other's box."""
+        """Return the fraction of this grid's voxels, on a coarse sample, whose centers lie in the other's box."""
         axes = [np.linspace(0, size - 1, min(size, 16)) for size in self.shape]
         index = np.stack([*np.meshgrid(*axes, indexing="ij"), np.ones([len(axis) for axis in axes])]).reshape(4, -1)
         found = (np.linalg.inv(other.affine_ras) @ self.affine_ras @ index)[:3].T

@@ -1,4 +1,4 @@
-"""Read a case of pictures: one in colours, or one for each channel, with the labels on its pixels."""
+"""Read a case of images: one in colors, or one for each channel, with the labels on its pixels."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ctan_monai.data.datasets.tabular.values import BLANK, NOTES, STATISTICS, co
 from ctan_monai.data.formats.image_masks import (
     check_shape,
     note_of_turn,
-    read_grey,
+    read_gray,
     read_inside,
     read_label_numbers,
     shrunk_mask,
 )
 from ctan_monai.data.formats.images import PICTURE_SUFFIXES, picture_affine_ras, read_picture
-from ctan_monai.data.lists.leakage import trace_meta
+from ctan_monai.data.lists.leakage import fingerprint_meta
 from ctan_monai.errors import DataError
 
 Array = npt.NDArray[Any]
@@ -32,12 +32,12 @@ Mask = npt.NDArray[np.bool_]
 
 
 def read_picture_case(row: Row, layout: Layout) -> Case:
-    """Read a case of pictures.
+    """Read a case of images.
 
     Raises:
-        DataError: a file cannot be read, or does not have the size of its picture.
+        DataError: a file cannot be read, or does not have the size of its image.
     """
-    volumes, full_shape, trace = _channels(row, layout)
+    volumes, full_shape, fingerprint = _channels(row, layout)
     size = layout.size or full_shape
 
     def fitting(values: Array, path: Path) -> Array:
@@ -47,7 +47,7 @@ def read_picture_case(row: Row, layout: Layout) -> Case:
     labels = [*row.masks.values(), *row.maps.values()]
     for path in labels:
         if not is_picture(path):
-            reason = f"it does not end in one of {PICTURE_SUFFIXES}, as its picture."
+            reason = f"it does not end in one of {PICTURE_SUFFIXES}, as its image."
             raise DataError(path, row.case, reason, "Convert it to PNG.")
     masks = {name: fitting(read_inside(path, row.case), path) for name, path in row.masks.items()}
     for task in layout.segmentations:
@@ -61,34 +61,36 @@ def read_picture_case(row: Row, layout: Layout) -> Case:
     notes = [note for path in labels if (note := note_of_turn(row.images[0], path, full_shape))]
     own = Grid(full_shape, picture_affine_ras(full_shape, full_shape)).to_meta()
     about = {STATISTICS: statistics_of(volumes, layout), "full_shape": list(full_shape), NOTES: notes, OWN_GRID: own}
-    return Case(row.case, volumes, masks, picture_affine_ras(full_shape, size), dict(row.values), {**trace, **about})
+    return Case(
+        row.case, volumes, masks, picture_affine_ras(full_shape, size), dict(row.values), {**fingerprint, **about}
+    )
 
 
 def _channels(row: Row, layout: Layout) -> tuple[dict[str, Array], tuple[int, int], dict[str, Any]]:
-    """Return the channels at their final size, rows and columns of the file, and what the picture is known by."""
+    """Return the channels at their final size, rows and columns of the file, and what the image is known by."""
     channels = layout.image_channels
-    if layout.colour:
+    if layout.color:
         picture = read_picture(row.images[0], row.case, layout.size)
         volumes: dict[str, Array] = {name: picture.rgb[..., at].copy() for at, name in enumerate(channels)}
-        trace = trace_meta(None, row.group, picture.sha256, picture.thumbnail, picture.mean_rgb)
-        return volumes, picture.full_shape, trace
+        fingerprint = fingerprint_meta(None, row.group, picture.sha256, picture.thumbnail, picture.mean_rgb)
+        return volumes, picture.full_shape, fingerprint
     if len(row.images) != len(channels):
-        reason = f"it is one picture for the channels {', '.join(channels)}."
-        raise DataError(row.images[0], row.case, reason, "Name a picture for each channel.")
-    values = {name: _grey_of(path, row.case) for name, path in zip(channels, row.images, strict=True)}
+        reason = f"it is one image for the channels {', '.join(channels)}."
+        raise DataError(row.images[0], row.case, reason, "Name an image for each channel.")
+    values = {name: _gray_of(path, row.case) for name, path in zip(channels, row.images, strict=True)}
     shapes = {name: each.shape for name, each in values.items()}
     if len(set(shapes.values())) > 1:
         raise DataError(row.images[0], row.case, f"its channels have the shapes {shapes}.", "Give one size to all.")
     rows, columns = shapes[channels[0]]
     size = layout.size or (rows, columns)
     found = {name: compact(np.rint(_resized(each, size))) for name, each in values.items()}
-    return found, (rows, columns), trace_meta(None, row.group, digest_of(values), BLANK)
+    return found, (rows, columns), fingerprint_meta(None, row.group, digest_of(values), BLANK)
 
 
-def _grey_of(path: Path, case: str) -> Array:
-    """Read a channel; a picture in colours counts by its brightness."""
+def _gray_of(path: Path, case: str) -> Array:
+    """Read a channel; an image in colors counts by its brightness."""
     try:
-        return read_grey(path, case)
+        return read_gray(path, case)
     except DataError:
         rgb = read_picture(path, case).rgb.astype(np.float32)
         return np.asarray(np.rint(rgb @ np.array([0.299, 0.587, 0.114], np.float32)), np.int32)  # ITU-R BT.601

@@ -1,4 +1,4 @@
-"""Find anybody's images that a trained network shall be applied to."""
+"""Find images to apply a trained network to."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _logger = logging.getLogger(__name__)
 _SHOWN = 4  # synthetic cases that stand for a user's
 
 
-def own_inference_list(
+def tabular_inference_list(
     source: str | Path | None,
     cache_dir: str | Path,
     tasks: Sequence[Task],
@@ -89,7 +89,7 @@ def find_images(source: str | Path, layout: Layout) -> list[Row]:
         DataError: there is none, two have one name, or a channel is missing.
     """
     root = Path(source)
-    single = layout.colour or len(layout.image_channels) == 1
+    single = layout.color or len(layout.image_channels) == 1
     files = [root] if root.is_file() else sorted(root.glob("[!.]*")) + ([] if single else sorted(root.glob("*/[!.]*")))
     images = [path for path in files if path.name.lower().endswith(IMAGE_SUFFIXES) and path.is_file()]
     if not images:

@@ -1,4 +1,4 @@
-"""What a table of somebody's own data is read for: tasks, channels of the image, and the grid that is wanted."""
+"""What a table of a tabular dataset is read for: tasks, channels of the image, and the grid that is wanted."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Layout:
     """What is read from a table, and how.
 
     Args:
-        tasks: what is learned; none where only images are read, for inference.
-        image_channels: names of the volumes that form the image; red, green and blue come from one colour picture.
-        spatial_dims: 2 takes pictures, and volumes whose slices are wanted; 3 takes volumes only.
-        size: rows and columns that pictures are resized to; None keeps the files'.
+        tasks: what is predicted; none where only images are read, for inference.
+        image_channels: names of the volumes that form the image; red, green and blue come from one color image.
+        spatial_dims: 2 takes images, and volumes whose slices are wanted; 3 takes volumes only.
+        size: rows and columns that images are resized to; None keeps the files'.
         spacing_mm: voxel size that volumes are resampled to, along the axes of ``axes``; None keeps the image's.
         axes: where each axis of a volume points, as nibabel names it; slices are cut along the last.
         label_values: by task, the number of each label in its label maps, or several that make a group; a number may be
@@ -54,8 +54,8 @@ class Layout:
         self._check_values()
 
     @property
-    def colour(self) -> bool:
-        """Whether the image is a colour picture."""
+    def color(self) -> bool:
+        """Whether the image is a color image."""
         return self.image_channels == RGB
 
     @property

@@ -85,14 +85,14 @@ def _ellipsoid(place: Array, random: np.random.Generator, at: int, count: int, s
     dimensions = len(place)
     size = random.uniform(0.18, 0.3) / max(1.0, count / 4)
     angle = 2 * np.pi * at / max(count, 1) + random.uniform(-0.2, 0.2)
-    centre = random.uniform(-0.15, 0.15, dimensions)
+    center = random.uniform(-0.15, 0.15, dimensions)
     if count > 1:
-        centre[:2] += 0.5 * np.array([np.cos(angle), np.sin(angle)])
+        center[:2] += 0.5 * np.array([np.cos(angle), np.sin(angle)])
     if side:
-        centre[0] = side * max(abs(centre[0]), 0.35)
+        center[0] = side * max(abs(center[0]), 0.35)
     radii = size * random.uniform(0.8, 1.25, dimensions)
     ones = [1] * dimensions
-    return np.sqrt((((place - centre.reshape(-1, *ones)) / radii.reshape(-1, *ones)) ** 2).sum(0)), size
+    return np.sqrt((((place - center.reshape(-1, *ones)) / radii.reshape(-1, *ones)) ** 2).sum(0)), size
 
 
 def _findings(task: Classification, number: int) -> list[int]:

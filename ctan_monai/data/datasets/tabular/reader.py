@@ -28,8 +28,8 @@ def read_case(row: Row, layout: Layout) -> Case:
 
     Returns:
         A case with a volume per channel of the image and per voxel-level regression that is known, and a mask per
-        label and region that is known. Its ``meta`` says where else it could be met (`leakage.trace_meta`), what its
-        grey values are like, and how large a picture's file is.
+        label and region that is known. Its ``meta`` says where else it could be met (`leakage.fingerprint_meta`), what
+        its gray values are like, and how large an image's file is.
 
     Raises:
         DataError: a file cannot be read, does not lie on the image's grid, or holds what its task cannot have.
@@ -50,13 +50,13 @@ def _regions(case: Case, layout: Layout) -> dict[str, npt.NDArray[np.bool_]]:
 def _read(row: Row, layout: Layout) -> Case:
     if is_picture(row.images[0]):
         if layout.spatial_dims == 3:
-            reason = "it is a picture, but the network takes volumes."
+            reason = "it is an image, but the network takes volumes."
             raise DataError(row.images[0], row.case, reason, "Give volumes, or make a bundle of --spatial-dims 2.")
         return read_picture_case(row, layout)
-    if layout.colour:
-        reason = "it is no picture, but the image's channels are red, green and blue."
+    if layout.color:
+        reason = "it is no image, but the image's channels are red, green and blue."
         raise DataError(row.images[0], row.case, reason, "Give JPEG or PNG, or other image_channels.")
     if layout.size is not None:
-        reason = f"it is no picture, but pictures of the size {list(layout.size)} are wanted."
+        reason = f"it is no image, but images of the size {list(layout.size)} are wanted."
         raise DataError(row.images[0], row.case, reason, "Give JPEG or PNG, or make a bundle with --image ct or mr.")
     return VolumeCase(row, layout).read()

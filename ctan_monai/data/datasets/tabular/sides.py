@@ -29,7 +29,7 @@ def swapped_pairs(case: Case, task: Segmentation) -> list[tuple[str, str]]:
     """List the pairs of labels of which the left one lies to the right of the right one.
 
     Args:
-        case: a volume; pictures do not say where left is.
+        case: a volume; images do not say where left is.
         task: its ``mirror_pairs`` are looked at, where both labels are known and one name says left, the other right.
     """
     if len(case.shape) != 3:
@@ -45,7 +45,7 @@ def swapped_pairs(case: Case, task: Segmentation) -> list[tuple[str, str]]:
 
 
 def _rightwards_mm(mask: npt.NDArray[np.bool_], affine_ras: npt.NDArray[Any]) -> float:
-    """Return how far to the patient's right the centre of a mask lies."""
+    """Return how far to the patient's right the center of a mask lies."""
     index = []
     for axis in range(3):
         along = mask.sum(axis=tuple(other for other in range(3) if other != axis), dtype=np.int64)

@@ -47,13 +47,13 @@ def sample_table(cache_dir: str | Path, layout: Layout, kind: str) -> Path:
     Args:
         cache_dir: the cases get a folder of their own in it.
         layout: tasks and channels.
-        kind: ct and mr are volumes, rgb and grey pictures.
+        kind: ct and mr are volumes, rgb and gray images.
 
     Raises:
         ConfigError: the kind is unknown, or does not fit the layout.
         DataError: they cannot be written.
     """
-    if kind not in KINDS or (kind in PICTURES and layout.spatial_dims == 3) or layout.colour != (kind == "rgb"):
+    if kind not in KINDS or (kind in PICTURES and layout.spatial_dims == 3) or layout.color != (kind == "rgb"):
         found = f"{kind!r} for the channels {list(layout.image_channels)} in {layout.spatial_dims}D."
         raise ConfigError("sample", found, f"Use one of {KINDS}; rgb for red, green, blue; volumes in 3D.")
     text = repr((VERSION, kind, layout.spatial_dims, layout.tasks, layout.image_channels, layout.label_values, SIZES))
@@ -123,8 +123,8 @@ def _write_image(folder: Path, number: int, image: Array, layout: Layout, kind: 
     for at, column in enumerate(columns):
         file = f"{_name_of(number)}_{column}" + (".png" if kind in PICTURES else ".nii.gz")
         if kind in PICTURES:
-            grey = _grey_values(image, at)
-            _write_picture(folder / file, _in_colours(grey, number) if kind == "rgb" else grey)
+            gray = _gray_values(image, at)
+            _write_picture(folder / file, _in_colors(gray, number) if kind == "rgb" else gray)
         else:
             hu = np.where(image > 0, _BODY_HU + 150 * (image - 1), _AIR_HU)
             values = hu if kind == "ct" else 300 * (at + 1) * image
@@ -133,18 +133,18 @@ def _write_image(folder: Path, number: int, image: Array, layout: Layout, kind: 
     return written
 
 
-def _grey_values(image: Array, at: int) -> Array:
+def _gray_values(image: Array, at: int) -> Array:
     return np.asarray(np.clip(image * (90 - 10 * at), 0, 255))
 
 
-def _in_colours(grey: Array, number: int) -> Array:
-    """Return a grey picture as RGB, on another skin and under another light for each case."""
+def _in_colors(gray: Array, number: int) -> Array:
+    """Return a gray image as RGB, on another skin and under another light for each case."""
     random = np.random.default_rng([VERSION, number, 3])
-    rows, columns = (np.linspace(-1, 1, size) for size in grey.shape)
+    rows, columns = (np.linspace(-1, 1, size) for size in gray.shape)
     angle = random.uniform(0, 2 * np.pi)
     light = 1 + 0.3 * (np.cos(angle) * rows[:, None] + np.sin(angle) * columns[None])
     skin = np.array([1.0, 0.8, 0.6]) * random.uniform(0.8, 1.2, 3)
-    return np.asarray(np.clip((grey * light)[..., None] * skin + [0, 0, 20], 0, 255))
+    return np.asarray(np.clip((gray * light)[..., None] * skin + [0, 0, 20], 0, 255))
 
 
 def _write_picture(path: Path, values: Array) -> None:

@@ -1,4 +1,4 @@
-"""What is the same for grey values of pictures and of volumes: how they are kept, told apart and described."""
+"""What is the same for gray values of images and of volumes: how they are kept, told apart and described."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ctan_monai.data.formats.images import THUMBNAIL_SIDE
 Array = npt.NDArray[Any]
 STATISTICS = "statistics"  # in a case's meta: mean and standard deviation of each channel, over voxels that are not 0
 NOTES = "notes"  # in a case's meta: what is doubtful about its files
-BLANK = np.zeros((THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.int8)  # thumbnails tell colour pictures apart, nothing else
+BLANK = np.zeros((THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.int8)  # thumbnails tell color images apart, nothing else
 HALF = 0.5  # of a voxel, from which on it is inside
 _INT16 = np.iinfo(np.int16)
 

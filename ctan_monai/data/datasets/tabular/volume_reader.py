@@ -1,4 +1,4 @@
-"""Read a case of volumes, all turned alike, on the image's grid or resampled to one."""
+"""Read a case of volumes, all reoriented alike, on the image's grid or resampled to one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ctan_monai.data.datasets.tabular.labels import inside_of, split_map
 from ctan_monai.data.datasets.tabular.layout import Layout
 from ctan_monai.data.datasets.tabular.rows import Row
 from ctan_monai.data.datasets.tabular.values import BLANK, HALF, NOTES, STATISTICS, compact, digest_of, statistics_of
-from ctan_monai.data.lists.leakage import trace_meta
+from ctan_monai.data.lists.leakage import fingerprint_meta
 from ctan_monai.errors import DataError
 
 _logger = logging.getLogger(__name__)
@@ -68,9 +68,9 @@ class VolumeCase:
             values, source = self._label(path, grid)
             there = source.agrees(target)
             volumes[name] = np.asarray(values, np.float32) if there else resample(values, source, target, 0.0)
-        trace = trace_meta(None, self.row.group, digest, BLANK)
+        fingerprint = fingerprint_meta(None, self.row.group, digest, BLANK)
         about = {STATISTICS: statistics_of(volumes, self.layout), NOTES: self.notes, OWN_GRID: own.to_meta()}
-        return Case(self.row.case, volumes, masks, target.affine_ras, dict(self.row.values), {**trace, **about})
+        return Case(self.row.case, volumes, masks, target.affine_ras, dict(self.row.values), {**fingerprint, **about})
 
     def _image(self) -> tuple[dict[str, Array], VolumeGrid, Grid]:
         """Return the channels, their grid, and that of the file, which is the first channel's."""

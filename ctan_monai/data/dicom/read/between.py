@@ -8,7 +8,7 @@ import numpy as np
 
 from ctan_monai.data.dicom.read.geometry import Floats
 from ctan_monai.data.dicom.read.nesting import Nesting
-from ctan_monai.data.dicom.read.rasterise import Box, Mask
+from ctan_monai.data.dicom.read.rasterize import Box, Mask
 
 _STEP = 0.25  # pixels between the points that stand for an outline
 
@@ -32,15 +32,15 @@ class FilledPlane:
 
     @cached_property
     def depth_mm(self) -> Floats:
-        """How far inside the outlines each voxel's centre lies, negative outside; as large as the box's mask."""
+        """How far inside the outlines each voxel's center lies, negative outside; as large as the box's mask."""
         from scipy.spatial import cKDTree
 
         top, bottom, left, right = self._box
-        centres = np.stack(np.meshgrid(np.arange(top, bottom), np.arange(left, right), indexing="ij"), axis=-1)
+        centers = np.stack(np.meshgrid(np.arange(top, bottom), np.arange(left, right), indexing="ij"), axis=-1)
         points = self._edge()
         if not len(points):
             return np.full(self.mask.shape, -np.inf)
-        distance = cKDTree(points * self._pixel_mm).query(centres * self._pixel_mm)[0]
+        distance = cKDTree(points * self._pixel_mm).query(centers * self._pixel_mm)[0]
         return np.asarray(np.where(self.mask, distance, -distance))
 
     def _edge(self) -> Floats:
@@ -56,7 +56,7 @@ class FilledPlane:
 
 
 def between(low: FilledPlane, high: FilledPlane, share: float) -> Mask:
-    """Return the shape at a share of the way from one plane to another, linear in the distance to the outline."""
+    """Return the shape at a fraction of the way from one plane to another, linear in the distance to the outline."""
     return np.asarray((1 - share) * low.depth_mm + share * high.depth_mm > 0)
 
 

@@ -28,7 +28,7 @@ class CtSlice:
     Args:
         path: its file.
         hu: (rows, columns) int16.
-        position_lps: (3,) centre of its first pixel, mm.
+        position_lps: (3,) center of its first pixel, mm.
         row_cosines: (3,) direction in which the column index rises.
         column_cosines: (3,) direction in which the row index rises.
         pixel_mm: distance of rows, distance of columns.

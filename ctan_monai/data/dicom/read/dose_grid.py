@@ -8,16 +8,16 @@ import numpy.typing as npt
 from ctan_monai.data.dicom.read.dose_file import DoseGrid
 from ctan_monai.data.dicom.read.geometry import Grid
 
-_EDGE = 1e-4  # voxels; the outermost voxel centres belong to the dose grid in spite of rounding
+_EDGE = 1e-4  # voxels; the outermost voxel centers belong to the dose grid in spite of rounding
 
 DoseAndRegion = tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]
 
 
 def dose_on_grid(dose: DoseGrid, grid: Grid) -> DoseAndRegion:
-    """Interpolate a dose linearly at the centres of a grid's voxels.
+    """Interpolate a dose linearly at the centers of a grid's voxels.
 
     Any orientation of either grid and any spacing of the dose's frames are right, as positions are compared in
-    millimetres.
+    millimeters.
 
     Args:
         dose: a dose on its own grid.
@@ -25,7 +25,7 @@ def dose_on_grid(dose: DoseGrid, grid: Grid) -> DoseAndRegion:
 
     Returns:
         dose_gy (rows, columns, slices) float32, 0 where it is unknown; region (rows, columns, slices) bool: the
-        voxels within the hull of the dose's voxel centres, where it is known. Nothing is extrapolated.
+        voxels within the hull of the dose's voxel centers, where it is known. Nothing is extrapolated.
     """
     from scipy.ndimage import map_coordinates
 

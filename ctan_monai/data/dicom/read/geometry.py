@@ -33,7 +33,7 @@ class Grid:
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
-        """Distance of neighbouring rows, columns and slices."""
+        """Distance of neighboring rows, columns and slices."""
         rows, columns, slices = np.linalg.norm(self.affine_lps[:3, :3], axis=0)
         return float(rows), float(columns), float(slices)
 
@@ -86,7 +86,7 @@ def plane_affine(row_cosines: Array, column_cosines: Array, pixel_mm: Array, ori
         row_cosines: (3,) direction in which the column index rises: the first half of ImageOrientationPatient.
         column_cosines: (3,) direction in which the row index rises: its second half.
         pixel_mm: PixelSpacing: distance of rows, distance of columns.
-        origin_lps: (3,) centre of the first voxel, mm.
+        origin_lps: (3,) center of the first voxel, mm.
         step: (3,) from one slice to the next, mm.
 
     Returns:

@@ -69,7 +69,7 @@ class Linked:
 
 
 @dataclass(frozen=True)
-class Stray:
+class UnlinkedObject:
     """An object that belongs to no CT series in the folder.
 
     Args:
@@ -87,7 +87,7 @@ class Stray:
 
 def link(
     objects: Iterable[Header], patient_by: str = "id", predicted: bool = False
-) -> tuple[list[Linked], list[Stray]]:
+) -> tuple[list[Linked], list[UnlinkedObject]]:
     """Link the objects of a folder by their UIDs, patient by patient.
 
     A structure set belongs to the CT series it refers to, by the series' UID or its images'; only if it refers to
@@ -109,13 +109,13 @@ def link(
         by_id = patient_by == "id" and header.patient_id
         patients[header.patient_id if by_id else _STUDY_FIRST + header.study_uid].append(header)
     linked: list[Linked] = []
-    strays: list[Stray] = []
+    unlinked: list[UnlinkedObject] = []
     everyone = Everyone.of(patients, patient_by)
     for identity, headers in patients.items():
         found, left = _Patient(identity, headers, everyone, predicted).link()
         linked += found
-        strays += left
-    return linked, strays
+        unlinked += left
+    return linked, unlinked
 
 
 class _Patient:
@@ -123,11 +123,11 @@ class _Patient:
 
     def __init__(self, identity: str, headers: Sequence[Header], everyone: Everyone, predicted: bool) -> None:
         self.identity, self.everyone = identity, everyone
-        self.strays: list[Stray] = []
+        self.unlinked: list[UnlinkedObject] = []
         by_kind: dict[str, list[Header]] = defaultdict(list)
         for header in headers:
             if header.predicted and not predicted:
-                self.strays.append(self._stray(header, PREDICTED))
+                self.unlinked.append(self._unlinked(header, PREDICTED))
             else:
                 by_kind[header.kind].append(header)
         self.series: dict[str, list[Header]] = defaultdict(list)
@@ -138,14 +138,14 @@ class _Patient:
         self.structure_sets = self._once(by_kind["RTSTRUCT"])
         self.plans = self._once(by_kind["RTPLAN"])
         self.doses = self._once(by_kind["RTDOSE"])
-        self.strays += [self._stray(header, ENHANCED) for header in by_kind["enhanced ct"]]
+        self.unlinked += [self._unlinked(header, ENHANCED) for header in by_kind["enhanced ct"]]
         if not any(by_kind[kind] for kind in ("CT", "enhanced ct", "RTSTRUCT", "RTDOSE")):
             listed = ", ".join(f"{len(found)} {kind}" for kind, found in by_kind.items() if found)
             reason = f"its patient has no CT, only {listed}."
-            self.strays.append(self._stray(next(iter(headers)), (reason, "Add the CT, or take this patient out.")))
+            self.unlinked.append(self._unlinked(next(iter(headers)), (reason, "Add the CT, or take this patient out.")))
 
-    def _stray(self, header: Header, why: Reason) -> Stray:
-        return Stray(self.everyone.identity[header.path], header, *why)
+    def _unlinked(self, header: Header, why: Reason) -> UnlinkedObject:
+        return UnlinkedObject(self.everyone.identity[header.path], header, *why)
 
     def _without_split_series(self) -> dict[str, str]:
         """Leave out CTs of which each image is a series; return the series of those images by the images' UIDs."""
@@ -159,7 +159,7 @@ class _Patient:
                 continue
             split |= {image.sop_uid: self.series.pop(image.series_uid)[0].series_uid for image in images}
             reason = f"{len(images)} CT series of one image each: every image has a SeriesInstanceUID of its own."
-            self.strays.append(self._stray(images[0], (reason, SPLIT_REMEDY)))
+            self.unlinked.append(self._unlinked(images[0], (reason, SPLIT_REMEDY)))
         return split
 
     def _once(self, headers: Iterable[Header]) -> dict[str, Header]:
@@ -170,10 +170,10 @@ class _Patient:
             first = found.setdefault(header.sop_uid, header)
             if first is not header and not filecmp.cmp(first.path, header.path, shallow=False):
                 contradicting.add(header.sop_uid)
-        self.strays += [self._stray(found.pop(uid), CONTRADICTING) for uid in sorted(contradicting)]
+        self.unlinked += [self._unlinked(found.pop(uid), CONTRADICTING) for uid in sorted(contradicting)]
         return found
 
-    def link(self) -> tuple[list[Linked], list[Stray]]:
+    def link(self) -> tuple[list[Linked], list[UnlinkedObject]]:
         series_of = self._series_of_structure_sets()
         doses: dict[str, dict[str, list[Header]]] = defaultdict(lambda: defaultdict(list))
         loose: dict[str, dict[str, list[Header]]] = defaultdict(lambda: defaultdict(list))
@@ -195,7 +195,7 @@ class _Patient:
                     tuple(self.everyone.sets_elsewhere.get(uid, ())),
                 )
             )
-        return linked, self.strays
+        return linked, self.unlinked
 
     def _plan_doses(self, by_plan: Mapping[str, list[Header]]) -> tuple[PlanDose, ...]:
         return tuple(PlanDose(self.plans.get(plan), tuple(doses)) for plan, doses in by_plan.items())
@@ -209,7 +209,7 @@ class _Patient:
                 found[uid] = candidates[0]
                 continue
             why = why_structure_set(structure_set, self.everyone, len(candidates), self.split)
-            self.strays.append(self._stray(structure_set, why))
+            self.unlinked.append(self._unlinked(structure_set, why))
         return found
 
     def _candidates(self, structure_set: Header) -> list[str]:
@@ -233,7 +233,7 @@ class _Patient:
         plan = next((self.plans[uid] for uid in dose.plans if uid in self.plans), None)
         if plan is None and (other := self.everyone.apart(dose, self.everyone.plans_of(dose))):
             reason = f"a dose under another {self.everyone.attribute(dose, other)} refers to it."
-            self.strays.append(self._stray(other, (reason, self.everyone.way_out(dose, other))))
+            self.unlinked.append(self._unlinked(other, (reason, self.everyone.way_out(dose, other))))
         group = plan.sop_uid if plan else (dose.plans[0] if dose.plans else "")
         referred = (plan.structure_sets if plan else ()) + dose.structure_sets
         named = next((uid for uid in referred if uid in series_of), None)
@@ -248,4 +248,4 @@ class _Patient:
             loose[series[0]][group].append(dose)
         else:
             why = why_dose(dose, plan, self.everyone, max(len(sets), len(series)))
-            self.strays.append(self._stray(dose, why))
+            self.unlinked.append(self._unlinked(dose, why))

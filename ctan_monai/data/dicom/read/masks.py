@@ -11,7 +11,7 @@ import numpy as np
 from ctan_monai.data.dicom.read.contours import Roi
 from ctan_monai.data.dicom.read.geometry import Grid
 from ctan_monai.data.dicom.read.planes import Plane, planes_of
-from ctan_monai.data.dicom.read.rasterise import Mask
+from ctan_monai.data.dicom.read.rasterize import Mask
 from ctan_monai.data.dicom.read.stack import Stack
 from ctan_monai.errors import ConfigError
 
@@ -35,7 +35,7 @@ class RoiMask:
 
 
 def mask_of(roi: Roi, grid: Grid, holes: Holes = "xor", between: Between = "interpolate") -> RoiMask:
-    """Mark the voxels whose centres lie inside a structure.
+    """Mark the voxels whose centers lie inside a structure.
 
     Contours of one plane are combined first, see ``nesting.nesting_of``; contours of different planes never cancel
     each other, however close the planes are. A slice takes the plane it lies in, the nearest one if several are
@@ -53,7 +53,7 @@ def mask_of(roi: Roi, grid: Grid, holes: Holes = "xor", between: Between = "inte
         between: what a slice without contours of its own gets.
 
     Returns:
-        The mask; empty if no voxel centre is inside.
+        The mask; empty if no voxel center is inside.
 
     Raises:
         DataError: a contour is not parallel to the slices, or all lie outside the grid.
@@ -98,7 +98,7 @@ def _combined(stacks: Sequence[Stack]) -> list[str]:
         f"contours overlap others of their plane without lying inside them; {crossing}": counts["crossing"],
         "contours go around something twice, which counts as outside": counts["over"],
         "contours have a hole that leaves a rim thinner than a pixel": counts["thin"],
-        "planes have contours that hold no voxel's centre": len(empty),
+        "planes have contours that hold no voxel's center": len(empty),
     }
     return [f"{count} {what}" for what, count in found.items() if count]
 

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from ctan_monai.data.dicom.read.geometry import Floats
-from ctan_monai.data.dicom.read.rasterise import Box, Mask, fill, wound_twice
+from ctan_monai.data.dicom.read.rasterize import Box, Mask, fill, wound_twice
 
 _SAME = 0.2  # mm or pixels; outlines this close together on average are one
 _LINE = 0.05  # mm or pixels; what reaches out of another contour by no more than this on average lies within it

@@ -19,7 +19,7 @@ Outcome = tuple[Slices, list[str]]
 
 _SAME_MM = 0.01  # two slices closer than this lie at one place
 _PARALLEL = 1e-3  # difference of direction cosines that are still the same
-_FILLED_MAX = 2  # neighbouring slices that may be missing and interpolated
+_FILLED_MAX = 2  # neighboring slices that may be missing and interpolated
 _REPAIR = "Export the CT series again, or repair it with --repair."
 
 
@@ -42,7 +42,7 @@ def check_uids(slices: Slices) -> None:
     if same:
         uids = len({each.sop_uid for each in same})
         reason = f"{len(same) + uids} of the {len(slices)} images have the SOPInstanceUID of another one, elsewhere."
-        remedy = "Give each image a SOPInstanceUID of its own: whoever anonymised them gave several the same UID."
+        remedy = "Give each image a SOPInstanceUID of its own: whoever anonymized them gave several the same UID."
         raise refuse(slices, reason, remedy, same)
 
 

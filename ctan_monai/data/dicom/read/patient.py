@@ -167,7 +167,7 @@ def _dose(
     }
     if options.normalise_to_gy is not None:
         if prescription is None:
-            reason = "the dose cannot be normalised, as the prescription is unknown."
+            reason = "the dose cannot be normalized, as the prescription is unknown."
             raise DataError(study.ct[0].path.parent, None, reason, "Add the RTPLAN, or give --prescription.")
         factor = options.normalise_to_gy / prescription
         dose_gy = dose_gy * np.float32(factor)

@@ -15,7 +15,7 @@ from ctan_monai.errors import DataError
 _SAME_MM, _SAME_SLICES = 0.1, 0.05  # contours this close together may lie in one plane that was rounded
 _EXACT_MM = 1e-3  # those of dense planes lie in one plane if they are this close
 _FLAT_MM = 0.5  # a contour's points may lie this far from its plane (tilted scans written with few digits)
-_FLAT_SLICES = 0.25  # and at most this share of the distance of slices
+_FLAT_SLICES = 0.25  # and at most this fraction of the distance of slices
 
 Placed = tuple[float, Outline]
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ctan_monai.data.dicom.read.geometry import Grid
-from ctan_monai.data.dicom.read.rasterise import Mask
+from ctan_monai.data.dicom.read.rasterize import Mask
 
 _MARGIN_MM = 10.0  # a structure this close to the middle may lie on either side
 _MIDDLES = ("External", "Prostate", "Bladder", "Rectum", "CTV", "PTV")
@@ -48,7 +48,7 @@ def _middle_mm(masks: Mapping[str, Mask], grid: Grid) -> float | None:
 
 
 def _left_mm(mask: npt.NDArray[np.bool_], grid: Grid) -> float:
-    """Return how far to the left the centre of a structure lies (LPS x)."""
+    """Return how far to the left the center of a structure lies (LPS x)."""
     index = []
     for axis in range(3):
         along = mask.sum(axis=tuple(other for other in range(3) if other != axis), dtype=np.int64)

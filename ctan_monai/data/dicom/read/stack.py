@@ -11,7 +11,7 @@ from ctan_monai.data.dicom.read.between import FilledPlane, between
 from ctan_monai.data.dicom.read.geometry import Floats, Grid
 from ctan_monai.data.dicom.read.nesting import nesting_of
 from ctan_monai.data.dicom.read.planes import Plane
-from ctan_monai.data.dicom.read.rasterise import Mask, bounding_box
+from ctan_monai.data.dicom.read.rasterize import Mask, bounding_box
 
 _TIE = 1e-6
 _ON_SLICE = 0.15  # slices; a contour this close to a slice is taken as drawn on it
@@ -79,7 +79,7 @@ class Stack:
 
     @cached_property
     def _usual_gap(self) -> float:
-        """Distance of neighbouring planes, at least that of slices; two planes alone do not tell."""
+        """Distance of neighboring planes, at least that of slices; two planes alone do not tell."""
         gaps = next((each for each in (_gaps(self.depths), _gaps(self._all)) if len(each) > 1), np.ones(1))
         usual = float(np.median(gaps))
         return max(1.0, usual) if usual <= _USUAL_GAP_MAX + _ON_SLICE else 1.0
@@ -92,7 +92,7 @@ class Stack:
 
 
 def _gaps(depths: Floats) -> Floats:
-    """Return the distances of neighbouring planes; planes so close that they mean the same slice are one."""
+    """Return the distances of neighboring planes; planes so close that they mean the same slice are one."""
     apart: list[float] = []
     for depth in np.sort(depths):
         if not apart or depth - apart[-1] > _ON_SLICE:

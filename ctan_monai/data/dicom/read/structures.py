@@ -13,7 +13,7 @@ from ctan_monai.data.dicom.read.geometry import Grid
 from ctan_monai.data.dicom.read.masks import mask_of
 from ctan_monai.data.dicom.read.names import Matched, StructureNames
 from ctan_monai.data.dicom.read.options import DicomOptions
-from ctan_monai.data.dicom.read.rasterise import Mask
+from ctan_monai.data.dicom.read.rasterize import Mask
 from ctan_monai.data.dicom.read.sides import wrong_sides
 from ctan_monai.errors import DataError
 
@@ -95,20 +95,20 @@ def read_structures(path: Path, grid: Grid, drawn: Drawn, options: DicomOptions,
     masks: dict[str, Mask] = {}
     notes = [f"{name} left out: {' and '.join(names)} could both be it" for name, names in matched.ambiguous.items()]
     notes = [] if every else notes
-    on_ct: dict[str, Roi] = {}
+    resample_to_ct: dict[str, Roi] = {}
     for name, roi in wanted.items():
         belongs, more = drawn.has(roi, options.repair)
         notes += [f"{name}: {note}" for note in more]
-        on_ct |= {name: roi} if belongs else {}
-    check_contours(path, on_ct, grid, options.repair)
-    for name, roi in on_ct.items():
+        resample_to_ct |= {name: roi} if belongs else {}
+    check_contours(path, resample_to_ct, grid, options.repair)
+    for name, roi in resample_to_ct.items():
         mask, more = _mask(roi, grid, options)
         notes += [f"{name}: {note}" for note in more]
         if mask is not None:
             masks[name] = mask
     if not masks:
         remedy = "Map its names with --names, or take it out."
-        remedy = "Give the CT it was drawn on, or take it out." if wanted and not on_ct else remedy
+        remedy = "Give the CT it was drawn on, or take it out." if wanted and not resample_to_ct else remedy
         raise DataError(path, None, _nothing(rois, matched, notes), remedy)
     meanings = {name: _meaning(roi, rois, matched) for name, roi in wanted.items()}
     notes += _check_sides(path, masks, meanings, grid, options)
@@ -150,7 +150,7 @@ def _mask(roi: Roi, grid: Grid, options: DicomOptions) -> tuple[Mask | None, lis
     except DataError as error:
         return None, [f"left out: {error.reason}"]
     if not found.mask.any():
-        return None, [*left_out, "left out: no voxel's centre lies inside it"]
+        return None, [*left_out, "left out: no voxel's center lies inside it"]
     return found.mask, [*left_out, *found.notes]
 
 

@@ -12,7 +12,7 @@ from ctan_monai.data.dicom.read.header import Header
 
 Reason = tuple[str, str]  # and remedy
 
-PREDICTED = ("a network of this software predicted it; nothing is learned from that.", "Nothing needs to be done.")
+PREDICTED = ("a network of this software predicted it; nothing is trained on that.", "Nothing needs to be done.")
 ENHANCED = ("it is an enhanced (multi-frame) CT, which is not read here.", "Convert it to single slices.")
 CONTRADICTING = ("two files with its UID have different contents.", "Take the wrong one out.")
 SPLIT_REMEDY = "Export the CT again as one series, or give its images one SeriesInstanceUID."

@@ -87,7 +87,7 @@ def new_object(
 
 
 def with_required(header: Any) -> Any:
-    """Return a header with what must be there of patient and study, if only empty; anonymised CTs lack some."""
+    """Return a header with what must be there of patient and study, if only empty; anonymized CTs lack some."""
     missing = [name for name in _REQUIRED if name not in header]
     if not missing:
         return header

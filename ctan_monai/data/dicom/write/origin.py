@@ -48,7 +48,7 @@ def predicted_by(model: str, details: str = "") -> Origin:
 
     Args:
         model: the network, for example 'prostate ctan resnet50'.
-        details: what a reader must know, for example 'Learned from plans of 60 Gy in 20 fractions'.
+        details: what a reader must know, for example 'Trained on plans of 60 Gy in 20 fractions'.
     """
     statement = f"Predicted by {SOFTWARE} {__version__}, not for clinical use"
     return Origin(PREDICTED, statement, model or SOFTWARE, details)

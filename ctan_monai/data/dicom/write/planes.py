@@ -21,7 +21,7 @@ class Planes:
 
     Args:
         voxels: (K, R, C).
-        origin_mm: (3,) LPS of the first voxel's centre.
+        origin_mm: (3,) LPS of the first voxel's center.
         step_mm: (3, 3) LPS from a voxel to the next slice, row, column.
         axes: (3, 3) the CT's unit vectors along row, column and normal.
     """

@@ -48,7 +48,7 @@ def write_rtplan(
     not approved, and says what made it.
 
     Args:
-        prescription: dose and fractions; None states none, as for a network that learned from several.
+        prescription: dose and fractions; None states none, as for a network that was trained with several.
         structure_set_uid: SOPInstanceUID of the RTSTRUCT; None where there is none.
         reference: the CT.
         path: the file.

@@ -16,7 +16,7 @@ from ctan_monai.data.dicom.write.identity import Clock, UidSource, new_uid
 from ctan_monai.data.dicom.write.origin import OPERATOR, Origin, shortened
 from ctan_monai.data.dicom.write.planes import in_planes
 from ctan_monai.data.dicom.write.reference import CtReference
-from ctan_monai.data.dicom.write.structures import colour_of, type_of
+from ctan_monai.data.dicom.write.structures import color_of, type_of
 from ctan_monai.data.dicom.write.trace import Points, contours_of_mask
 from ctan_monai.errors import DataError
 
@@ -43,7 +43,7 @@ def write_rtstruct(
     """Write structures; no file is replaced.
 
     Each connected edge becomes a CLOSED_PLANAR contour; a hole is a contour of its own inside another, as Eclipse and
-    RayStation write and read it (even-odd rule). A program that asks which voxel centres lie inside gets the masks
+    RayStation write and read it (even-odd rule). A program that asks which voxel centers lie inside gets the masks
     back exactly.
 
     Args:
@@ -180,7 +180,7 @@ def _roi(number: int, name: str, reference: CtReference, origin: Origin) -> Any:
 
 def _roi_contour(number: int, name: str, contours: list[Contour]) -> Any:
     return _item(
-        ROIDisplayColor=list(colour_of(name, number)),
+        ROIDisplayColor=list(color_of(name, number)),
         ReferencedROINumber=number,
         ContourSequence=[_contour(image, points) for image, points in contours],
     )

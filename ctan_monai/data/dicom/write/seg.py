@@ -26,7 +26,7 @@ from ctan_monai.data.dicom.write.identity import Clock, UidSource, new_uid
 from ctan_monai.data.dicom.write.origin import SOFTWARE, Origin, shortened
 from ctan_monai.data.dicom.write.planes import in_planes
 from ctan_monai.data.dicom.write.reference import CtReference
-from ctan_monai.data.dicom.write.structures import colour_of
+from ctan_monai.data.dicom.write.structures import color_of
 from ctan_monai.errors import ConfigError, DataError, install
 
 _PLACE_MM = 0.05  # how far a mask's plane may lie from the CT's
@@ -161,7 +161,7 @@ def _description(highdicom: Any, number: int, name: str, origin: Origin) -> Any:
         segmented_property_type=_coded(highdicom, kind),
         algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=algorithm,
-        display_color=highdicom.color.CIELabColor.from_rgb(*colour_of(name, number)),
+        display_color=highdicom.color.CIELabColor.from_rgb(*color_of(name, number)),
     )
     made.SegmentDescription = origin.text
     if side:
@@ -182,9 +182,9 @@ def _settle(made: Any, clock: Clock, uid_source: UidSource) -> None:
         setattr(made, keyword, now.strftime("%H%M%S"))
     for item in made.get("ContributingEquipmentSequence", ()):
         item.ContributionDateTime = now.strftime("%Y%m%d%H%M%S")
-    organisation = uid_source()
+    organization = uid_source()
     indexes: Sequence[Any] = (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence)
     for item in indexes:
-        item.DimensionOrganizationUID = organisation
+        item.DimensionOrganizationUID = organization
     made.file_meta.ImplementationClassUID = IMPLEMENTATION_UID
     made.file_meta.ImplementationVersionName = SOFTWARE[:16].upper()

@@ -1,12 +1,12 @@
-"""How structures are shown and what they are: colours and interpreted types by their TG-263 names."""
+"""How structures are shown and what they are: colors and interpreted types by their TG-263 names."""
 
 from __future__ import annotations
 
-Colour = tuple[int, int, int]
-_PALETTE: tuple[Colour, ...] = (
+Color = tuple[int, int, int]
+_PALETTE: tuple[Color, ...] = (
     (64, 224, 208), (250, 128, 114), (138, 43, 226), (154, 205, 50), (255, 182, 193), (70, 130, 180), (218, 165, 32),
 )  # fmt: skip
-_COLOURS: dict[str, Colour] = {
+_COLORS: dict[str, Color] = {
     "Rectum": (166, 86, 40),
     "Bladder": (255, 215, 0),
     "Femur_L": (0, 191, 255),
@@ -20,9 +20,9 @@ _COLOURS: dict[str, Colour] = {
 _TYPES = (("EXTERNAL", "EXTERNAL"), ("BODY", "EXTERNAL"), ("PTV", "PTV"), ("CTV", "CTV"), ("GTV", "GTV"))
 
 
-def colour_of(name: str, number: int) -> Colour:
-    """Return the colour of a structure: the usual one of its name, else one of a palette by its number."""
-    return _COLOURS.get(name, _PALETTE[number % len(_PALETTE)])
+def color_of(name: str, number: int) -> Color:
+    """Return the color of a structure: the usual one of its name, else one of a palette by its number."""
+    return _COLORS.get(name, _PALETTE[number % len(_PALETTE)])
 
 
 def type_of(name: str) -> str:

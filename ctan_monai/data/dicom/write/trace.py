@@ -14,8 +14,8 @@ _STRAIGHT = 1e-9  # area of a triangle, in pixels, below which its middle point 
 def contours_of_mask(mask: npt.NDArray[np.bool_]) -> list[Points]:
     """Trace the edges of a plane's mask.
 
-    A contour runs half-way between a voxel inside and its neighbour outside, and cuts corners, so that a program
-    that asks which voxel centres lie inside gets the mask back exactly. Voxels that touch at a corner only are not
+    A contour runs half-way between a voxel inside and its neighbor outside, and cuts corners, so that a program
+    that asks which voxel centers lie inside gets the mask back exactly. Voxels that touch at a corner only are not
     joined. Outer edges run one way, the edges of holes the other.
 
     Args:
@@ -33,7 +33,7 @@ def contours_of_mask(mask: npt.NDArray[np.bool_]) -> list[Points]:
 
 
 def contours_of_level(values: npt.NDArray[Any], level: float = 0.5) -> list[Points]:
-    """Trace where values between voxel centres reach a level, linear from centre to centre.
+    """Trace where values between voxel centers reach a level, linear from center to center.
 
     Args:
         values: (R, C), above the level inside, below it along the border.
@@ -54,7 +54,7 @@ def contours_of_level(values: npt.NDArray[Any], level: float = 0.5) -> list[Poin
 
 
 def _without_needless(points: Points) -> Points:
-    """Leave out the repeated end and points on a straight line between their neighbours."""
+    """Leave out the repeated end and points on a straight line between their neighbors."""
     if len(points) > 1 and (points[0] == points[-1]).all():
         points = points[:-1]
     to_next, from_last = np.roll(points, -1, axis=0) - points, points - np.roll(points, 1, axis=0)

@@ -43,7 +43,7 @@ def test_the_classes_are_in_the_order_that_is_documented():
     assert list(CLASS_NAMES) == list(CLASSES)
 
 
-def test_a_case_has_colours_mask_and_class_and_what_the_table_says(root):
+def test_a_case_has_colors_mask_and_class_and_what_the_table_says(root):
     found = find_ham10000(root)
     case = Ham10000Reader(found, None)(found.pictures["SYN_0000001"])
     rgb = np.array(Image.open(next(root.rglob("SYN_0000001.jpg"))))
@@ -65,7 +65,7 @@ def test_pictures_and_masks_are_resized_together_to_any_size(root, tmp_path):
         full, small = (Ham10000Reader(whole, size)(path) for size in (None, (32, 40)))
         assert small.shape == (32, 40)
         assert abs(small.masks["lesion"].mean() - full.masks["lesion"].mean()) < 0.02, image
-        assert np.allclose(small.affine_ras @ [15.5, 19.5, 0, 1], full.affine_ras @ [23.5, 31.5, 0, 1])  # centres
+        assert np.allclose(small.affine_ras @ [15.5, 19.5, 0, 1], full.affine_ras @ [23.5, 31.5, 0, 1])  # centers
 
 
 @pytest.mark.parametrize("layout", ["one folder", "everything at the top", "deep", "tab"])
@@ -114,16 +114,16 @@ def test_what_is_not_known_is_absent_and_not_negative(root, tmp_path):
 
 def test_pictures_of_which_nothing_is_known_are_left_out_and_counted(root, caplog):
     shutil.copy(next(root.rglob("SYN_0000001.jpg")), root / "ISIC_0034321.jpg")
-    part = root / "ham10000_images_part_1"  # Kaggle's copy has every picture twice
+    part = root / "ham10000_images_part_1"  # Kaggle's copy has every image twice
     shutil.copytree(root / "HAM10000_images_part_1", part)
     next((root / "HAM10000_images_part_2").glob("*.jpg")).unlink()
     with caplog.at_level(logging.WARNING):
         found = find_ham10000(root)
     assert "ISIC_0034321" not in found.pictures
     text = caplog.text
-    assert "1 pictures have neither a mask nor a row" in text
-    assert "1 rows of HAM10000_metadata.csv have no picture" in text
-    assert f"{len(list(part.iterdir()))} pictures or masks are there twice" in text
+    assert "1 images have neither a mask nor a row" in text
+    assert "1 rows of HAM10000_metadata.csv have no image" in text
+    assert f"{len(list(part.iterdir()))} images or masks are there twice" in text
 
 
 def test_where_there_is_nothing_the_error_says_what_was_looked_for(tmp_path):
@@ -137,7 +137,7 @@ def test_where_there_is_nothing_the_error_says_what_was_looked_for(tmp_path):
         (lambda text: text.replace("dx,", "class,"), r"the columns \['dx'\] are missing"),
         (lambda text: text.replace(",age,", ",dx,", 1), r"the header has \['dx'\] twice"),
         (lambda text: text.replace(",df,", ",scc,", 1), r"has the diagnosis 'scc', expected one of nv, mel"),
-        (lambda text: text + text.splitlines()[3] + "\n", r"SYN_0000002\): line \d+ lists this picture again"),
+        (lambda text: text + text.splitlines()[3] + "\n", r"SYN_0000002\): line \d+ lists this image again"),
         (lambda text: text.replace("31.0", "old"), r"SYN_0000001\): line 3 has the age 'old'"),
         (lambda text: text.replace("SYN_0000002,", "../x,"), r"a case id is 1 to 64"),
     ],
@@ -215,17 +215,17 @@ def test_a_datalist_file_chooses_pictures_by_name(drawn, tmp_path):
     assert {split: [item["case"] for item in items] for split, items in found.items()} == wanted
     assert len(list((tmp_path / "c").rglob("*.case"))) == 4
     path.write_text(json.dumps({**wanted, "test": ["ISIC_1"]}))
-    with pytest.raises(DataError, match=r"\['ISIC_1'\] are not among the \d+ pictures"):
+    with pytest.raises(DataError, match=r"\['ISIC_1'\] are not among the \d+ images"):
         listed(drawn, tmp_path / "c", datalist=path)
     path.write_text(json.dumps({**wanted, "test": []}))
-    with pytest.raises(DataError, match=r"no picture was found for \['test'\]"):
+    with pytest.raises(DataError, match=r"no image was found for \['test'\]"):
         listed(drawn, tmp_path / "c", datalist=path)
 
 
 def test_without_a_folder_synthetic_pictures_are_made_and_called_so(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         first = ham10000_datalist(None, tmp_path, [32, 40], progress=False)
-    assert "synthetic pictures in use" in caplog.text
+    assert "synthetic images in use" in caplog.text
     assert first == ham10000_datalist("", tmp_path, [32, 40], progress=False)
     items = [item for split in first.values() for item in split]
     assert len(items) == 64

@@ -67,13 +67,13 @@ def test_left_is_left_and_up_is_up(sample_dir, name):
     """RAS x grows to the patient's right, y to the front, z to the head."""
     case = read_case_file(sample_dir / f"{name}.case")
 
-    def centre(structure):
+    def center(structure):
         index = np.append(np.argwhere(case.masks[structure]).mean(axis=0), 1)
         return (case.affine_ras @ index)[:3]
 
-    assert centre("LeftParotid")[0] < centre("Brainstem")[0] < centre("RightParotid")[0]
-    assert centre("SpinalCord")[1] < centre("PTV70")[1]
-    assert centre("SpinalCord")[2] < centre("Brainstem")[2]
+    assert center("LeftParotid")[0] < center("Brainstem")[0] < center("RightParotid")[0]
+    assert center("SpinalCord")[1] < center("PTV70")[1]
+    assert center("SpinalCord")[2] < center("Brainstem")[2]
 
 
 def test_a_slice_of_a_real_patient_is_the_slice_of_the_whole(sample_dir):

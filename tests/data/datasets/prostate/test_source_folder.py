@@ -111,7 +111,7 @@ def test_a_prepared_folder_of_another_pixel_size_is_refused_with_what_to_do(prep
 
 
 @pytest.mark.parametrize(
-    ("knobs", "named"),
+    ("options", "named"),
     [
         ({"normalise_to_gy": 60.0}, "normalise_to_gy"),
         ({"prescription_gy": 60.0}, "prescription_gy"),
@@ -119,22 +119,22 @@ def test_a_prepared_folder_of_another_pixel_size_is_refused_with_what_to_do(prep
         ({"names": {"Rectum": ["rec"]}}, "names"),
     ],
 )
-def test_settings_that_come_too_late_for_a_prepared_folder_are_refused(prepared, knobs, named):
+def test_settings_that_come_too_late_for_a_prepared_folder_are_refused(prepared, options, named):
     with pytest.raises(ConfigError, match=f"{named}: .* was prepared with"):
-        prepared_folder(prepared, "unused", pixel_mm=6.0, **knobs)
+        prepared_folder(prepared, "unused", pixel_mm=6.0, **options)
 
 
 def test_settings_that_it_was_prepared_with_may_be_repeated(export, tmp_path, monkeypatch):
     (tmp_path / "names.yaml").write_text("Rectum: [Rectum, rec]\n")
     monkeypatch.setenv("HOME", str(tmp_path))
-    knobs = {
+    options = {
         "names": "~/names.yaml",
         "normalise_to_gy": 30.0,
         "prescription_gy": 60.0,
         "options": {"need": ["structures"]},
     }
-    made = prepared_folder(export, tmp_path / "cache", 6.0, workers=1, progress=False, **knobs)
-    assert prepared_folder(made, "unused", 6.0, **knobs) == made
+    made = prepared_folder(export, tmp_path / "cache", 6.0, workers=1, progress=False, **options)
+    assert prepared_folder(made, "unused", 6.0, **options) == made
     assert data_record(made)["normalised_to_gy"] == 30.0
     assert data_record(made)["prescriptions_gy"] == {"60": 3}
 

@@ -18,7 +18,7 @@ class Ellipsoids:
 
     spacing_mm = (2.0, 1.5, 4.0)
     shape = (120, 200, 60)
-    centre_mm = ((118.0, 90.0, 130.0), (124.0, 205.0, 130.0))
+    center_mm = ((118.0, 90.0, 130.0), (124.0, 205.0, 130.0))
     radii_mm = ((60.0, 45.0, 80.0), (55.0, 40.0, 70.0))
 
     def __init__(self, lung_hu=-820):
@@ -27,8 +27,8 @@ class Ellipsoids:
         )
         body = ((y - 120) / 105) ** 2 + ((x - 150) / 140) ** 2 < 1
         self.lungs = np.zeros(self.shape, bool)
-        for centre, radii in zip(self.centre_mm, self.radii_mm, strict=True):
-            self.lungs |= sum(((a - c) / r) ** 2 for a, c, r in zip((y, x, z), centre, radii, strict=True)) < 1
+        for center, radii in zip(self.center_mm, self.radii_mm, strict=True):
+            self.lungs |= sum(((a - c) / r) ** 2 for a, c, r in zip((y, x, z), center, radii, strict=True)) < 1
         self.hu = np.where(self.lungs, lung_hu, np.where(body, 40, -1000)).astype(np.int16)
         self.hu[(y > 230) & (y < 234)] = 150  # the couch
         airway = (y - 110) ** 2 + (x - 150) ** 2 < 8**2
@@ -41,7 +41,7 @@ class Ellipsoids:
     def box_mm(self):
         """First and last edge of both lungs along each axis."""
         pairs = [
-            [(c[axis] - r[axis], c[axis] + r[axis]) for c, r in zip(self.centre_mm, self.radii_mm, strict=True)]
+            [(c[axis] - r[axis], c[axis] + r[axis]) for c, r in zip(self.center_mm, self.radii_mm, strict=True)]
             for axis in range(3)
         ]
         return [(min(low for low, _ in ends), max(high for _, high in ends)) for ends in pairs]

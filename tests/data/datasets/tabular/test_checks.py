@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from own_data import SHAPE, full_case, label_map, ramp, save_volume, volume_layout, write_csv
+from tabular_data import SHAPE, full_case, label_map, ramp, save_volume, volume_layout, write_csv
 
 from ctan_monai.data.datasets.tabular.checks import check_items, check_table
-from ctan_monai.data.datasets.tabular.datalist import own_datalist
+from ctan_monai.data.datasets.tabular.datalist import tabular_datalist
 from ctan_monai.tasks import Segmentation
 
 LUNGS = Segmentation("lungs", ["Lung_L", "Lung_R"], overlapping=True, mirror_pairs=[("Lung_L", "Lung_R")])
@@ -53,7 +53,7 @@ def small(value, dtype=np.float32):
         ("image", ramp() + 3, "same file: p2 (train) and p3 (test)"),
     ],
 )
-@pytest.mark.promise(4, "faults of a table of one's own data are found once, at their place")
+@pytest.mark.promise(4, "faults of the table of a tabular dataset are found once, at their place")
 def test_each_fault_is_found_once_at_its_place(tmp_path, column, content, message):
     if not isinstance(content, str):
         content = save_volume(tmp_path / "changed.nii.gz", content)
@@ -115,7 +115,9 @@ def test_left_is_where_the_image_says_that_left_is(tmp_path, direction, right_fi
 def test_the_cases_of_any_bundles_lists_are_checked_too(tmp_path):
     path = cohort(tmp_path)
     tasks = volume_layout().tasks
-    lists = own_datalist(path, tmp_path / "cache", list(tasks), ["ct"], required=["train"], progress=False, workers=0)
+    lists = tabular_datalist(
+        path, tmp_path / "cache", list(tasks), ["ct"], required=["train"], progress=False, workers=0
+    )
     found = check_items(lists, tasks, progress=False)
     assert found.problems == ()
     assert found.cases["test"] == 1

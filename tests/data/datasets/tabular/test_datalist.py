@@ -4,7 +4,7 @@ import logging
 
 import numpy as np
 import pytest
-from own_data import (
+from tabular_data import (
     AGE,
     DOSE,
     GRADE,
@@ -20,13 +20,15 @@ from own_data import (
 )
 
 from ctan_monai.data.cases.cache import read_case_file, read_header
-from ctan_monai.data.datasets.tabular import own_datalist
+from ctan_monai.data.datasets.tabular import tabular_datalist
 from ctan_monai.data.lists.leakage import check_leakage
 from ctan_monai.errors import ConfigError, DataError
 
 
 def lists(path, folder, tasks=TASKS, channels=("ct",), **options):
-    return own_datalist(str(path), folder / "cache", list(tasks), list(channels), progress=False, workers=0, **options)
+    return tabular_datalist(
+        str(path), folder / "cache", list(tasks), list(channels), progress=False, workers=0, **options
+    )
 
 
 def names(found):
@@ -143,14 +145,14 @@ def test_slices_that_a_label_crosses_are_trained_on(tmp_path, caplog):
     rows = [
         full_case(tmp_path, "labelled", split="train", dose=""),
         full_case(tmp_path, "dosed", split="train"),
-        full_case(tmp_path, "unlabelled", split="train", tumour="", dose=""),
+        full_case(tmp_path, "unlabeled", split="train", tumour="", dose=""),
         full_case(tmp_path, "held", split="validation"),
     ]
     save_volume(tmp_path / "dosed_dose.nii.gz", dose)
     path = write_csv(tmp_path / "cases.csv", rows)
     found = lists(path, tmp_path, slices="labelled")
     slices = {name: [i["slice"] for i in found["train"] if i["case"] == name] for name in names(found)["train"]}
-    assert slices == {"labelled": [1, 2], "dosed": [1, 2, 3], "unlabelled": [0, 1, 2, 3]}
+    assert slices == {"labelled": [1, 2], "dosed": [1, 2, 3], "unlabeled": [0, 1, 2, 3]}
     assert "slice" not in found["validation"][0]
     caplog.set_level(logging.INFO)
     check_leakage({"train": found["train"]})
@@ -160,7 +162,7 @@ def test_slices_that_a_label_crosses_are_trained_on(tmp_path, caplog):
     assert len(lists(path, tmp_path, slices="all")["train"]) == 3 * SHAPE[2]
 
 
-@pytest.mark.promise(5, "a case of one's own data is read again when a label, a file or the way of reading changes")
+@pytest.mark.promise(5, "a case of a tabular dataset is read again when a label, a file or the way of reading changes")
 def test_a_case_is_read_again_when_a_label_a_file_or_the_way_of_reading_changes(tmp_path):
     rows = [full_case(tmp_path, f"p{at}", split=split) for at, split in enumerate(["train", "validation"])]
     path = write_csv(tmp_path / "cases.csv", rows)
@@ -187,7 +189,7 @@ def test_the_cache_is_all_that_training_needs(tmp_path):
 def test_several_processes_read_what_one_reads(tmp_path):
     rows = [full_case(tmp_path, f"p{at}", split=split) for at, split in enumerate(["train", "train", "validation"])]
     path = write_csv(tmp_path / "cases.csv", rows)
-    found = own_datalist(path, tmp_path / "two", list(TASKS), ["ct"], progress=False, workers=2)
+    found = tabular_datalist(path, tmp_path / "two", list(TASKS), ["ct"], progress=False, workers=2)
     assert names(found) == names(lists(path, tmp_path))
 
 
@@ -219,14 +221,14 @@ def test_cases_that_cannot_be_read_are_all_listed_or_left_out(tmp_path):
 def test_settings_that_cannot_be_are_named(tmp_path, options, setting):
     given = {"datalist": str(tmp_path / "cases.csv")} | options
     with pytest.raises(ConfigError) as caught:
-        own_datalist(cache_dir=tmp_path, tasks=[TUMOUR], image_channels=["ct"], **given)
+        tabular_datalist(cache_dir=tmp_path, tasks=[TUMOUR], image_channels=["ct"], **given)
     assert caught.value.setting == setting
 
 
 def test_without_a_table_synthetic_cases_with_missing_labels_are_made_once_and_called_so(tmp_path, caplog):
     caplog.set_level(logging.WARNING)
     tasks = [TUMOUR, DOSE, GRADE, AGE]
-    found = own_datalist(None, tmp_path, tasks, ["t1", "t2"], sample="mr", spatial_dims=3, progress=False)
+    found = tabular_datalist(None, tmp_path, tasks, ["t1", "t2"], sample="mr", spatial_dims=3, progress=False)
     assert {split: len(items) for split, items in found.items()} == {"train": 12, "validation": 4, "test": 4}
     assert "synthetic cases in use" in caplog.text
     headers = [read_header(item["file"]) for item in found["train"]]
@@ -240,5 +242,5 @@ def test_without_a_table_synthetic_cases_with_missing_labels_are_made_once_and_c
     (folder,) = tmp_path.glob("synthetic-*")
     assert "show no patient" in (folder / "SYNTHETIC.txt").read_text()
     made = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-    own_datalist(None, tmp_path, tasks, ["t1", "t2"], sample="mr", spatial_dims=3, progress=False)
+    tabular_datalist(None, tmp_path, tasks, ["t1", "t2"], sample="mr", spatial_dims=3, progress=False)
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == made

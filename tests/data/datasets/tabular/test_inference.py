@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from own_data import GRADE, TUMOUR, full_case, ramp, save_picture, save_volume, write_csv
+from tabular_data import GRADE, TUMOUR, full_case, ramp, save_picture, save_volume, write_csv
 
 from ctan_monai.data.cases.cache import read_case_file
-from ctan_monai.data.datasets.tabular import own_inference_list
+from ctan_monai.data.datasets.tabular import tabular_inference_list
 from ctan_monai.errors import DataError
 
 
 def listed(source, folder, channels=("ct",), **options):
-    return own_inference_list(source, folder / "cache", [TUMOUR], list(channels), progress=False, **options)
+    return tabular_inference_list(source, folder / "cache", [TUMOUR], list(channels), progress=False, **options)
 
 
 def test_an_image_a_folder_and_a_table_are_listed(tmp_path):
@@ -75,6 +75,6 @@ def test_two_files_for_one_channel_are_refused(tmp_path, other):
 
 
 def test_without_a_source_some_synthetic_cases_are_shown(tmp_path):
-    items = own_inference_list(None, tmp_path, [TUMOUR, GRADE], ["grey"], sample="grey", progress=False)
+    items = tabular_inference_list(None, tmp_path, [TUMOUR, GRADE], ["grey"], sample="grey", progress=False)
     assert len(items) == 4
     assert all(item["case"].startswith("synthetic_") for item in items)

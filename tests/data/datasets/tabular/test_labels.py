@@ -7,7 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from own_data import AFFINE_RAS, SHAPE, label_map, ramp, save_volume, volume_layout, write_csv
+from tabular_data import AFFINE_RAS, SHAPE, label_map, ramp, save_volume, volume_layout, write_csv
 
 from ctan_monai.data.datasets.tabular.labels import inside_of, split_map
 from ctan_monai.data.datasets.tabular.layout import as_layout

@@ -6,7 +6,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from own_data import (
+from PIL import Image
+from tabular_data import (
     AFFINE_RAS,
     DOSE,
     SHAPE,
@@ -19,7 +20,6 @@ from own_data import (
     volume_layout,
     write_csv,
 )
-from PIL import Image
 
 from ctan_monai.data.datasets.tabular.reader import read_case
 from ctan_monai.data.datasets.tabular.rows import read_rows
@@ -233,7 +233,7 @@ def test_a_file_that_is_no_image_is_refused(tmp_path, name):
     assert "\n" not in str(caught.value)
 
 
-# ---- pictures
+# ---- images
 
 
 def picture_row(folder, **changes):
@@ -247,7 +247,7 @@ def picture_row(folder, **changes):
     }
 
 
-def test_a_colour_picture_has_three_channels_and_can_be_resized(tmp_path):
+def test_a_color_picture_has_three_channels_and_can_be_resized(tmp_path):
     layout = volume_layout([TUMOUR, DOSE], RGB, size=[32, 64])
     np.save(tmp_path / "dose.npy", np.full((40, 50), 12.5))
     case = read(tmp_path, picture_row(tmp_path, dose="dose.npy"), layout)
@@ -260,7 +260,7 @@ def test_a_colour_picture_has_three_channels_and_can_be_resized(tmp_path):
     assert case.meta["file_sha256"] == hashlib.sha256((tmp_path / "p.png").read_bytes()).hexdigest()
 
 
-def test_a_grey_picture_of_16_bits_keeps_its_values(tmp_path):
+def test_a_gray_picture_of_16_bits_keeps_its_values(tmp_path):
     values = np.arange(2000, dtype=np.uint16).reshape(40, 50) * 16
     Image.fromarray(values).save(tmp_path / "x.png")
     layout = volume_layout([Segmentation("lung", ["lung"])], ("grey",))
@@ -281,7 +281,7 @@ def test_masks_of_pictures_are_0_and_1_or_0_and_255(tmp_path, highest):
 @pytest.mark.parametrize(
     ("column", "values", "message"),
     [
-        ("tumour", np.zeros((40, 49)), "it has 40 rows and 49 columns, its picture 40 and 50"),
+        ("tumour", np.zeros((40, 49)), "it has 40 rows and 49 columns, its image 40 and 50"),
         ("tumour", np.full((40, 50), 3), "the label map holds 3"),
         ("tumour", PICTURE, "it has colors, expected one channel"),
         ("core", np.full((40, 50), 3), "its values run from 3 to 3, expected 0 and 1, or 0 and 255"),
@@ -303,12 +303,12 @@ def test_a_numpy_file_that_is_no_map_is_refused(tmp_path, values):
 
 
 def test_pictures_and_volumes_are_not_mistaken_for_each_other(tmp_path):
-    with pytest.raises(DataError, match="it is a picture, but the network takes volumes"):
+    with pytest.raises(DataError, match="it is an image, but the network takes volumes"):
         read(tmp_path, picture_row(tmp_path), volume_layout([TUMOUR, DOSE], spatial_dims=3))
     row = picture_row(tmp_path, image=save_volume(tmp_path / "a.nii.gz", ramp()))
-    with pytest.raises(DataError, match="it is no picture"):
+    with pytest.raises(DataError, match="it is no image"):
         read(tmp_path, row, volume_layout([TUMOUR, DOSE], RGB))
-    with pytest.raises(DataError, match=r"pictures of the size \[32, 48\] are wanted"):
+    with pytest.raises(DataError, match=r"images of the size \[32, 48\] are wanted"):
         read(tmp_path, row, volume_layout([TUMOUR, DOSE], ("grey",), size=[32, 48]))
 
 
@@ -326,9 +326,9 @@ def test_a_mask_beside_a_turned_picture_is_told_where_it_could_lie_either_way(tm
 
 
 @pytest.mark.parametrize("mode", ["P", "L"])
-def test_a_grey_picture_is_what_it_shows_also_by_a_palette(tmp_path, mode):
+def test_a_gray_picture_is_what_it_shows_also_by_a_palette(tmp_path, mode):
     image = Image.fromarray((PICTURE[..., 0] // 64).astype(np.uint8)).convert("P")
-    image.putpalette([grey for value in (200, 10, 90, 160) for grey in (value,) * 3])
+    image.putpalette([gray for value in (200, 10, 90, 160) for gray in (value,) * 3])
     expected = np.array(image.convert("L"))
     image.convert(mode).save(tmp_path / "a.png")
     case = read(tmp_path, {"image": "a.png", "tumour": ""}, volume_layout([TUMOUR], ("grey",)))

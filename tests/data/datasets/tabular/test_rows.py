@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from own_data import TASKS, TUMOUR, full_case, label_map, ramp, save_volume, volume_layout, write_csv, write_json
+from tabular_data import TASKS, TUMOUR, full_case, label_map, ramp, save_volume, volume_layout, write_csv, write_json
 
 from ctan_monai.data.datasets.tabular.rows import read_rows
 from ctan_monai.errors import ConfigError, DataError

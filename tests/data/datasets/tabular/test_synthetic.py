@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from own_data import AGE, DOSE, GRADE, TUMOUR, volume_layout
+from tabular_data import AGE, DOSE, GRADE, TUMOUR, volume_layout
 
 from ctan_monai.data.datasets.tabular.checks import check_table
 from ctan_monai.data.datasets.tabular.phantom import draw_phantom
@@ -29,7 +29,7 @@ DOSE_IN_REGION = Regression("dose", "Gy", 70.0, region="mask")
             2,
         ),
     ],
-    ids=["slices of CT", "MR volumes", "colour pictures", "grey pictures"],
+    ids=["slices of CT", "MR volumes", "color images", "gray images"],
 )
 def test_synthetic_cases_of_any_kind_are_without_fault(tmp_path, tasks, channels, kind, dims):
     layout = volume_layout(tasks, channels, spatial_dims=dims)

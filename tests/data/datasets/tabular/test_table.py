@@ -5,7 +5,7 @@ import contextlib
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from own_data import volume_layout, write_json
+from tabular_data import volume_layout, write_json
 
 from ctan_monai.data.datasets.tabular.rows import read_rows
 from ctan_monai.data.datasets.tabular.table import read_table

@@ -22,7 +22,7 @@ def ct_grid(patient, rows=20, columns=24, slices=9, spacing_mm=(4.1, 5.3, 7.7)):
     """Return a coarse grid about the patient's middle, oriented as its CT."""
     size = np.array([rows, columns, slices])
     affine = plane_affine(patient.row, patient.column, spacing_mm[:2], (0, 0, 0), patient.normal * spacing_mm[2])
-    affine[:3, 3] = np.array(patient.centre) - affine[:3, :3] @ (size - 1) / 2
+    affine[:3, 3] = np.array(patient.center) - affine[:3, :3] @ (size - 1) / 2
     return Grid((rows, columns, slices), affine)
 
 
@@ -110,7 +110,7 @@ def test_it_agrees_with_simpleitk_on_oblique_grids(load):
     assert (expected[region] >= 0).all()  # SimpleITK knows the dose there too; it reaches half a voxel further
 
 
-def test_dose_at_the_outermost_voxel_centres_is_known_and_beyond_them_unknown(load):
+def test_dose_at_the_outermost_voxel_centers_is_known_and_beyond_them_unknown(load):
     patient = Patient()
     dataset = patient.rtdose()
     corner = np.array(dataset.ImagePositionPatient, float)

@@ -45,8 +45,8 @@ def reissued(dataset, **attributes):
 
 def test_two_patients_in_one_folder_are_told_apart(linked):
     one, other = Patient(patient_id="1", **SMALL), Patient(patient_id="2", **SMALL)
-    found, strays = linked(parts(one), parts(other))
-    assert not strays
+    found, unlinked = linked(parts(one), parts(other))
+    assert not unlinked
     assert {each.identity: len(each.ct) for each in found} == {"1": 3, "2": 3}
     for each, patient in zip(sorted(found, key=lambda each: each.identity), (one, other), strict=True):
         study = select(each, DicomOptions())
@@ -70,8 +70,8 @@ def test_a_structure_set_that_names_images_but_no_series_is_linked_by_them(linke
     structure_set = patient.rtstruct()
     study = structure_set.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence[0]
     study.RTReferencedSeriesSequence[0].SeriesInstanceUID = generate_uid()
-    found, strays = linked(patient.ct(), structure_set)
-    assert not strays
+    found, unlinked = linked(patient.ct(), structure_set)
+    assert not unlinked
     assert found[0].structure_sets[0].header.sop_uid == patient.struct_uid
 
 
@@ -79,8 +79,8 @@ def test_a_structure_set_that_names_nothing_is_linked_by_an_only_ct_of_its_frame
     patient = Patient(**SMALL)
     structure_set = patient.rtstruct()
     del structure_set.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence
-    found, strays = linked(patient.ct(), structure_set)
-    assert not strays
+    found, unlinked = linked(patient.ct(), structure_set)
+    assert not unlinked
     assert len(found[0].structure_sets) == 1
 
 
@@ -89,20 +89,20 @@ def test_a_structure_set_that_names_nothing_and_fits_two_cts_is_not_guessed(link
     other = Patient(patient_id=patient.patient_id, frame_uid=patient.frame_uid, **SMALL)
     structure_set = patient.rtstruct()
     del structure_set.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence
-    _, strays = linked(patient.ct(), other.ct(), structure_set)
-    assert [stray.reason for stray in strays] == ["it refers to 2 CT series in the folder, expected one."]
+    _, unlinked = linked(patient.ct(), other.ct(), structure_set)
+    assert [each.reason for each in unlinked] == ["it refers to 2 CT series in the folder, expected one."]
 
 
 def test_a_structure_set_of_images_that_are_not_there_is_left_out(linked):
     patient, absent = Patient(**SMALL), Patient(**SMALL)
-    _, strays = linked(patient.ct(), absent.rtstruct())
-    assert "not among the CT series in the folder" in strays[0].reason
+    _, unlinked = linked(patient.ct(), absent.rtstruct())
+    assert "not among the CT series in the folder" in unlinked[0].reason
 
 
 def test_without_its_plan_a_dose_is_linked_by_an_only_ct_of_its_frame(linked):
     patient = Patient(**SMALL)
-    found, strays = linked(patient.ct(), patient.rtstruct(), patient.rtdose())
-    assert not strays
+    found, unlinked = linked(patient.ct(), patient.rtstruct(), patient.rtdose())
+    assert not unlinked
     (group,) = found[0].structure_sets[0].plan_doses
     assert group.plan is None
     assert group.doses[0].sop_uid == patient.dose_uid
@@ -110,12 +110,12 @@ def test_without_its_plan_a_dose_is_linked_by_an_only_ct_of_its_frame(linked):
 
 def test_a_dose_that_belongs_nowhere_and_one_that_could_belong_to_two_are_left_out(linked):
     patient, absent = Patient(**SMALL), Patient(**SMALL)
-    _, strays = linked(patient.ct(), patient.rtstruct(), absent.rtdose())
-    assert "neither its plan nor a CT of its frame" in strays[0].reason
+    _, unlinked = linked(patient.ct(), patient.rtstruct(), absent.rtdose())
+    assert "neither its plan nor a CT of its frame" in unlinked[0].reason
 
     other = reissued(patient.rtstruct())
-    _, strays = linked(patient.ct(), patient.rtstruct(), other, patient.rtdose())
-    assert "2 could be its" in strays[0].reason
+    _, unlinked = linked(patient.ct(), patient.rtstruct(), other, patient.rtdose())
+    assert "2 could be its" in unlinked[0].reason
 
 
 def test_of_two_structure_sets_that_of_the_dose_is_taken(linked):
@@ -159,14 +159,14 @@ def test_what_is_missing_is_refused_unless_it_is_not_needed(linked):
 def test_a_copy_of_a_file_is_passed_over_and_a_contradiction_is_not(linked):
     patient = Patient(**SMALL)
     objects = parts(patient)
-    found, strays = linked(objects, copy.deepcopy(objects[3]))
-    assert not strays
+    found, unlinked = linked(objects, copy.deepcopy(objects[3]))
+    assert not unlinked
     assert len(found[0].structure_sets) == 1
 
     changed = copy.deepcopy(objects[3])
     changed.StructureSetLabel = "other"
-    found, strays = linked(objects, changed)
-    assert "two files with its UID have different contents" in strays[0].reason
+    found, unlinked = linked(objects, changed)
+    assert "two files with its UID have different contents" in unlinked[0].reason
     assert found[0].structure_sets == ()
 
 
@@ -176,18 +176,18 @@ def test_scouts_are_no_slices_and_other_modalities_stay_out(linked):
     reissued(scout, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
     reissued(mr, SOPClassUID="1.2.840.10008.5.1.4.1.1.4", Modality="MR")
     enhanced = reissued(patient.ct()[2], SOPClassUID="1.2.840.10008.5.1.4.1.1.2.1")
-    found, strays = linked(parts(patient), scout, mr, enhanced)
+    found, unlinked = linked(parts(patient), scout, mr, enhanced)
     assert len(found[0].ct) == 3
-    assert ["enhanced (multi-frame) CT" in stray.reason for stray in strays] == [True]
+    assert ["enhanced (multi-frame) CT" in each.reason for each in unlinked] == [True]
 
 
 def test_a_patient_without_ct_is_listed(linked):
     images = Patient(**SMALL).ct()
     for image in images:
         image.SOPClassUID, image.Modality = "1.2.840.10008.5.1.4.1.1.4", "MR"
-    found, strays = linked(images)
+    found, unlinked = linked(images)
     assert not found
-    assert strays[0].reason == "its patient has no CT, only 3 mr."
+    assert unlinked[0].reason == "its patient has no CT, only 3 mr."
 
 
 def test_patients_with_equal_or_no_ids_can_be_told_apart_by_study(linked):
@@ -202,8 +202,8 @@ def test_patients_with_equal_or_no_ids_can_be_told_apart_by_study(linked):
 # ---- the reason is true, and the remedy leads on
 
 
-def strays_by_kind(strays):
-    return {stray.header.kind: (stray.reason, stray.remedy) for stray in strays}
+def strays_by_kind(unlinked):
+    return {each.header.kind: (each.reason, each.remedy) for each in unlinked}
 
 
 def without_references(structure_set, frames=True):
@@ -230,16 +230,16 @@ def test_contours_that_name_images_link_a_structure_set_without_optional_referen
     other = Patient(patient_id=patient.patient_id, frame_uid=patient.frame_uid, **SMALL)
     structure_set = naming(without_references(patient.rtstruct(), frames=False), patient.ct_uids)
     del structure_set.FrameOfReferenceUID
-    found, strays = linked(patient.ct(), other.ct(), structure_set)
-    assert not strays
+    found, unlinked = linked(patient.ct(), other.ct(), structure_set)
+    assert not unlinked
     sets = {each.ct[0].series_uid: len(each.structure_sets) for each in found}
     assert sets == {patient.series_uid: 1, other.series_uid: 0}
 
 
 def test_the_structures_frame_of_reference_links_where_nothing_else_does(linked):
     patient = Patient(**DRAWN)
-    found, strays = linked(patient.ct(), without_references(patient.rtstruct()))
-    assert not strays
+    found, unlinked = linked(patient.ct(), without_references(patient.rtstruct()))
+    assert not unlinked
     assert len(found[0].structure_sets) == 1
 
 
@@ -263,8 +263,8 @@ def test_a_structure_set_that_names_nothing_says_which_attributes_are_absent(lin
     patient = Patient(**DRAWN)
     structure_set = without_references(patient.rtstruct(), frames=False)
     del structure_set.FrameOfReferenceUID
-    _, strays = linked(patient.ct(), structure_set)
-    assert "ReferencedFrameOfReferenceSequence, ContourImageSequence and" in strays_by_kind(strays)["RTSTRUCT"][0]
+    _, unlinked = linked(patient.ct(), structure_set)
+    assert "ReferencedFrameOfReferenceSequence, ContourImageSequence and" in strays_by_kind(unlinked)["RTSTRUCT"][0]
 
 
 @pytest.mark.parametrize("patient_id", ["", "0MRN"])
@@ -273,16 +273,16 @@ def test_another_patient_id_is_named_and_the_way_out_works(linked, patient_id):
     others = [patient.rtstruct(), patient.rtplan(), patient.rtdose()]
     for each in others:
         each.PatientID = patient_id
-    found, strays = linked(patient.ct(), others)
+    found, unlinked = linked(patient.ct(), others)
     with pytest.raises(DataError, match="refers to this CT series; one under another PatientID") as caught:
         select(found[0], DicomOptions())
     assert "--patient-by study" in caught.value.remedy
     for kind in ("RTSTRUCT", "RTDOSE"):
-        reason, remedy = strays_by_kind(strays)[kind]
+        reason, remedy = strays_by_kind(unlinked)[kind]
         assert "in the folder, under another PatientID" in reason
         assert remedy == "Pass --patient-by study, or correct the PatientID."
-    found, strays = linked(patient.ct(), others, patient_by="study")
-    assert not strays
+    found, unlinked = linked(patient.ct(), others, patient_by="study")
+    assert not unlinked
     assert select(found[0], DicomOptions()).structure_set.sop_uid == patient.struct_uid
 
 
@@ -290,8 +290,8 @@ def test_another_study_is_named_where_patients_are_told_apart_by_it(linked):
     patient = Patient(**SMALL)
     structure_set = patient.rtstruct()
     structure_set.StudyInstanceUID = generate_uid()
-    _, strays = linked(patient.ct(), structure_set, patient_by="study")
-    reason, remedy = strays_by_kind(strays)["RTSTRUCT"]
+    _, unlinked = linked(patient.ct(), structure_set, patient_by="study")
+    reason, remedy = strays_by_kind(unlinked)["RTSTRUCT"]
     assert reason == "the images it refers to are in the folder, under another StudyInstanceUID."
     assert remedy == "Pass --patient-by id."
 
@@ -300,8 +300,8 @@ def test_a_plan_under_another_patient_id_than_its_dose_is_listed(linked):
     patient = Patient(**SMALL)
     plan = patient.rtplan()
     plan.PatientID = "0MRN"
-    _, strays = linked(patient.ct(), patient.rtstruct(), plan, patient.rtdose())
-    reasons = [stray.reason for stray in strays if stray.header.kind == "RTPLAN"]
+    _, unlinked = linked(patient.ct(), patient.rtstruct(), plan, patient.rtdose())
+    reasons = [each.reason for each in unlinked if each.header.kind == "RTPLAN"]
     assert "a dose under another PatientID refers to it." in reasons
 
 
@@ -310,13 +310,13 @@ def test_a_ct_of_single_image_series_is_one_finding(linked):
     images = patient.ct()
     for image in images:
         image.SeriesInstanceUID = generate_uid()
-    found, strays = linked(images, patient.rtstruct(), patient.rtplan(), patient.rtdose())
+    found, unlinked = linked(images, patient.rtstruct(), patient.rtplan(), patient.rtdose())
     assert not found
-    said = strays_by_kind(strays)
+    said = strays_by_kind(unlinked)
     assert said["CT"][0] == "6 CT series of one image each: every image has a SeriesInstanceUID of its own."
     assert said["RTSTRUCT"][0] == "it refers to 6 images that are 6 CT series of one image each."
     assert said["RTDOSE"][0] == "its structure set is in the folder, but belongs to no CT series."
-    assert len(strays) == 3
+    assert len(unlinked) == 3
 
 
 def test_images_that_are_no_ct_and_uids_that_were_replaced_are_told_apart(linked):
@@ -324,12 +324,12 @@ def test_images_that_are_no_ct_and_uids_that_were_replaced_are_told_apart(linked
     images = patient.ct()
     for image in images:
         image.SOPClassUID, image.Modality = "1.2.840.10008.5.1.4.1.1.4", "MR"
-    _, strays = linked(images, patient.rtstruct())
-    assert strays_by_kind(strays)["RTSTRUCT"][0] == "the images it refers to are no CT series (3 mr)."
+    _, unlinked = linked(images, patient.rtstruct())
+    assert strays_by_kind(unlinked)["RTSTRUCT"][0] == "the images it refers to are no CT series (3 mr)."
 
     anew = Patient(frame_uid=patient.frame_uid, **SMALL)
-    _, strays = linked(anew.ct(), patient.rtstruct())
-    reason, remedy = strays_by_kind(strays)["RTSTRUCT"]
+    _, unlinked = linked(anew.ct(), patient.rtstruct())
+    reason, remedy = strays_by_kind(unlinked)["RTSTRUCT"]
     assert "not among the CT series in the folder; a CT of its frame of reference is." in reason
     assert "other UIDs" in remedy
 
@@ -340,6 +340,6 @@ def test_everything_that_is_left_out_has_a_remedy(linked):
     changed.StructureSetLabel = "other"
     enhanced = reissued(patient.ct()[2], SOPClassUID="1.2.840.10008.5.1.4.1.1.2.1")
     lone = reissued(Patient(patient_id="7", **SMALL).rtplan())
-    _, strays = linked(patient.ct(), patient.rtstruct(), changed, absent.rtstruct(), absent.rtdose(), enhanced, lone)
-    assert len(strays) == 5
-    assert all(stray.remedy for stray in strays)
+    _, unlinked = linked(patient.ct(), patient.rtstruct(), changed, absent.rtstruct(), absent.rtdose(), enhanced, lone)
+    assert len(unlinked) == 5
+    assert all(each.remedy for each in unlinked)

@@ -112,7 +112,7 @@ def test_a_plane_whose_contours_hold_no_voxel_and_contours_without_area_are_said
     outline = at[1][1]
     small = outline.mean(axis=0) + (outline - outline.mean(axis=0)) * 0.01 + [0.75, 0.9, 0]
     found = mask_of(roi([at[0], (9, small), at[2]]), grid)
-    assert "1 planes have contours that hold no voxel's centre" in found.notes
+    assert "1 planes have contours that hold no voxel's center" in found.notes
     flat = np.stack([outline[0], outline[50], outline[0], outline[50]])
     assert mask_of(roi([*at, (9, flat)]), grid).notes == ("1 contours enclose no area",)
 

@@ -32,9 +32,9 @@ def circle(radius, row=30.2, column=29.7, corners=96):
 
 
 def inside(polygon):
-    """Say which voxel centres lie inside, by matplotlib."""
-    centres = np.stack(np.meshgrid(np.arange(SIZE), np.arange(SIZE), indexing="ij"), -1).reshape(-1, 2)
-    return Path(polygon).contains_points(centres).reshape(SIZE, SIZE)
+    """Say which voxel centers lie inside, by matplotlib."""
+    centers = np.stack(np.meshgrid(np.arange(SIZE), np.arange(SIZE), indexing="ij"), -1).reshape(-1, 2)
+    return Path(polygon).contains_points(centers).reshape(SIZE, SIZE)
 
 
 AGAIN = {

@@ -23,7 +23,7 @@ from pydicom.uid import generate_uid
 
 from ctan_monai.errors import DataError
 
-BLADDER_CORE = Ellipsoid(BLADDER.centre, (9, 9, 8))
+BLADDER_CORE = Ellipsoid(BLADDER.center, (9, 9, 8))
 SMALL = {"rows": 40, "columns": 60, "slices": 12, "spacing_mm": 4.0, "pixel_mm": (2.5, 2.0)}
 
 
@@ -45,7 +45,7 @@ def test_a_structure_without_contours_or_smaller_than_a_voxel_is_missing_and_sai
     case = read(patient)
     assert set(case.masks) == {"Rectum", "dose_region"}
     assert "Bladder: it has no contours" in case.meta["notes"]
-    assert "Prostate: left out: no voxel's centre lies inside it" in case.meta["notes"]
+    assert "Prostate: left out: no voxel's center lies inside it" in case.meta["notes"]
 
 
 def test_points_and_open_contours_are_passed_over(read):

@@ -98,7 +98,7 @@ def references(write_ct: WriteCt) -> Callable[..., CtReference]:
 
 @pytest.fixture(scope="session")
 def origin() -> Origin:
-    return predicted_by("prostate ctan resnet50", "Learned from plans of 60 Gy in 20 fractions")
+    return predicted_by("prostate ctan resnet50", "Trained on plans of 60 Gy in 20 fractions")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pydicom
 import pytest
-from dicom_validity import errors_of, rasterised
+from dicom_validity import errors_of, rasterized
 
 from ctan_monai.data.dicom.write import CtReference, SeededUids, write_rtstruct
 from ctan_monai.errors import DataError
@@ -23,7 +23,7 @@ def test_masks_come_back_voxel_by_voxel(references, origin, fixed, tmp_path, mas
     made = pydicom.dcmread(tmp_path / "s.dcm")
     assert list(by_name(made)) == list(masks)
     for name, roi in by_name(made).items():
-        found = rasterised(made, roi.ROINumber, masks[name].shape, reference.affine_ras)
+        found = rasterized(made, roi.ROINumber, masks[name].shape, reference.affine_ras)
         assert np.array_equal(found, masks[name]), name
 
 
@@ -64,9 +64,9 @@ def test_it_says_what_made_it_and_is_not_approved(reference, origin, fixed, tmp_
     types = [item.RTROIInterpretedType for item in made.RTROIObservationsSequence]
     assert types == ["ORGAN", "ORGAN", "ORGAN", "PTV"]
     assert {roi.ROIGenerationAlgorithm for roi in by_name(made).values()} == {"AUTOMATIC"}
-    colours = [tuple(roi.ROIDisplayColor) for roi in made.ROIContourSequence]
-    assert len(set(colours)) == 4
-    assert colours[0] == (166, 86, 40)
+    colors = [tuple(roi.ROIDisplayColor) for roi in made.ROIContourSequence]
+    assert len(set(colors)) == 4
+    assert colors[0] == (166, 86, 40)
 
 
 @pytest.mark.parametrize(("position", "tilt_deg"), [("HFS", 0.0), ("oblique", 0.0), ("HFP", 12.0)])

@@ -14,7 +14,7 @@ def area(points):
     return float(0.5 * (x @ np.roll(y, -1) - y @ np.roll(x, -1)))
 
 
-def test_one_voxel_becomes_a_diamond_around_its_centre():
+def test_one_voxel_becomes_a_diamond_around_its_center():
     mask = np.zeros((5, 7), bool)
     mask[2, 4] = True
     (points,) = contours_of_mask(mask)
@@ -47,12 +47,12 @@ def test_nothing_gives_no_contour():
 
 @settings(max_examples=80, deadline=None)
 @given(mask=hnp.arrays(bool, (9, 11)))
-def test_the_voxel_centres_inside_are_the_mask_whatever_it_looks_like(mask):
+def test_the_voxel_centers_inside_are_the_mask_whatever_it_looks_like(mask):
     rows, columns = np.indices(mask.shape)
-    centres = np.column_stack([columns.ravel(), rows.ravel()])
+    centers = np.column_stack([columns.ravel(), rows.ravel()])
     found = np.zeros(mask.size, bool)
     for points in contours_of_mask(mask):
-        found ^= Polygon(points).contains_points(centres)
+        found ^= Polygon(points).contains_points(centers)
     assert np.array_equal(found.reshape(mask.shape), mask)
 
 

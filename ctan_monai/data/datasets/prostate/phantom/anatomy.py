@@ -11,7 +11,7 @@ from ctan_monai.data.datasets.prostate.phantom.shapes import Point
 
 @dataclass(frozen=True)
 class Anatomy:
-    """One patient's measures. Places are LPS mm from the prostate's usual centre.
+    """One patient's measures. Places are LPS mm from the prostate's usual center.
 
     The ranges are those of common anatomy: prostates of 25 to 90 cc, bladders of 80 to 450 cc, rectal widths of
     25 to 50 mm, bodies 340 to 410 mm wide. They are plausible, not fitted to patients.
@@ -21,10 +21,10 @@ class Anatomy:
         fat: 0 lean to 1 obese.
         prostate_mm: half axes (x, y, z).
         bladder_mm: half axes (x, y, z).
-        bladder_tilt_mm: how far the bladder's centre lies off the midline.
+        bladder_tilt_mm: how far the bladder's center lies off the midline.
         rectum_mm: radius at five heights, foot to head.
         rectum_x_mm: sideways course at the same heights.
-        gas: share of the rectum's inside that is gas.
+        gas: fraction of the rectum's inside that is gas.
         vesicle_mm: length of a seminal vesicle.
         fiducials: places of gold markers, none in most patients.
     """
@@ -46,7 +46,7 @@ class Anatomy:
         return 0.72 * self.prostate_mm[2]
 
     @property
-    def bladder_centre_mm(self) -> Point:
+    def bladder_center_mm(self) -> Point:
         """The bladder rests on the prostate and leans to the front; it grows upwards when it fills."""
         _, depth, height = self.bladder_mm
         front = -34.0 + 0.80 * depth  # behind the symphysis, whatever the filling
@@ -54,7 +54,7 @@ class Anatomy:
 
     @property
     def head_mm(self) -> Point:
-        """Centre of the left femoral head."""
+        """Center of the left femoral head."""
         return 90.0 * self.bones, -8.0, 27.0
 
 

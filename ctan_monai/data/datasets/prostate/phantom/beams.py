@@ -1,6 +1,6 @@
 """The dose that fixed fields around the patient bring: apertures shaped to the target, depth, penumbra.
 
-Nine coplanar fields as in step-and-shoot IMRT. A field is a picture seen from the source, fluence by height and by
+Nine coplanar fields as in step-and-shoot IMRT. A field is an image seen from the source, fluence by height and by
 place across the beam; as rays are parallel and the body is convex, a voxel's fluence and the skin above it are two
 look-ups.
 """

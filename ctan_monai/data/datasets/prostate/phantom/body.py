@@ -126,7 +126,7 @@ def _draw_iliopsoas(canvas: Canvas, anatomy: Anatomy) -> None:
 
 def _draw_bowel(canvas: Canvas, anatomy: Anatomy, cavity: tuple[Block, Floats], random: np.random.Generator) -> None:
     """Paint loops of bowel above the bladder: wall, contents, here and there gas."""
-    floor_mm = anatomy.bladder_centre_mm[2] + 0.4 * anatomy.bladder_mm[2]
+    floor_mm = anatomy.bladder_center_mm[2] + 0.4 * anatomy.bladder_mm[2]
     within, distance = cavity
     first = int(np.searchsorted(canvas.axes_mm[0], floor_mm))
     block = (slice(first, None), *within[1:])

@@ -67,7 +67,7 @@ def make_cohort(
             get among real ones.
         patients: how many.
         seed: of all of them.
-        splits: shares of train, validation and test; each that is not 0 gets at least one patient.
+        splits: fractions of train, validation and test; each that is not 0 gets at least one patient.
         grid: voxels of the CT.
         prescription: 60 Gy in 20 fractions by default.
         dose_mm: in-plane voxel size of the dose.

@@ -19,7 +19,7 @@ from ctan_monai.data.datasets.prostate.phantom.targets import signed_distance
 
 Axes = tuple[Floats, Floats, Floats]
 _EDGE_MM, _EDGE_WIDTH_MM = 1.9, 2.0  # where the target's dose gives way to the fields', beyond the PTV
-_HOT, _UNEVEN = 0.022, 0.006  # hotter centre, random unevenness, as parts of the prescription
+_HOT, _UNEVEN = 0.022, 0.006  # hotter center, random unevenness, as parts of the prescription
 _SPARED, _SPARED_MM = 0.22, 9.0  # how far an organ's dose is lowered, and over which distance from the PTV
 _ORGANS = ("Rectum", "Bladder")
 _SCATTER, _SCATTER_MM = 0.045, 40.0

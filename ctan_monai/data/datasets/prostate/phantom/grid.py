@@ -64,7 +64,7 @@ class PhantomGrid:
         return self.slice_mm, self.row_mm, self.column_mm
 
     def axes_mm(self) -> tuple[Floats, Floats, Floats]:
-        """Return z (K,), y (R,), x (C,) in mm from the prostate's usual centre, LPS.
+        """Return z (K,), y (R,), x (C,) in mm from the prostate's usual center, LPS.
 
         The field is placed like a planning CT's: more above the prostate than below, the patient in the middle.
         """
@@ -100,11 +100,11 @@ class Canvas:
             found.append(slice(int(first), max(int(last), int(first) + 1)))
         return found[0], found[1], found[2]
 
-    def around(self, centre: Point, reach_mm: float | Point) -> Block:
+    def around(self, center: Point, reach_mm: float | Point) -> Block:
         """Return the part of the grid around a place."""
         reach = [reach_mm] * 3 if isinstance(reach_mm, int | float) else reach_mm
         return self.block(
-            [c - r for c, r in zip(centre, reach, strict=True)], [c + r for c, r in zip(centre, reach, strict=True)]
+            [c - r for c, r in zip(center, reach, strict=True)], [c + r for c, r in zip(center, reach, strict=True)]
         )
 
     def at(self, block: Block | None = None) -> Coordinates:

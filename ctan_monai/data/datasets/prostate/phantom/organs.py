@@ -70,11 +70,11 @@ def _prostate(at: Coordinates, anatomy: Anatomy) -> Floats:
 
 def _bladder(at: Coordinates, anatomy: Anatomy) -> Floats:
     """Return an ellipsoid with a neck that reaches down to the prostate, and a base that leaves room for vesicles."""
-    centre, radii = anatomy.bladder_centre_mm, anatomy.bladder_mm
-    neck = ellipsoid(at, (0.4 * centre[0], -2, anatomy.prostate_top_mm + 5), (0.42 * radii[0], 0.45 * radii[1], 12))
+    center, radii = anatomy.bladder_center_mm, anatomy.bladder_mm
+    neck = ellipsoid(at, (0.4 * center[0], -2, anatomy.prostate_top_mm + 5), (0.42 * radii[0], 0.45 * radii[1], 12))
     _, y, z = _vesicle_root(anatomy)
     base = np.float32(0.62) * (at.y - np.float32(y - 7)) - np.float32(0.78) * (at.z - np.float32(z + 6))
-    return -join(-join(ellipsoid(at, centre, radii), neck, 14), -base, 8)
+    return -join(-join(ellipsoid(at, center, radii), neck, 14), -base, 8)
 
 
 def _vesicle_root(anatomy: Anatomy) -> tuple[float, float, float]:
@@ -91,7 +91,7 @@ def _vesicles(at: Coordinates, anatomy: Anatomy) -> Floats:
 
 
 def _rectum_axis(at: Coordinates, anatomy: Anatomy) -> tuple[Floats, Floats, Floats]:
-    """Return centre (x, y) and radius per slice: behind the prostate, then along the sacrum's hollow."""
+    """Return center (x, y) and radius per slice: behind the prostate, then along the sacrum's hollow."""
     heights = (-34, -5, 22, 48, 78)
     radius = along(at.z, [(-60, 9.0), (-46, 9.5), *zip(heights, anatomy.rectum_mm, strict=True)])
     x = along(at.z, [(-60, 0.0), *zip(heights, anatomy.rectum_x_mm, strict=True)])

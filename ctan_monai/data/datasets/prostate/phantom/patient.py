@@ -37,9 +37,9 @@ class Patient:
         surfaces: by structure, a part of the grid (slices, rows, columns) and distances to the surface there, mm.
         structures: names of those that were contoured.
         prescription: dose and fractions.
-        ct_axes_mm: z, y, x of the CT's voxels from the prostate's usual centre.
+        ct_axes_mm: z, y, x of the CT's voxels from the prostate's usual center.
         dose_axes_mm: z, y, x of the dose's.
-        origin_lps_mm: where that centre lies in the frame of reference.
+        origin_lps_mm: where that center lies in the frame of reference.
     """
 
     anatomy: Anatomy
@@ -71,7 +71,7 @@ class Patient:
         return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
 
     def mask(self, name: str) -> npt.NDArray[np.bool_]:
-        """Return (C, R, K) bool: voxels whose centre lies in a structure, contoured or not."""
+        """Return (C, R, K) bool: voxels whose center lies in a structure, contoured or not."""
         return whole(self.surfaces[name], self.grid).transpose(2, 1, 0)
 
 

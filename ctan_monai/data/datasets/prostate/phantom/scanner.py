@@ -1,4 +1,4 @@
-"""What a scanner adds to an ideal picture: blur, beam hardening between the hips, noise and its streaks."""
+"""What a scanner adds to an ideal image: blur, beam hardening between the hips, noise and its streaks."""
 
 from __future__ import annotations
 

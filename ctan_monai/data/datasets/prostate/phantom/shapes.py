@@ -26,20 +26,20 @@ class Coordinates(NamedTuple):
     z: Floats
 
 
-def sphere(at: Coordinates, centre: Point, radius_mm: float) -> Floats:
+def sphere(at: Coordinates, center: Point, radius_mm: float) -> Floats:
     """Return the distance to a sphere."""
     found: Floats = np.sqrt(
-        (at.x - _f(centre[0])) ** 2 + (at.y - _f(centre[1])) ** 2 + (at.z - _f(centre[2])) ** 2
+        (at.x - _f(center[0])) ** 2 + (at.y - _f(center[1])) ** 2 + (at.z - _f(center[2])) ** 2
     ) - _f(radius_mm)
     return found
 
 
-def ellipsoid(at: Coordinates, centre: Point, radii_mm: Point) -> Floats:
+def ellipsoid(at: Coordinates, center: Point, radii_mm: Point) -> Floats:
     """Return about the distance to an ellipsoid whose axes are those of the patient.
 
     Source: first-order approximation k0 (k0 - 1) / k1 with k0 = |p / r| and k1 = |p / r^2|.
     """
-    scaled = [(a - _f(c)) / _f(r) for a, c, r in zip(at, centre, radii_mm, strict=True)]
+    scaled = [(a - _f(c)) / _f(r) for a, c, r in zip(at, center, radii_mm, strict=True)]
     k0 = np.sqrt(scaled[0] ** 2 + scaled[1] ** 2 + scaled[2] ** 2)
     k1 = np.sqrt(sum((s / _f(r)) ** 2 for s, r in zip(scaled, radii_mm, strict=True)))
     found: Floats = k0 * (k0 - 1) / np.maximum(k1, _TINY)
@@ -51,8 +51,8 @@ def ellipse(at: Coordinates, x_mm: Number, y_mm: Number, rx_mm: Number, ry_mm: N
 
     Args:
         at: voxels.
-        x_mm: centre per voxel or slice, broadcast.
-        y_mm: centre.
+        x_mm: center per voxel or slice, broadcast.
+        y_mm: center.
         rx_mm: half width.
         ry_mm: half depth.
         power: 2 for an ellipse, more for a shape with corners.

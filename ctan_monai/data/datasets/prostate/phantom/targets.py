@@ -46,7 +46,7 @@ def signed_distance(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], spaci
 
 
 def whole(surface: tuple[Block, Floats], grid: PhantomGrid) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    """Return (K, R, C) bool: the voxels whose centre is inside."""
+    """Return (K, R, C) bool: the voxels whose center is inside."""
     mask = np.zeros(grid.shape, bool)
     mask[surface[0]] = surface[1] < 0
     return mask

@@ -15,7 +15,7 @@ def volume_cc(patient, name):
     return float(patient.mask(name).sum() * abs(np.linalg.det(patient.affine_ras)) / 1000)
 
 
-def centre_lps_mm(patient, name):
+def center_lps_mm(patient, name):
     return (LPS @ patient.affine_ras @ (*center_of_mass(patient.mask(name)), 1))[:3]
 
 
@@ -64,12 +64,12 @@ def test_every_structure_is_one_piece(patients):
 
 def test_left_is_left_and_back_is_back(patients):
     for patient in patients:
-        middle = centre_lps_mm(patient, "Prostate")
-        assert centre_lps_mm(patient, "Femur_L")[0] > middle[0] + 60  # LPS: x grows to the patient's left
-        assert centre_lps_mm(patient, "Femur_R")[0] < middle[0] - 60
-        assert centre_lps_mm(patient, "Rectum")[1] > middle[1] + 15
-        assert centre_lps_mm(patient, "Bladder")[2] > middle[2] + 15
-        assert centre_lps_mm(patient, "SeminalVes")[1] > middle[1]
+        middle = center_lps_mm(patient, "Prostate")
+        assert center_lps_mm(patient, "Femur_L")[0] > middle[0] + 60  # LPS: x grows to the patient's left
+        assert center_lps_mm(patient, "Femur_R")[0] < middle[0] - 60
+        assert center_lps_mm(patient, "Rectum")[1] > middle[1] + 15
+        assert center_lps_mm(patient, "Bladder")[2] > middle[2] + 15
+        assert center_lps_mm(patient, "SeminalVes")[1] > middle[1]
 
 
 def test_organs_do_not_overlap_and_targets_enclose_each_other(patients):
@@ -139,6 +139,6 @@ def test_a_grid_too_small_for_a_pelvis_is_refused():
 def test_a_short_scan_that_ends_below_the_bowel_will_do():
     grid = PhantomGrid(rows=112, columns=144, slices=24, row_mm=2.9, column_mm=3.3, slice_mm=4.0)
     patient = make_patient(0, grid)
-    assert patient.anatomy.bladder_centre_mm[2] > patient.ct_axes_mm[0][-1] - 30
+    assert patient.anatomy.bladder_center_mm[2] > patient.ct_axes_mm[0][-1] - 30
     assert patient.mask("Bladder").any()
     assert patient.dose_gy.shape[2] == 22

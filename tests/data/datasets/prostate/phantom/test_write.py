@@ -7,7 +7,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from dicom_validity import dice, errors_but_synthetic, rasterised
+from dicom_validity import dice, errors_but_synthetic, rasterized
 
 from ctan_monai.data.datasets.prostate.phantom import STRUCTURES, write_patient_dicom
 from ctan_monai.data.dicom.read.link import link
@@ -57,7 +57,7 @@ def test_simpleitk_and_itk_read_the_ct_that_was_made(folder, patient):
 
 def test_contours_enclose_the_voxels_of_the_structures(patient, structures):
     for roi in structures.StructureSetROISequence:
-        found = rasterised(structures, roi.ROINumber, patient.ct_hu.shape, patient.affine_ras)
+        found = rasterized(structures, roi.ROINumber, patient.ct_hu.shape, patient.affine_ras)
         assert dice(found, patient.mask(roi.ROIName)) > 0.999, roi.ROIName
 
 
@@ -70,8 +70,8 @@ def test_contours_are_smoother_than_pixels(structures):
 
 
 def test_the_reader_of_this_package_gets_everything_back(folder, patient):
-    (linked,), strays = link(scan(folder, progress=False).objects)
-    assert not strays
+    (linked,), unlinked = link(scan(folder, progress=False).objects)
+    assert not unlinked
     options = DicomOptions(axcodes=None)
     case = read_patient(select(linked, options), "p", options)
     assert case.meta["synthetic"] is True

@@ -5,7 +5,7 @@ import torch
 
 from ctan_monai.errors import ConfigError
 from ctan_monai.tasks import Classification, Regression, Segmentation
-from ctan_monai.transforms.hide import HideLabelsd
+from ctan_monai.transforms.drop_labels import DropLabelsd
 
 LESION = Segmentation("lesion", ["lesion", "globules"], overlapping=True)
 DIAGNOSIS = Classification("diagnosis", ["nv", "mel"])
@@ -34,11 +34,11 @@ def known(hide, name):
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 1.0])
 def test_exactly_a_share_of_the_cases_keeps_its_label(share):
-    assert len(known(HideLabelsd(TASKS, ITEMS, {"lesion": share}), "lesion")) == share * 50
+    assert len(known(DropLabelsd(TASKS, ITEMS, {"lesion": share}), "lesion")) == share * 50
 
 
 def test_a_hidden_label_is_what_an_unknown_one_is_and_the_rest_stays():
-    hidden = HideLabelsd(TASKS, ITEMS, {"lesion": 0.0, "dose": 0.0})(sample("p1"))
+    hidden = DropLabelsd(TASKS, ITEMS, {"lesion": 0.0, "dose": 0.0})(sample("p1"))
     before = sample("p1")
     for name in ("lesion", "lesion_present", "dose", "dose_present"):
         assert not hidden[name].any()
@@ -48,22 +48,22 @@ def test_a_hidden_label_is_what_an_unknown_one_is_and_the_rest_stays():
 
 
 def test_the_same_cases_are_hidden_each_time_and_more_of_them_for_a_smaller_share():
-    one, again = (known(HideLabelsd(TASKS, ITEMS, {"lesion": 0.3}), "lesion") for _ in range(2))
+    one, again = (known(DropLabelsd(TASKS, ITEMS, {"lesion": 0.3}), "lesion") for _ in range(2))
     assert one == again
-    assert known(HideLabelsd(TASKS, list(reversed(ITEMS)), {"lesion": 0.1}), "lesion") < one
-    assert known(HideLabelsd(TASKS, ITEMS, {"lesion": 0.3}, seed=1), "lesion") != one
-    assert known(HideLabelsd(TASKS, ITEMS, {"diagnosis": 0.3}), "diagnosis") != one
+    assert known(DropLabelsd(TASKS, list(reversed(ITEMS)), {"lesion": 0.1}), "lesion") < one
+    assert known(DropLabelsd(TASKS, ITEMS, {"lesion": 0.3}, seed=1), "lesion") != one
+    assert known(DropLabelsd(TASKS, ITEMS, {"diagnosis": 0.3}), "diagnosis") != one
 
 
 def test_hiding_is_said_and_hiding_nothing_is_not(caplog):
     with caplog.at_level(logging.WARNING):
-        HideLabelsd(TASKS, ITEMS, {"lesion": 1.0, "diagnosis": 1})
+        DropLabelsd(TASKS, ITEMS, {"lesion": 1.0, "diagnosis": 1})
         assert not caplog.records
-        HideLabelsd(TASKS, ITEMS, {"lesion": 0.2})
+        DropLabelsd(TASKS, ITEMS, {"lesion": 0.2})
     assert "labels of lesion are hidden: 10 of 50 cases keep theirs" in caplog.text
 
 
 @pytest.mark.parametrize("wrong", [{"lesion": 20}, {"lesion": -0.1}, {"mask": 0.5}, {"lesion": "half"}])
 def test_a_share_or_a_name_that_is_none_is_refused(wrong):
     with pytest.raises(ConfigError, match="known: "):
-        HideLabelsd(TASKS, ITEMS, wrong)
+        DropLabelsd(TASKS, ITEMS, wrong)

@@ -16,16 +16,16 @@ from ctan_monai.tasks import Task, check_tasks, present_key
 logger = logging.getLogger(__name__)
 
 
-class HideLabelsd(Transform):  # type: ignore[misc]  # MONAI has no type hints that mypy could follow
-    """Make the labels of some tasks unknown for all but a share of the cases, always the same ones.
+class DropLabelsd(Transform):  # type: ignore[misc]  # MONAI has no type hints that mypy could follow
+    """Make the labels of some tasks unknown for all but a fraction of the cases, always the same ones.
 
-    Put it after `LoadCased` in the training's transforms. A hidden label is what an unknown one is: zeros, and not
+    Put it after `LoadCaseFiled` in the training's transforms. A hidden label is what an unknown one is: zeros, and not
     present. A region of the task stays.
 
     Args:
         tasks: tasks of the samples.
         items: the training's datalist, whose cases are divided.
-        known: by task, the share of cases that keep their label; a task that is not named keeps all.
+        known: by task, the fraction of cases that keep their label; a task that is not named keeps all.
         seed: another seed hides others.
 
     Raises:
@@ -41,7 +41,7 @@ class HideLabelsd(Transform):  # type: ignore[misc]  # MONAI has no type hints t
         for name, share in known.items():
             if name not in self.tasks or not isinstance(share, int | float) or not 0 <= share <= 1:
                 found = f"{share!r} for {name} of the tasks {list(self.tasks)}."
-                raise ConfigError(f"known: {name}", found, "Give a share from 0 to 1 for a task's name.")
+                raise ConfigError(f"known: {name}", found, "Give a fraction from 0 to 1 for a task's name.")
             drawn = sorted(cases, key=lambda case: draw(seed, f"{name} {case}"))
             kept = round(share * len(cases))
             self.hidden[name] = frozenset(drawn[kept:])

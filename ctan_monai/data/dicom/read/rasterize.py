@@ -1,6 +1,6 @@
-"""Fill polygons: which voxel centres lie inside.
+"""Fill polygons: which voxel centers lie inside.
 
-Even-odd rule by scan lines: the columns at which a polygon's edges cross the line through a row's centres are
+Even-odd rule by scan lines: the columns at which a polygon's edges cross the line through a row's centers are
 found, and the voxels after an odd number of crossings are inside. Doing this for the edges of several polygons at
 once gives their exclusive or, so that an inner contour is a hole, and the two sides of a keyhole's channel cancel.
 """
@@ -19,7 +19,7 @@ Box = tuple[int, int, int, int]  # first row, row after the last, first column, 
 
 
 def bounding_box(polygons: Sequence[Floats], shape: tuple[int, int]) -> Box:
-    """Return the part of an image outside of which no voxel centre can lie inside polygons.
+    """Return the part of an image outside of which no voxel center can lie inside polygons.
 
     Args:
         polygons: (N, 2) points as (row, column), not empty.
@@ -36,7 +36,7 @@ def fill(polygons: Sequence[Floats], box: Box) -> Mask:
     """Fill the exclusive or of polygons within a box.
 
     Args:
-        polygons: (N, 2) points as (row, column), fractions of voxels; voxel centres lie at whole numbers.
+        polygons: (N, 2) points as (row, column), fractions of voxels; voxel centers lie at whole numbers.
         box: where to look.
 
     Returns:
@@ -47,7 +47,7 @@ def fill(polygons: Sequence[Floats], box: Box) -> Mask:
     if height <= 0 or width <= 0:
         return np.zeros((max(height, 0), max(width, 0)), np.bool_)
     rows, crossings, _ = _crossings(polygons, top, bottom)
-    # A voxel is after a crossing if its centre is at or right of it.
+    # A voxel is after a crossing if its center is at or right of it.
     columns = np.clip(np.ceil(crossings) - left, 0, width).astype(np.intp)
     toggles = np.bincount((rows - top) * (width + 1) + columns, minlength=height * (width + 1))
     parity = (toggles & 1).astype(np.uint8).reshape(height, width + 1)[:, :width]
@@ -68,7 +68,7 @@ def wound_twice(polygon: Floats, box: Box) -> Mask:
 def _crossings(
     polygons: Sequence[Floats], top: int, bottom: int
 ) -> tuple[npt.NDArray[np.intp], Floats, npt.NDArray[np.bool_]]:
-    """Return the row and column of every crossing of an edge with a row's centre line, and if the edge runs upwards."""
+    """Return the row and column of every crossing of an edge with a row's center line, and if the edge runs upwards."""
     starts = np.concatenate(polygons)
     ends = np.concatenate([np.roll(polygon, -1, axis=0) for polygon in polygons])
     swap = (starts[:, 0] > ends[:, 0]) | ((starts[:, 0] == ends[:, 0]) & (starts[:, 1] > ends[:, 1]))

@@ -17,7 +17,7 @@ _FORMS = "Dmean, Dmax, Dmin, D95%, D0.03cc, V70Gy (in %), V70Gycc, V95% (of the 
 
 
 @dataclass(frozen=True)
-class DoseFigure:
+class DoseValue:
     """One figure of a dose in a structure.
 
     Args:
@@ -64,19 +64,19 @@ class DoseFigure:
         return percent_at_dose(inside, dose_gy) if self.unit == "%" else cc_at_dose(inside, dose_gy, voxel_mm3)
 
 
-def parse_figure(text: str) -> DoseFigure:
+def parse_dose_value(text: str) -> DoseValue:
     """Understand a figure.
 
     Args:
         text: 'Dmean', 'Dmax' and 'Dmin' (the hottest and coldest voxel); 'D95%' and 'D0.03cc', the dose that the
-            hottest 95 % or 0.03 cc receive at least; 'V70Gy' or 'V70Gy%', the share of the volume that receives 70 Gy
-            or more, and 'V70Gycc', that volume; 'V95%' and 'V95%cc', the same at 95 % of the prescription. Spaces do
+            hottest 95 % or 0.03 cc receive at least; 'V70Gy' or 'V70Gy%', the fraction of the volume that receives 70
+            Gy or more, and 'V70Gycc', that volume; 'V95%' and 'V95%cc', the same at 95 % of the prescription. Spaces do
             not matter.
 
     Raises:
         ConfigError: it is none of these.
 
-    >>> parse_figure("V70 Gy").unit, parse_figure("D0.03cc").name, parse_figure("V95%").needs_prescription
+    >>> parse_dose_value("V70 Gy").unit, parse_dose_value("D0.03cc").name, parse_dose_value("V95%").needs_prescription
     ('%', 'D0.03cc', True)
     """
     bare = re.sub(r"\s+", "", text)
@@ -84,14 +84,14 @@ def parse_figure(text: str) -> DoseFigure:
     dose = _DOSE.fullmatch(found["dose"]) if found and found["dose"] else None
     if found is not None and found["whole"]:
         kinds: dict[str, Literal["mean", "max", "min"]] = {"mean": "mean", "max": "max", "min": "min"}
-        return DoseFigure(f"D{found['whole'].lower()}", kinds[found["whole"].lower()])
+        return DoseValue(f"D{found['whole'].lower()}", kinds[found["whole"].lower()])
     if found is not None and found["volume"]:
         volume: Unit = "%" if found["volume"] == "%" else "cc"
         if volume == "cc" or float(found["at"]) <= 100:
-            return DoseFigure(f"D{found['at']}{volume}", "D", float(found["at"]), volume, "Gy")
+            return DoseValue(f"D{found['at']}{volume}", "D", float(found["at"]), volume, "Gy")
     if dose is not None:
         at_unit: Unit = "%" if dose["unit"] == "%" else "Gy"
         unit: Unit = "cc" if (dose["of"] or "").lower() == "cc" else "%"
         name = f"V{dose['at']}{at_unit}{'cc' if unit == 'cc' else ''}"
-        return DoseFigure(name, "V", float(dose["at"]), at_unit, unit)
+        return DoseValue(name, "V", float(dose["at"]), at_unit, unit)
     raise ConfigError("figure", f"{text!r} is unknown.", f"Write {_FORMS}.")

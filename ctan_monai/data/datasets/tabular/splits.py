@@ -10,7 +10,7 @@ from ctan_monai.data.cases.cache import read_header
 from ctan_monai.data.datasets.tabular.layout import Layout
 from ctan_monai.data.datasets.tabular.rows import Row
 from ctan_monai.data.lists.datalist import Item
-from ctan_monai.data.lists.leakage import link, read_traces
+from ctan_monai.data.lists.leakage import group_related, read_fingerprints
 from ctan_monai.data.lists.splits import SPLITS, grouped_split
 from ctan_monai.errors import DataError
 from ctan_monai.tasks import Classification
@@ -36,7 +36,7 @@ def divide(
         items: of the same cases, in that order.
         layout: its first exclusive classification is spread evenly.
         shares: of training, validation and test, where the table does not divide.
-        seed: of that division.
+        seed: of that split.
         fold: number of the fold to validate on.
 
     Raises:
@@ -104,6 +104,6 @@ def _by_group(items: Sequence[Item], layout: Layout, shares: Sequence[float], se
         for item in items:
             value = read_header(item["file"]).values.get(exclusive[0].name)
             classes[item["case"]] = None if value is None else str(value)
-    divided = grouped_split(link(read_traces(items)), classes, shares, seed)
+    divided = grouped_split(group_related(read_fingerprints(items)), classes, shares, seed)
     by_name = {item["case"]: item for item in items}
     return {split: [by_name[case] for case in cases] for split, cases in divided.items()}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ctan_monai.errors import ConfigError
-from ctan_monai.metrics.dose_figures import parse_figure
+from ctan_monai.metrics.dose_values import parse_dose_value
 
 SIDE = 100
 RAMP = (
@@ -15,7 +15,7 @@ STEP_GY = 0.6
 
 
 def read(name, prescription_gy=None):
-    return parse_figure(name).read(RAMP, VOXEL_MM3, prescription_gy)
+    return parse_dose_value(name).read(RAMP, VOXEL_MM3, prescription_gy)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_volumes_at_a_share_of_the_prescription_move_with_it():
 def test_dose_at_a_volume_and_volume_at_a_dose_undo_each_other():
     for percent in (1, 20, 50, 80, 99):
         dose_gy = read(f"D{percent}%")
-        assert parse_figure(f"V{dose_gy:.9f}Gy").read(RAMP, VOXEL_MM3) == pytest.approx(percent, abs=1.0)
+        assert parse_dose_value(f"V{dose_gy:.9f}Gy").read(RAMP, VOXEL_MM3) == pytest.approx(percent, abs=1.0)
 
 
 @pytest.mark.parametrize(
@@ -67,12 +67,12 @@ def test_dose_at_a_volume_and_volume_at_a_dose_undo_each_other():
     ],
 )
 def test_spaces_and_capitals_do_not_matter(text, name, unit):
-    figure = parse_figure(text)
+    figure = parse_dose_value(text)
     assert (figure.name, figure.unit) == (name, unit)
-    assert parse_figure(figure.name) == figure
+    assert parse_dose_value(figure.name) == figure
 
 
 @pytest.mark.parametrize("text", ["", "D", "V70", "D70Gy", "D101%", "X70Gy", "V-5Gy", "Dmedian", "V70Gy%%"])
 def test_what_is_no_figure_is_refused_with_examples(text):
     with pytest.raises(ConfigError, match=r"is unknown.*D95%"):
-        parse_figure(text)
+        parse_dose_value(text)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.path import Path
 
-from ctan_monai.data.dicom.read.rasterise import bounding_box, fill
+from ctan_monai.data.dicom.read.rasterize import bounding_box, fill
 
 SHAPE = (9, 13)
 
@@ -23,12 +23,12 @@ def rectangle(top, left, bottom, right):
     return [(top, left), (top, right), (bottom, right), (bottom, left)]
 
 
-def test_voxels_whose_centres_lie_inside_are_filled():
+def test_voxels_whose_centers_lie_inside_are_filled():
     mask = filled(rectangle(1.5, 2.5, 4.5, 5.5))
     assert np.argwhere(mask).tolist() == [[row, column] for row in (2, 3, 4) for column in (3, 4, 5)]
 
 
-def test_an_edge_on_voxel_centres_counts_on_one_side_so_that_neighbours_share_no_voxel():
+def test_an_edge_on_voxel_centers_counts_on_one_side_so_that_neighbors_share_no_voxel():
     left, right = filled(rectangle(1, 2, 5, 6)), filled(rectangle(1, 6, 5, 9))
     assert left.sum() == 4 * 4
     assert right.sum() == 4 * 3
@@ -73,10 +73,10 @@ def star(random, corners):
 def test_it_agrees_with_matplotlib_and_does_not_care_where_a_polygon_begins_or_which_way_it_runs(seed, corners):
     random = np.random.default_rng(seed)
     polygon = star(random, corners)
-    centres = np.stack(np.meshgrid(np.arange(9), np.arange(13), indexing="ij"), -1).reshape(-1, 2)
-    expected = Path(polygon, closed=False).contains_points(centres).reshape(SHAPE)
+    centers = np.stack(np.meshgrid(np.arange(9), np.arange(13), indexing="ij"), -1).reshape(-1, 2)
+    expected = Path(polygon, closed=False).contains_points(centers).reshape(SHAPE)
     mask = filled(polygon)
-    # matplotlib closes the path itself; a centre within 1e-9 of an edge may fall to either side
+    # matplotlib closes the path itself; a center within 1e-9 of an edge may fall to either side
     np.testing.assert_array_equal(mask, expected)
     np.testing.assert_array_equal(mask, filled(np.roll(polygon[::-1], 3, axis=0)))
 
@@ -85,6 +85,6 @@ def test_it_agrees_with_matplotlib_and_does_not_care_where_a_polygon_begins_or_w
 def test_a_large_star_on_a_large_image_agrees_with_matplotlib(corners):
     random = np.random.default_rng(7)
     polygon = star(random, corners) * 25
-    centres = np.stack(np.meshgrid(np.arange(240), np.arange(330), indexing="ij"), -1).reshape(-1, 2)
-    expected = Path(polygon).contains_points(centres).reshape(240, 330)
+    centers = np.stack(np.meshgrid(np.arange(240), np.arange(330), indexing="ij"), -1).reshape(-1, 2)
+    expected = Path(polygon).contains_points(centers).reshape(240, 330)
     np.testing.assert_array_equal(filled(polygon, shape=(240, 330)), expected)

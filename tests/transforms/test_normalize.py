@@ -4,24 +4,24 @@ import numpy as np
 import pytest
 import torch
 from monai.transforms import NormalizeIntensity, ScaleIntensityRange
-from own_data import TUMOUR, full_case, ramp, write_csv
+from tabular_data import TUMOUR, full_case, ramp, write_csv
 
-from ctan_monai.data.datasets.tabular import own_datalist
+from ctan_monai.data.datasets.tabular import tabular_datalist
 from ctan_monai.errors import ConfigError, DataError
-from ctan_monai.transforms import LoadCased, NormaliseChannelsd
+from ctan_monai.transforms import LoadCaseFiled, NormalizeChannelsd
 
 IMAGE = torch.rand((3, 8, 9), generator=torch.Generator().manual_seed(0)) * 255
 
 
 def test_a_window_is_monais_range():
-    found = NormaliseChannelsd(["a", "b", "c"], "window", [20, 200])({"image": IMAGE})["image"]
+    found = NormalizeChannelsd(["a", "b", "c"], "window", [20, 200])({"image": IMAGE})["image"]
     np.testing.assert_allclose(found, ScaleIntensityRange(20, 200, 0, 1, clip=True)(IMAGE), atol=1e-6)
 
 
 def test_imagenet_is_what_torchvision_documents():
-    """Pictures of 0 to 1 minus 0.485, 0.456, 0.406, divided by 0.229, 0.224, 0.225."""
+    """Images of 0 to 1 minus 0.485, 0.456, 0.406, divided by 0.229, 0.224, 0.225."""
     mean, deviation = (torch.tensor(v).reshape(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    found = NormaliseChannelsd(["red", "green", "blue"], "imagenet")({"image": IMAGE})["image"]
+    found = NormalizeChannelsd(["red", "green", "blue"], "imagenet")({"image": IMAGE})["image"]
     torch.testing.assert_close(found, (IMAGE / 255 - mean) / deviation, atol=1e-5, rtol=1e-5)
 
 
@@ -31,35 +31,35 @@ def item(tmp_path):
     path = write_csv(
         tmp_path / "cases.csv", [{k: row[k] for k in ("case", "image", "tumour", "split")} for row in rows]
     )
-    return own_datalist(path, tmp_path / "cache", [TUMOUR], ["ct"], progress=False, workers=0)["train"][0]
+    return tabular_datalist(path, tmp_path / "cache", [TUMOUR], ["ct"], progress=False, workers=0)["train"][0]
 
 
 def test_a_z_score_is_that_of_the_voxels_that_are_not_0_as_monai_has_it(item):
-    sample = LoadCased([TUMOUR], ["ct"])(item)
-    found = NormaliseChannelsd(["ct"], "zscore")(sample)["image"]
+    sample = LoadCaseFiled([TUMOUR], ["ct"])(item)
+    found = NormalizeChannelsd(["ct"], "zscore")(sample)["image"]
     expected = NormalizeIntensity(nonzero=True)(torch.from_numpy(ramp().astype(np.float32))[None])
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_a_slice_gets_the_z_score_of_its_volume(item):
-    load, normalise = LoadCased([TUMOUR], ["ct"]), NormaliseChannelsd(["ct"], "zscore")
-    whole = normalise(load(item))["image"]
+    load, normalize = LoadCaseFiled([TUMOUR], ["ct"]), NormalizeChannelsd(["ct"], "zscore")
+    whole = normalize(load(item))["image"]
     for index in (0, 3):
-        np.testing.assert_array_equal(normalise(load({**item, "slice": index}))["image"], whole[..., index])
+        np.testing.assert_array_equal(normalize(load({**item, "slice": index}))["image"], whole[..., index])
 
 
 @pytest.mark.parametrize(
     ("method", "window", "setting"),
     [
-        ("minmax", None, "normalise"),
+        ("minmax", None, "normalize"),
         ("window", None, "window"),
         ("window", [3, 3], "window"),
-        ("imagenet", None, "normalise"),
+        ("imagenet", None, "normalize"),
     ],
 )
 def test_settings_that_cannot_be_are_named(method, window, setting):
     with pytest.raises(ConfigError) as caught:
-        NormaliseChannelsd(["ct"], method, window)
+        NormalizeChannelsd(["ct"], method, window)
     assert caught.value.setting == setting
 
 
@@ -68,6 +68,6 @@ def test_a_case_of_another_origin_has_no_statistics(tmp_path):
     from ctan_monai.data.cases.case import Case
 
     write_case(tmp_path / "a.case", Case("a", {"ct": ramp()}, {}, np.eye(4)))
-    sample = LoadCased([TUMOUR], ["ct"])({"case": "a", "file": str(tmp_path / "a.case")})
+    sample = LoadCaseFiled([TUMOUR], ["ct"])({"case": "a", "file": str(tmp_path / "a.case")})
     with pytest.raises(DataError, match="it has no statistics"):
-        NormaliseChannelsd(["ct"], "zscore")(sample)
+        NormalizeChannelsd(["ct"], "zscore")(sample)

@@ -1,4 +1,4 @@
-"""Other light and another camera, for colour pictures."""
+"""Other light and another camera, for color images."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ctan_monai.errors import ConfigError
 _LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in what the eye sees as brightness (ITU-R BT.601)
 
 
-class RandColourJitterd(RandomizableTransform):  # type: ignore[misc]  # MONAI has no type hints
-    """Now and then change brightness, contrast, saturation and white balance of an RGB image a little.
+class RandColorJitterd(RandomizableTransform):  # type: ignore[misc]  # MONAI has no type hints
+    """Randomly change brightness, contrast, saturation and white balance of an RGB image with probability ``prob``.
 
-    The image is (3, *S), red, green and blue, 0 to 255, and stays in that range; put this before the normalisation.
+    The image is (3, *S), red, green and blue, 0 to 255, and stays in that range; put this before the normalization.
 
     Args:
-        brightness: largest change of all values, as a share.
-        contrast: largest change of the distance from the picture's mean brightness, as a share.
-        saturation: largest change of the distance from grey, as a share.
-        balance: largest change of each channel on its own, as a share.
+        brightness: largest change of all values, as a fraction.
+        contrast: largest change of the distance from the image's mean brightness, as a fraction.
+        saturation: largest change of the distance from gray, as a fraction.
+        balance: largest change of each channel on its own, as a fraction.
         prob: how often to do anything.
 
     Raises:
@@ -46,7 +46,7 @@ class RandColourJitterd(RandomizableTransform):  # type: ignore[misc]  # MONAI h
         }
         for name, share in self.shares.items():
             if not 0 <= share < 1:
-                raise ConfigError(f"RandColourJitterd.{name}", f"found {share}.", "Give a share from 0 to below 1.")
+                raise ConfigError(f"RandColorJitterd.{name}", f"found {share}.", "Give a fraction from 0 to below 1.")
         self.factors: list[float] = []
 
     def randomize(self, data: Any = None) -> None:
@@ -60,11 +60,11 @@ class RandColourJitterd(RandomizableTransform):  # type: ignore[misc]  # MONAI h
         self.randomize()
         if not self._do_transform:
             return dict(sample)
-        return {**sample, "image": change_colours(sample["image"], self.factors)}
+        return {**sample, "image": change_colors(sample["image"], self.factors)}
 
 
-def change_colours(image: Tensor, factors: list[float]) -> Tensor:
-    """Return an RGB image (3, *S), 0 to 255, in other colours.
+def change_colors(image: Tensor, factors: list[float]) -> Tensor:
+    """Return an RGB image (3, *S), 0 to 255, in other colors.
 
     Args:
         image: (3, *S).
@@ -74,7 +74,7 @@ def change_colours(image: Tensor, factors: list[float]) -> Tensor:
         ConfigError: the image has not three channels.
     """
     if image.shape[0] != len(_LUMA):
-        raise ConfigError("RandColourJitterd", f"the image has {image.shape[0]} channels.", "Give red, green and blue.")
+        raise ConfigError("RandColorJitterd", f"the image has {image.shape[0]} channels.", "Give red, green and blue.")
     brightness, contrast, saturation, *balance = factors
     ones = [1] * (image.ndim - 1)
     found = image * image.new_tensor(balance).reshape(3, *ones) * brightness  # (3, *S)

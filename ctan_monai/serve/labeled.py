@@ -1,4 +1,4 @@
-"""From an image and a corrected label to cases that can be learned from."""
+"""From an image and a corrected label to cases that can be trained on."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import torch
 
 from ctan_monai.data.cases.cache import read_case_file, write_case
 from ctan_monai.data.cases.case import Case
-from ctan_monai.data.cases.resample import Regrid
+from ctan_monai.data.cases.resample import Resample
 from ctan_monai.errors import DataError
 from ctan_monai.serve.drawn import Drawn
 from ctan_monai.tasks import Regression, Segmentation, Task, region_key
 
 
 @dataclass(frozen=True)
-class Labelled:
+class Labeled:
     """An image with a final label.
 
     Args:
@@ -38,7 +38,7 @@ class Labelled:
     submitted: bool = True
     key: str = ""
 
-    def since(self, known: object) -> Labelled:
+    def since(self, known: object) -> Labeled:
         """Return this label, as an earlier one if it was known when weights were kept.
 
         Args:
@@ -47,7 +47,7 @@ class Labelled:
         return dataclasses.replace(self, submitted=self.submitted and known != self.key)
 
 
-def labelled_case(
+def labeled_case(
     file: Path, drawn: Drawn, task: Segmentation, folder: Path, others: Iterable[Task] = ()
 ) -> Path | None:
     """Write a cached case again with the masks that somebody drew.
@@ -66,7 +66,7 @@ def labelled_case(
         The new file; None if nothing of this task was drawn.
 
     Raises:
-        DataError: it was drawn on a volume, and the case is a picture.
+        DataError: it was drawn on a volume, and the case is an image.
     """
     case = read_case_file(file)
     masks = {name: _on_grid(mask, drawn.affine_ras, case) for name, mask in drawn.masks.items() if name in task.labels}
@@ -89,9 +89,9 @@ def _on_grid(
     """Bring a mask to the case's grid: where at least half of it is inside after linear interpolation."""
     if affine_ras is not None:
         if len(case.shape) != 3:
-            raise DataError(case.case, case.case, "a volume's label for a picture.", "Give the label of the picture.")
+            raise DataError(case.case, case.case, "a volume's label for an image.", "Give the label of the image.")
         rows, columns, slices = case.shape
-        return Regrid(affine_ras, case.affine_ras, (rows, columns, slices)).mask(mask.astype(np.float32))
+        return Resample(affine_ras, case.affine_ras, (rows, columns, slices)).mask(mask.astype(np.float32))
     dense = torch.from_numpy(mask.astype(np.float32))[None, None]  # (1, 1, H, W)
     size = case.shape[:2]
     return np.asarray(torch.nn.functional.interpolate(dense, size=size, mode="area")[0, 0].numpy() >= 0.5)

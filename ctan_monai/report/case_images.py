@@ -1,4 +1,4 @@
-"""Pictures of predicted cases, made from the files that `WritePredictions` left."""
+"""Images of predicted cases, made from the files that `WritePredictions` left."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class CasePictures:
-    """Pictures of one case.
+class CaseImages:
+    """Images of one case.
 
     Args:
         case: id.
         caption: figures of the case.
-        files: the pictures.
+        files: the images.
     """
 
     case: str
@@ -48,10 +48,10 @@ def draw_cases(
     planes: PlaneRule = "dose",
     image: str | Sequence[str] = "ct",
     window: Sequence[float] | None = CT_WINDOW_HU,
-) -> list[CasePictures]:
+) -> list[CaseImages]:
     """Draw ``<predictions_dir>/<case>/overlay.png``, and ``dvh.png`` where there is a dose and a structure.
 
-    A case that cannot be drawn is named in the log and left out: a picture is no reason for a finished training to
+    A case that cannot be drawn is named in the log and left out: an image is no reason for a finished training to
     fail. Under several processes only the first draws.
 
     Args:
@@ -60,8 +60,8 @@ def draw_cases(
         targets: structures that are drawn in white, such as PTVs.
         structures: reference structures to show, None for all that a case has.
         planes: where to cut (`planes.choose_point`).
-        image: volume to show; for pictures, three channels that are shown as red, green and blue.
-        window: grey values that are black and white; None chooses them for each case, as MR needs.
+        image: volume to show; for images, three channels that are shown as red, green and blue.
+        window: gray values that are black and white; None chooses them for each case, as MR needs.
 
     Raises:
         DataError: there are no predictions.
@@ -81,32 +81,30 @@ def draw_cases(
             ends = _window_of(view) if window is None else (float(window[0]), float(window[1]))
             drawn.append(_draw(folder, view, caption, planes, ends))
         except DataError as error:
-            logger.warning("No picture of %s: %s", predicted.case, error)
-    logger.info("Pictures of %d of %d cases are in %s.", len(drawn), len(index.cases), folder)
+            logger.warning("No image of %s: %s", predicted.case, error)
+    logger.info("Images of %d of %d cases are in %s.", len(drawn), len(index.cases), folder)
     return drawn
 
 
-def _draw_flat(
-    folder: Path, predicted: PredictedCase, tasks: Sequence[Task], image: str | Sequence[str]
-) -> CasePictures:
-    """Draw what has no planes to choose: a picture, or a volume with answers for the patient as a whole."""
+def _draw_flat(folder: Path, predicted: PredictedCase, tasks: Sequence[Task], image: str | Sequence[str]) -> CaseImages:
+    """Draw what has no planes to choose: an image, or a volume with answers for the patient as a whole."""
     if is_picture(predicted):
         caption, figure = draw_picture(predicted, tasks, [image] if isinstance(image, str) else image)
     else:
         caption, figure = draw_findings(predicted, tasks, folder, str(image))
-    return CasePictures(predicted.case, caption, (save_figure(figure, folder / predicted.case / "overlay.png"),))
+    return CaseImages(predicted.case, caption, (save_figure(figure, folder / predicted.case / "overlay.png"),))
 
 
 def _window_of(view: CaseView) -> tuple[float, float]:
-    """Return the grey values between which all but the darkest and brightest hundredth of what is not 0 lies."""
+    """Return the gray values between which all but the darkest and brightest hundredth of what is not 0 lies."""
     shown = view.image[view.image != 0]
     low, high = np.percentile(shown, [1, 99]) if shown.size else (0.0, 1.0)
     return float(low), float(max(high, low + 1e-3))
 
 
-def _draw(folder: Path, view: CaseView, caption: str, planes: PlaneRule, window: tuple[float, float]) -> CasePictures:
+def _draw(folder: Path, view: CaseView, caption: str, planes: PlaneRule, window: tuple[float, float]) -> CaseImages:
     files = [save_figure(overlay_figure(view, planes, window, caption), folder / view.case / "overlay.png")]
     has_dose = view.dose_reference is not None or view.dose_predicted is not None
     if has_dose and any(mask.any() for mask in (*view.reference.values(), *view.predicted.values())):
         files.append(save_figure(dvh_figure(view, caption), folder / view.case / "dvh.png"))
-    return CasePictures(view.case, caption, tuple(files))
+    return CaseImages(view.case, caption, tuple(files))

@@ -1,4 +1,4 @@
-"""What can be answered without looking at the image, so that a reader sees what is trivial."""
+"""Naive baselines: what can be answered without looking at the image."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ctan_monai.tasks import Classification, Regression, Segmentation, present_k
 Sample = Mapping[str, Any]
 
 
-class TrivialAnswer(ABC):
-    """An answer that is learned from the labels of the training cases alone.
+class NaiveBaseline(ABC):
+    """An answer that is fitted to the labels of the training cases alone.
 
     Args:
         words: what it answers.
@@ -39,7 +39,7 @@ class TrivialAnswer(ABC):
         """Answer a case in the form that metrics expect, using no more of it than its shape and its region."""
 
 
-class Background(TrivialAnswer):
+class Background(NaiveBaseline):
     """Nothing is marked."""
 
     def __init__(self, task: Segmentation) -> None:
@@ -54,7 +54,7 @@ class Background(TrivialAnswer):
         return torch.zeros(sample[self._key].shape, dtype=torch.bool)
 
 
-class MeanValue(TrivialAnswer):
+class MeanValue(NaiveBaseline):
     """The mean of the training labels: inside the region where there is one (0 outside), else everywhere."""
 
     def __init__(self, task: Regression) -> None:
@@ -82,7 +82,7 @@ class MeanValue(TrivialAnswer):
         return values if region is None else values * (torch.as_tensor(region) > 0)
 
 
-class Frequencies(TrivialAnswer):
+class Frequencies(NaiveBaseline):
     """Each class as probable as it is frequent in training, so that the most frequent one is always the answer."""
 
     def __init__(self, task: Classification) -> None:
@@ -106,25 +106,25 @@ class Frequencies(TrivialAnswer):
 
 
 @singledispatch
-def trivial_answer_for(task: object) -> TrivialAnswer:
+def naive_baseline_for(task: object) -> NaiveBaseline:
     """Return what can be answered on a task without looking at the image.
 
     Raises:
         ConfigError: this kind of task has no such answer.
     """
-    raise ConfigError("tasks", f"{task!r} has no trivial answer.", "Use Segmentation, Regression or Classification.")
+    raise ConfigError("tasks", f"{task!r} has no naive baseline.", "Use Segmentation, Regression or Classification.")
 
 
-@trivial_answer_for.register
-def _segmentation(task: Segmentation) -> TrivialAnswer:
+@naive_baseline_for.register
+def _segmentation(task: Segmentation) -> NaiveBaseline:
     return Background(task)
 
 
-@trivial_answer_for.register
-def _regression(task: Regression) -> TrivialAnswer:
+@naive_baseline_for.register
+def _regression(task: Regression) -> NaiveBaseline:
     return MeanValue(task)
 
 
-@trivial_answer_for.register
-def _classification(task: Classification) -> TrivialAnswer:
+@naive_baseline_for.register
+def _classification(task: Classification) -> NaiveBaseline:
     return Frequencies(task)

@@ -5,13 +5,13 @@ import pytest
 
 from ctan_monai.data.lists.dataset import SeededDataset
 from ctan_monai.errors import ConfigError
-from ctan_monai.transforms import RandSliced
+from ctan_monai.transforms import RandSelectSliced
 
 ITEM = {"case": "p", "file": "p.case", "slices": [4, 9]}
 
 
 def test_every_slice_of_the_part_is_drawn_about_equally_often_and_no_other():
-    pick = RandSliced()
+    pick = RandSelectSliced()
     pick.set_random_state(0)
     counts = Counter(pick(ITEM)["slice"] for _ in range(2000))
     assert sorted(counts) == [4, 5, 6, 7, 8]
@@ -19,7 +19,7 @@ def test_every_slice_of_the_part_is_drawn_about_equally_often_and_no_other():
 
 
 def test_epochs_draw_others_and_the_same_epoch_the_same():
-    data = SeededDataset([ITEM] * 50, RandSliced(), seed=3)
+    data = SeededDataset([ITEM] * 50, RandSelectSliced(), seed=3)
     epochs = []
     for epoch in (1, 2, 1):
         data.set_epoch(epoch)
@@ -29,6 +29,6 @@ def test_epochs_draw_others_and_the_same_epoch_the_same():
 
 def test_a_whole_volume_passes_and_an_empty_part_is_refused():
     volume = {"case": "p", "file": "p.case"}
-    assert RandSliced()(volume) == volume
+    assert RandSelectSliced()(volume) == volume
     with pytest.raises(ConfigError, match=r"slices: \[5, 5\] of p"):
-        RandSliced()({**ITEM, "slices": [5, 5]})
+        RandSelectSliced()({**ITEM, "slices": [5, 5]})

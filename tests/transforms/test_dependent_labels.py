@@ -3,7 +3,7 @@ import torch
 
 from ctan_monai.errors import ConfigError
 from ctan_monai.tasks import Classification
-from ctan_monai.transforms import ImplyAbsentd
+from ctan_monai.transforms import SetDependentLabeld
 
 TASKS = [Classification("covid", ["covid"]), Classification("severe", ["severe"])]
 
@@ -35,7 +35,7 @@ def severity(found):
 def test_severity_of_negatives_is_unknown_or_absent_as_the_rule_says(covid, severe, missing, negative):
     for rule, expected in (("missing", missing), ("negative", negative)):
         before = sample(covid, severe)
-        found = ImplyAbsentd(TASKS, "severe", "covid", rule)(before)
+        found = SetDependentLabeld(TASKS, "severe", "covid", rule)(before)
         assert severity(found) == expected
         assert found["severe"].shape == (1,)
         assert torch.equal(found["covid_present"], before["covid_present"])
@@ -48,4 +48,4 @@ def test_severity_of_negatives_is_unknown_or_absent_as_the_rule_says(covid, seve
 def test_other_rules_and_names_are_refused(task, given, rule):
     tasks = [*TASKS, Classification("grade", ["low", "high"])]
     with pytest.raises(ConfigError):
-        ImplyAbsentd(tasks, task, given, rule)
+        SetDependentLabeld(tasks, task, given, rule)

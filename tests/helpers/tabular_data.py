@@ -1,4 +1,4 @@
-"""Small files of one's own to read: volumes, pictures, tables. All of it synthetic."""
+"""Small files of one's own to read: volumes, images, tables. All of it synthetic."""
 
 import csv
 import json

@@ -10,8 +10,8 @@ from monai.transforms import Randomizable, Transform
 from ctan_monai.errors import ConfigError
 
 
-class RandSliced(Randomizable, Transform):  # type: ignore[misc]  # MONAI has no type hints
-    """Turn an item with ``slices`` into an item with one ``slice``; put it before `LoadCased`.
+class RandSelectSliced(Randomizable, Transform):  # type: ignore[misc]  # MONAI has no type hints
+    """Turn an item with ``slices`` into an item with one ``slice``; put it before `LoadCaseFiled`.
 
     Items without ``slices``, whole volumes, pass as they are.
 

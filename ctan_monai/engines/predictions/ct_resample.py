@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ctan_monai.data.cases.resample import Regrid
+from ctan_monai.data.cases.resample import Resample
 from ctan_monai.data.formats.ct_source import CtSource
 from ctan_monai.engines.predictions.prediction_files import file_names
 from ctan_monai.tasks import Segmentation, Task
@@ -20,7 +20,7 @@ Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
-class OnCt:
+class ResampledToCt:
     """Final answers on a CT's own grid.
 
     Args:
@@ -42,7 +42,9 @@ class OnCt:
         return {**masks, **{names[task, task]: values for task, values in self.values.items()}}
 
 
-def on_ct(tasks: Iterable[Task], logits: Mapping[str, Tensor], affine_ras: Array, source: CtSource) -> OnCt:
+def resample_to_ct(
+    tasks: Iterable[Task], logits: Mapping[str, Tensor], affine_ras: Array, source: CtSource
+) -> ResampledToCt:
     """Interpolate probabilities and values linearly, then decide.
 
     Probabilities, not masks, are interpolated, so that edges are smoother than the network's pixels.
@@ -53,7 +55,7 @@ def on_ct(tasks: Iterable[Task], logits: Mapping[str, Tensor], affine_ras: Array
         affine_ras: (4, 4) of the logits' grid.
         source: the CT to bring them to.
     """
-    way = Regrid(affine_ras, source.affine_ras, source.shape)
+    way = Resample(affine_ras, source.affine_ras, source.shape)
     masks: dict[str, dict[str, Array]] = {}
     values: dict[str, Array] = {}
     for task in tasks:
@@ -62,10 +64,10 @@ def on_ct(tasks: Iterable[Task], logits: Mapping[str, Tensor], affine_ras: Array
         elif task.pixel_level:
             final = postprocess_for(task)(logits[task.name][None])[0, 0]  # (*S), in the task's unit
             values[task.name] = way.linear(final.cpu().numpy())
-    return OnCt(masks, values)
+    return ResampledToCt(masks, values)
 
 
-def _masks(task: Segmentation, probs: Tensor, way: Regrid) -> dict[str, Array]:
+def _masks(task: Segmentation, probs: Tensor, way: Resample) -> dict[str, Array]:
     """Return a mask per label; probs (K, *S)."""
     each = [channel.cpu().numpy() for channel in probs]
     if task.overlapping:

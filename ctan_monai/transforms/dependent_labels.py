@@ -14,11 +14,11 @@ from ctan_monai.tasks import Classification, Task, check_tasks, present_key
 RULES = ("missing", "negative")
 
 
-class ImplyAbsentd(Transform):  # type: ignore[misc]  # MONAI has no type hints that mypy could follow
+class SetDependentLabeld(Transform):  # type: ignore[misc]  # MONAI has no type hints that mypy could follow
     """Say what a finding is in cases in which the one that it presupposes is known to be absent.
 
     Severe COVID-19 presupposes COVID-19: of a patient without it one can say that severity is unknown, as it is not
-    defined, or that it is absent. Put this after `LoadCased`.
+    defined, or that it is absent. Put this after `LoadCaseFiled`.
 
     Args:
         tasks: tasks of the samples.
@@ -36,7 +36,9 @@ class ImplyAbsentd(Transform):  # type: ignore[misc]  # MONAI has no type hints 
         found = {each.name: each for each in check_tasks(tasks)}
         for name in (task, given):
             if not isinstance(entry := found.get(name), Classification) or len(entry.classes) != 1:
-                raise ConfigError("ImplyAbsentd", f"{name} is no finding of {list(found)}.", "Name two binary tasks.")
+                raise ConfigError(
+                    "SetDependentLabeld", f"{name} is no finding of {list(found)}.", "Name two binary tasks."
+                )
         self.label, self.given, self.rule = task, given, rule
         self.present, self.given_present = present_key(found[task]), present_key(found[given])
 

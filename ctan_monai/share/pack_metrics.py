@@ -20,14 +20,14 @@ class Figures:
         values: by name.
         measured_on: which cases, in words.
         prefix: in front of the names where the cases are not those of the test.
-        learned_from: what the network was trained on, in words.
+        trained_on: what the network was trained on, in words.
         evaluated: the figures are an evaluation's, not those of the training's validation.
     """
 
     values: dict[str, float]
     measured_on: str
     prefix: str
-    learned_from: str
+    trained_on: str
     evaluated: bool
 
 
@@ -45,21 +45,21 @@ def figures_of(trained: Trained) -> Figures:
 
 
 def _figures_of(trained: Trained) -> Figures:
-    learned_from, kind = _learned_from(trained)
+    trained_on, kind = _trained_on(trained)
     if values := _numbers(trained.evaluation.get("metrics")):
         cases = trained.evaluation.get("cases", "unknown number of")
         where = f"the {cases} case{'s' if cases != 1 else ''} of the test split{kind}"
-        return Figures(values, where, "", learned_from, True)
+        return Figures(values, where, "", trained_on, True)
     epochs = {entry.get("epoch"): entry for entry in trained.history.get("epochs", [])}
     best = (trained.history.get("best") or {}).get("all") or {}
     if values := _numbers(epochs.get(best.get("epoch"), {}).get("validation")):
         where = f"the validation split{kind}, on which the epoch ({best['epoch']}) was chosen; no test was run"
-        return Figures(values, where, "validation_", learned_from, False)
+        return Figures(values, where, "validation_", trained_on, False)
     scores = {f"{task}_selection": entry.get("score") for task, entry in (trained.history.get("best") or {}).items()}
     if values := _numbers(scores, drop=()):
         where = f"the validation split{kind}, on which each task's best epoch was chosen; no test was run"
-        return Figures(values, where, "validation_", learned_from, False)
-    return Figures({}, "", "", learned_from, False)
+        return Figures(values, where, "validation_", trained_on, False)
+    return Figures({}, "", "", trained_on, False)
 
 
 def _numbers(metrics: Any, drop: tuple[str, ...] = _BOOKKEEPING) -> dict[str, float]:
@@ -74,7 +74,7 @@ def _numbers(metrics: Any, drop: tuple[str, ...] = _BOOKKEEPING) -> dict[str, fl
     }
 
 
-def _learned_from(trained: Trained) -> tuple[str, str]:
+def _trained_on(trained: Trained) -> tuple[str, str]:
     """Say what was trained on, and what to add wherever a number of cases is given."""
     cases = (trained.data or {}).get("cases", {})
     counts = ", ".join(f"{number} for {split}" for split, number in cases.items())
