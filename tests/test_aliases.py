@@ -20,7 +20,7 @@ def config_names(repository):
 
 
 def test_every_name_of_an_old_config_is_found_and_moved_ones_tell_the_new_name(config_names):
-    assert len(config_names) == 90
+    assert len(config_names) == 89
     moved = 0
     for name in config_names:
         with warnings.catch_warnings(record=True) as caught:

@@ -14,7 +14,6 @@ _PUBLIC = {
     "PRECISIONS": "reduced",
     "Packed": "pack",
     "RunImages": "run_images",
-    "TensorRTNetwork": "tensorrt",
     "export_network": "export",
     "export_reduced": "reduced",
     "images_of_run": "run_images",

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,9 @@ from ctan_monai.share.program_check import check_program, check_script
 
 DESCRIPTION = "ctan_monai.json"  # the network's description inside a file
 INPUT = "image"
+CPU = ("CPUExecutionProvider",)
 _WRITTEN_BY_TORCH = ("version", "byteorder", ".data/serialization_id")  # records that a writer adds itself
+_logger = logging.getLogger(__name__)
 Outputs = dict[str, Tensor]
 Run = Callable[[Tensor], Outputs]
 Description = dict[str, Any]
@@ -36,45 +38,52 @@ class Format:
         suffix: of its name.
         write: writes a network with its description; the image (B, C, *S) is an example, whose batch and size the file
             does not fix. The machine's paths are left out, which can hold a person's name.
-        read: returns the network as a function, and its description.
+        read: returns the network as a function, and its description; of the file, and of the execution providers of
+            onnxruntime to compute with.
         check: refuses a file that would do more than compute when it is read; None where it cannot.
     """
 
     suffix: str
     write: Callable[[nn.Module, Tensor, Path, Description], None]
-    read: Callable[[Path], tuple[Run, Description]]
+    read: Callable[..., tuple[Run, Description]]
     check: Callable[[Path], None] | None = None
 
 
-def read_exported(path: str | Path, trust: bool = False) -> tuple[Run, Description]:
+def read_exported(path: str | Path, trust: bool = False, providers: Sequence[str] = CPU) -> tuple[Run, Description]:
     """Read a network that was exported, whatever its format.
 
     Args:
         path: the file.
         trust: open it without a look at what else than tensors it holds, which may run any code.
+        providers: onnxruntime's execution providers in order of preference; others than the CPU's for ONNX only.
 
     Returns:
         A function from an image (B, C, *S) on the CPU to the logits of every task, and the description that run.json
-        had.
+        had; its ``"providers"`` are those in use.
 
     Raises:
-        ConfigError: no format has this suffix, or a package is missing.
+        ConfigError: no format has this suffix, a package is missing, or none of the providers is there.
         CheckpointError: the file cannot be read, or holds what could run code.
     """
     file = Path(str(path))
     for known in FORMATS.values():
         if file.suffix == known.suffix:
-            return _read(known, file, trust)
+            return _read(known, file, trust, tuple(providers))
     suffixes = [known.suffix for known in FORMATS.values()]
     raise ConfigError("model", f"{file.name} ends in {file.suffix!r}.", f"Name a file that ends in one of {suffixes}.")
 
 
-def _read(known: Format, file: Path, trust: bool) -> tuple[Run, Description]:
+def _read(known: Format, file: Path, trust: bool, providers: tuple[str, ...]) -> tuple[Run, Description]:
     if not file.is_file():
         raise CheckpointError(file, "there is no such file.", "Export a run first, or correct the path.")
     try:
         if known.check is not None and not trust:
             known.check(file)
+        if known is FORMATS["onnx"]:
+            return known.read(file, providers)
+        if providers != CPU:
+            found = f"{file.name} is computed by torch on the CPU, {list(providers)} are onnxruntime's."
+            raise ConfigError("providers", found, "Name the run's model.onnx with --exported, or leave providers out.")
         return known.read(file)
     except CtanError:
         raise
@@ -136,12 +145,13 @@ def _write_onnx(network: nn.Module, image: Tensor, path: Path, description: Desc
     program.save(str(path), external_data=False)
 
 
-def _read_onnx(path: Path) -> tuple[Run, Description]:
+def _read_onnx(path: Path, providers: Sequence[str] = CPU) -> tuple[Run, Description]:
     runtime = needs("onnxruntime")
+    there = _there(runtime.get_available_providers(), providers)
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     try:
-        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = runtime.InferenceSession(str(path), options, providers=there)
     except Exception as error:  # its classes are those of a C++ library, without a common base
         raise CheckpointError(path, f"onnxruntime cannot read it ({error}).", "Export it again.") from error
     names = [output.name for output in session.get_outputs()]
@@ -150,7 +160,20 @@ def _read_onnx(path: Path) -> tuple[Run, Description]:
         answers = session.run(names, {INPUT: image.detach().float().cpu().numpy()})
         return {name: torch.from_numpy(answer) for name, answer in zip(names, answers, strict=True)}
 
-    return run, json.loads(session.get_modelmeta().custom_metadata_map[DESCRIPTION])
+    description = json.loads(session.get_modelmeta().custom_metadata_map[DESCRIPTION])
+    return run, {**description, "providers": session.get_providers()}  # one that cannot start is left out
+
+
+def _there(available: Sequence[str], providers: Sequence[str]) -> list[str]:
+    """Return those of the providers that this installation of onnxruntime has."""
+    there = [name for name in providers if name in available]
+    if not there:
+        found = f"{list(providers)} was found; this onnxruntime has {list(available)}."
+        remedy = "Name one of these, or install onnxruntime-gpu in place of onnxruntime where there is an NVIDIA GPU."
+        raise ConfigError("providers", found, remedy)
+    if absent := [name for name in providers if name not in available]:
+        _logger.warning("This onnxruntime lacks %s; %s is used.", ", ".join(absent), ", ".join(there))
+    return there
 
 
 def _named(image: Tensor) -> dict[str, dict[int, Any]]:

@@ -7,6 +7,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
@@ -79,6 +80,41 @@ def test_a_volume_goes_through_an_exported_network_slice_by_slice(exported, trai
     with torch.no_grad():
         expected = torch.stack([trained(volume[..., index])["dose"] for index in range(3)], dim=-1)
     torch.testing.assert_close(answer["dose"], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_execution_providers_that_are_not_there_are_left_out_and_it_is_said(exported, trained, caplog):
+    there = onnxruntime.get_available_providers()
+    with caplog.at_level("INFO"):
+        file = ExportedNetwork(exported / "model.onnx", TASKS, providers=["NowhereExecutionProvider", *there])
+    assert file.providers == onnxruntime.InferenceSession(exported / "model.onnx", providers=there).get_providers()
+    assert f"lacks NowhereExecutionProvider; {', '.join(there)} is used." in caplog.text
+    assert f"model.onnx is computed by {', '.join(file.providers)}." in caplog.text
+    with torch.no_grad():
+        expected = trained(wave(1, 1, 96, 72))
+    for task, logits in file(wave(1, 1, 96, 72)).items():
+        torch.testing.assert_close(logits, expected[task], rtol=1e-4, atol=1e-4)
+
+
+def test_absent_execution_providers_alone_and_those_of_another_format_are_refused(exported):
+    with pytest.raises(ConfigError, match=r"this onnxruntime has \[.*CPUExecutionProvider.*Name one of these"):
+        ExportedNetwork(exported / "model.onnx", TASKS, providers=["NowhereExecutionProvider"])
+    with pytest.raises(ConfigError, match=r"model\.ts is computed by torch.*model\.onnx with --exported"):
+        ExportedNetwork(exported / "model.ts", TASKS, providers=["CUDAExecutionProvider"])
+
+
+@pytest.mark.skipif(len(onnxruntime.get_available_providers()) < 2, reason="onnxruntime has the CPU's provider alone")
+def test_a_provider_that_answers_otherwise_than_the_cpu_is_not_used(exported, tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes((exported / "model.onnx").read_bytes())
+    file = ExportedNetwork(path, TASKS, providers=onnxruntime.get_available_providers())
+    model = onnx.load(str(path))
+    node = next(node for node in model.graph.node if "dose" in node.output)
+    node.output[0] = "before"
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(1.02), "factor"))
+    model.graph.node.append(onnx.helper.make_node("Mul", ["before", "factor"], ["dose"]))
+    onnx.save(model, str(path))
+    with pytest.raises(CheckpointError, match=r"relative error \{'dose': 0\.0196\}.*--providers"):
+        file(wave(1, 1, 96, 72))
 
 
 def test_the_network_of_a_run_needs_nothing_but_its_folder(run_dir, trained):

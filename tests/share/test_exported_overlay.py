@@ -1,6 +1,7 @@
 """The bundles' overlay that predicts by an exported file instead of model.pt."""
 
 import csv
+import json
 
 import pytest
 from pack_kit import HAM10000, run_config
@@ -30,3 +31,5 @@ def test_a_bundle_predicts_by_a_file_what_its_run_predicts(small_run, tmp_path, 
     assert len(found) > 1
     for case, probs in expected.items():
         assert found[case] == pytest.approx(probs, abs=1e-4)
+    index = json.loads((tmp_path / "found" / "cases.json").read_text())
+    assert index.get("providers") == (["CPUExecutionProvider"] if suffix == ".onnx" else None)

@@ -145,7 +145,8 @@ class WritePredictions:
         found = {case: found[case] for case in sorted(found, key=natural_order)}
         if any(not task.pixel_level for task in self.tasks):
             write_answers(self.output_dir / "predictions.csv", self.tasks, found.values())
-        write_index(self.output_dir, self.tasks, found.values())
+        providers = getattr(getattr(engine, "network", None), "providers", ())  # of an exported network
+        write_index(self.output_dir, self.tasks, found.values(), providers)
         logger.info("Predictions of %d cases are in %s.", len(found), self.output_dir)
 
     def _again(self, case: str, source: str | None) -> bool:

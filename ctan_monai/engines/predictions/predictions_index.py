@@ -45,8 +45,16 @@ class PredictionsIndex:
     cases: tuple[PredictedCase, ...]
 
 
-def write_index(folder: Path, tasks: Iterable[Task], cases: Iterable[PredictedCase]) -> Path:
+def write_index(
+    folder: Path, tasks: Iterable[Task], cases: Iterable[PredictedCase], providers: Iterable[str] = ()
+) -> Path:
     """Write ``<folder>/cases.json``; paths in it are relative to the folder, so that both can move together.
+
+    Args:
+        folder: of the predictions.
+        tasks: that were answered.
+        cases: in their order.
+        providers: of onnxruntime, by which an exported network was computed.
 
     Raises:
         DataError: the file cannot be written.
@@ -54,6 +62,7 @@ def write_index(folder: Path, tasks: Iterable[Task], cases: Iterable[PredictedCa
     content = {
         "format": _FORMAT,
         "tasks": [describe_task(task) for task in tasks],
+        **({"providers": list(providers)} if providers else {}),
         "cases": [to_json(case, folder) for case in cases],
     }
     path = folder / INDEX_FILE
