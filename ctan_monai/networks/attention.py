@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ctan_monai.errors import ConfigError
 from ctan_monai.networks.blocks import conv_norm_relu, convolution
 from ctan_monai.networks.encoder import Features
+from ctan_monai.networks.parts import Part, Site, features_part, joint_parts, shared_part
 from ctan_monai.networks.products import PRODUCTS, AttentionProduct
 
 
@@ -161,6 +162,36 @@ class AttentionPath(nn.Module):
             ]
         )
 
+    def parts(self, tasks: list[str], prefix: str = "attention") -> list[Part]:
+        """Name the masks, what each task carries on from a stage, and the weights that tasks share."""
+        masks: dict[str, tuple[Site, ...]] = {}
+        carried, shared = [], []
+        for position, task in enumerate(tasks):
+            for index in range(len(self.stages)):
+                label, module = f"stage {index + 1}", f"{prefix}.stages.{index}"
+                mask = Site(f"{task}, {label}", f"{module}.masks.{task}", output=True)
+                masks[task] = (*masks.get(task, ()), mask)
+                name = f"attended features of {task}, {label}"
+                carried.append(features_part(name, task, Site(name, module, (position,), output=True)))
+        cross = any(self.received(tasks).values())
+        for index, stage in enumerate(self.stages):
+            if any(
+                cross or key.startswith("pool.") for key, _ in stage.named_parameters()
+            ):  # else only masks have some
+                shared.append(shared_part(f"{prefix}.stages.{index}", f"attention, stage {index + 1}"))
+        return [*joint_parts("mask", "masks of {}", masks), *carried, *shared]
+
+    def received(self, tasks: list[str], prefix: str = "attention") -> dict[str, tuple[Site, ...]]:
+        """Return where each task receives the other tasks' masks; nowhere where every task uses its own."""
+        stages = [(index, stage) for index, stage in enumerate(self.stages) if stage.route.cross]
+        return {
+            task: tuple(
+                Site(f"masks for {task}, stage {index + 1}", f"{prefix}.stages.{index}.route", (position,), output=True)
+                for index, _ in stages
+            )
+            for position, task in enumerate(tasks)
+        }
+
     def forward(self, features: Features) -> list[Tensor]:
         """Return T tensors (B, C_4, *S_4): each task's deepest attended features."""
         carried: list[Tensor] = []
@@ -208,6 +239,22 @@ class CrossTaskAttentionBottleneck(nn.Module):
         _one_of("scale", scale, AttentionProduct.scales)
         self.embed = nn.ModuleDict({name: conv_norm_relu(spatial_dims, channels, width, 1) for name in tasks})
         self.product = PRODUCTS[attention](scale)
+
+    def parts(self, tasks: list[str], prefix: str = "bottleneck") -> list[Part]:
+        """Name the embeddings, the attended features, and the weights that tasks share."""
+        found = [shared_part(prefix, "attention, bottleneck")]
+        for position, task in enumerate(tasks):
+            embedded = Site(f"embedding of {task}", f"{prefix}.embed.{task}", output=True)
+            attended = Site(f"attended query of {task}", prefix, (position,), output=True)
+            found += [features_part(site.label, task, site) for site in (embedded, attended)]
+        return found
+
+    def received(self, tasks: list[str], prefix: str = "bottleneck") -> dict[str, tuple[Site, ...]]:
+        """Return where each task receives the other tasks' embeddings."""
+        return {
+            task: (Site(f"embeddings for {task}", f"{prefix}.product", (1,), call=position),)
+            for position, task in enumerate(tasks)
+        }
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         """Return T tensors (B, d, *S) from T tensors (B, C_4, *S), in task order."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ctan_monai.networks.decoders import DecoderPlan
 from ctan_monai.networks.encoder import Features, ResNetEncoder
+from ctan_monai.networks.parts import Part, decoder_parts, encoder_parts
 from ctan_monai.tasks import Task, describe_task
 
 
@@ -31,6 +32,7 @@ class MultiTaskNetwork(nn.Module):
 
     if TYPE_CHECKING:  # TorchScript would read these annotations
         decoders: nn.ModuleDict
+        encoder: ResNetEncoder
 
     def __init__(self, tasks: tuple[Task, ...], spatial_dims: int) -> None:
         super().__init__()
@@ -53,6 +55,16 @@ class MultiTaskNetwork(nn.Module):
         for index, (name, decoder) in enumerate(self.decoders.items()):
             logits[name] = decoder(queries[index], features, image)
         return logits
+
+    def parts(self) -> list[Part]:
+        """Name the parts that a diagnosis replaces and measures, see `Part`; none where tasks share nothing.
+
+        The base names the stages of ``encoder`` and what ``decoders`` read. An architecture adds what it has beside
+        them, or names its own.
+        """
+        if self.independent_tasks:
+            return []
+        return [*encoder_parts(len(self.encoder.stages)), *decoder_parts(self.decoders.items())]
 
     def belongs_to(self, key: str, task: str) -> bool:
         """Tell whether a parameter or buffer serves one task only.

@@ -11,6 +11,7 @@ from ctan_monai.networks.attention import AttentionPath, CrossTaskAttentionBottl
 from ctan_monai.networks.base import MultiTaskNetwork, plan_decoders
 from ctan_monai.networks.decoders import decoder_for
 from ctan_monai.networks.encoder import ResNetEncoder
+from ctan_monai.networks.parts import Part, joint_parts
 from ctan_monai.networks.registry import register
 from ctan_monai.tasks import Task
 
@@ -79,3 +80,14 @@ class CTAN(MultiTaskNetwork):
         if self.bottleneck is not None:
             attended = self.bottleneck(attended)  # T x (B, d, *S_4)
         return self.decode(attended, features, image)
+
+    def parts(self) -> list[Part]:
+        """Name the parts, with the masks, the bottleneck and all that crosses between the tasks."""
+        names = [task.name for task in self.tasks]
+        found, received = [*super().parts(), *self.attention.parts(names)], self.attention.received(names)
+        if isinstance(self.bottleneck, CrossTaskAttentionBottleneck):
+            found += self.bottleneck.parts(names)
+            deepest = self.bottleneck.received(names)
+            received = {name: (*received[name], *deepest[name]) for name in names}
+        crossing = joint_parts("cross", "other tasks' features in {}", received) if any(received.values()) else []
+        return [*found, *crossing]

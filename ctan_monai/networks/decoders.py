@@ -94,6 +94,12 @@ class PixelDecoder(nn.Module):
         self.up, self.fine = nn.ModuleList(blocks), nn.ModuleList(fine)
         self.head = Conv[Conv.CONV, plan.spatial_dims](width, out_channels, kernel_size=1)
 
+    def inputs(self) -> dict[str, tuple[int | str, ...]]:
+        """Return the way to each argument that `forward` reads, by label, as `parts.Site` has it."""
+        finest = ("stem", "image")[-len(self.fine) :] if len(self.fine) else ()
+        shallow: dict[str, tuple[int | str, ...]] = {name: (1, "shallow", index) for index, name in enumerate(finest)}
+        return {"query": (0,), **_skip_inputs(self.skips, 4 if self.deepest_skip else 3), **shallow}
+
     def forward(self, query: Tensor, features: Features, image: Tensor) -> Tensor:
         """Return logits (B, out_channels, *S).
 
@@ -145,6 +151,10 @@ class ImageDecoder(nn.Module):
         if plan.slice_score:
             self.head = ScoredHead(self.head, IMAGE_WIDTHS[-1])
 
+    def inputs(self) -> dict[str, tuple[int | str, ...]]:
+        """Return the way to each argument that `forward` reads, as for `PixelDecoder`."""
+        return {"query": (0,), **_skip_inputs(self.skips, 4)}
+
     def forward(self, query: Tensor, features: Features, image: Tensor) -> Tensor:
         """Return logits (B, out_channels), with a score (B, out_channels + 1); arguments as for `PixelDecoder`."""
         skips = features.u if self.skips == "u" else features.p
@@ -186,6 +196,11 @@ class ScoredHead(nn.Module):
         """Return (B, K + 1) from (B, channels): the logits, then the score."""
         score = self.score(torch.tanh(self.value(features)) * torch.sigmoid(self.gate(features)))  # (B, 1)
         return torch.cat([self.head(features), score], dim=1)
+
+
+def _skip_inputs(skips: str, count: int) -> dict[str, tuple[int | str, ...]]:
+    """Return the way to the skip connections of the first stages, the deepest first."""
+    return {f"{skips.upper()}^{stage}": (1, skips, stage - 1) for stage in range(count, 0, -1)}
 
 
 def _pooled(skip: Tensor, like: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from ctan_monai.networks.attention import AttentionPath
 from ctan_monai.networks.base import MultiTaskNetwork, plan_decoders
 from ctan_monai.networks.decoders import decoder_for
 from ctan_monai.networks.encoder import ResNetEncoder
+from ctan_monai.networks.parts import Part
 from ctan_monai.networks.registry import register
 from ctan_monai.tasks import Task
 
@@ -54,3 +55,7 @@ class MTAN(MultiTaskNetwork):
         """Return the logits of every task for an image (B, C, *S)."""
         features = self.encoder(image)
         return self.decode(self.attention(features), features, image)
+
+    def parts(self) -> list[Part]:
+        """Name the parts, with the masks; nothing crosses between the tasks."""
+        return [*super().parts(), *self.attention.parts([task.name for task in self.tasks])]

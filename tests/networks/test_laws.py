@@ -10,6 +10,8 @@ from network_cases import DOSE, GRADE, METHODS, OAR, TASKS, fill_deterministical
 
 from ctan_monai.errors import ConfigError
 from ctan_monai.networks import SelectOutput, create_network, describe_network, methods
+from ctan_monai.networks.parts import KINDS
+from ctan_monai.networks.sites import recording, replacing
 
 GOLDEN = Path(__file__).with_name("golden_outputs.json")
 
@@ -148,6 +150,47 @@ def test_a_tasks_own_parameters_get_no_gradient_from_the_other_tasks(make, metho
     assert all(gradient is None or not gradient.any() for gradient in strangers)
     own = list(network.task_parameters("dose"))
     assert all(value.grad is not None for value in own)
+
+
+def test_the_parts_that_a_network_names_are_in_its_forward_pass(make, method):
+    network = make(method, decoder_options={"full_resolution": True}).eval()
+    parts = network.parts()
+    assert bool(parts) is not network.independent_tasks
+    assert len({part.name for part in parts}) == len(parts)
+    assert {part.kind for part in parts} <= set(KINDS)
+    assert {part.task for part in parts} <= {None, *(task.name for task in TASKS)}
+    sites = [site for part in parts if part.kind != "shared" for site in part.sites]
+    with torch.no_grad(), recording(network, sites) as found:
+        network(wave(2, 1, 64, 64))
+    assert set(found) == set(sites)
+    assert all(value.shape[0] == 2 and value.ndim > 2 for value in found.values())
+
+
+def test_every_shared_parameter_belongs_to_a_part_and_every_such_part_has_one(make, method):
+    network = make(method)
+    own = {id(value) for task in TASKS for value in network.task_parameters(task.name)}
+    shared = {key for key, value in network.named_parameters() if id(value) not in own}
+    modules = [site.module for part in network.parts() if part.kind == "shared" for site in part.sites]
+    assert all(any(key.startswith(f"{name}.") for name in modules) for key in shared)
+    assert all(any(key.startswith(f"{name}.") for key in shared) for name in modules)
+
+
+def test_what_a_decoder_reads_changes_the_answer_of_no_task_but_its_own(make, method):
+    network = make(method, decoder_options={"full_resolution": True}).eval()
+    image, donor = wave(1, 1, 64, 64), wave(1, 1, 64, 64).flip(-1)
+    with torch.no_grad():
+        expected = network(image)
+        for part in network.parts():
+            if part.kind not in ("query", "skip", "cross"):
+                continue
+            with recording(network, part.sites) as values:
+                network(donor)
+            with replacing(network, values):
+                answer = network(image)
+            changed = {name for name in answer if not torch.equal(answer[name], expected[name])}
+            expected_change = {part.task} if part.task else {task.name for task in TASKS}
+            assert changed >= expected_change, part.name  # what crosses goes on to the others' queries
+            assert part.kind == "cross" or changed == expected_change, part.name
 
 
 def test_one_output_can_be_selected(make, method):
