@@ -20,7 +20,6 @@ from pathlib import Path
 from monai.bundle import verify_net_in_out
 
 from ctan_monai.errors import CtanError
-from ctan_monai.files.archive import unpack
 from ctan_monai.share import Packed, pack_bundle
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -115,7 +114,7 @@ def check_outputs(folder: Path) -> str:
 def check(packed: Packed, models: Path, zoo: Path) -> dict[str, str]:
     """Unpack an archive among the models, and run every check on it; return by check what is wrong."""
     name = packed.folder.name
-    unpack(packed.archive, models / "unpacked" / name)
+    shutil.unpack_archive(packed.archive, models / "unpacked" / name)
     folder = models / name
     shutil.move(models / "unpacked" / name / name, folder)
     (folder / "eval").mkdir()

@@ -28,7 +28,7 @@ SECTIONS = {
     3: "Damaged files",
     4: "Geometry, labels and leakage",
     5: "The cache of cases",
-    6: "Names, tables and archives",
+    6: "Names and tables",
     7: "Long runs",
     8: "The same again",
 }

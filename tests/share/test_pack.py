@@ -18,7 +18,6 @@ from typer.testing import CliRunner
 
 from ctan_monai.apps.main import app
 from ctan_monai.errors import CheckpointError, ConfigError, DataError
-from ctan_monai.files.archive import unpack
 from ctan_monai.share import pack as module
 from ctan_monai.share import pack_bundle
 from ctan_monai.share.pack_parse import parsed
@@ -53,7 +52,7 @@ def packed(small_run, tmp_path_factory):
 def elsewhere(packed, tmp_path_factory):
     """Unpack the archive in another place."""
     folder = tmp_path_factory.mktemp("elsewhere")
-    unpack(packed / "ham10000.zip", folder / "unpacked")
+    shutil.unpack_archive(packed / "ham10000.zip", folder / "unpacked")
     return folder / "unpacked" / "ham10000"
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import shutil
 
 import pytest
 import yaml
@@ -10,7 +11,6 @@ from typer.testing import CliRunner
 
 from ctan_monai.apps.main import app
 from ctan_monai.errors import ConfigError
-from ctan_monai.files.archive import unpack
 from ctan_monai.share.vendor import renamed, vendor
 
 CONFIG = "network_def: {_target_: ctan_monai.networks.create_network}  # not ctan_monai.report.report_run\n"
@@ -29,7 +29,7 @@ def imported(path):
 def test_inference_needs_nothing_but_the_bundle(small_run, tmp_path):
     command = ["pack", str(HAM10000), "--weights", str(small_run), "--out", str(tmp_path / "out")]  # vendors unasked
     assert CliRunner().invoke(app, command).exit_code == 0
-    unpack(tmp_path / "out" / "ham10000.zip", tmp_path / "elsewhere")
+    shutil.unpack_archive(tmp_path / "out" / "ham10000.zip", tmp_path / "elsewhere")
     folder = tmp_path / "elsewhere" / "ham10000"
     assert (folder / "scripts" / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
     assert "were changed" in (folder / "scripts" / "NOTICE").read_text()
