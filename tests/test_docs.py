@@ -1,10 +1,8 @@
 """The documentation is run: snippets, outputs, commands, options, links and names in it are those of the package."""
 
 import ast
-import contextlib
 import doctest
 import importlib
-import io
 import re
 import subprocess
 from configparser import ConfigParser as IniParser
@@ -12,7 +10,7 @@ from pkgutil import resolve_name
 
 import pytest
 import yaml
-from markdown_pages import PAGES, ROOT, anchors, blocks, commands, links, name, prose, section_block
+from markdown_pages import PAGES, ROOT, anchors, blocks, commands, links, name, prose, run_snippets, section_block
 from monai.bundle import ConfigParser
 from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
 from new_bundles import folder_of_new_bundles
@@ -23,8 +21,9 @@ from ctan_monai.apps.main import app
 README = ROOT / "README.md"
 BUNDLE_RUN = "python -m monai.bundle run"
 NEEDS_ALL_OF_OPENKBP = ROOT / "bundles" / "openkbp" / "sample" / "README.md"
+TRAINS = ROOT / "docs" / "python.md"  # run by test_site.py
 SNIPPETS = [page for page in PAGES if any(block.language == "python" for block in blocks(page))]
-RUNNABLE = [page for page in SNIPPETS if page != NEEDS_ALL_OF_OPENKBP]
+RUNNABLE = [page for page in SNIPPETS if page not in (NEEDS_ALL_OF_OPENKBP, TRAINS)]
 DOCTESTS = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for path in (ROOT / "ctan_monai").rglob("*.py")
@@ -35,15 +34,7 @@ DOCTESTS = sorted(
 @pytest.mark.parametrize("page", RUNNABLE, ids=name)
 def test_snippets_run_in_their_order_and_print_what_stands_below_them(page, monkeypatch):
     monkeypatch.chdir(ROOT)
-    namespace = {"__name__": page.stem}
-    printed = ""
-    for block in blocks(page):
-        if block.language == "python":
-            with contextlib.redirect_stdout(io.StringIO()) as stdout:
-                exec(compile("\n" * block.line + block.code, str(page), "exec"), namespace)  # noqa: S102
-            printed = stdout.getvalue()
-        elif block.language == "text":
-            assert printed.rstrip() == block.code.rstrip(), f"{name(page)}, line {block.line}"
+    run_snippets(page)
 
 
 def test_the_walkthrough_is_among_the_snippets():

@@ -85,6 +85,21 @@ def parse_task(text: str) -> NewTask:
     return _regression(text, name, details, options)
 
 
+def new_task(task: Task, label_values: Mapping[str, Sequence[int]] | None = None) -> NewTask:
+    """Return a task of a new bundle that is given as such, not as a text.
+
+    Raises:
+        ConfigError: a label or class cannot be the name of a column, or the numbers are not those of the labels.
+    """
+    words = task.labels if isinstance(task, Segmentation) else getattr(task, "classes", ())
+    _check_words(task.name, words)
+    numbers = {label: tuple(values) for label, values in (label_values or {}).items()}
+    if numbers and set(numbers) != set(words):
+        reason = f"{sorted(numbers)} have numbers, the labels are {list(words)}."
+        raise ConfigError(f"label_values: {task.name}", reason, "Give each label its numbers.")
+    return NewTask(task, numbers)
+
+
 def parse_image(text: str, spatial_dims: int) -> NewImage:
     """Read ``--image``: a kind, and names of channels where there are several or another is wanted.
 

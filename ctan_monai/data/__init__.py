@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from ctan_monai.lazy_names import lazy_names
 
 # public name -> module; imported when first used. Configs name these as ctan_monai.data.<name>; a name must not be that
 # of a module which aliases.py still finds here, as ham10000_datalist is
@@ -29,14 +28,4 @@ _PUBLIC = {
 
 __all__ = list(_PUBLIC)
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name from its module."""
-    if name not in _PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    place = _PUBLIC[name]
-    return getattr(import_module(place if place.startswith("..") else f".{place}", __name__), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(_PUBLIC)
+__getattr__, __dir__ = lazy_names(__name__, _PUBLIC)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
-
 from ctan_monai.aliases import old_names
+from ctan_monai.lazy_names import lazy_names
 
 # public name -> module; imported when first used, so that configs name everything as ctan_monai.engines.<name>
 # while a program that needs one part does not import the others
@@ -52,6 +50,7 @@ _PUBLIC = {
     "destroy_process_group": "distributed.data_parallel",
     "load_best": "runs.run_record",
     "load_checked": "runs.torch_file",
+    "network_of_run": "runs.run_network",
     "predict_cases": "predictions.prediction",
     "read_data_record": "runs.data_record",
     "run_setting": "runs.run_settings",
@@ -65,13 +64,4 @@ _PUBLIC = {
 
 __all__ = list(_PUBLIC)
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name from its module."""
-    if name not in _PUBLIC:
-        return old_names(__name__)(name)
-    return getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(_PUBLIC)
+__getattr__, __dir__ = lazy_names(__name__, _PUBLIC, old_names(__name__))

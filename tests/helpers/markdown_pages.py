@@ -1,5 +1,7 @@
 """Read the project's Markdown pages: their code blocks, commands and links."""
 
+import contextlib
+import io
 import re
 import shlex
 from pathlib import Path
@@ -31,6 +33,19 @@ def blocks(page):
     """Return the fenced blocks of a page in their order."""
     text = page.read_text(encoding="utf-8")
     return [Block(m[1], m[2], text.count("\n", 0, m.start()) + 1) for m in _FENCE.finditer(text)]
+
+
+def run_snippets(page):
+    """Run a page's snippets in their order, and compare what each prints with the block of text below it."""
+    namespace = {"__name__": page.stem}
+    printed = ""
+    for block in blocks(page):
+        if block.language == "python":
+            with contextlib.redirect_stdout(io.StringIO()) as stdout:
+                exec(compile("\n" * block.line + block.code, str(page), "exec"), namespace)  # noqa: S102
+            printed = stdout.getvalue()
+        elif block.language == "text":
+            assert printed.rstrip() == block.code.rstrip(), f"{name(page)}, line {block.line}"
 
 
 def prose(page):

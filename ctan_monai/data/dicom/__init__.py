@@ -9,16 +9,23 @@ Positions are DICOM's own: LPS, in mm. Only ``Grid.affine_ras`` leaves this fram
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from ctan_monai.lazy_names import lazy_names
 
-_PUBLIC = ("CtReference", "Origin", "predicted_by", "write_rtdose", "write_rtplan", "write_rtstruct", "write_seg")
+_PUBLIC = {
+    "CtReference": "write",
+    "DicomOptions": "read.options",
+    "Origin": "write",
+    "mask_of": "read.masks",
+    "predicted_by": "write",
+    "read_ct_series": "read.series",
+    "read_dose": "read.dose_file",
+    "read_rois": "read.contours",
+    "write_rtdose": "write",
+    "write_rtplan": "write",
+    "write_rtstruct": "write",
+    "write_seg": "write",
+}
 
 __all__ = list(_PUBLIC)
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name of the writers."""
-    if name not in _PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.write"), name)
+__getattr__, __dir__ = lazy_names(__name__, _PUBLIC)

@@ -30,13 +30,25 @@ def check_knobs(arguments: Sequence[str] | None = None) -> None:
     Raises:
         ConfigError: an entry that no config has, or a value of the wrong kind; names the entry and the remedy.
     """
-    from monai.bundle import ConfigParser
-
     arguments = sys.argv[1:] if arguments is None else arguments
     files = [path for path in given_configs(arguments) if path.is_file()]
-    if not files or arguments[0] != "run":
-        return
-    given = {name: value for name, value in read_given(arguments).items() if name not in RUN_ARGUMENTS}
+    if files and arguments[0] == "run":
+        check_given(read_given(arguments), files)
+
+
+def check_given(given: Mapping[str, Any], files: Sequence[Path]) -> None:
+    """Check what replaces entries of some config files.
+
+    Args:
+        given: values by the entries' names; `monai.bundle run`'s own arguments may be among them.
+        files: the config files, of which each later one is merged into those before.
+
+    Raises:
+        ConfigError: an entry that no config has, or a value of the wrong kind; names the entry and the remedy.
+    """
+    from monai.bundle import ConfigParser
+
+    given = {name: value for name, value in given.items() if name not in RUN_ARGUMENTS}
     configs: list[dict[str, Any]] = [ConfigParser.load_config_file(str(path)) or {} for path in files]
     if not all(isinstance(config, dict) for config in configs):  # MONAI says so
         return
