@@ -1,6 +1,5 @@
 """Whatever happens to a cache of cases, what it gives is what its source gives."""
 
-import multiprocessing
 import os
 import random
 import signal
@@ -8,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from forked import processes
 from mutants import mutate
 
 from ctan_monai.data.cases.cache import CaseCache, read_case_file
@@ -15,7 +15,6 @@ from ctan_monai.data.cases.case import Case
 from ctan_monai.errors import DataError
 
 pytestmark = pytest.mark.faults
-processes = multiprocessing.get_context("fork")
 
 
 class Reader:

@@ -1,7 +1,6 @@
 """Two processes that train together: one is killed or stopped, all end, and the run goes on."""
 
 import logging
-import multiprocessing
 import os
 import signal
 import socket
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 import ranks
 import torch.distributed as dist
+from forked import processes
 from run_kit import same, without_seconds
 
 from ctan_monai.engines.runs.torch_file import load_checked
@@ -22,7 +22,6 @@ pytestmark = [
     pytest.mark.dist,
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for surviving processes in /proc"),
 ]
-processes = multiprocessing.get_context("fork")
 LOST = {"killed": (signal.SIGKILL, 1), "stopped": (signal.SIGSTOP, 0)}  # process 0 has the meeting point
 LIMIT_S = 60.0
 EPOCHS = 5

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import run_kit
 import torch
+from forked import processes
 from run_kit import Run, same, without_seconds
 
 from ctan_monai.engines.runs.torch_file import load_checked
 
 pytestmark = pytest.mark.faults
-processes = multiprocessing.get_context("fork")
 SCRIPT = "import sys; from test_same_again import train; train(sys.argv[1], *map(int, sys.argv[2:]))"
 
 

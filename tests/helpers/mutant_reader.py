@@ -7,7 +7,6 @@ is read as a user's data are, and the file is put back. A line of JSON before an
 import json
 import logging
 import random
-import resource
 import sys
 import time
 import warnings
@@ -297,6 +296,8 @@ def judge(reader, folder, sound):
 
 
 def main(kind, place, first, count):
+    import resource  # here, as other systems have none and import this file too
+
     logging.disable()
     warnings.simplefilter("ignore")
     reader, folder = FORMATS[kind], Path(place)

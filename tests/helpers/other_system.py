@@ -1,4 +1,4 @@
-"""Act as macOS and Windows do: processes are spawned, and there is no fcntl and no grp.
+"""Act as macOS and Windows do: processes are spawned, and modules of Unix are absent (fcntl, grp, pwd, resource).
 
     python tests/helpers/other_system.py imports
     python tests/helpers/other_system.py MODULE [ARGUMENTS]
@@ -7,13 +7,15 @@ The first imports every module of the package and prints those that fail; the se
 A spawned process imports this file again, so that it lacks these modules too.
 """
 
+import contextlib
 import importlib
 import multiprocessing
+import os
 import pkgutil
 import runpy
 import sys
 
-ABSENT = ("fcntl", "grp")
+ABSENT = ("fcntl", "grp", "pwd", "resource")
 
 
 class NotHere:
@@ -39,9 +41,13 @@ def imports():
     return failed
 
 
+with contextlib.suppress(ImportError):  # for Linux it needs resource, for other systems it does not
+    import psutil  # noqa: F401
 for absent in ABSENT:
     sys.modules.pop(absent, None)
+multiprocessing.context._concrete_contexts.pop("fork", None)
 sys.meta_path.insert(0, NotHere())
+os.environ.setdefault("USERNAME", "nobody")  # which Windows sets, as it has no pwd to ask
 
 if __name__ == "__main__":
     multiprocessing.set_start_method("spawn")

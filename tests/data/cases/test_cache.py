@@ -185,7 +185,7 @@ def _get_all(cache, sources, barrier):
 
 @pytest.mark.promise(5, "processes that prepare at the same time agree")
 def test_processes_that_prepare_at_the_same_time_agree(cache, sources):
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context()
     barrier = context.Barrier(3)
     processes = [context.Process(target=_get_all, args=(cache, sources, barrier)) for _ in range(3)]
     for process in processes:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import resource
 import signal
 import time
 
@@ -180,6 +179,8 @@ def test_meta_that_json_cannot_hold_leaves_the_old_file(tmp_path, make_case, sam
 
 
 def _write_with_little_space(path, case):
+    import resource
+
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
     try:
         write_case(path, case)
@@ -196,6 +197,7 @@ def _write_again_and_again(path, cases):
 
 @pytest.mark.promise(5, "a disk that fills up leaves the old cached case")
 def test_a_disk_that_fills_up_leaves_the_old_file(tmp_path, make_case, same_case):
+    pytest.importorskip("resource")
     path = tmp_path / "a.case"
     write_case(path, make_case(seed=1))
     process = multiprocessing.get_context("fork").Process(

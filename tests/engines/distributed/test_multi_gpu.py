@@ -1,10 +1,9 @@
 """What several processes share: batch normalization, the order of the data, a step's batch."""
 
-import multiprocessing
-
 import pytest
 import torch
 import torch.distributed as dist
+from forked import processes
 from torch import nn
 
 from ctan_monai.engines.distributed.batch_norm import SharedBatchNorm, share_batch_norm
@@ -18,7 +17,6 @@ from ctan_monai.engines.loop.sampler import create_sampler
 from ctan_monai.errors import ConfigError
 
 pytestmark = pytest.mark.dist
-processes = multiprocessing.get_context("fork")
 SIZES = {1: [6], 2: [4, 2]}  # samples of each process
 BAG = 2
 

@@ -1,11 +1,11 @@
 """Two processes that train together are interrupted and resumed like one."""
 
 import logging
-import multiprocessing
 
 import pytest
 import torch
 import torch.distributed as dist
+from forked import processes
 from ignite.engine import Events
 from run_kit import Run, TinyNetwork, same, without_seconds
 from torch.nn.parallel import DistributedDataParallel
@@ -14,7 +14,6 @@ from ctan_monai.engines.runs.run_folder import RunFolder
 from ctan_monai.engines.runs.torch_file import load_checked
 
 pytestmark = pytest.mark.dist
-processes = multiprocessing.get_context("fork")
 
 
 def train(rank, folder, epochs, end, resume):

@@ -141,6 +141,7 @@ def test_in_a_thread_signals_are_left_alone(tmp_path):
     assert load_checked(tmp_path / "last.pt")["epoch"] == 1
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that are forked")
 def test_a_forked_worker_dies_of_the_signal_instead_of_waiting_for_a_step():
     stop = StopOnSignal()
     stop._install(None)

@@ -1,17 +1,15 @@
 """No process that loads data outlives its training, whenever that is killed."""
 
-import multiprocessing
 import os
 import time
 from functools import partial
 from pathlib import Path
 
 import pytest
+from forked import processes
 from torch.utils.data import DataLoader, RandomSampler
 
 from ctan_monai.engines.loop.loader_workers import EndWithParent, end_workers_with_parent
-
-processes = multiprocessing.get_context("fork")
 
 
 def start_slowly(folder, worker):

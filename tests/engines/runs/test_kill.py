@@ -1,7 +1,6 @@
 """Killed at any moment: the file always loads, and the run ends as if nothing had happened."""
 
 import logging
-import multiprocessing
 import os
 import random
 import signal
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from forked import processes
 from ignite.engine import Events
 from run_kit import TASKS, Run, same, without_seconds
 
@@ -21,7 +21,6 @@ from ctan_monai.networks import create_network
 
 pytestmark = pytest.mark.faults
 EPOCHS = 6
-processes = multiprocessing.get_context("fork")
 
 
 def kill_after(seconds, target, *arguments):

@@ -165,6 +165,7 @@ def test_a_numeric_name_arrives_as_a_number(tmp_path, monkeypatch):
 
 @pytest.mark.promise(1, "two trainings cannot use one folder")
 def test_two_trainings_cannot_use_one_folder(folder):
+    pytest.importorskip("fcntl")
     code = "import fcntl, sys; f = open(sys.argv[1], 'a'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); input()"
     other = folder.with_name("other")
     RunFolder(other, SETTINGS)

@@ -4,7 +4,6 @@ import hashlib
 import os
 import pickle
 import random
-import resource
 import zipfile
 from collections import Counter, OrderedDict
 
@@ -139,6 +138,7 @@ def test_a_malicious_file_never_runs_even_with_a_right_checksum(tmp_path, monkey
 @pytest.mark.promise(2, "a limit on a file's size at every 5 % of a save: an error, the old file loads, no debris")
 @pytest.mark.faults
 def test_a_full_disk_at_any_byte_keeps_the_old_file_and_leaves_no_debris(file):
+    resource = pytest.importorskip("resource")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     size = 4 * 50_000
     for percent in range(0, 100, 5):

@@ -237,7 +237,8 @@ def _hold(folder, ready, done):
 
 
 def test_two_runs_do_not_share_a_folder(cohort, tmp_path):
-    context = multiprocessing.get_context("fork")
+    pytest.importorskip("fcntl")
+    context = multiprocessing.get_context()
     ready, done = context.Event(), context.Event()
     holder = context.Process(target=_hold, args=(tmp_path / "out", ready, done))
     holder.start()
