@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import errno
 import io
+import logging
+import os
 import re
 import sys
+import traceback
+from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
 from ctan_monai.aliases import keep_old_names
 
@@ -137,9 +142,19 @@ _FOREIGN = (
         "The name of a file has letters that it does not know: set PYTHONUTF8=1, or LANG=C.UTF-8.",
     ),
     ("^run ID ", "monai.bundle run", "Name one of the config's: training, evaluating, inferring."),
+    (
+        "is not defined in the config content",
+        "--config_file",
+        "Correct the id; an overlay replaces a whole section unless it names the entry, as train#loss.",
+    ),
+    ("Cannot locate class or function path", "--config_file", "Correct the name, or install what it belongs to."),
 )
 
-_FOREIGN_KINDS = (RuntimeError, AssertionError, ValueError, OSError)
+_FOREIGN_KINDS = (RuntimeError, AssertionError, ValueError, OSError, ModuleNotFoundError)
+_CALL_COMPONENTS = (
+    "monai.utils.module",
+    keep_old_names.__module__,
+)  # modules in which a config's components are called
 
 
 def explain(error: BaseException | None) -> CtanError | None:
@@ -153,12 +168,26 @@ def explain(error: BaseException | None) -> CtanError | None:
     while error is not None:
         if isinstance(error, OSError) and error.filename and error.errno in _FULL | _FORBIDDEN:
             return cannot_write(str(error.filename), error, "it cannot be used")
+        if (found := _wrong_arguments(error)) is not None:
+            return found
         for words, setting, remedy in _FOREIGN if isinstance(error, _FOREIGN_KINDS) else ():
             said = [line for line in str(error).splitlines() if re.search(words, line)]  # of a worker: its traceback
             if said:
                 return ConfigError(setting, said[-1].strip().rstrip(".") + ".", remedy)
         error = error.__cause__ or error.__context__
     return None
+
+
+def _wrong_arguments(error: BaseException) -> ConfigError | None:
+    """Return the error for a component that does not take what a config gives it, None where it failed inside."""
+    cause = error.__cause__
+    if not (isinstance(cause, TypeError) and str(error).startswith("Failed to instantiate component")):
+        return None
+    *_, (frame, _) = traceback.walk_tb(cause.__traceback__)
+    if frame.f_globals.get("__name__") not in _CALL_COMPONENTS:
+        return None
+    component = str(error).split("'")[1]
+    return ConfigError(component, f"{cause}.", "Correct the config, or the option that adds an argument to it.")
 
 
 def find_ctan_error(error: BaseException | None) -> CtanError | None:
@@ -181,6 +210,30 @@ def show_any_letter() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def leave_consoles_alone() -> None:
+    """Let a console that has gone (``| head``) end nothing, and what `explain` knows be logged without a traceback."""
+    for handler in logging.getLogger().handlers:
+        if type(handler) is logging.StreamHandler:
+            handler.addFilter(_shorten)
+            handler.handleError = partial(_drop, handler)  # type: ignore[method-assign]
+
+
+def _shorten(record: logging.LogRecord) -> bool:
+    args = record.args if isinstance(record.args, tuple) else ()
+    if any(isinstance(each, Exception) and explain(each) for each in args):
+        record.args = tuple(str(each).partition("\n")[0] if isinstance(each, Exception) else each for each in args)
+    return True
+
+
+def _drop(handler: logging.StreamHandler[TextIO], record: logging.LogRecord) -> None:
+    """Do what a handler does with a line that cannot be written, unless nobody reads any more: then write nowhere."""
+    if isinstance(sys.exc_info()[1], BrokenPipeError):
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), handler.stream.fileno())
+    else:
+        logging.StreamHandler.handleError(handler, record)
+
+
 def install_excepthook() -> None:
     """Let an uncaught error of this package end the program with its one message instead of a traceback.
 
@@ -191,6 +244,7 @@ def install_excepthook() -> None:
     a letter shows its number.
     """
     show_any_letter()
+    leave_consoles_alone()
     previous = sys.excepthook
 
     def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -3,12 +3,14 @@
 import errno
 import os
 import pickle
+import re
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
+from monai.bundle import ConfigParser
 from monai.transforms import Compose
 
 from ctan_monai.errors import (
@@ -181,6 +183,27 @@ def test_what_other_libraries_say_of_the_machine_is_explained_and_a_bug_is_not(e
     assert (found is None) if setting is None else str(found).startswith(setting)
 
 
+def fail_inside(names):
+    return len(names + 1)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"_target_": "torch.optim.Adam", "params": [], "lerning_rate": 3}, "torch.optim.Adam: .*'lerning_rate'"),
+        ({"_target_": "ctan_monai.tasks.Segmentation"}, "ctan_monai.tasks.Segmentation: .*missing.*'name'"),
+        ({"_target_": "torch.optim.Adm"}, "--config_file: .*torch.optim.Adm"),
+        ({"lr": "@learning_rat"}, "--config_file: .*learning_rat.*Correct the id"),
+        ({"_target_": fail_inside, "names": "a"}, None),
+    ],
+)
+def test_what_a_config_says_wrongly_is_explained_and_a_fault_inside_a_component_is_not(config, said):
+    with pytest.raises(Exception, match=r".") as raised:
+        ConfigParser({"made": config}).get_parsed_content("made")
+    found = explain(raised.value)
+    assert (found is None) if said is None else re.match(said, str(found))
+
+
 @pytest.mark.parametrize(("encoding", "shown"), [("utf-8", "łó"), ("ascii", r"\u0142\xf3"), ("cp1252", r"\u0142ó")])
 def test_a_console_without_some_letters_shows_their_numbers(encoding, shown):
     program = (
@@ -199,3 +222,33 @@ def test_an_interrupted_program_says_so():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stderr == "Interrupted.\n"
     assert done.returncode != 0
+
+
+BEGIN = """
+import logging, sys
+from ctan_monai.errors import install_excepthook
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+install_excepthook()
+"""
+
+
+def test_a_program_whose_output_nobody_reads_any_more_goes_on_in_silence(tmp_path):
+    code = f"{BEGIN}input()\nfor n in range(9): logging.error('line %d', n)\nopen('done', 'w').close()"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, stderr=pipe, cwd=tmp_path) as process:
+        process.stdout.close()
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+    assert (tmp_path / "done").exists()
+
+
+def test_a_line_of_the_log_holds_no_traceback_of_what_is_explained(tmp_path):
+    code = f"""{BEGIN}
+for text in ("unable to allocate shared memory(shm)", "an unknown fault"):
+    logging.error("ending: %s", RuntimeError("Caught in worker 0.\\nTraceback of " + text))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    lines = ["ending: Caught in worker 0.", "ending: Caught in worker 0.", "Traceback of an unknown fault"]
+    assert done.stdout.splitlines() == lines

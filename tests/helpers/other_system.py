@@ -46,6 +46,8 @@ with contextlib.suppress(ImportError):  # for Linux it needs resource, for other
 for absent in ABSENT:
     sys.modules.pop(absent, None)
 multiprocessing.context._concrete_contexts.pop("fork", None)
+for name in ("fork", "forkpty", "wait3", "wait4"):
+    os.__dict__.pop(name, None)
 sys.meta_path.insert(0, NotHere())
 os.environ.setdefault("USERNAME", "nobody")  # which Windows sets, as it has no pwd to ask
 

@@ -80,6 +80,7 @@ def check_device(device: Any) -> torch.device:
     except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
         usable = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
         usable += ["mps"] if torch.backends.mps.is_available() else []
-        reason = f"{device!r} cannot be used here ({str(error).strip().splitlines()[0].rstrip('.')})."
+        first = str(error).strip().splitlines()[0].split(". ")[0].rstrip(".")  # torch goes on with lists of backends
+        reason = f"{device!r} cannot be used here ({first})."
         raise ConfigError("--device", reason, f"Use {' or '.join(usable)}, or leave it out.") from error
     return found

@@ -68,6 +68,7 @@ def test_what_makes_sense_passes(given, options):
         (("--amp", "maybe"), "amp: 'maybe' is neither"),
         (("--device", "tpu"), "--device: 'tpu' cannot be used here"),
         (("--device", "meta"), "--device: 'meta' cannot be used here"),
+        (("--device", "mps"), "with arguments from the 'MPS' backend). Remedy: Use cpu"),
         (("--output_dir=~/run",), "Write --output_dir ~/run, with a blank"),
     ],
 )
