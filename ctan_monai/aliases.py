@@ -75,6 +75,14 @@ _ARGUMENTS: dict[str, dict[str, tuple[str, Callable[[Any], Any]]]] = {
     },
 }
 
+# ids of entries in train.yaml that stand elsewhere now
+CONFIG_IDS = {
+    "train#loss_function": "loss",
+    "train#optimizer": "optimizer",
+    "train#lr_scheduler": "lr_scheduler",
+    "validate#metrics": "validate#key_metric",
+}
+
 
 def current_name(name: str) -> str:
     """Return the name by which something is found now.
@@ -104,6 +112,17 @@ def current_names(text: str) -> str:
     """Return a config's text with the new name in place of each old one."""
     pattern = rf"\b{re.escape(_PACKAGE)}\.(\w+(?:\.\w+)+)"
     return re.sub(pattern, lambda found: f"{_PACKAGE}.{current_name(found[1])}", text)
+
+
+def config_id(parser: Any, name: str) -> str:
+    """Return the id under which a config of any version has an entry of train.yaml.
+
+    Args:
+        parser: MONAI's, of the config.
+        name: the entry's id today.
+    """
+    old = [before + name[len(now) :] for before, now in CONFIG_IDS.items() if f"{name}#".startswith(f"{now}#")]
+    return next((each for each in (name, *old) if each in parser), name)
 
 
 def keep_old_names(module: str) -> None:

@@ -59,7 +59,7 @@ def train(bundle: str | Path, **options: Any) -> Path:
     Args:
         bundle: its folder, which has ``configs/train.yaml``.
         options: entries of that config in place of its own: ``method="hps"``, ``epochs=50``, ``datalist="cases.csv"``,
-            ``output_dir="runs/first"`` and so on; ``**{"train#optimizer#weight_decay": 0}`` for an inner one.
+            ``output_dir="runs/first"`` and so on; ``**{"optimizer#weight_decay": 0}`` for an inner one.
 
     Returns:
         The run's folder: ``model.pt``, ``metrics.json``, ``report.html`` and so on.

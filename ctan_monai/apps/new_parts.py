@@ -10,9 +10,7 @@ from ctan_monai.apps.new_tasks import NewImage, NewTask
 from ctan_monai.data.datasets.tabular.layout import Layout
 from ctan_monai.tasks import Classification, Regression, Segmentation, Task
 
-_WIDTH = 120  # of a line of YAML
-_SETTINGS = ["method", "encoder", "pretrained", "weighting", "epochs", "batch_size", "learning_rate"]
-_SETTINGS_LAST = ["augment", "accumulate", "val_interval", "patience", "seed", "amp"]
+_WIDTH = 110  # of a line of YAML
 _NORMALISE = {"ct": ("window", "[-160, 240]"), "mr": ("zscore", "null"), "rgb": ("imagenet", "null")}
 
 
@@ -73,7 +71,6 @@ def parts_of(plan: Plan) -> dict[str, str]:
         "encoder": _encoder(plan),
         "pretrained_note": "imagenet (paper; a download), or a file" if plan.spatial_dims == 2 else "a file",
         "full_resolution": "true" if plan.slices else "false",
-        "settings": _settings(plan),
         "image_format": _image_format(plan),
         **_data_parts(plan),
         **_transform_parts(plan),
@@ -163,14 +160,6 @@ def _encoder(plan: Plan) -> str:
     return "resnet18               # resnet34, resnet50, resnet101; volumes need memory"
 
 
-def _settings(plan: Plan) -> str:
-    names = ["datalist", "dataset_dir", "split_seed", "fold", *plan.grid_settings]
-    names += ["slices", "empty_share"] if plan.slices else []
-    names += ["normalize", "window", *_SETTINGS]
-    names += ["class_weights", "sampler"] if plan.classes is not None else []
-    return _wrapped("settings: {", [f"{name}: '@{name}'" for name in (*names, *_SETTINGS_LAST)], "}", "  ")
-
-
 def _option(name: str, value: str, note: str) -> str:
     return f"{name}: {value}".ljust(31) + f" # {note}"
 
@@ -225,7 +214,7 @@ def _transform_parts(plan: Plan) -> dict[str, str]:
     patch = f"{front}RandPatchLabelsd, tasks: '@tasks', patch_size: '@patch_size'}}"
     shift = "    - {_target_: RandShiftIntensityd, keys: image, offsets: 0.1, prob: '@augment'}"
     color = f"{front}RandColorJitterd, prob: '@augment'}}"
-    outside = ", outside: reflection" if plan.image.pictures else ""
+    outside = " outside: reflection,\n     " if plan.image.pictures else ""
     return {
         "normalize_options": "\n".join(
             [
@@ -237,7 +226,7 @@ def _transform_parts(plan: Plan) -> dict[str, str]:
         "after_normalize": shift if plan.image.kind != "rgb" else "",
         "patch": "" if plan.image.pictures else patch,
         "mirror": "\n".join(mirrors),
-        "affine": (f", spatial_dims: {plan.spatial_dims}" if plan.spatial_dims == 3 else "") + outside,
+        "affine": (" spatial_dims: 3," if plan.spatial_dims == 3 else "") + outside,
     }
 
 
@@ -250,14 +239,13 @@ def _side_axis(plan: Plan) -> str:
 
 def _class_parts(plan: Plan) -> dict[str, str]:
     """Return what a task with exclusive classes adds: weights, a sampler, details in the evaluation."""
-    loader = "  dataloader: {_target_: DataLoader, dataset: '@train#dataset', batch_size: '@batch_size', "
-    rest = "\n    drop_last: true, num_workers: '@workers'}"
+    loader = "  dataloader: {_target_: DataLoader, dataset: '@train#dataset', batch_size: '@batch_size',"
     if plan.classes is None:
         return {
             "class_options": "",
             "class_metrics": "",
             "class_handlers": "",
-            "sampler": f"{loader}shuffle: true,{rest}",
+            "sampler": f"{loader} shuffle: true,\n    drop_last: true, num_workers: '@workers'}}",
         }
     task = f"'$@tasks[{plan.classes}]'"
     name = plan.tasks[plan.classes].task.name
@@ -270,10 +258,10 @@ def _class_parts(plan: Plan) -> dict[str, str]:
             ]
         ),
         "sampler": f"{sampler}items: \"$@datalists['train']\",\n    task: {task}}}\n"
-        f"{loader}sampler: '@train#sampler',{rest}",
+        f"{loader}\n    sampler: '@train#sampler', drop_last: true, num_workers: '@workers'}}",
         "class_metrics": f"details: {{_target_: ctan_monai.metrics.confusion.ClassDetails, task: {task}}}\n"
         f"calibration: {{_target_: ctan_monai.metrics.calibration.Calibration, task: {task}}}\n"
-        "validate#metrics#metrics: ['@details', '@calibration']",
+        "validate#key_metric#metrics: ['@details', '@calibration']",
         "class_handlers": "- {_target_: ctan_monai.engines.WriteConfusion, details: '@details', "
         "output_dir: '@evaluation_dir'}",
     }
@@ -281,14 +269,14 @@ def _class_parts(plan: Plan) -> dict[str, str]:
 
 def _loss_line(task: Task, at: int, weighted: bool) -> str:
     if isinstance(task, Segmentation):
-        return f"      {task.name}: {{dice_weight: 0.3, ce_weight: 0.7}}  # paper"
+        return f"    {task.name}: {{dice_weight: 0.3, ce_weight: 0.7}}  # paper"
     if isinstance(task, Regression):
-        return f"      {task.name}: {{error: mae}}  # paper"
+        return f"    {task.name}: {{error: mae}}  # paper"
     if not weighted:
-        return f"      {task.name}: {{}}"
+        return f"    {task.name}: {{}}"
     return (
-        f"      {task.name}: {{class_weight: {{_target_: ctan_monai.data.class_weights,\n"
-        f"        items: \"$@datalists['train']\", task: '$@tasks[{at}]', rule: '@class_weights'}}}}"
+        f"    {task.name}: {{class_weight: {{_target_: ctan_monai.data.class_weights,\n"
+        f"      items: \"$@datalists['train']\", task: '$@tasks[{at}]', rule: '@class_weights'}}}}"
     )
 
 

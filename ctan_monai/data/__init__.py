@@ -24,6 +24,7 @@ _PUBLIC = {
     "image_inference_list": "datasets.ham10000.inference",
     "prepared_folder": "datasets.prostate.source_folder",
     "read_case_file": "cases.cache",
+    "stoic_record": "datasets.stoic.datalist",
 }
 
 __all__ = list(_PUBLIC)

@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 from ignite.engine import Events
+from monai.bundle import ConfigParser
 from monai.fl.client import MonaiAlgo
 from monai.fl.utils.constants import ExtraItems
 from monai.fl.utils.exchange_object import ExchangeObject
 from monai.networks.utils import copy_model_state
 
+from ctan_monai.aliases import config_id
+from ctan_monai.engines.runs.parsed_config import check_moved_ids
 from ctan_monai.engines.runs.run_record import describe
 from ctan_monai.engines.runs.torch_file import load_checked, save_atomic
 from ctan_monai.federated.average import Array, Update
@@ -43,6 +46,9 @@ class Site:
     def __init__(self, name: str, bundle: str | Path, options: Mapping[str, Any], epochs: int = 1) -> None:
         root = Path(bundle).resolve()
         self.name = name
+        parser = ConfigParser()
+        parser.read_config(str(root / "configs" / "train.yaml"))
+        check_moved_ids(parser, options)
         self._algo = MonaiAlgo(
             bundle_root=str(root),
             local_epochs=epochs,
@@ -57,9 +63,12 @@ class Site:
         self._trainer = self._algo.trainer
         self._network = self._trainer.network
         self._folder = Path(str(parser.get_parsed_content("output_dir")))
-        self._moving = {"optimizer": self._trainer.optimizer, "loss": parser.get_parsed_content("train#loss_function")}
-        if "lr_scheduler" in parser.config["train"]:
-            self._moving["lr_scheduler"] = parser.get_parsed_content("train#lr_scheduler")
+        self._moving = {
+            "optimizer": self._trainer.optimizer,
+            "loss": parser.get_parsed_content(config_id(parser, "loss")),
+        }
+        if (schedule := config_id(parser, "lr_scheduler")) in parser:
+            self._moving["lr_scheduler"] = parser.get_parsed_content(schedule)
         self._next = 0  # the round that this process could train without having been told anything
         self._seen: Counter[str] = Counter()
         self._trainer.add_event_handler(Events.ITERATION_COMPLETED, self._count)

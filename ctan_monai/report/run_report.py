@@ -42,7 +42,7 @@ def report_run(
 
     Args:
         output_dir: the run's folder, with metrics.json; run.json and settings.json are shown if they are there.
-        predictions_dir: predictions of a few (validation) cases to draw, or None.
+        predictions_dir: predictions of a few (validation) cases to draw; None: ``<output_dir>/predictions``, if there.
         goals: YAML file of clinical goals; where it is given, predicted doses get the pages of `report_predictions`.
         gamma: the same for gamma pass rates, or options of `metrics.gamma.Gamma`.
         pictures: options of `draw_cases`.
@@ -58,11 +58,12 @@ def report_run(
     if rank() != 0:
         return None
     folder = Path(str(output_dir))
+    predictions_dir = predictions_dir or folder / "predictions"
     history = read_history(folder)
     curves = save_figure(curves_figure(history), folder / "pictures" / "curves.png")
     sections = [_about(folder), _best(history), Section("Learning curves", pictures=[(curves, "learning curves")])]
     drawn, cohort = [], None
-    if predictions_dir is not None and (Path(str(predictions_dir)) / INDEX_FILE).is_file():
+    if (Path(str(predictions_dir)) / INDEX_FILE).is_file():
         if goals or gamma_options(gamma):
             cohort = report_doses(predictions_dir, goals=goals, gamma=gamma, run_dir=folder, **_shared(pictures))
         drawn = draw_cases(predictions_dir, **pictures)

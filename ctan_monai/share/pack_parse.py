@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from ctan_monai.engines.runs.parsed_config import option_names
 from ctan_monai.engines.runs.run_record import describe, differences
 from ctan_monai.errors import ConfigError, find_ctan_error
 from ctan_monai.files.json_files import as_json
@@ -58,7 +59,10 @@ def default_network(bundle: Path) -> MultiTaskNetwork:
 
 def default_settings(bundle: Path) -> dict[str, Any]:
     """Return the options of a bundle's training, with none given."""
-    settings: dict[str, Any] = as_json(parsed(bundle, TRAIN, "settings"))
+    from monai.bundle import ConfigParser
+
+    names = option_names(ConfigParser.load_config_file(str(bundle / "configs" / TRAIN)))
+    settings: dict[str, Any] = as_json({name: parsed(bundle, TRAIN, name) for name in names})
     return settings
 
 

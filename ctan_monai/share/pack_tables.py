@@ -32,7 +32,9 @@ def training(trained: Trained, metadata: Mapping[str, Any]) -> str:
     lines += [
         f"{words}: {trained.settings[name]}" for name, words in _KNOBS.items() if trained.settings.get(name) is not None
     ]
-    lines.append("Optimizer, loss of each task and schedule: `train` in `configs/train.yaml`")
+    lines.append(
+        "Optimizer, loss of each task and schedule: `optimizer`, `loss`, `lr_scheduler` in `configs/train.yaml`"
+    )
     return "\n".join(f"- {line}" for line in lines)
 
 

@@ -179,7 +179,7 @@ def test_no_case_is_named_in_what_the_server_has(federated):
     [
         (["--site", "a=nowhere.json"], "Give NAME=FILE"),
         ([], "Give at least two"),
-        (["--export", "--", "--train#loss_function", "{x: 1}"], "Write it into the bundle's config"),
+        (["--export", "--", "--loss", "{x: 1}"], "Write it into the bundle's config"),
     ],
 )
 def test_what_cannot_be_is_refused(tmp_path, arguments, words):

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ctan_monai.aliases import config_id
 from ctan_monai.apps.comparing.plan import OWN_KNOBS, TRACKING
 from ctan_monai.apps.overrides import read_pairs
 from ctan_monai.config_values import refuse_code
+from ctan_monai.engines.runs.parsed_config import check_moved_ids, option_names
 from ctan_monai.errors import ConfigError, find_ctan_error
 
 CONFIGS = ("train.yaml", "evaluate.yaml")
@@ -50,10 +52,12 @@ class Bundle:
         for name in CONFIGS:
             if not (Path(folder) / "configs" / name).is_file():
                 raise ConfigError("--bundle", f"{folder} has no configs/{name}.", "Name a bundle, as bundles/openkbp.")
-        known = self.parser().config
+        parser = self.parser()
+        check_moved_ids(parser, given)
+        known = parser.config
         for name in given:
             if name.split("#")[0] not in known and name not in TRACKING:
-                options = sorted(key for key, value in known.get("settings", known).items() if not key.startswith("_"))
+                options = sorted(option_names(known))
                 raise ConfigError(f"--{name}", f"{folder} has no such entry.", f"Its options are {options}.")
         self.overrides = given
 
@@ -79,7 +83,7 @@ class Bundle:
             ConfigError: there is no such entry.
         """
         try:
-            return parser.get_parsed_content(name)
+            return parser.get_parsed_content(config_id(parser, name))
         except KeyError as error:
             reason = f"{self.folder} has no {name!r} in its configs."
             raise ConfigError("--bundle", reason, "Use a bundle made as those of this project.") from error

@@ -52,7 +52,7 @@ def collect(plan: Plan, out: Path, made: Bundle, done: Sequence[Run]) -> None:
             _training_samples(made, training),
             iter(made.get(evaluation, "validate#dataset")),
             out / TRIVIAL_FOLDER,
-            made.get(evaluation, "validate#metrics#metrics"),
+            made.get(evaluation, "validate#key_metric#metrics"),
         )
     write_costs(plan, out, made)
 
@@ -112,8 +112,8 @@ def write_costs(plan: Plan, out: Path, made: Bundle) -> None:
             plain = image.as_tensor() if hasattr(image, "as_tensor") else image
             costs[row.name] = step_cost(
                 made.get(parser, "network"),
-                made.get(parser, "train#loss_function"),
-                made.get(parser, "train#optimizer"),
+                made.get(parser, "loss"),
+                made.get(parser, "optimizer"),
                 plain,
                 targets,
                 made.get(parser, "amp"),

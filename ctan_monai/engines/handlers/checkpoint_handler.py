@@ -9,12 +9,16 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedTrainer
+from monai.handlers import LrScheduleHandler, ValidationHandler
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from ctan_monai.engines.distributed.processes import rank
 from ctan_monai.engines.distributed.unwrap import unwrap
+from ctan_monai.engines.handlers.best_model_handler import BestModel
+from ctan_monai.engines.handlers.early_stopping_handler import EarlyStopping
 from ctan_monai.engines.handlers.handler_order import attach_after_others
+from ctan_monai.engines.handlers.history_handler import History
 from ctan_monai.engines.runs.data_fingerprint import fingerprint
 from ctan_monai.engines.runs.manifest import read_manifest
 from ctan_monai.engines.runs.options import as_bool
@@ -48,8 +52,9 @@ class Checkpoint:
     Args:
         output_dir: the run's folder.
         trainer: a supervised trainer; its network, optimizer, loss, gradient scaler and epoch are saved.
-        states: everything else that changes while training and has ``state_dict`` and ``load_state_dict``: scheduler,
-            best, history, early_stopping ... An entry may be None.
+        states: everything else that changes while training and has ``state_dict`` and ``load_state_dict``, by name; an
+            entry may be None. Not given: lr_scheduler, best, history and early_stopping, as the handlers of the trainer
+            and of its validation have them.
         resume: continue what is in the folder, if anything is.
         data: the training's datalist; resuming with other cases or slices, or other voxels or labels in them, is
             refused.
@@ -70,7 +75,8 @@ class Checkpoint:
     ) -> None:
         self.folder = Path(str(output_dir))
         self._trainer, self._network = trainer, trainer.network
-        self._states = {"optimizer": trainer.optimizer, **{k: v for k, v in (states or {}).items() if v is not None}}
+        known = _states_of(trainer) if states is None else states
+        self._states = {"optimizer": trainer.optimizer, **{k: v for k, v in known.items() if v is not None}}
         if isinstance(trainer.loss_function, nn.Module):  # a weighting learns
             self._states["loss"] = trainer.loss_function
         self._identity = {"run": describe(self._network), "data": fingerprint(data or ())}
@@ -147,3 +153,14 @@ class Checkpoint:
         for name, now in versions().items():
             if (before := saved["versions"].get(name, now)) != now:  # what older checkpoints lack is not known
                 _logger.warning("%s was %s, now %s: the last digits may differ.", name, before, now)
+
+
+def _states_of(trainer: Any) -> dict[str, Any]:
+    """Find what changes while training among the handlers of a trainer and of its validation."""
+    handlers = list(getattr(trainer, "train_handlers", ()))
+    for validation in [handler for handler in handlers if isinstance(handler, ValidationHandler)]:
+        handlers += getattr(validation.validator, "val_handlers", ())
+    kinds = {"best": BestModel, "history": History, "early_stopping": EarlyStopping}
+    found = {name: handler for name, kind in kinds.items() for handler in handlers if isinstance(handler, kind)}
+    schedules = [handler.lr_scheduler for handler in handlers if isinstance(handler, LrScheduleHandler)]
+    return {**dict(zip(["lr_scheduler"], schedules, strict=False)), **found}

@@ -15,6 +15,7 @@ from torch import nn
 
 from ctan_monai.engines.distributed.memory_format import to_channels_last
 from ctan_monai.engines.distributed.unwrap import unwrap, without_data_parallel
+from ctan_monai.engines.handlers.metrics_handler import MultiTaskMetrics
 from ctan_monai.engines.loop.bf16_guard import checking_bf16
 from ctan_monai.engines.loop.inferer import MultiTaskInferer
 from ctan_monai.engines.loop.loader_workers import end_workers_with_parent
@@ -37,6 +38,8 @@ class MultiTaskEvaluator(SupervisedEvaluator):  # type: ignore[misc]  # monai ha
             cases, without waiting for the others, with the batch statistics of process 0.
         prepare_batch: batch -> (image, targets); None: `PrepareMultiTaskBatch` for the network's tasks.
         inferer: None: `MultiTaskInferer`.
+        key_val_metric: `MultiTaskMetrics`, or metrics by name as MONAI has them; they come before the handlers, which
+            find ``state.metrics["selection"]``.
         val_handlers: ignite handlers; MONAI's MLFlowHandler is left out, see `mlflow_tracking`.
         amp: mixed precision, also on the CPU; a boolean or 'true' / 'false'.
         amp_dtype: 'bf16', 'fp16' (CUDA only) or 'auto'.
@@ -58,6 +61,7 @@ class MultiTaskEvaluator(SupervisedEvaluator):  # type: ignore[misc]  # monai ha
         prepare_batch: Callable[..., Any] | None = None,
         inferer: Inferer | None = None,
         val_handlers: Sequence[Any] | None = None,
+        key_val_metric: MultiTaskMetrics | Mapping[str, Any] | None = None,
         amp: bool | str = False,
         amp_dtype: str = "auto",
         channels_last: bool | str = False,
@@ -76,6 +80,7 @@ class MultiTaskEvaluator(SupervisedEvaluator):  # type: ignore[misc]  # monai ha
             network,
             prepare_batch=prepare_batch or PrepareMultiTaskBatch(inner.tasks),
             inferer=inferer or MultiTaskInferer(),
+            key_val_metric=None if isinstance(key_val_metric, MultiTaskMetrics) else key_val_metric,
             amp=precision.dtype is not None,
             decollate=decollate,
             **options,
@@ -83,7 +88,9 @@ class MultiTaskEvaluator(SupervisedEvaluator):  # type: ignore[misc]  # monai ha
         self.precision, self.bf16_wrong = precision, bf16_wrong
         end_workers_with_parent(val_data_loader)
         self.add_event_handler(Events.STARTED, self._share_buffers)
-        self._register_handlers(without_monai(val_handlers or ()))
+        measures = [key_val_metric] if isinstance(key_val_metric, MultiTaskMetrics) else []
+        self.val_handlers = [*measures, *without_monai(val_handlers or ())]
+        self._register_handlers(self.val_handlers)
 
     def run(self, global_epoch: int = 1) -> None:
         """Run over the data set once.

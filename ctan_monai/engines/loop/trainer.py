@@ -62,8 +62,8 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
             joined where the decoders begin, see `TaskGradients`.
         prepare_batch: batch -> (image, targets); None: `PrepareMultiTaskBatch` for the network's tasks.
         inferer: None: `MultiTaskInferer`, which calls the network once for images of its own dimensions.
-        train_handlers: one that has ``close()`` is closed when the run ends, however it ends; MONAI's MLFlowHandler
-            is exchanged for `MLflowTracking`.
+        train_handlers: a list among them stands for its own entries; one that has ``close()`` is closed when the run
+            ends, however it ends; MONAI's MLFlowHandler is exchanged for `MLflowTracking`.
         amp: mixed precision, also on the CPU; a boolean or 'true' / 'false'.
         amp_dtype: 'bf16', 'fp16' (with gradient scaling, CUDA only) or 'auto'.
         channels_last: keep the weights of convolutions channels-last, which is faster with mixed precision.
@@ -130,8 +130,8 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
         self.scaler = precision.scaler()
         self.task_gradients = task_gradients(network, loss_function)
         end_workers_with_parent(train_data_loader)
-        self._handlers = in_place_of_monai(train_handlers or ())
-        self._register_handlers(self._handlers)  # now, so that they find network, optimizer and loss in the engine
+        self.train_handlers = in_place_of_monai(_flat(train_handlers or ()))
+        self._register_handlers(self.train_handlers)  # now, so that they find network, optimizer and loss in the engine
 
     def run(self) -> None:
         """Train until ``max_epochs``; a run that is there already does nothing.
@@ -154,7 +154,7 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
                 raise _one_value(self.state.output["image"]) from error
             raise
         finally:
-            for handler in self._handlers:
+            for handler in self.train_handlers:
                 if callable(close := getattr(handler, "close", None)):
                     close()
 
@@ -219,6 +219,10 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
         else:
             self.scaler.step(self.optimizer)  # skips the step if a gradient is infinite
             self.scaler.update()
+
+
+def _flat(handlers: Iterable[Any]) -> list[Any]:
+    return [one for entry in handlers for one in (entry if isinstance(entry, list) else [entry])]
 
 
 def _no_batch(loader: Any) -> ConfigError:

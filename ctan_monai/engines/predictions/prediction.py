@@ -27,7 +27,7 @@ def predict_cases(
     tasks: Iterable[Task],
     network: nn.Module,
     dataset: Dataset[Any],
-    output_dir: str | Path,
+    output_dir: str | Path | None = None,
     run_dir: str | Path | None = None,
     cases: int = 1,
     device: str | torch.device = "cpu",
@@ -46,7 +46,7 @@ def predict_cases(
         tasks: tasks of the network.
         network: gets the weights of ``<run_dir>/model.pt``.
         dataset: whole cases with labels or without, such as the validation's.
-        output_dir: folder of the predictions.
+        output_dir: folder of the predictions; None: ``<run_dir>/predictions``.
         run_dir: the run's folder; None, or a run that was never validated: the weights that the network has.
         cases: how many to predict.
         device: where to run.
@@ -60,12 +60,15 @@ def predict_cases(
         The folder.
 
     Raises:
-        ConfigError: no case is asked for or there is none, or the run trained another network.
+        ConfigError: no case is asked for or there is none, no folder is given, or the run trained another network.
         CheckpointError: model.pt is damaged or does not fit.
     """
     count = min(int(cases), len(dataset))  # type: ignore[arg-type]  # torch's Dataset declares no length
     if count < 1:
         raise ConfigError("predict_cases", f"{cases} of no cases.", "Give a data set, and at least one case.")
+    if output_dir is None and run_dir is None:
+        raise ConfigError("predict_cases", "neither output_dir nor run_dir is given.", "Give one of them.")
+    target = Path(str(output_dir or Path(str(run_dir)) / "predictions"))
     tasks = tuple(tasks)
     if run_dir is not None and (Path(str(run_dir)) / MODEL_FILE).is_file():
         load_best(network, run_dir)
@@ -77,7 +80,7 @@ def predict_cases(
         network,
         prepare_batch=PrepareMultiTaskBatch(tasks, require_labels=False),
         inferer=inferer,
-        val_handlers=[WritePredictions(tasks, output_dir, formats, **writing), *handlers],
+        val_handlers=[WritePredictions(tasks, target, formats, **writing), *handlers],
         amp=amp,
     ).run()
-    return Path(str(output_dir))
+    return target

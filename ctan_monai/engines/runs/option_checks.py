@@ -11,6 +11,7 @@ from typing import Any
 
 from ctan_monai.engines.runs.config_copies import RUN_ARGUMENTS, given_configs, read_given
 from ctan_monai.engines.runs.options import as_bool, as_whole, check_device
+from ctan_monai.engines.runs.parsed_config import building_parser, check_moved_ids
 from ctan_monai.errors import ConfigError
 
 _WHOLE = {  # and the least that each may be
@@ -28,8 +29,11 @@ def check_knobs(arguments: Sequence[str] | None = None) -> None:
         arguments: of the command line; None: of this program's, which may be another one and is then left alone.
 
     Raises:
-        ConfigError: an entry that no config has, or a value of the wrong kind; names the entry and the remedy.
+        ConfigError: an entry that no config has or that is called otherwise now, or a value of the wrong kind; names
+            the entry and the remedy.
     """
+    if (parser := building_parser()) is not None:
+        check_moved_ids(parser)
     arguments = sys.argv[1:] if arguments is None else arguments
     files = [path for path in given_configs(arguments) if path.is_file()]
     if files and arguments[0] == "run":
@@ -52,6 +56,7 @@ def check_given(given: Mapping[str, Any], files: Sequence[Path]) -> None:
     configs: list[dict[str, Any]] = [ConfigParser.load_config_file(str(path)) or {} for path in files]
     if not all(isinstance(config, dict) for config in configs):  # MONAI says so
         return
+    check_moved_ids(ConfigParser(configs[0]), [*given, *(name for config in configs[1:] for name in config)])
     _check_names(given, files, configs)
     merged: dict[str, Any] = {}
     for config in [*configs, given]:

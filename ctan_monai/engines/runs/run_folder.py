@@ -15,6 +15,7 @@ from ctan_monai.engines.runs.config_copies import copy_configs
 from ctan_monai.engines.runs.manifest import CONFIGS_FOLDER, METRICS_FILE, SETTINGS_FILE
 from ctan_monai.engines.runs.option_checks import check_knobs
 from ctan_monai.engines.runs.options import as_bool
+from ctan_monai.engines.runs.parsed_config import building_parser, options_of
 from ctan_monai.engines.runs.resume import LAST_FILE, PREVIOUS_FILE, check_same_run, has_checkpoint
 from ctan_monai.engines.runs.run_lock import LOCK_FILE, hold, release
 from ctan_monai.engines.runs.run_log import log_to, without_home
@@ -40,7 +41,7 @@ class RunFolder:
 
     Args:
         output_dir: the folder.
-        settings: the options and their values.
+        settings: the options and their values; None: those of the config that this is built by, see `options_of`.
         network: gives run.json; None leaves it out.
         config_files: files to copy; None: those that the command line or its ``--args_file`` names.
         resume: continue what is in the folder, if anything is.
@@ -66,7 +67,9 @@ class RunFolder:
         check_knobs()
         if rank() == 0:
             try:
-                self._make_ready(settings or {}, network, config_files)
+                parser = building_parser() if settings is None else None
+                options = settings or ({} if parser is None else options_of(parser))
+                self._make_ready(options, network, config_files)
             except OSError as error:
                 raise cannot_write(self.path, error) from error
         wait_for_all()

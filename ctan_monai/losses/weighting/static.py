@@ -37,7 +37,7 @@ class StaticWeighting(Weighting):
             raise ConfigError(
                 "weighting: static.weights",
                 f"found weights for {sorted(given)}, expected {sorted(self.names)}.",
-                "Give one number for each task's name; in a bundle with --train#loss_function#weighting#weights "
+                "Give one number for each task's name; in a bundle with --loss#weighting#weights "
                 f'"{dict.fromkeys(self.names, 1)}".',
             )
         self._weights = {name: check_number(f"weighting: static.weights.{name}", given[name]) for name in self.names}

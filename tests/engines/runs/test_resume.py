@@ -224,7 +224,7 @@ def test_other_data_are_refused_without_naming_a_case(tmp_path):
 def test_a_part_that_was_not_there_before_is_refused(tmp_path):
     run = Run(tmp_path, epochs=1).go()
     with pytest.raises(CheckpointError, match=r"saved \['best', .*'scheduler'\], now \['loss', 'optim"):
-        Checkpoint(tmp_path, run.trainer, resume=True, data=run.data)
+        Checkpoint(tmp_path, run.trainer, {}, resume=True, data=run.data)
 
 
 def test_a_state_that_does_not_fit_names_its_part(tmp_path):

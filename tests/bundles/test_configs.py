@@ -1,0 +1,64 @@
+"""The form that the configs of all bundles share, and that runs of configs of before go on."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from monai.bundle import ConfigWorkflow
+
+from ctan_monai.engines.runs.torch_file import load_checked
+
+ROOT = Path(__file__).parents[2]
+BUNDLES = sorted(path.parent.parent for path in ROOT.glob("bundles/*/configs/train.yaml"))
+OLD = ROOT / "tests" / "golden" / "configs"
+ENTRIES = [
+    "bundle_root", "dataset_dir", "output_dir", "cache_dir", "tracking_uri", "save_execute_config", "method", "encoder",
+    "pretrained", "weighting", "epochs", "batch_size", "learning_rate", "augment", "accumulate", "val_interval",
+    "patience", "seed", "amp", "resume", "workers", "device", "tasks", "image_channels", "image_format", "network_def",
+    "network", "datalists", "loss", "optimizer", "lr_scheduler", "train", "validate", "initialize", "training", "run",
+]  # fmt: skip
+FEW = {"train": [2, 3, 4, 5], "validation": [6, 7], "test": [8, 9]}
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
+def test_a_training_config_is_short_and_has_its_entries_in_the_same_order_as_the_others(bundle):
+    text = (bundle / "configs" / "train.yaml").read_text()
+    assert len(text.splitlines()) <= 140
+    assert max(map(len, text.splitlines())) <= 110
+    config = yaml.safe_load(text)
+    assert [name for name in config if name in ENTRIES] == ENTRIES
+    assert list(config["validate"])[-2:] == ["handlers", "evaluator"]
+    assert {"preprocessing", "dataset", "dataloader", "inferer", "key_metric"} <= set(config["validate"])
+    assert {"preprocessing", "dataset", "dataloader", "inferer", "handlers", "trainer"} <= set(config["train"])
+
+
+def start(*files, run_id, **options):
+    made = ConfigWorkflow([str(path) for path in files], logging_file=False, run_id=run_id, **options)
+    made.initialize()
+    made.run()
+
+
+@pytest.mark.slow
+def test_a_run_of_a_config_of_before_is_resumed_and_evaluated_by_those_of_today(tmp_path):
+    configs = ROOT / "bundles" / "ham10000" / "configs"
+    names = {split: [f"SYN_{number:07}" for number in numbers] for split, numbers in FEW.items()}
+    (tmp_path / "few.json").write_text(json.dumps(names))
+    run = tmp_path / "run"
+    options = {"method": "hps", "encoder": "resnet18", "image_size": [48, 64], "batch_size": 2, "amp": False}
+    options |= {"datalist": str(tmp_path / "few.json"), "cache_dir": str(tmp_path / "cache"), "output_dir": str(run)}
+    options |= {"bundle_root": str(configs.parent)}
+    start(OLD / "ham10000_train.yaml", run_id="training", epochs=1, **options)
+    before = json.loads((run / "settings.json").read_text())
+    start(configs / "train.yaml", run_id="training", epochs=2, resume=True, **options)
+    assert load_checked(run / "last.pt")["epoch"] == 2
+    assert {**before, "epochs": 2} == json.loads((run / "settings.json").read_text())
+    assert "Resuming with another setting" not in (run / "log.txt").read_text()
+    chosen = {name: options[name] for name in ("method", "encoder", "cache_dir", "output_dir", "bundle_root")}
+    values = []
+    for folder, prefix in ((configs, ""), (OLD, "ham10000_")):
+        files = [folder / f"{prefix}{name}.yaml" for name in ("train", "evaluate")]
+        start(*files, run_id="evaluating", **chosen)
+        values.append(json.loads((run / "evaluation" / "summary.json").read_text())["metrics"])
+    assert values[0] == pytest.approx(values[1], nan_ok=True)
+    assert values[0]["lesion_dice"] >= 0
