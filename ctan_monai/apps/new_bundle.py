@@ -137,11 +137,7 @@ def _returned(task: Task) -> str:
 
 
 def _about(task: Task) -> str:
-    if isinstance(task, Segmentation):
-        return f"{task.name}: masks of {', '.join(task.labels)}"
-    if isinstance(task, Classification):
-        return f"{task.name}: {', '.join(task.classes)}"
-    return f"{task.name}: {task.unit} {'per voxel' if task.pixel_level else 'per image'}"
+    return f"{task.name}: {task.summary}"
 
 
 def _summary(plan: Plan) -> str:

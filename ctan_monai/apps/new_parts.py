@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ctan_monai.apps.new_tasks import NewImage, NewTask
 from ctan_monai.data.datasets.tabular.layout import Layout
-from ctan_monai.tasks import Classification, Regression, Segmentation, Task
+from ctan_monai.tasks import Regression, Segmentation, Task
 
 _WIDTH = 110  # of a line of YAML
 _NORMALISE = {"ct": ("window", "[-160, 240]"), "mr": ("zscore", "null"), "rgb": ("imagenet", "null")}
@@ -46,7 +47,7 @@ class Plan:
     def classes(self) -> int | None:
         """The position of the first task whose classes exclude each other."""
         found = (entry.task for entry in self.tasks)
-        exclusive = [isinstance(task, Classification) and task.exclusive for task in found]
+        exclusive = [task.exclusive and not task.pixel_level for task in found]
         return exclusive.index(True) if any(exclusive) else None
 
     @property
@@ -107,19 +108,9 @@ def _scalar(value: object) -> str:
 
 
 def _task_line(task: Task) -> str:
-    fields: dict[str, object] = {"name": task.name}
-    if isinstance(task, Segmentation):
-        fields |= {"labels": task.labels} | ({"overlapping": True} if task.overlapping else {})
-        fields |= {"mirror_pairs": task.mirror_pairs} if task.mirror_pairs else {}
-    elif isinstance(task, Classification):
-        fields |= {"classes": task.classes} | ({"multilabel": True} if task.multilabel else {})
-    else:
-        fields |= {"unit": task.unit, "scale": float(task.scale)}
-        fields |= {"level": "image"} if task.level == "image" else {}
-        fields |= {"region": "mask"} if task.region == "mask" else {}
-        fields |= {"nonnegative": True} if task.nonnegative else {}
+    values = {field: getattr(task, field.name) for field in dataclasses.fields(task)}
     entries = [f"_target_: ctan_monai.tasks.{type(task).__name__}"]
-    entries += [f"{key}: {flow(value)}" for key, value in fields.items()]
+    entries += [f"{field.name}: {flow(value)}" for field, value in values.items() if value != field.default]
     return _wrapped("- {", entries, "}", "  ")
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from functools import singledispatch
 from typing import Any
 
-from ctan_monai.errors import ConfigError
 from ctan_monai.losses.base import TaskLoss
 from ctan_monai.losses.classification import BinaryClassLoss, ExclusiveClassLoss
 from ctan_monai.losses.options import build
 from ctan_monai.losses.regression import RegressionLoss
 from ctan_monai.losses.segmentation import ExclusiveComboLoss, OverlappingComboLoss
-from ctan_monai.tasks import Classification, Regression, Segmentation, Task
+from ctan_monai.tasks import Classification, Regression, Segmentation, Task, unregistered
 
 
 @singledispatch
@@ -31,7 +30,7 @@ def loss_for(task: Task, **options: Any) -> TaskLoss:
         ConfigError: an option is unknown or out of range (the message names task and option), or the kind of task
             has no loss.
     """
-    raise ConfigError("tasks", f"there is no loss for {task!r}.", "Use Segmentation, Regression or Classification.")
+    raise unregistered(task, "loss", "loss_for")
 
 
 @loss_for.register

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from functools import singledispatch
 
-from ctan_monai.errors import ConfigError
 from ctan_monai.metrics.base import CaseMetric
 from ctan_monai.metrics.classification import ExclusiveAnswers, FindingAnswers
 from ctan_monai.metrics.regression import ImageError, VoxelError
 from ctan_monai.metrics.segmentation import SegmentationDice
-from ctan_monai.tasks import Classification, Regression, Segmentation
+from ctan_monai.tasks import Classification, Regression, Segmentation, unregistered
 
 
 @singledispatch
@@ -19,7 +18,7 @@ def metrics_for(task: object) -> list[CaseMetric]:
     Raises:
         ConfigError: this kind of task has no metrics.
     """
-    raise ConfigError("tasks", f"{task!r} has no metrics.", "Use Segmentation, Regression or Classification.")
+    raise unregistered(task, "metrics", "metrics_for")
 
 
 @metrics_for.register

@@ -10,9 +10,8 @@ from functools import singledispatch
 import numpy as np
 from numpy.typing import NDArray
 
-from ctan_monai.errors import ConfigError
 from ctan_monai.metrics.statistics.paired import Test, delong_test, wilcoxon_test
-from ctan_monai.tasks import Classification, Regression, Segmentation
+from ctan_monai.tasks import Classification, Regression, Segmentation, unregistered
 
 Floats = NDArray[np.float64]
 
@@ -150,7 +149,7 @@ def main_metric_for(task: object) -> MainMetric:
     Raises:
         ConfigError: this kind of task has none.
     """
-    raise ConfigError("tasks", f"{task!r} has no main metric.", "Use Segmentation, Regression or Classification.")
+    raise unregistered(task, "main metric", "main_metric_for")
 
 
 @main_metric_for.register

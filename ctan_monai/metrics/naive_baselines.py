@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ctan_monai.errors import ConfigError
-from ctan_monai.tasks import Classification, Regression, Segmentation, present_key, region_key
+from ctan_monai.tasks import Classification, Regression, Segmentation, present_key, region_key, unregistered
 
 Sample = Mapping[str, Any]
 
@@ -112,7 +111,7 @@ def naive_baseline_for(task: object) -> NaiveBaseline:
     Raises:
         ConfigError: this kind of task has no such answer.
     """
-    raise ConfigError("tasks", f"{task!r} has no naive baseline.", "Use Segmentation, Regression or Classification.")
+    raise unregistered(task, "naive baseline", "naive_baseline_for")
 
 
 @naive_baseline_for.register

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from ctan_monai.errors import ConfigError
 from ctan_monai.networks.blocks import INTERPOLATION, UpBlock, conv_norm_relu
 from ctan_monai.networks.encoder import Features
-from ctan_monai.tasks import Classification, Regression, Segmentation, Task
+from ctan_monai.tasks import Classification, Regression, Segmentation, Task, unregistered
 
 PIXEL_WIDTHS = (512, 256, 128, 64)  # deepest first; docs/adr/0004, A12
 FULL_RESOLUTION_WIDTHS = (32, 16)  # docs/adr/0004, A12b
@@ -224,7 +224,7 @@ def decoder_for(task: Task, plan: DecoderPlan) -> nn.Module:
     Raises:
         ConfigError: no decoder is known for this kind of task.
     """
-    raise ConfigError("tasks", f"there is no decoder for {type(task).__name__}.", "Register one with decoder_for.")
+    raise unregistered(task, "decoder", "decoder_for")
 
 
 @decoder_for.register

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import singledispatch
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from ctan_monai.engines.predictions.prediction_files import is_dose
 from ctan_monai.engines.predictions.written_table import figures_of
-from ctan_monai.tasks import Classification, Regression, Segmentation, Task
+from ctan_monai.tasks import Classification, Regression, Segmentation, Task, unregistered
 from ctan_monai.transforms.activate import activate
 
 Array = npt.NDArray[Any]
@@ -52,6 +53,7 @@ class Answer:
         return float(np.mean(list(self.doubt.values()))) if self.doubt else None
 
 
+@singledispatch
 def predictive_entropy(task: Task, logits: Tensor) -> float | None:
     """Measure the entropy of a prediction.
 
@@ -65,18 +67,41 @@ def predictive_entropy(task: Task, logits: Tensor) -> float | None:
 
     Returns:
         None for a Regression, whose network says one value without a spread.
+
+    Raises:
+        ConfigError: nothing is known about this kind of task.
     """
-    if isinstance(task, Regression):
-        return None
-    probs = activate(task, logits[None])[0].double().clamp(1e-7, 1 - 1e-7)  # (K, *S)
-    if isinstance(task, Classification) and task.exclusive:
-        return float(-(probs * probs.log2()).sum() / np.log2(len(probs)))
-    bits = -(probs * probs.log2() + (1 - probs) * (1 - probs).log2())
-    if isinstance(task, Classification):
-        return float(bits.mean())
+    raise unregistered(task, "predictive entropy", "predictive_entropy")
+
+
+@predictive_entropy.register
+def _(task: Segmentation, logits: Tensor) -> float:
+    probs = _probs(task, logits)  # (K, *S)
+    bits = _binary_bits(probs)
     first = 0 if task.overlapping else 1  # without the background
     each = [bits[at].sum() / (probs[at].sum() + 1) for at in range(first, len(probs))]
     return float(torch.stack(each).mean())
+
+
+@predictive_entropy.register
+def _(task: Regression, logits: Tensor) -> None:
+    return None
+
+
+@predictive_entropy.register
+def _(task: Classification, logits: Tensor) -> float:
+    probs = _probs(task, logits)  # (K,)
+    if task.exclusive:
+        return float(-(probs * probs.log2()).sum() / np.log2(len(probs)))
+    return float(_binary_bits(probs).mean())
+
+
+def _probs(task: Task, logits: Tensor) -> Tensor:
+    return activate(task, logits[None])[0].double().clamp(1e-7, 1 - 1e-7)
+
+
+def _binary_bits(probs: Tensor) -> Tensor:
+    return -(probs * probs.log2() + (1 - probs) * (1 - probs).log2())
 
 
 def label_map(task: Segmentation, masks: Mapping[str, Array]) -> tuple[npt.NDArray[np.uint16], int]:
@@ -117,18 +142,18 @@ def figures(tasks: tuple[Task, ...], answer: Answer) -> dict[str, Any]:
     elif structures:
         found["structures"] = [{"structure": name, "pixels": int(mask.sum())} for name, mask in structures.items()]
     for task in tasks:
-        if task.name in answer.values and isinstance(task, Regression):
-            found.setdefault("values", {})[task.name] = _range(answer.values[task.name], task.unit)
+        if task.name in answer.values:
+            found.setdefault("values", {})[task.name] = _range(answer.values[task.name], task.answer_unit)
         elif task.name in answer.answers:
             found.setdefault("answers", {})[task.name] = _choice(task, answer.answers[task.name])
     return found
 
 
 def _choice(task: Task, numbers: Mapping[str, float]) -> dict[str, Any]:
-    if isinstance(task, Regression):
-        return {"value": round(numbers[task.unit], 4), "unit": task.unit}
+    if task.answer_unit:
+        return {"value": round(numbers[task.answer_unit], 4), "unit": task.answer_unit}
     found: dict[str, Any] = {"probabilities": _rounded(numbers)}
-    if isinstance(task, Classification) and task.exclusive:
+    if task.exclusive:
         found["class"] = max(numbers, key=lambda name: numbers[name])
     return found
 

@@ -17,7 +17,7 @@ from ctan_monai.data.cases.case import Case
 from ctan_monai.data.cases.resample import Resample
 from ctan_monai.errors import DataError
 from ctan_monai.serve.drawn import Drawn
-from ctan_monai.tasks import Regression, Segmentation, Task, region_key
+from ctan_monai.tasks import Segmentation, Task, region_key
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,7 @@ def labeled_case(
     if not masks:
         return None
     kept: Mapping[str, Any] = {name: mask for name, mask in case.masks.items() if name not in task.labels}
-    everywhere = {
-        region_key(other): np.ones(case.shape, np.bool_)
-        for other in others
-        if isinstance(other, Regression) and other.region == "mask"
-    }
+    everywhere = {region_key(other): np.ones(case.shape, np.bool_) for other in others if other.region == "mask"}
     path = folder / file.name
     write_case(path, dataclasses.replace(case, masks={**everywhere, **kept, **masks}, values={}))
     return path

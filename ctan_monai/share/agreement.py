@@ -9,8 +9,7 @@ from functools import singledispatch
 import torch
 from torch import Tensor
 
-from ctan_monai.errors import ConfigError
-from ctan_monai.tasks import Classification, Regression, Segmentation, Task
+from ctan_monai.tasks import Classification, Regression, Segmentation, Task, unregistered
 from ctan_monai.transforms import postprocess_for
 
 Outputs = Mapping[str, Tensor]
@@ -97,7 +96,7 @@ def agreement_for(task: Task) -> Measure:
     Raises:
         ConfigError: nothing is known about this kind of task.
     """
-    raise ConfigError("tasks", f"{type(task).__name__} has no agreement.", "Register one with agreement_for.register.")
+    raise unregistered(task, "measure of agreement", "agreement_for")
 
 
 @agreement_for.register

@@ -9,10 +9,9 @@ from typing import Any
 from ctan_monai.share import pack_tables
 from ctan_monai.share.pack_metrics import Figures
 from ctan_monai.share.pack_source import Trained
-from ctan_monai.tasks import Segmentation, Task, task_from
+from ctan_monai.tasks import task_from
 
 _NO_WEIGHTS = re.compile(r"No\s+weights\s+are\s+shipped(\.|,\s+and)\s*")
-_KINDS = {"Segmentation": "Segmentation", "Regression": "Regression", "Classification": "Classification"}
 
 
 def readme(
@@ -28,7 +27,7 @@ def readme(
         vendored: the code is in scripts/.
         multi_gpu: there is a config for several GPUs.
     """
-    tags = dict.fromkeys([*(_KINDS[entry["kind"]] for entry in trained.record["tasks"]), "Multi-task"])
+    tags = dict.fromkeys([*(entry["kind"] for entry in trained.record["tasks"]), "Multi-task"])
     about = "" if trained.synthetic else _deeper(section(page, "Data", "Your data"))
     parts = [
         f"# Model Overview\n\n**{metadata['name']}.** {_description(metadata, trained)}",
@@ -130,23 +129,12 @@ def _deeper(text: str) -> str:
 
 def _description(metadata: Mapping[str, Any], trained: Trained) -> str:
     record = trained.record
-    tasks = "\n".join(f"* `{entry['name']}`: {_about(task_from(entry))}" for entry in record["tasks"])
+    tasks = "\n".join(f"* `{entry['name']}`: {task_from(entry).summary}" for entry in record["tasks"])
     kind = f"{record['method'].upper()} with a {record['encoder']} encoder, {record['spatial_dims']}D"
     return (
         f"{_sentence(metadata.get('task', metadata['description']))} Architecture: {kind}, {record['in_channels']} "
         f"input channels, {metadata['weights']['parameters'] / 1e6:.1f} million parameters, one output per task:"
         f"\n\n{tasks}"
-    )
-
-
-def _about(task: Task) -> str:
-    names = ", ".join(getattr(task, "labels", getattr(task, "classes", ())))
-    if isinstance(task, Segmentation):
-        return f"{'overlapping masks' if task.overlapping else 'label map'} of {names}"
-    return (
-        f"classes {names}"
-        if names
-        else f"{getattr(task, 'unit', '')} {'per voxel' if task.pixel_level else 'per image'}"
     )
 
 

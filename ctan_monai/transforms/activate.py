@@ -7,8 +7,7 @@ from functools import singledispatch
 import torch
 from torch import Tensor
 
-from ctan_monai.errors import ConfigError
-from ctan_monai.tasks import Classification, Regression, Segmentation, Task
+from ctan_monai.tasks import Classification, Regression, Segmentation, Task, unregistered
 
 
 @singledispatch
@@ -29,7 +28,7 @@ def activate(task: Task, logits: Tensor) -> Tensor:
     Raises:
         ConfigError: nothing is known about this kind of task.
     """
-    raise ConfigError("tasks", f"{type(task).__name__} has no activation.", "Register one with activate.register.")
+    raise unregistered(task, "activation", "activate")
 
 
 @activate.register

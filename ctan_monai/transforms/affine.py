@@ -10,7 +10,7 @@ from monai.transforms import RandAffined
 
 from ctan_monai.aliases import takes_old_arguments
 from ctan_monai.errors import ConfigError
-from ctan_monai.tasks import Segmentation, Task, check_tasks, region_key
+from ctan_monai.tasks import Task, check_tasks, region_key
 from ctan_monai.transforms.layout import with_layout_of
 
 
@@ -24,7 +24,7 @@ def spatial_modes(tasks: Iterable[Task]) -> dict[str, str]:
     modes = {"image": "bilinear"}
     for task in check_tasks(tasks):
         if task.pixel_level:
-            modes[task.name] = "nearest" if isinstance(task, Segmentation) else "bilinear"
+            modes[task.name] = "nearest" if task.masks else "bilinear"
             modes[region_key(task)] = "nearest"
     return modes
 

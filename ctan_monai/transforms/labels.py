@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ctan_monai.data.cases.case import Case
-from ctan_monai.errors import ConfigError, DataError
-from ctan_monai.tasks import Classification, Regression, Segmentation, Task
+from ctan_monai.errors import DataError
+from ctan_monai.tasks import Classification, Regression, Segmentation, Task, unregistered
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def read_label(task: Task, case: Case, file: Path) -> tuple[Tensor, Tensor]:
         ConfigError: nothing is known about this kind of task.
         DataError: a label of the whole image is none that this task can have.
     """
-    raise ConfigError("tasks", f"{type(task).__name__} has no label to read.", "Register it with read_label.register.")
+    raise unregistered(task, "label to read", "read_label")
 
 
 @read_label.register

@@ -10,7 +10,7 @@ from monai.transforms import RandomizableTransform
 from torch import Tensor
 
 from ctan_monai.errors import ConfigError
-from ctan_monai.tasks import Segmentation, Task, check_tasks, present_key, region_key
+from ctan_monai.tasks import Task, check_tasks, present_key, region_key
 from ctan_monai.transforms.load import check_channels
 
 
@@ -42,7 +42,7 @@ class RandMirrorLabelsd(RandomizableTransform):  # type: ignore[misc]  # MONAI h
         if spatial_axis < 0:
             raise ConfigError("RandMirrorLabelsd.spatial_axis", f"found {spatial_axis}.", "Count axes from 0.")
         self.spatial_axis = spatial_axis
-        pairs = [pair for task in self.tasks if isinstance(task, Segmentation) for pair in task.mirror_pairs]
+        pairs = [pair for task in self.tasks for pair in task.mirror_pairs]
         self.channel_order = mirrored_order(check_channels(image_channels), [*pairs, *channel_pairs])
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,9 +93,9 @@ def mirror_sample(
     for task in tasks:
         if not task.pixel_level:
             continue
-        order = mirrored_order(task.labels, task.mirror_pairs) if isinstance(task, Segmentation) else [0]
+        order = mirrored_order(task.label_names, task.mirror_pairs)
         mirrored[task.name] = _flip(sample[task.name], spatial_axis, order)
-        if isinstance(task, Segmentation):
+        if task.present_shape:
             mirrored[present_key(task)] = sample[present_key(task)][order]  # (L,)
         if region_key(task) in sample:
             mirrored[region_key(task)] = _flip(sample[region_key(task)], spatial_axis, [0])

@@ -8,8 +8,7 @@ from functools import partial, singledispatch
 import torch
 from torch import Tensor
 
-from ctan_monai.errors import ConfigError
-from ctan_monai.tasks import Classification, Regression, Segmentation, Task
+from ctan_monai.tasks import Classification, Regression, Segmentation, Task, unregistered
 from ctan_monai.transforms.activate import activate
 
 
@@ -31,7 +30,7 @@ def postprocess_for(task: Task) -> Callable[[Tensor], Tensor]:
     Source: docs/adr/0004, A14 (dose is cut off at 0 at inference, not in training), A15 (exclusive and overlapping
         labels).
     """
-    raise ConfigError("tasks", f"{type(task).__name__} has no final answer.", "Register with postprocess_for.register.")
+    raise unregistered(task, "final answer", "postprocess_for")
 
 
 @postprocess_for.register

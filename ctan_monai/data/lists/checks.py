@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from ctan_monai.data.cases.cache import Header, read_header
 from ctan_monai.errors import DataError
-from ctan_monai.tasks import Classification, Regression, Segmentation, Task, region_key
+from ctan_monai.tasks import Task, region_key
 
 _logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def check_cases(
         for label, known in _known(task, headers).items():
             _require(files, known, label, arrays)
             _logger.info("%s is known in %d of %d cases", label, known, len(headers))
-        if isinstance(task, Regression) and task.pixel_level:
+        if task.pixel_level:
             with_region = sum(region_key(task) in found for found in arrays)
             if with_region not in (0, len(headers)):
                 reason = f"{with_region} of {len(headers)} cases have {region_key(task)}; all or none must."
@@ -48,13 +48,11 @@ def check_cases(
 
 def _known(task: Task, headers: Sequence[Header]) -> dict[str, int]:
     """Count for each label of a task the cases in which it is known."""
-    if isinstance(task, Segmentation):
-        return {
-            f"{task.name} label {label}": sum(label in header.occupied for header in headers) for label in task.labels
-        }
-    if isinstance(task, Classification) or not task.pixel_level:
-        return {task.name: sum(task.name in header.values for header in headers)}
-    return {task.name: sum(task.name in header.occupied for header in headers)}
+    held: list[Collection[str]] = [header.values if task.labels_in_values else header.occupied for header in headers]
+    return {
+        f"{task.name} label {name}" if task.present_shape else name: sum(name in names for names in held)
+        for name in task.label_names
+    }
 
 
 def _require(files: Sequence[str], count: int, what: str, arrays: Sequence[set[str]]) -> None:

@@ -11,7 +11,7 @@ from monai.engines import PrepareBatch
 from torch import Tensor
 
 from ctan_monai.errors import ConfigError, DataError
-from ctan_monai.tasks import Classification, Segmentation, Task, check_tasks, present_key, region_key
+from ctan_monai.tasks import Task, check_tasks, present_key, region_key
 
 
 class PrepareMultiTaskBatch(PrepareBatch):  # type: ignore[misc]  # monai has no types
@@ -75,7 +75,7 @@ def _task_targets(task: Task, batch: Mapping[str, Any], image: Tensor) -> dict[s
     label = _entry(batch, task.name, f"label of task {task.name}")
     _check_shape(task.name, label, label_shape(task, image), batch)
     targets = {task.name: label}
-    known_shape = label.shape[:2] if isinstance(task, Segmentation) else label.shape[:1]  # (B, L) or (B,)
+    known_shape = (image.shape[0], *task.present_shape)
     known = batch.get(present_key(task), torch.ones(known_shape, dtype=torch.bool))
     _check_shape(present_key(task), known, known_shape, batch)
     targets[present_key(task)] = known.bool()
@@ -87,10 +87,7 @@ def _task_targets(task: Task, batch: Mapping[str, Any], image: Tensor) -> dict[s
 
 def label_shape(task: Task, image: Tensor) -> tuple[int, ...]:
     """Return the shape that the label of a task must have beside an image (B, C, *S)."""
-    if isinstance(task, Classification):
-        return (image.shape[0],) if task.exclusive else (image.shape[0], len(task.classes))
-    channels = len(task.labels) if isinstance(task, Segmentation) else 1
-    return (image.shape[0], channels, *image.shape[2:]) if task.pixel_level else (image.shape[0], channels)
+    return (image.shape[0], *task.label_shape, *(image.shape[2:] if task.pixel_level else ()))
 
 
 def _check_shape(key: str, value: Tensor, expected: Sequence[int], batch: Mapping[str, Any]) -> None:

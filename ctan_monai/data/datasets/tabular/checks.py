@@ -192,7 +192,7 @@ def _value_problems(case: Case, task: Task) -> Iterable[tuple[Literal["fault", "
 
 
 def _label_names(tasks: Sequence[Task]) -> list[str]:
-    return [name for task in tasks for name in (task.labels if isinstance(task, Segmentation) else [task.name])]
+    return [name for task in tasks for name in task.label_names]
 
 
 def _known_labels(case: Case, tasks: Sequence[Task]) -> list[str]:

@@ -1,35 +1,14 @@
-"""What is predicted: the three kinds of task, described once and used by every layer of the package.
-
-A task says nothing about networks, losses or metrics. Each layer contributes one `functools.singledispatch`
-function over these kinds (`decoder_for`, `loss_for`, `activate`, `postprocess_for`, `metrics_for`).
-
-A batch is a flat dictionary. For a task named ``dose`` it holds the label under ``dose``, whether the label is
-known under ``dose_present`` and, for voxel-level regression, the voxels that count under ``dose_region``.
-"""
+"""The three kinds of task: segmentation, regression and classification."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from ctan_monai.config_values import refuse_code
 from ctan_monai.errors import ConfigError
-
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
-_RESERVED = ("_present", "_region")
-
-
-def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name) or name.endswith(_RESERVED) or name in {"image", "case", "file", "pred"}:
-        raise ConfigError(
-            "tasks",
-            f"the task name {name!r} cannot be used as a key of a batch.",
-            "Use a letter followed by letters, digits or _, not image, case, file or pred, not ending in "
-            + " or ".join(_RESERVED)
-            + ".",
-        )
+from ctan_monai.tasks.base import Task
 
 
 def _check_entries(task: str, field: str, entries: tuple[str, ...]) -> None:
@@ -41,7 +20,7 @@ def _check_entries(task: str, field: str, entries: tuple[str, ...]) -> None:
 
 
 @dataclass(frozen=True)
-class Segmentation:
+class Segmentation(Task):
     """Find the voxels of each label.
 
     A label tensor is (B, L, *S) with one 0/1 mask per label, in the order of ``labels``, whether they may overlap
@@ -58,7 +37,6 @@ class Segmentation:
             label.
     """
 
-    name: str
     labels: Sequence[str]
     overlapping: bool = False
     mirror_pairs: Sequence[tuple[str, str]] = ()
@@ -67,7 +45,7 @@ class Segmentation:
         """Turn YAML's lists into tuples and check the fields."""
         object.__setattr__(self, "labels", tuple(self.labels))
         object.__setattr__(self, "mirror_pairs", tuple((str(a), str(b)) for a, b in self.mirror_pairs))
-        _check_name(self.name)
+        super().__post_init__()
         _check_entries(self.name, "labels", tuple(self.labels))
         unknown = {label for pair in self.mirror_pairs for label in pair} - set(self.labels)
         if unknown:
@@ -87,9 +65,39 @@ class Segmentation:
         """Whether the answer is an image rather than one answer per image."""
         return True
 
+    @property
+    def label_shape(self) -> tuple[int, ...]:
+        """Shape (L,) of one case's label before the axes of the image."""
+        return (len(self.labels),)
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the masks."""
+        return tuple(self.labels)
+
+    @property
+    def present_shape(self) -> tuple[int, ...]:
+        """Shape (L,): each mask is known or unknown by itself."""
+        return (len(self.labels),)
+
+    @property
+    def masks(self) -> bool:
+        """Whether label and answer are masks of 0 and 1."""
+        return True
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether a voxel belongs to one label or the background (softmax) rather than to any number of labels."""
+        return not self.overlapping
+
+    @property
+    def summary(self) -> str:
+        """What is predicted, in a few words."""
+        return f"{'overlapping masks' if self.overlapping else 'label map'} of {', '.join(self.labels)}"
+
 
 @dataclass(frozen=True)
-class Regression:
+class Regression(Task):
     """Predict a quantity in every voxel (dose, a synthetic CT) or one per image.
 
     A label tensor is (B, 1, *S) or (B, 1), in ``unit``; networks return it divided by ``scale``.
@@ -107,7 +115,6 @@ class Regression:
             region is unknown.
     """
 
-    name: str
     unit: str
     scale: float
     level: Literal["voxel", "image"] = "voxel"
@@ -116,7 +123,7 @@ class Regression:
 
     def __post_init__(self) -> None:
         """Check the fields."""
-        _check_name(self.name)
+        super().__post_init__()
         refuse_code(self.unit, f"tasks: {self.name}.unit", "Write it in letters, such as percent.")
         if not self.scale > 0:
             raise ConfigError(f"tasks: {self.name}.scale", f"{self.scale} is not positive.", "Give a positive number.")
@@ -137,9 +144,29 @@ class Regression:
         """Whether the answer is an image rather than one answer per image."""
         return self.level == "voxel"
 
+    @property
+    def label_shape(self) -> tuple[int, ...]:
+        """Shape (1,) of one case's label, before the axes of the image at voxel level."""
+        return (1,)
+
+    @property
+    def answer_names(self) -> tuple[str, ...]:
+        """Name of the volume, or the unit of the value of an image."""
+        return (self.name,) if self.pixel_level else (self.unit,)
+
+    @property
+    def answer_unit(self) -> str:
+        """Unit of the answer."""
+        return self.unit
+
+    @property
+    def summary(self) -> str:
+        """What is predicted, in a few words."""
+        return f"{self.unit} per {self.level}"
+
 
 @dataclass(frozen=True)
-class Classification:
+class Classification(Task):
     """Answer one question about the whole image.
 
     With one class (a finding that is there or not) or ``multilabel`` the label is (B, K) of 0/1 and each class has
@@ -154,14 +181,13 @@ class Classification:
         ConfigError: a name cannot be a key, classes are empty, repeated or begin with $, @ or %.
     """
 
-    name: str
     classes: Sequence[str]
     multilabel: bool = False
 
     def __post_init__(self) -> None:
         """Turn YAML's lists into tuples and check the fields."""
         object.__setattr__(self, "classes", tuple(self.classes))
-        _check_name(self.name)
+        super().__post_init__()
         _check_entries(self.name, "classes", tuple(self.classes))
 
     @property
@@ -179,59 +205,17 @@ class Classification:
         """Whether the answer is an image rather than one answer per image."""
         return False
 
+    @property
+    def label_shape(self) -> tuple[int, ...]:
+        """Shape of one case's label: (), a class index, if classes exclude each other, else (K,)."""
+        return () if self.exclusive else (len(self.classes),)
 
-Task = Segmentation | Regression | Classification
+    @property
+    def answer_names(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return tuple(self.classes)
 
-
-def present_key(task: Task) -> str:
-    """Name the batch entry that says for which cases (and labels) the label of a task is known."""
-    return f"{task.name}_present"
-
-
-def region_key(task: Task) -> str:
-    """Name the batch entry that marks the voxels which count for a voxel-level regression."""
-    return f"{task.name}_region"
-
-
-def check_tasks(tasks: Iterable[Task]) -> tuple[Task, ...]:
-    """Return the tasks as a tuple.
-
-    Raises:
-        ConfigError: there is none, an entry is no task, or two share a name.
-    """
-    found = tuple(tasks)
-    strangers = [entry for entry in found if not isinstance(entry, Task)]
-    names = [task.name for task in found if isinstance(task, Task)]
-    if strangers or not found or len(set(names)) != len(names):
-        raise ConfigError(
-            "tasks",
-            f"found {strangers or names}, expected at least one task, each with a name of its own.",
-            "List Segmentation, Regression or Classification entries with different names.",
-        )
-    return found
-
-
-def describe_task(task: Task) -> dict[str, Any]:
-    """Return a task as plain values, its class as ``kind``.
-
-    >>> describe_task(Classification("grade", ["low", "high"]))
-    {'kind': 'Classification', 'name': 'grade', 'classes': ('low', 'high'), 'multilabel': False}
-    """
-    return {"kind": type(task).__name__, **asdict(task)}
-
-
-def task_from(description: Mapping[str, Any]) -> Task:
-    """Return the task that `describe_task` described, also after a journey through JSON.
-
-    Raises:
-        ConfigError: there is no such kind, or its values are not those of this version.
-    """
-    kinds: dict[str, type[Segmentation] | type[Regression] | type[Classification]] = {
-        kind.__name__: kind for kind in (Segmentation, Regression, Classification)
-    }
-    values = {key: value for key, value in description.items() if key != "kind"}
-    try:
-        return kinds[description["kind"]](**values)
-    except (KeyError, TypeError) as error:
-        found = f"{dict(description)} is no task of this version ({error})."
-        raise ConfigError("tasks", found, f"Use one of {list(kinds)} with its own settings.") from error
+    @property
+    def summary(self) -> str:
+        """What is predicted, in a few words."""
+        return f"classes {', '.join(self.classes)}"
