@@ -12,6 +12,7 @@ from ctan_monai.errors import ConfigError
 ROUNDS_FILE = "rounds.json"
 STATE_FILE = "last.pt"  # the common network after the last complete round
 RECORD_FILE = "federation.json"  # what a federation consists of, to continue the same
+RUN_RECORD = "run_record"  # of a request: run.json of the common network, if there is one
 STOPPED = "stopped"  # of rounds.json: why no further round came
 ASK, INITIAL, MEASURE, TRAIN = "ask", "initial", "measure", "train"  # what the server wants
 

@@ -16,7 +16,7 @@ from ctan_monai.engines.runs.run_record import MODEL_FILE, RUN_FILE
 from ctan_monai.engines.runs.torch_file import load_checked, save_atomic
 from ctan_monai.errors import CheckpointError
 from ctan_monai.federated.average import Array, Update, average
-from ctan_monai.federated.files import ASK, INITIAL, MEASURE, ROUNDS_FILE, STATE_FILE, STOPPED, TRAIN
+from ctan_monai.federated.files import ASK, INITIAL, MEASURE, ROUNDS_FILE, RUN_RECORD, STATE_FILE, STOPPED, TRAIN
 from ctan_monai.files.json_files import as_json, read_json, write_json
 
 _SCORE = "selection"
@@ -39,6 +39,7 @@ class AverageByTask(ModelController):  # type: ignore[misc]  # nvflare has no ty
     def __init__(self, rounds: int = 3, min_sites: int = 2, output_dir: str | None = None, timeout_s: int = 0) -> None:
         super().__init__()
         self.rounds, self.min_sites, self.output_dir, self.timeout_s = rounds, min_sites, output_dir, timeout_s
+        self._record: dict[str, Any] | None = None
 
     def run(self) -> None:
         """Run all rounds, or those that an earlier job left."""
@@ -57,6 +58,7 @@ class AverageByTask(ModelController):  # type: ignore[misc]  # nvflare has no ty
             first = self._ask(INITIAL, {"none": np.zeros(1, np.float32)}, 0, sites[:1])[0]
             weights = dict(first.params)
             write_json(first.meta["description"], folder / RUN_FILE)
+        self._record = read_json(folder / RUN_FILE)
         for number in range(len(history), self.rounds + 1):
             last = number == self.rounds
             answers = self._ask(MEASURE if last else TRAIN, weights, number, sites)
@@ -77,7 +79,8 @@ class AverageByTask(ModelController):  # type: ignore[misc]  # nvflare has no ty
         write_json({"best_score": best, "rounds": as_json(history), **more}, folder / ROUNDS_FILE)
 
     def _ask(self, what: str, weights: Mapping[str, Array], number: int, sites: Sequence[str]) -> list[Any]:
-        request = FLModel(ParamsType.FULL, dict(weights), current_round=number, meta={ASK: what})
+        meta = {ASK: what, RUN_RECORD: self._record}
+        request = FLModel(ParamsType.FULL, dict(weights), current_round=number, meta=meta)
         request.total_rounds = self.rounds
         answers: list[Any] = self.send_model_and_wait(targets=list(sites), data=request, timeout=self.timeout_s)
         silent = sorted(set(sites) - {_site_of(answer) for answer in answers})

@@ -10,7 +10,7 @@ from typing import Any
 
 from ctan_monai.config_values import refuse_code
 from ctan_monai.errors import ConfigError, install_excepthook
-from ctan_monai.federated.files import ASK, INITIAL, MEASURE, read_options
+from ctan_monai.federated.files import ASK, INITIAL, MEASURE, RUN_RECORD, read_options
 from ctan_monai.federated.site import Site
 
 SITE_FILE = "CTAN_SITE_FILE"  # environment variable with the path of a site's own options
@@ -35,11 +35,15 @@ def main() -> None:
     shared = {name: json.loads(value) for name, _, value in (pair.partition("=") for pair in arguments.option)}
     refuse_code(shared, "--option")  # they come from the server
     options = {**shared, **read_options(arguments.site_file)}
-    site = Site(flare.get_site_name(), arguments.bundle, options, arguments.epochs)
+    site = None
     while flare.is_running():
         request = flare.receive()
         if request is None:
             break
+        if site is None:  # the first request says which network the server has, if it has one
+            options |= {"run_record": request.meta.get(RUN_RECORD)}
+            refuse_code(options["run_record"], "run.json")
+            site = Site(flare.get_site_name(), arguments.bundle, options, arguments.epochs)
         flare.send(answer(site, request.meta[ASK], request.params, request.current_round))
 
 

@@ -6,11 +6,11 @@ import warnings
 from typing import Any
 
 import torch
-from monai.networks.layers.factories import Norm, Pool
+from monai.networks.layers.factories import Norm
 from torch import Tensor, nn
 
 from ctan_monai.errors import ConfigError
-from ctan_monai.networks.blocks import conv_norm_relu, convolution
+from ctan_monai.networks.blocks import conv_norm_relu, convolution, pool_layer
 from ctan_monai.networks.encoder import Features
 from ctan_monai.networks.parts import Part, Site, features_part, joint_parts, shared_part
 from ctan_monai.networks.products import PRODUCTS, AttentionProduct
@@ -65,9 +65,12 @@ class CrossTaskAttentionEncoder(nn.Module):
         first: this is stage 1, which has no previous features.
         cross: use the other tasks' masks (CTAN) or the task's own (MTAN).
         fusion: 'mul' (eq. 1) or 'concat' (Alg. 1) of mask and P.
-        pool: 'bottleneck' (1x1, 3x3, 1x1) or 'conv3x3', then max pooling.
+        pool: 'bottleneck' (1x1, 3x3, 1x1), 'conv3x3', or 'residual' (a block as the encoder's, with a 1x1 shortcut),
+            then max pooling.
         share_pool: one Pool for all tasks instead of one each.
         others: see `MaskRoute`.
+        expansion: the masks have C_j / expansion channels inside; a 'residual' Pool has the blocks of the ResNets with
+            this expansion, 1 (ResNet-18) or 4 (ResNet-50).
 
     Raises:
         ConfigError: an option is unknown.
@@ -87,11 +90,12 @@ class CrossTaskAttentionEncoder(nn.Module):
         pool: str = "bottleneck",
         share_pool: bool = True,
         others: str = "mean",
+        expansion: int = 4,
     ) -> None:
         super().__init__()
         _one_of("fusion", fusion, ("mul", "concat"))
-        _one_of("pool", pool, ("bottleneck", "conv3x3"))
-        inner = channels // 4
+        _one_of("pool", pool, ("bottleneck", "conv3x3", "residual"))
+        inner = channels // expansion
         incoming = channels if first else 2 * channels
         self.first, self.fusion, self.share_pool = first, fusion, share_pool
         self.masks = nn.ModuleDict(
@@ -106,7 +110,7 @@ class CrossTaskAttentionEncoder(nn.Module):
         fused = 2 * channels if fusion == "concat" else channels
         pools = 1 if share_pool else len(tasks)
         self.pool = nn.ModuleList(
-            [_pool_layer(spatial_dims, fused, channels, next_channels, pool) for _ in range(pools)]
+            [pool_layer(spatial_dims, fused, channels, next_channels, pool, expansion) for _ in range(pools)]
         )
 
     def forward(self, u: Tensor, p: Tensor, previous: list[Tensor]) -> list[Tensor]:
@@ -147,7 +151,7 @@ class AttentionPath(nn.Module):
         tasks: names of the tasks.
         spatial_dims: 2 or 3.
         channels: C_1 .. C_4 of the encoder's stages.
-        options: `CrossTaskAttentionEncoder`'s cross, fusion, pool, share_pool and others.
+        options: `CrossTaskAttentionEncoder`'s cross, fusion, pool, share_pool, others and expansion.
 
     Source: CTAN Alg. 1 lines 16-24; MTAN section 3.1.
     """
@@ -275,25 +279,6 @@ def _mask_layer(spatial_dims: int, in_channels: int, out_channels: int) -> nn.Mo
         convolution(spatial_dims, in_channels, out_channels, 1),
         Norm[Norm.BATCH, spatial_dims](out_channels),
         nn.Sigmoid(),
-    )
-
-
-def _pool_layer(spatial_dims: int, fused: int, channels: int, next_channels: int | None, kind: str) -> nn.Module:
-    """Make the Pool of one stage; ceil_mode gives the size of the ResNet's strided convolutions at odd sizes."""
-    if next_channels is None:
-        return nn.Identity() if fused == channels else conv_norm_relu(spatial_dims, fused, channels, 1)
-    # conv, BN, max pooling, ReLU gives what conv, BN, ReLU, max pooling gives, with a ReLU on 2^s times fewer values
-    halve = [Pool[Pool.MAX, spatial_dims](2, ceil_mode=True), nn.ReLU(inplace=True)]
-    norm = Norm[Norm.BATCH, spatial_dims](next_channels)
-    if kind == "conv3x3":
-        return nn.Sequential(convolution(spatial_dims, fused, next_channels, 3), norm, *halve)
-    inner = next_channels // 4
-    return nn.Sequential(
-        conv_norm_relu(spatial_dims, fused, inner, 1),
-        conv_norm_relu(spatial_dims, inner, inner, 3),
-        convolution(spatial_dims, inner, next_channels, 1),
-        norm,
-        *halve,
     )
 
 

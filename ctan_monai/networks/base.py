@@ -24,6 +24,7 @@ class MultiTaskNetwork(nn.Module):
         tasks: the tasks, in order.
         spatial_dims: 2 or 3.
         settings: how `create_network` built it.
+        given: names of the options that it was given, by group; the others are defaults.
     """
 
     method: ClassVar[str] = ""
@@ -38,6 +39,7 @@ class MultiTaskNetwork(nn.Module):
         super().__init__()
         self.tasks, self.spatial_dims = tasks, spatial_dims
         self.settings: Mapping[str, Any] = {}
+        self.given: Mapping[str, frozenset[str]] = {}
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Return the logits of every task."""

@@ -36,6 +36,8 @@ class DecoderPlan:
         channels: C_1 .. C_4 of the encoder's stages.
         shallow_channels: channels of the features finer than stage 1, coarse to fine.
         query_channels: channels of the deepest features that a decoder starts from.
+        join: how pixel decoders join what they read: 'project' brings the skips to the width of the block's output, and
+            the query to the path's; 'wide' takes them as they are (docs/adr/0029).
         full_resolution: end at the image's size instead of interpolating the logits (pixel level; docs/adr/0004, A12b).
         skips: 'u' or 'p', which part of each stage is joined (docs/adr/0004, A12).
         deepest_skip: whether stage 4 is joined too (docs/adr/0004).
@@ -50,6 +52,7 @@ class DecoderPlan:
     channels: tuple[int, ...]
     shallow_channels: tuple[int, ...]
     query_channels: int
+    join: str = "project"
     full_resolution: bool = False
     skips: str = "u"
     deepest_skip: bool = True
@@ -59,6 +62,7 @@ class DecoderPlan:
     def __post_init__(self) -> None:
         """Check the options."""
         for setting, value, allowed in (
+            ("join", self.join, ("project", "wide")),
             ("skips", self.skips, ("u", "p")),
             ("image_level", self.image_level, ("pyramid", "bottleneck")),
         ):
@@ -79,17 +83,23 @@ class PixelDecoder(nn.Module):
     def __init__(self, plan: DecoderPlan, out_channels: int) -> None:
         super().__init__()
         self.skips, self.deepest_skip = plan.skips, plan.deepest_skip
-        self.mode = INTERPOLATION[plan.spatial_dims]
+        self.mode, dims, width = INTERPOLATION[plan.spatial_dims], plan.spatial_dims, PIXEL_WIDTHS[0]
+        project = plan.join == "project"
+        self.query: nn.Module = nn.Identity()
+        self.deepest: nn.Module = nn.Identity()
         deepest = plan.query_channels + (plan.channels[-1] if plan.deepest_skip else 0)
-        self.join = conv_norm_relu(plan.spatial_dims, deepest, PIXEL_WIDTHS[0], 1)
-        width, blocks = PIXEL_WIDTHS[0], []
+        if project and plan.deepest_skip:
+            self.query = conv_norm_relu(dims, plan.query_channels, width, 1)
+            self.deepest = conv_norm_relu(dims, plan.channels[-1], width, 1)
+            deepest = 2 * width
+        self.join = conv_norm_relu(dims, deepest, width, 1)
+        blocks, fine = [], []
         for skip, out in zip(reversed(plan.channels[:-1]), PIXEL_WIDTHS[1:], strict=True):
-            blocks.append(UpBlock(plan.spatial_dims, width, skip, out))
+            blocks.append(UpBlock(dims, width, skip, out, project))
             width = out
-        fine = []
         shallow = plan.shallow_channels if plan.full_resolution else ()
         for skip, out in zip(shallow, FULL_RESOLUTION_WIDTHS[-len(shallow) :] if shallow else (), strict=True):
-            fine.append(UpBlock(plan.spatial_dims, width, skip, out))
+            fine.append(UpBlock(dims, width, skip, out, project and skip > out))  # the image stays as it is
             width = out
         self.up, self.fine = nn.ModuleList(blocks), nn.ModuleList(fine)
         self.head = Conv[Conv.CONV, plan.spatial_dims](width, out_channels, kernel_size=1)
@@ -109,7 +119,10 @@ class PixelDecoder(nn.Module):
             image: (B, C, *S), which gives the size.
         """
         skips = features.u if self.skips == "u" else features.p
-        x = self.join(torch.cat([query, skips[3]], dim=1) if self.deepest_skip else query)  # (B, 512, *S_4)
+        joined = query
+        if self.deepest_skip:
+            joined = torch.cat([self.query(query), self.deepest(skips[3])], dim=1)
+        x = self.join(joined)  # (B, 512, *S_4)
         for index, block in enumerate(self.up):
             x = block(x, skips[2 - index])  # (B, 256 | 128 | 64, *S_(3-index))
         for index, block in enumerate(self.fine):

@@ -94,7 +94,7 @@ class ResNetEncoder(nn.Module):
             raise ConfigError(
                 "split", f"'two' leaves nothing of {name}'s stages of {layers} blocks for U.", "Use split 'one'."
             )
-        self.name, self.spatial_dims = name, spatial_dims
+        self.name, self.spatial_dims, self.expansion = name, spatial_dims, int(block.expansion)
         self.channels = [plane * block.expansion for plane in STAGE_PLANES]
         self.stem, self.pool, self.shallow_channels = _make_stem(network, stem, stem_stride, spatial_dims, in_channels)
         stages = [network.layer1, network.layer2, network.layer3, network.layer4]

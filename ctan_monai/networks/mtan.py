@@ -15,21 +15,23 @@ from ctan_monai.networks.registry import register
 from ctan_monai.tasks import Task
 
 
-@register("mtan", encoder_defaults={"split": "one"})
+@register("mtan", before={"pool": "bottleneck", "expansion": 4})
 class MTAN(MultiTaskNetwork):
     """Shared encoder, each task attending for itself at each stage, one decoder for each task.
 
     Args:
         tasks: at least one task.
-        encoder: the shared encoder; MTAN's split of a stage is 'one' block for P.
+        encoder: the shared encoder. MTAN's own split of a stage is 'one' block for P, which ``encoder_options`` give.
         decoder_options: see `DecoderPlan`.
-        pool: 'bottleneck' or 'conv3x3', see `CrossTaskAttentionEncoder`.
+        pool: 'residual', 'bottleneck' or 'conv3x3', see `CrossTaskAttentionEncoder`.
         share_pool: one Pool for all tasks, as in the original.
+        expansion: see `CrossTaskAttentionEncoder`; None: of the encoder's blocks.
 
     Raises:
         ConfigError: an option is unknown.
 
-    Source: MTAN section 3.1; docs/adr/0004 (the code of CTAE with t' := t).
+    Source: MTAN section 3.1; its authors' code (lorenmt/mtan, ResNet version) and LibMTL for the widths and the shared
+    block. docs/adr/0029 (the code of CTAE with t' := t).
     """
 
     task_containers: ClassVar[tuple[str, ...]] = ("decoders", "masks")
@@ -39,14 +41,16 @@ class MTAN(MultiTaskNetwork):
         tasks: tuple[Task, ...],
         encoder: ResNetEncoder,
         decoder_options: dict[str, Any],
-        pool: str = "bottleneck",
+        pool: str = "residual",
         share_pool: bool = True,
+        expansion: int | None = None,
     ) -> None:
         super().__init__(tasks, encoder.spatial_dims)
         self.encoder = encoder
         names = [task.name for task in tasks]
+        widths = {"pool": pool, "expansion": encoder.expansion if expansion is None else expansion}
         self.attention = AttentionPath(
-            names, encoder.spatial_dims, encoder.channels, cross=False, pool=pool, share_pool=share_pool
+            names, encoder.spatial_dims, encoder.channels, cross=False, share_pool=share_pool, **widths
         )
         plan = plan_decoders(encoder, encoder.channels[-1], decoder_options)
         self.decoders = nn.ModuleDict({task.name: decoder_for(task, plan) for task in tasks})

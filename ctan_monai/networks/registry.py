@@ -8,31 +8,30 @@ from typing import Any, TypeVar
 
 from ctan_monai.errors import ConfigError
 from ctan_monai.networks.base import MultiTaskNetwork
+from ctan_monai.networks.decoders import DecoderPlan
 from ctan_monai.networks.encoder import ResNetEncoder
 from ctan_monai.networks.weights import load_imagenet_weights
 from ctan_monai.tasks import Task, check_tasks
 
 _Architecture = TypeVar("_Architecture", bound=type[MultiTaskNetwork])
 _ARCHITECTURES: dict[str, type[MultiTaskNetwork]] = {}
-_ENCODER_DEFAULTS: dict[str, dict[str, Any]] = {}
+_BEFORE: dict[str, dict[str, Any]] = {}
 _COMMON = {"self", "tasks", "encoder", "decoder_options"}
-_DECODER_OPTIONS = {"full_resolution", "skips", "deepest_skip", "image_level", "slice_score"}
+_DECODER_OPTIONS = {"join", "full_resolution", "skips", "deepest_skip", "image_level", "slice_score"}
 
 
-def register(
-    method: str, encoder_defaults: Mapping[str, Any] | None = None
-) -> Callable[[_Architecture], _Architecture]:
+def register(method: str, before: Mapping[str, Any] | None = None) -> Callable[[_Architecture], _Architecture]:
     """Register an architecture under a name (class decorator).
 
     Args:
         method: the name that users give as ``--method``.
-        encoder_defaults: options of `ResNetEncoder` that this architecture wants unless told otherwise.
+        before: options that came later, with what runs have that were made before; records of new runs name them.
     """
 
     def add(architecture: _Architecture) -> _Architecture:
         architecture.method = method
         _ARCHITECTURES[method] = architecture
-        _ENCODER_DEFAULTS[method] = dict(encoder_defaults or {})
+        _BEFORE[method] = dict(before or {})
         return architecture
 
     return add
@@ -41,6 +40,11 @@ def register(
 def methods() -> list[str]:
     """Return the names of all architectures."""
     return sorted(_ARCHITECTURES)
+
+
+def options_before(method: str) -> dict[str, Any]:
+    """Return an architecture's options that came later, as they are in runs that were made before."""
+    return dict(_BEFORE.get(method, {}))
 
 
 def create_network(
@@ -64,7 +68,7 @@ def create_network(
         in_channels: channels of the image.
         pretrained: None, 'imagenet' or a file, see `load_imagenet_weights`.
         encoder_options: `ResNetEncoder`'s stem, stem_stride and split.
-        decoder_options: `DecoderPlan`'s full_resolution, skips, deepest_skip, image_level and slice_score.
+        decoder_options: `DecoderPlan`'s join, full_resolution, skips, deepest_skip, image_level and slice_score.
         network_options: options by method, of which the chosen method's entry is used.
 
     Returns:
@@ -81,21 +85,26 @@ def create_network(
             raise ConfigError("method", f"{name!r} is unknown.", f"Use one of {methods()}.")
     for name, options in chosen.items():
         _check_options(f"network_options: {name}", options, _ARCHITECTURES[name])
-    merged = {**_ENCODER_DEFAULTS[method], **(encoder_options or {})}
-    _check_options("encoder_options", merged, ResNetEncoder, exclude={"name", "spatial_dims", "in_channels"})
-    body = ResNetEncoder(encoder, spatial_dims, in_channels, **merged)
-    if pretrained:
-        load_imagenet_weights(body, pretrained)
-    decoders = dict(decoder_options or {})
-    _check_options("decoder_options", decoders, _DECODER_OPTIONS)
-    network = _ARCHITECTURES[method](found, body, decoders, **chosen.get(method, {}))  # type: ignore[call-arg,arg-type]
-    network.settings = {
-        "encoder": encoder,
-        "in_channels": in_channels,
-        "encoder_options": merged,
-        "decoder_options": decoders,
+    given = {
+        "encoder_options": dict(encoder_options or {}),
+        "decoder_options": dict(decoder_options or {}),
         "network_options": chosen.get(method, {}),
     }
+    _check_options("encoder_options", given["encoder_options"], ResNetEncoder, {"name", "spatial_dims", "in_channels"})
+    _check_options("decoder_options", given["decoder_options"], _DECODER_OPTIONS)
+    body = ResNetEncoder(encoder, spatial_dims, in_channels, **given["encoder_options"])
+    if pretrained:
+        load_imagenet_weights(body, pretrained)
+    architecture: Any = _ARCHITECTURES[method]
+    later = {name: inspect.signature(architecture).parameters[name].default for name in _BEFORE[method]}
+    settings = {
+        **given,
+        "decoder_options": {"join": DecoderPlan.join, **given["decoder_options"]},
+        "network_options": {**later, **given["network_options"]},
+    }
+    network: MultiTaskNetwork = architecture(found, body, settings["decoder_options"], **settings["network_options"])
+    network.settings = {"encoder": encoder, "in_channels": in_channels, **settings}
+    network.given = {group: frozenset(options) for group, options in given.items()}
     return network
 
 

@@ -23,7 +23,7 @@ from ctan_monai.share import pack_configs, pack_docs, pack_files
 from ctan_monai.share.image_format import image_format
 from ctan_monai.share.pack_metadata import packed_metadata
 from ctan_monai.share.pack_metrics import figures_of
-from ctan_monai.share.pack_parse import INFERENCE, TRAIN, check_builds, parsed
+from ctan_monai.share.pack_parse import INFERENCE, TRAIN, check_builds, form_of, parsed
 from ctan_monai.share.pack_source import Trained, read_trained
 from ctan_monai.share.vendor import vendor
 
@@ -127,6 +127,9 @@ def _write(
     keeps_datalist = trained.datalist is not None and (trained.synthetic or case_names)
     _write_records(trained, folder, keeps_datalist)
     configs = _configs(folder, trained, source.name, keeps_datalist)
+    _write_texts(folder / "configs", configs)
+    for config in (TRAIN, INFERENCE):
+        configs[config] += pack_configs.form_lines(form_of(folder, config, configs[config], trained.record))
     _write_texts(folder / "configs", configs)
     check_builds(folder, trained.record)
     image_channels = [str(channel) for channel in parsed(folder, INFERENCE, "image_channels")]

@@ -72,13 +72,32 @@ def inference_config(text: str, settings: Mapping[str, Any], name: str, tasks: S
     return filled + "\n".join([comment, *entries]) + "\n"
 
 
+def form_lines(entries: Mapping[str, Any]) -> str:
+    """Write entries of the network's form as lines at the end of a config.
+
+    >>> print(form_lines({"network_def#decoder_options": {"join": "wide"}}))
+    <BLANKLINE>
+    # the form of the network that was trained
+    network_def#decoder_options: {join: wide}
+    <BLANKLINE>
+    """
+    if not entries:
+        return ""
+    lines = [f"{name}: {_flow(value)}" for name, value in entries.items()]
+    return "\n".join(["", "# the form of the network that was trained", *lines]) + "\n"
+
+
+def _flow(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("...\n").strip()
+
+
 def _options_of(text: str, settings: Mapping[str, Any]) -> dict[str, str]:
     """Choose the settings that are options with a value of their own in a config, and write them as YAML."""
     config = yaml.safe_load(text)
     chosen = {name: value for name, value in settings.items() if name in config and name not in _OWN_MACHINE}
     refuse_code(chosen, "settings.json")
     return {
-        name: yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("...\n").strip()
+        name: _flow(value)
         for name, value in chosen.items()
         if not isinstance(config[name], dict) or "_target_" not in config[name]  # others ask settings.json
     }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from torch import nn
 
 from ctan_monai.engines.runs.parsed_config import option_names
@@ -12,6 +14,7 @@ from ctan_monai.engines.runs.run_record import describe, differences
 from ctan_monai.errors import ConfigError, find_ctan_error
 from ctan_monai.files.json_files import as_json
 from ctan_monai.networks import MultiTaskNetwork
+from ctan_monai.networks.forms import form_overrides
 
 INFERENCE, TRAIN = "inference.yaml", "train.yaml"
 
@@ -64,6 +67,14 @@ def default_settings(bundle: Path) -> dict[str, Any]:
     names = option_names(ConfigParser.load_config_file(str(bundle / "configs" / TRAIN)))
     settings: dict[str, Any] = as_json({name: parsed(bundle, TRAIN, name) for name in names})
     return settings
+
+
+def form_of(bundle: Path, config: str, text: str, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a config must say besides to build the network of a run in the run's form; see `form_overrides`."""
+    network, definition = parsed(bundle, config, "network_def"), yaml.safe_load(text).get("network_def")
+    if not isinstance(network, MultiTaskNetwork) or not isinstance(definition, Mapping):
+        return {}  # `check_builds` says what is wrong
+    return form_overrides(network, record, definition)
 
 
 def check_builds(bundle: Path, record: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from ctan_monai.engines.runs.run_record import MODEL_FILE, RUN_FILE, describe, l
 from ctan_monai.engines.runs.torch_file import load_checked
 from ctan_monai.errors import CheckpointError
 from ctan_monai.files.json_files import read_json
+from ctan_monai.networks.forms import complete_record
 from ctan_monai.share.pack_parse import default_network, default_settings
 
 PLACES = ("dataset_dir", "datalist")  # options that say where something lies on the machine of the training
@@ -87,7 +88,7 @@ def _of_run(folder: Path) -> Trained:
     kept = {name: without_places(value, name) for name, value in settings.items()}
     curves = folder / "pictures" / CURVES
     datalist, summary = folder / _DATALIST_FILE, folder / "evaluation" / "summary.json"
-    record, data = _json_of(folder / RUN_FILE, needed=True), read_data_record(folder)
+    record, data = complete_record(_json_of(folder / RUN_FILE, needed=True)), read_data_record(folder)
     history, evaluation = _json_of(folder / "metrics.json"), _json_of(summary)
     for name, content in ((RUN_FILE, record), (DATA_FILE, data), ("metrics.json", history), (summary, evaluation)):
         refuse_code(content, str(folder / name))  # metadata.json has some of them, which MONAI reads as a config too

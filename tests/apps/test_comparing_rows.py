@@ -37,7 +37,7 @@ def test_an_ablation_changes_the_network_that_is_built(bundle, name):
         return
     assert changed.settings != plain.settings
     options = read_overrides(overrides)
-    flat = {**changed.settings, **changed.settings["network_options"]}
+    flat = {**changed.settings, **changed.settings["network_options"], **changed.settings["decoder_options"]}
     for path, value in options.items():
         assert flat[path.split("#")[-1]] == value or flat[path.split("#")[-1]].items() >= value.items()
 

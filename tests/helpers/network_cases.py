@@ -24,6 +24,22 @@ def fill_deterministically(network: nn.Module) -> None:
             parameter.copy_(values.reshape(parameter.shape))
 
 
+def seeded_state(shapes: dict[str, list[int]]) -> dict[str, torch.Tensor]:
+    """Make a state dict for these shapes by name, of values that depend on the place in it only."""
+    found = {}
+    for index, (name, shape) in enumerate(shapes.items()):
+        steps = torch.arange(math.prod(shape), dtype=torch.float64)
+        fan = math.prod(shape[1:])
+        if name.endswith("num_batches_tracked"):
+            found[name] = torch.tensor(3)
+        elif fan > 1:
+            found[name] = (torch.sin(steps * 1.7 + index) * math.sqrt(2.0 / fan)).reshape(shape).float()
+        else:
+            offset = 0.0 if name.endswith(("bias", "running_mean")) else 1.0
+            found[name] = (offset + 0.1 * torch.sin(steps + index)).reshape(shape).float()
+    return found
+
+
 def wave(*shape: int) -> torch.Tensor:
     """Make an image from a formula: smooth, and different in each place."""
     steps = torch.arange(math.prod(shape), dtype=torch.float64)

@@ -42,7 +42,7 @@ def test_a_stage_follows_equation_1():
     assert masks[0].max() < 1
 
 
-@pytest.mark.parametrize("pool", ["bottleneck", "conv3x3"])
+@pytest.mark.parametrize("pool", ["bottleneck", "conv3x3", "residual"])
 @pytest.mark.parametrize("fusion", ["mul", "concat"])
 @pytest.mark.parametrize("share_pool", [True, False])
 def test_every_option_keeps_the_sizes_of_the_encoder(pool, fusion, share_pool):
@@ -153,7 +153,7 @@ def test_mtan_is_ctan_without_crossing_and_without_the_bottleneck():
         TASKS,
         "resnet50",
         encoder_options={"split": "one"},
-        network_options={"ctan": {"cross": False, "bottleneck": False}},
+        network_options={"ctan": {"cross": False, "bottleneck": False, "pool": "residual"}},
     ).eval()
     plain.load_state_dict(mtan.state_dict(), strict=True)
     image = wave(1, 1, 64, 64)

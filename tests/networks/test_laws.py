@@ -206,7 +206,7 @@ def test_a_network_says_how_it_was_built(make, method):
     description = describe_network(make(method, decoder_options={"full_resolution": True}))
     assert json.loads(json.dumps(description))["method"] == method
     assert description["encoder"] == "resnet18"
-    assert description["decoder_options"] == {"full_resolution": True}
+    assert description["decoder_options"] == {"join": "project", "full_resolution": True}
     assert description["tasks"][1] == {
         "kind": "Regression",
         "name": "dose",

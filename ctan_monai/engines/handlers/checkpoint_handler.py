@@ -36,6 +36,7 @@ from ctan_monai.engines.runs.torch_file import save_atomic
 from ctan_monai.engines.runs.versions import versions
 from ctan_monai.errors import CheckpointError, ConfigError
 from ctan_monai.files.json_files import add_name
+from ctan_monai.networks.forms import complete_record
 
 _logger = logging.getLogger(__name__)
 
@@ -133,7 +134,8 @@ class Checkpoint:
         data = {key: value for key, value in self._identity["data"].items() if key in saved["data"]}
         if len(data) < len(self._identity["data"]):  # of an earlier version
             _logger.warning("%s does not say what its cases hold: only their names can be compared.", path)
-        check_same_run(path, {key: saved[key] for key in self._identity}, {**self._identity, "data": data})
+        before = {"run": complete_record(saved["run"]), "data": saved["data"]}
+        check_same_run(path, before, {**self._identity, "data": data})
         states = saved["states"]
         if set(states) != set(self._states):
             names = f"saved {sorted(states)}, now {sorted(self._states)}"

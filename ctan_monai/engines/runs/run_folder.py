@@ -19,7 +19,15 @@ from ctan_monai.engines.runs.parsed_config import building_parser, options_of
 from ctan_monai.engines.runs.resume import LAST_FILE, PREVIOUS_FILE, check_same_run, has_checkpoint
 from ctan_monai.engines.runs.run_lock import LOCK_FILE, hold, release
 from ctan_monai.engines.runs.run_log import log_to, without_home
-from ctan_monai.engines.runs.run_record import MODEL_FILE, RUN_FILE, describe, differences, write_run
+from ctan_monai.engines.runs.run_record import (
+    MODEL_FILE,
+    RUN_FILE,
+    adopt_form,
+    describe,
+    differences,
+    read_run,
+    write_run,
+)
 from ctan_monai.engines.runs.versions import versions
 from ctan_monai.errors import ConfigError, cannot_write
 from ctan_monai.files.atomic import remove_leftovers
@@ -65,6 +73,9 @@ class RunFolder:
         self.resumed = as_bool(resume, "resume") and has_checkpoint(self.path)
         self.moved_aside: Path | None = None
         check_knobs()
+        if self.resumed and network is not None:
+            adopt_form(network, self.path)  # before an optimizer is made of its parameters
+            wait_for_all()  # all processes have read run.json before one writes it
         if rank() == 0:
             try:
                 parser = building_parser() if settings is None else None
@@ -106,7 +117,7 @@ class RunFolder:
             _logger.warning("Resuming with another setting: %s.", difference)
 
     def _check_network(self, network: nn.Module | None) -> None:
-        saved = read_json(self.path / RUN_FILE)
+        saved = read_run(self.path)
         if network is not None and saved is not None:
             check_same_run(self.path / RUN_FILE, saved, describe(network))
 

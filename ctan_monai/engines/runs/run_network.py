@@ -8,6 +8,7 @@ from pathlib import Path
 from ctan_monai.engines.runs.run_record import RUN_FILE, load_best
 from ctan_monai.errors import CheckpointError
 from ctan_monai.networks import MultiTaskNetwork, create_network
+from ctan_monai.networks.forms import complete_record
 from ctan_monai.tasks import task_from
 
 
@@ -27,7 +28,7 @@ def network_of_run(run_dir: str | Path) -> MultiTaskNetwork:
     path = Path(run_dir) / RUN_FILE
     remedy = "Name the folder of a run, which holds model.pt and run.json."
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = complete_record(json.loads(path.read_text(encoding="utf-8")))
         network = create_network(
             record["method"],
             [task_from(entry) for entry in record["tasks"]],
@@ -38,7 +39,7 @@ def network_of_run(run_dir: str | Path) -> MultiTaskNetwork:
             decoder_options=record["decoder_options"],
             network_options={record["method"]: record["network_options"]},
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(path, f"no network can be built from it ({error!r}).", remedy) from error
     load_best(network, run_dir)
     return network.eval()

@@ -16,6 +16,7 @@ from ctan_monai.engines.runs.torch_file import load_checked
 from ctan_monai.errors import CheckpointError, ConfigError
 from ctan_monai.files.json_files import as_json, write_json
 from ctan_monai.networks.base import MultiTaskNetwork, describe_network
+from ctan_monai.networks.forms import complete_record, take_form
 
 _logger = logging.getLogger(__name__)
 RUN_FILE, MODEL_FILE = "run.json", "model.pt"
@@ -62,6 +63,40 @@ def write_run(network: nn.Module, output_dir: str | Path) -> None:
     write_json(describe(network), Path(str(output_dir)) / RUN_FILE)
 
 
+def read_run(output_dir: str | Path) -> dict[str, Any] | None:
+    """Read run.json; what an earlier version did not name in it, it gets as it was then.
+
+    Returns:
+        None where there is none.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    path = Path(str(output_dir)) / RUN_FILE
+    if not path.is_file():
+        return None
+    try:
+        return complete_record(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError) as error:
+        raise CheckpointError(path, f"it cannot be read ({error}).", "Restore it from a copy, or delete it.") from error
+
+
+def adopt_form(network: nn.Module, output_dir: str | Path) -> None:
+    """Give a network the form of a run's, see `take_form`, before the run's weights are loaded into it.
+
+    Raises:
+        CheckpointError: run.json cannot be read.
+    """
+    saved, inner = read_run(output_dir), unwrap(network)
+    if saved is not None and isinstance(inner, MultiTaskNetwork) and take_form(inner, saved):
+        _logger.info("The network has the form that %s says: %s.", Path(str(output_dir)) / RUN_FILE, _form_of(inner))
+
+
+def _form_of(network: MultiTaskNetwork) -> str:
+    groups = ("encoder_options", "decoder_options", "network_options")
+    return ", ".join(f"{name} {value}" for group in groups for name, value in network.settings[group].items())
+
+
 def check_run(output_dir: str | Path, network: nn.Module) -> None:
     """Compare a network with the one that a run trained, before its weights are loaded.
 
@@ -74,13 +109,10 @@ def check_run(output_dir: str | Path, network: nn.Module) -> None:
         CheckpointError: run.json cannot be read.
     """
     path = Path(str(output_dir)) / RUN_FILE
-    if not path.is_file():
+    saved = read_run(output_dir)
+    if saved is None:
         _logger.warning("%s is missing: it cannot be checked that the network is the one that was trained.", path)
         return
-    try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(path, f"it cannot be read ({error}).", "Restore it from a copy, or delete it.") from error
     current = describe(network)
     for flag in _FLAGS:
         if saved.get(flag) != current.get(flag):
@@ -98,7 +130,7 @@ def check_run(output_dir: str | Path, network: nn.Module) -> None:
 
 
 def load_best(network: nn.Module, output_dir: str | Path) -> nn.Module:
-    """Load a run's best network, after `check_run`.
+    """Load a run's best network, after `adopt_form` and `check_run`.
 
     Args:
         network: gets the weights of ``<output_dir>/model.pt``, all of them.
@@ -118,6 +150,7 @@ def load_best(network: nn.Module, output_dir: str | Path) -> nn.Module:
         raise CheckpointError(
             path, "there is no trained network.", f"Train first with --output_dir {output_dir}, or name a run's folder."
         )
+    adopt_form(network, output_dir)
     check_run(output_dir, network)
     load_weights(network, load_checked(path, needs_checksum=False), path)
     return network
