@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from ctan_monai import __version__
-from ctan_monai.apps import compare, export, federate, label_app, new, pack, prepare, report, score, verify
+from ctan_monai.apps import compare, diagnose, export, federate, label_app, new, pack, prepare, report, score, verify
 from ctan_monai.errors import explain, show_any_letter
 
 EXIT_REFUSED = 2  # something that the user gave cannot be used, as for a wrong option
@@ -43,6 +43,7 @@ app.add_typer(prepare.app, name="prepare")
 app.add_typer(score.app, name="score")
 app.command(epilog=compare.EPILOG, context_settings=compare.SETTINGS)(compare.compare)
 app.command()(report.report)
+app.command(epilog=diagnose.EPILOG, context_settings=diagnose.SETTINGS)(diagnose.diagnose)
 app.command(epilog=verify.EPILOG)(verify.verify)
 app.command(epilog=new.EPILOG)(new.new)
 app.command(epilog=export.EPILOG)(export.export)

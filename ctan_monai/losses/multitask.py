@@ -71,15 +71,21 @@ class MultiTaskLoss(nn.Module):
         Raises:
             ConfigError: a task's output, label or presence is missing, or has another shape than the task asks for.
         """
+        losses, self.observed = self.task_losses(outputs, targets)
+        self.latest = {name: loss.detach() for name, loss in losses.items()}
+        total: Tensor = self.weighting(losses, self.observed)
+        return total
+
+    def task_losses(
+        self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, bool]]:
+        """Return each task's unweighted loss, and whether any of its labels was known; arguments as for `forward`."""
         parts = [self._part(task, loss, outputs, targets) for task, loss in zip(self.tasks, self.losses, strict=True)]
         totals, counts = sum_over_ranks(torch.stack([torch.stack(column) for column in zip(*parts, strict=True)]))
         means = mean_or_zero(totals, counts).unbind()  # T scalars
         known = (counts > 0).tolist()  # the only time that this layer waits for the device
-        losses = {task.name: mean for task, mean in zip(self.tasks, means, strict=True)}
-        self.latest = {name: loss.detach() for name, loss in losses.items()}
-        self.observed = {task.name: seen for task, seen in zip(self.tasks, known, strict=True)}
-        total: Tensor = self.weighting(losses, self.observed)
-        return total
+        names = [task.name for task in self.tasks]
+        return dict(zip(names, means, strict=True)), dict(zip(names, known, strict=True))
 
     @staticmethod
     def _part(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,7 @@ import torch
 from monai.data import MetaTensor
 from torch import Tensor
 
-from ctan_monai.config_values import refuse_code
-from ctan_monai.engines.runs.manifest import SETTINGS_FILE
+from ctan_monai.engines.runs.run_config import config_of_run
 from ctan_monai.errors import CheckpointError, find_ctan_error
 from ctan_monai.networks import MultiTaskNetwork
 
@@ -52,7 +50,7 @@ def images_of_run(run_dir: str | Path, network: MultiTaskNetwork, count: int = 6
         ConfigError: a text among its settings would become a part of the config's program.
     """
     folder = Path(run_dir)
-    parser = _parser(folder)
+    parser = config_of_run(folder, _REMEDY)
     found = []
     for part in ("train", "validate"):
         try:
@@ -65,29 +63,6 @@ def images_of_run(run_dir: str | Path, network: MultiTaskNetwork, count: int = 6
         if not found[-1]:
             raise CheckpointError(folder, f"its config's {part}#dataset has no images.", _REMEDY)
     return RunImages(*found)
-
-
-def _parser(folder: Path) -> Any:
-    from monai.bundle import ConfigParser
-
-    configs = sorted((folder / "configs").glob("*.yaml"))
-    chosen = [path for path in configs if path.name == "train.yaml"] or configs[:1]
-    if not chosen:
-        raise CheckpointError(folder / "configs", "the run has no copy of its config.", _REMEDY)
-    try:
-        settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-        parser = ConfigParser()
-        parser.read_config(str(chosen[0]))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(folder, f"its config and settings cannot be read ({error}).", _REMEDY) from error
-    refuse_code(settings, str(folder / SETTINGS_FILE))
-    options = {**settings, "output_dir": str(folder)}
-    if (folder / "datalist.json").is_file():
-        options["datalist"] = str(folder / "datalist.json")  # what was held out stays so
-    for name, value in options.items():
-        if name in parser.config:
-            parser[name] = value
-    return parser
 
 
 def _seen_by(network: MultiTaskNetwork, dataset: Any, inferer: Any, count: int) -> tuple[Tensor, ...]:

@@ -73,8 +73,16 @@ class MultiTaskMetrics:
                 merged.setdefault(str(row["case"]), {}).update(row)
         return list(merged.values())
 
-    def _update(self, engine: Any) -> None:
-        output, batch = engine.state.output, engine.state.batch
+    def update(self, batch: Any, output: Mapping[str, Any]) -> None:
+        """Measure the cases of a batch.
+
+        Args:
+            batch: as the loader gave it, with the list of its cases under 'case'.
+            output: image, label (the targets) and pred (logits by task).
+
+        Raises:
+            ConfigError: the batch names no cases, or has been decollated.
+        """
         if not isinstance(batch, Mapping) or not isinstance(batch.get("case"), Sequence):
             raise ConfigError(
                 "evaluator",
@@ -102,15 +110,22 @@ class MultiTaskMetrics:
         affine = image.affine[index] if image.affine.ndim == 3 else image.affine
         return tuple(float(step) for step in affine_to_spacing(affine, r=dims))
 
-    def _complete(self, engine: Any) -> None:
-        self._gather()
+    def compute(self) -> dict[str, float]:
+        """Return the figures over all cases; nan = nothing known."""
         metrics: dict[str, float] = {}
         for metric in self.metrics:
             metrics.update(metric.compute())
         selections = {f"selection_{name}": _mean_selection(found) for name, found in self.by_task.items()}
         known = [value for value in selections.values() if not math.isnan(value)]
         metrics.update(selections, selection=sum(known) / len(known) if known else math.nan)
-        engine.state.metrics.update(metrics)
+        return metrics
+
+    def _update(self, engine: Any) -> None:
+        self.update(engine.state.batch, engine.state.output)
+
+    def _complete(self, engine: Any) -> None:
+        self._gather()
+        engine.state.metrics.update(self.compute())
         engine.state.metric_details["cases"] = self.rows()
 
     def _gather(self) -> None:
