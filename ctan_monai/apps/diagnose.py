@@ -68,6 +68,7 @@ def diagnose(
         typer.echo(f"{found['method']} shares nothing between its tasks: there is no part to ask about.")
         return
     typer.echo(f"{write_page(found, folder, run.resolve().name)}")
+    typer.echo(f"A section for the page of the run: ctan-monai report {run}")
 
 
 def _measure(run: Path, options: Options, device: str | None, folder: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from ctan_monai.metrics.statistics import SEEDS_FOR_VERDICTS
 from ctan_monai.report.canvas import save_figure
 from ctan_monai.report.compare_analysis import analyze
 from ctan_monai.report.compare_cases import draw_chosen
+from ctan_monai.report.compare_diagnosis import diagnosis_section
 from ctan_monai.report.compare_files import COMMANDS_FILE, RUNS_FOLDER, Comparison, read_comparison
 from ctan_monai.report.compare_plots import boxes_figure, curves_figure, forest_figure, weights_figure
 from ctan_monai.report.compare_tables import (
@@ -112,7 +113,9 @@ def _tables(comparison: Comparison, summary: Mapping[str, Any]) -> list[Section]
         ("Cost", [_cost_words(comparison)], cost_table(summary)),
         ("All figures", [], other_table(summary)),
     )
-    return sections + [Section(head, words, [table]) for head, words, table in parts if table is not None]
+    sections += [Section(head, words, [table]) for head, words, table in parts if table is not None]
+    diagnosed = diagnosis_section(comparison)
+    return sections if diagnosed is None else [*sections, diagnosed]
 
 
 def _method_words(summary: Mapping[str, Any]) -> str:

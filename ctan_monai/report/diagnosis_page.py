@@ -108,12 +108,9 @@ def _sentence(found: Mapping[str, Any], task: str) -> str:
     parts = list(dict.fromkeys(entry["part"] for entry in tried))
     needed = [part for part in parts if any(e["part"] == part and e["answers"][task] == "worse" for e in tried)]
     idle = [part for part in parts if all(e["answers"][task] == "no change shown" for e in tried if e["part"] == part)]
-    words = []
-    if needed:
-        words.append(f"worse when exchanged: {', '.join(needed)}.")
-    if idle:
-        words.append(f"No change shown: {', '.join(idle)}.")
-    return " ".join(words)
+    words = [f"worse when exchanged: {', '.join(needed)}"] if needed else []
+    words += [f"no change shown: {', '.join(idle)}"] if idle else []
+    return f"{'; '.join(words)}." if words else ""
 
 
 def _effects_table(found: Mapping[str, Any]) -> Table | None:

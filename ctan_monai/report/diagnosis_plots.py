@@ -64,7 +64,7 @@ def shares_figure(found: Found) -> Figure | None:
             panel.text(share, place, f" {share:.3f}", va="center", fontsize=8, color=TEXT)
         panel.set_yticks(range(len(bars)), [name for name, _ in bars])
         panel.set_ylim(most - 0.5, -0.5)
-        panel.set_xlim(0, 1.18 * max(1.0, *(share for _, share in bars)))
+        panel.set_xlim(0, 1.18 * max([1.0, *(share for _, share in bars)]))
         _finish(panel, f"Answer {task}", "share of the logits' variance (0: idle)")
     return figure
 

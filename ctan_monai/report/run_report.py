@@ -19,6 +19,8 @@ from ctan_monai.report.canvas import save_figure
 from ctan_monai.report.case_images import CaseImages, draw_cases
 from ctan_monai.report.confusion_plot import confusion_figure
 from ctan_monai.report.curves import curves_figure
+from ctan_monai.report.diagnosis_files import FOLDER, read_diagnosis
+from ctan_monai.report.diagnosis_page import PAGE_FILE, summary_section
 from ctan_monai.report.dose_report import gamma_options, report_doses
 from ctan_monai.report.html import Section, Table, page
 from ctan_monai.report.run_files import RunHistory, read_history, read_json
@@ -68,7 +70,11 @@ def report_run(
             cohort = report_doses(predictions_dir, goals=goals, gamma=gamma, run_dir=folder, **_shared(pictures))
         drawn = draw_cases(predictions_dir, **pictures)
         sections += [_case(case) for case in drawn]
-    path = _write(folder / REPORT_FILE, f"Run {folder.resolve().name}", sections, _links(cohort, folder))
+    links = _links(cohort, folder)
+    if (diagnosis := read_diagnosis(folder / FOLDER)) is not None:
+        sections.append(summary_section(diagnosis, "Does each part act?"))
+        links.append(("Does each part act?", f"{FOLDER}/{PAGE_FILE}"))
+    path = _write(folder / REPORT_FILE, f"Run {folder.resolve().name}", sections, links)
     publish_run(folder, [path, curves, *(file for case in drawn for file in case.files)])
     logger.info("Results are in %s: model.pt (the best network), metrics.json, last.pt (to resume).", folder)
     seen = "".join(f", {file}" for case in drawn for file in case.files)

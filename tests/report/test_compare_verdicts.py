@@ -6,10 +6,12 @@ import math
 
 import numpy as np
 import pytest
+from diagnoses import make_diagnosis
 
 from ctan_monai.report.compare_analysis import analyze
 from ctan_monai.report.compare_files import read_comparison
 from ctan_monai.report.compare_report import report_comparison
+from ctan_monai.report.diagnosis_files import write_diagnosis
 
 CASES = 24
 TASKS = [
@@ -122,3 +124,17 @@ def test_every_measured_value_is_kept_by_row_seed_and_case(write):
     with (folder / "per_case.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len({(row["row"], row["seed"], row["case"]) for row in rows}) == 2 * 3 * CASES
+
+
+def test_diagnosed_runs_get_a_table_over_their_seeds(write):
+    folder = write(2, gain=0.1, spread=0.01)
+    assert "Does each part act?" not in report_comparison(folder).read_text()
+    for seed, cross in enumerate((-0.05, 0.01)):
+        write_diagnosis(make_diagnosis(cross), folder / "runs" / "ctan" / f"seed{seed}" / "run" / "diagnosis")
+    assert "Does each part act?" in report_comparison(folder).read_text()
+    rows = [line for line in (folder / "table.md").read_text().splitlines() if line.startswith("| ctan | other tasks")]
+    # Dice by seed -5 [-7, -3] and +1 [-1, +3] points; balanced accuracy +.1 in both
+    assert rows == [
+        "| ctan | other tasks' features in all tasks | another case's | -2.00 [-5.00, +1.00], worse 1/2 | 0.030 "
+        "| +0.10 [+0.10, +0.10], worse 0/2 | 0.010 |"
+    ]
