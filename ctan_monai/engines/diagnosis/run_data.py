@@ -12,6 +12,7 @@ import torch
 from monai.data import DataLoader
 from torch.utils.data import Subset
 
+from ctan_monai.aliases import config_id
 from ctan_monai.data.lists.groups import groups_of
 from ctan_monai.engines.handlers.metrics_handler import MultiTaskMetrics
 from ctan_monai.engines.loop.prepare import PrepareMultiTaskBatch
@@ -88,7 +89,7 @@ def data_of_run(run_dir: str | Path, split: str, tasks: Sequence[Task], override
         int(_get(parser, run_dir, batch)) if batch in parser else 1,
         _get(parser, run_dir, prepare) if prepare in parser else PrepareMultiTaskBatch(tasks),
         _get(parser, run_dir, "validate#inferer"),
-        _get(parser, run_dir, "validate#metrics"),
+        _get(parser, run_dir, "validate#key_metric"),
     )
 
 
@@ -105,7 +106,7 @@ def training_of_run(
         if name in parser.config:
             parser[name] = value
     torch.manual_seed(seed)
-    names = ("train#dataloader", "train#inferer", "train#loss_function")
+    names = ("train#dataloader", "train#inferer", "loss")
     loader, inferer, loss = (_get(parser, run_dir, name) for name in names)
     prepare = "train#prepare_batch"
     return loader, _get(parser, run_dir, prepare) if prepare in parser else PrepareMultiTaskBatch(tasks), inferer, loss
@@ -113,7 +114,7 @@ def training_of_run(
 
 def _get(parser: Any, run_dir: str | Path, name: str) -> Any:
     try:
-        return parser.get_parsed_content(name)
+        return parser.get_parsed_content(config_id(parser, name))
     except Exception as error:  # a config can name any function, and MONAI wraps what it raises
         found = find_ctan_error(error)
         if isinstance(found, ConfigError):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ctan_monai.aliases import CONFIG_IDS, config_id
 from ctan_monai.config_values import refuse_code
 from ctan_monai.engines.runs.manifest import CONFIGS_FOLDER, SETTINGS_FILE
 from ctan_monai.errors import CheckpointError
@@ -20,7 +21,8 @@ def config_of_run(
     Args:
         run_dir: the run's folder.
         remedy: what helps where there is none.
-        overlays: files of the bundle's ``configs`` that are laid over it, such as evaluate.yaml.
+        overlays: files of the bundle's ``configs`` that are laid over it, such as evaluate.yaml; or over the bundle's
+            train.yaml, where the run's is of an earlier form.
         overrides: entries that get other values than in the run.
 
     Returns:
@@ -45,8 +47,10 @@ def config_of_run(
         if overlays:
             parser.update({name: given[name] for name in ("bundle_root",) if name in given})
             root = Path(str(parser.get_parsed_content("bundle_root"))) / "configs"
+            moved = any(config_id(parser, name) != name for name in CONFIG_IDS.values())
+            below = root / "train.yaml" if moved else chosen[0]  # overlays of today fit no config of an earlier form
             parser = ConfigParser()
-            parser.read_config([str(chosen[0]), *(str(root / name) for name in overlays)])
+            parser.read_config([str(below), *(str(root / name) for name in overlays)])
     except Exception as error:  # a config can name any function
         raise CheckpointError(folder, f"its config and settings cannot be read ({error}).", remedy) from error
     refuse_code(settings, str(folder / SETTINGS_FILE))
