@@ -15,10 +15,10 @@ from pathlib import Path
 import torch
 from monai.bundle import ConfigParser
 
-from ctan_monai.engines.distributed.memory_format import to_channels_last
+from ctan_monai.engines.distributed.processes import to_channels_last
 from ctan_monai.engines.loop.bf16_check import check
 from ctan_monai.engines.loop.bf16_guard import convolutions_of
-from ctan_monai.engines.runs.processor import describe_processor
+from ctan_monai.engines.runs.versions import describe_processor
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
 SHAPES = {  # (B, C, *S)

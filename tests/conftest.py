@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(items):
 def closed_log():
     """Close the log that a run in this process left open: its folder goes with the test."""
     yield
-    if module := sys.modules.get("ctan_monai.engines.runs.run_log"):
+    if module := sys.modules.get("ctan_monai.engines.runs.run_folder"):
         module.end_log()
 
 

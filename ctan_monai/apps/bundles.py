@@ -135,7 +135,7 @@ def _run(
     from ctan_monai.engines.runs.config_copies import copy_configs
     from ctan_monai.engines.runs.manifest import CONFIGS_FOLDER
     from ctan_monai.engines.runs.option_checks import check_given
-    from ctan_monai.engines.runs.run_log import end_log
+    from ctan_monai.engines.runs.run_folder import end_log
 
     folder = Path(bundle)
     refuse_code(str(folder), "bundle", "Write ./ before it.")

@@ -46,7 +46,7 @@ def export(
     read by the run's own config: Dice of the masks, mean difference of values, same classes. bf16 is quicker on CPUs
     that compute in it (AVX512-BF16, AMX), and slower on others.
     """
-    from ctan_monai.engines.runs.run_network import network_of_run
+    from ctan_monai.engines.runs.run_record import network_of_run
     from ctan_monai.files.atomic import replacing
     from ctan_monai.share import export_network, export_reduced, images_of_run
     from ctan_monai.share.image_format import image_format_of_run

@@ -2,12 +2,99 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
-from ctan_monai.errors import ConfigError
+from ctan_monai.aliases import current_names
+from ctan_monai.config_values import refuse_code
+from ctan_monai.data.datasets.tabular.checks import Checked, Problem, check_items, check_table
+from ctan_monai.data.datasets.tabular.datalist import find_table
+from ctan_monai.data.datasets.tabular.layout import as_layout
+from ctan_monai.errors import ConfigError, find_ctan_error
+
+_OWN = ("ctan_monai.data.tabular_datalist", "ctan_monai.data.datasets.tabular.")
+_LAYOUT = ("image_channels", "spatial_dims", "size", "spacing_mm", "axes", "label_values")
+_STYLES = {"fault": "red", "warning": "yellow"}
+
+
+def check_bundle(bundle: Path, datalist: Path | None, dataset_dir: Path | None) -> Checked:
+    """Check the data that a bundle's training would get.
+
+    Args:
+        bundle: its folder.
+        datalist: as its option.
+        dataset_dir: as its option.
+
+    Raises:
+        ConfigError: it is no bundle whose config lists cases.
+        DataError: the table, or the data set, as a whole cannot be used.
+    """
+    from monai.bundle import ConfigParser
+
+    path = bundle / "configs" / "train.yaml"
+    if not path.is_file():
+        raise ConfigError("--bundle", f"{bundle} has no configs/train.yaml.", "Name the folder of a bundle.")
+    parser = ConfigParser()
+    parser.read_config(str(path))
+    parser["bundle_root"] = str(bundle.resolve())
+    for name, value in (("datalist", datalist), ("dataset_dir", dataset_dir)):
+        if value is not None:
+            if name not in parser.config:
+                option = f"--{name.replace('_', '-')}"
+                raise ConfigError(option, f"{path} has no such option.", "Leave it out.")
+            refuse_code(str(value), f"--{name.replace('_', '-')}", "Write ./ before it.")
+            parser[name] = str(value)
+    try:
+        return _check(parser, path)
+    except (RuntimeError, ValueError, KeyError) as error:  # MONAI wraps what a component raised
+        found = find_ctan_error(error)
+        if found is None:
+            reason = f"it cannot be understood ({type(error).__name__}: {error})."
+            raise ConfigError(str(path), reason, "Correct it.") from error
+        raise found from None
+
+
+def _check(parser: Any, path: Path) -> Checked:
+    lists = parser.config.get("datalists", {})
+    if not isinstance(lists, dict) or "tasks" not in parser.config:
+        raise ConfigError(str(path), "it lists no datalists and tasks.", "Check the data of another bundle.")
+    tasks = parser.get_parsed_content("tasks")
+    if not current_names(str(lists.get("_target_", ""))).startswith(_OWN):
+        return check_items(parser.get_parsed_content("datalists"), tasks)
+    given = {name: parser.get_parsed_content(f"datalists#{name}") for name in lists if not name.startswith("_")}
+    layout = as_layout(tasks, **{name: given[name] for name in _LAYOUT if name in given})
+    folder = given.get("dataset_dir")
+    table, _ = find_table(given.get("datalist"), folder, given["cache_dir"], layout, given.get("sample", "ct"))
+    return check_table(table, folder, layout, given.get("fold", 0))
+
+
+def problems_table(problems: Sequence[Problem]) -> Table:
+    """Return a line for each problem."""
+    table = Table()
+    for column in ("", "where", "case", "found", "remedy"):
+        table.add_column(column, overflow="fold")
+    for problem in problems:
+        cells = (problem.level, problem.where, problem.case, problem.what, problem.remedy)
+        table.add_row(*(Text(cell, style=_STYLES[problem.level] if at == 0 else "") for at, cell in enumerate(cells)))
+    return table
+
+
+def known_table(checked: Checked) -> Table:
+    """Return how many cases each split has, and in how many each label is known."""
+    table = Table()
+    table.add_column("")
+    for split in checked.cases:
+        table.add_column(split, justify="right")
+    table.add_row("cases", *(str(count) for count in checked.cases.values()))
+    for name, counts in checked.known.items():
+        table.add_row(Text(name), *(str(counts.get(split, 0)) for split in checked.cases))
+    return table
+
 
 if TYPE_CHECKING:
     from ctan_monai.data.datasets.tabular.checks import Checked
@@ -49,8 +136,6 @@ def verify(
     from rich.console import Console
     from rich.text import Text
 
-    from ctan_monai.apps.verify_tables import known_table, problems_table
-
     found = _check_for(bundle or Path(), datalist, dataset_dir)
     console = Console()
     if found.problems:
@@ -69,8 +154,6 @@ def verify(
 
 def _check_for(bundle: Path, datalist: Path | None, dataset_dir: Path | None) -> Checked:
     """Check what a bundle would be trained on."""
-    from ctan_monai.apps.verify_bundle import check_bundle
-
     return check_bundle(bundle, datalist, dataset_dir)
 
 

@@ -3,8 +3,7 @@
 from ctan_monai.losses.base import TaskLoss
 from ctan_monai.losses.classification import BinaryClassLoss, ExclusiveClassLoss
 from ctan_monai.losses.distributed import distributed_mean, sum_over_ranks
-from ctan_monai.losses.for_task import loss_for
-from ctan_monai.losses.multitask import MultiTaskLoss
+from ctan_monai.losses.multitask import MultiTaskLoss, loss_for
 from ctan_monai.losses.regression import RegressionLoss
 from ctan_monai.losses.segmentation import ComboLoss, ExclusiveComboLoss, OverlappingComboLoss
 from ctan_monai.losses.weighting import (

@@ -1,4 +1,4 @@
-"""What every metric shares: one record per case, so that a case which is seen twice counts once."""
+"""What every metric shares: one record per case, which counts once however often it is seen; checks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,45 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from ctan_monai.errors import DataError
+from ctan_monai.tasks import Task, check_tasks, present_key
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def check_same_shape(task: str, case: str, prediction: Tensor, label: Tensor) -> None:
+    """Refuse a prediction that has not the label's shape (broadcasting would give a number nonetheless).
+
+    Raises:
+        DataError: the shapes differ; the message states both.
+    """
+    if prediction.shape != label.shape:
+        raise DataError(
+            f"prediction of {task}",
+            case,
+            f"found shape {tuple(prediction.shape)}, expected the label's {tuple(label.shape)}.",
+            "Bring the prediction back to the label's grid, and leave the batch axis out, before it is measured.",
+        )
+
+
+def check_finite(what: str, case: str, values: Tensor) -> None:
+    """Refuse nan and infinities: nan would read as 'unknown' and drop the case from the means.
+
+    Raises:
+        DataError: some values are not finite.
+    """
+    bad = values.numel() - int(values.isfinite().sum())
+    if bad:
+        raise DataError(
+            what,
+            case,
+            f"{bad} of {values.numel()} values are not finite.",
+            "For a prediction: the training has probably diverged, lower the learning rate or go back to an earlier "
+            "checkpoint. For a label: verify the data.",
+        )
+
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -114,3 +153,33 @@ class CaseMetric(ABC):
             for case, record in state.items():
                 merged.setdefault(case, record)
         self._records = merged
+
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+COMPLETE = "complete"
+
+
+class CompleteCases(CaseMetric):
+    """Mark the cases in which every label of every task is known: 1 under ``complete``, else 0.
+
+    Args:
+        tasks: the tasks whose labels count.
+
+    Source: CTAN Fig. 1, whose test sets leave out cases without complete labels. Decides: A18.
+    """
+
+    def __init__(self, tasks: Iterable[Task]) -> None:
+        super().__init__()
+        self.tasks = check_tasks(tasks)
+
+    def measure(
+        self, case: str, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], spacing_mm: Sequence[float]
+    ) -> Record:
+        """Look at the presence of every task's label."""
+        return {COMPLETE: float(all(bool(target[present_key(task)].all()) for task in self.tasks))}
+
+    def compute(self) -> dict[str, float]:
+        """Return the number of complete cases."""
+        return {"complete_cases": sum(self.values(COMPLETE))}

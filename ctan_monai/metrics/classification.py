@@ -10,8 +10,7 @@ from monai.metrics import compute_roc_auc
 from numpy.typing import NDArray
 from torch import Tensor, as_tensor
 
-from ctan_monai.metrics.base import NAN, CaseMetric, Record, known_mean
-from ctan_monai.metrics.checks import check_finite
+from ctan_monai.metrics.base import NAN, CaseMetric, Record, check_finite, known_mean
 from ctan_monai.tasks import Classification, present_key
 
 Floats = NDArray[np.float64]

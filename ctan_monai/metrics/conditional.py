@@ -9,8 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from ctan_monai.errors import ConfigError
-from ctan_monai.metrics.base import NAN, CaseMetric, Record
-from ctan_monai.metrics.checks import check_finite
+from ctan_monai.metrics.base import NAN, CaseMetric, Record, check_finite
 from ctan_monai.metrics.classification import auroc
 from ctan_monai.tasks import Classification, present_key
 

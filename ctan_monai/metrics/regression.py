@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ctan_monai.metrics.base import NAN, CaseMetric, Record
-from ctan_monai.metrics.checks import check_finite, check_same_shape
+from ctan_monai.metrics.base import NAN, CaseMetric, Record, check_finite, check_same_shape
 from ctan_monai.tasks import Regression, present_key, region_key
 
 

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from monai.metrics import compute_dice
 from torch import Tensor
 
-from ctan_monai.metrics.base import NAN, CaseMetric, Record, known_mean
-from ctan_monai.metrics.checks import check_same_shape
+from ctan_monai.metrics.base import NAN, CaseMetric, Record, check_same_shape, known_mean
 from ctan_monai.tasks import Segmentation, present_key
 
 

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctan_monai.errors import ConfigError
-from ctan_monai.metrics.base import NAN, CaseMetric, Record, known_mean
-from ctan_monai.metrics.checks import check_finite, check_same_shape
+from ctan_monai.metrics.base import NAN, CaseMetric, Record, check_finite, check_same_shape, known_mean
 from ctan_monai.metrics.dose_values import parse_dose_value
 from ctan_monai.tasks import Regression, Segmentation, present_key, region_key
 

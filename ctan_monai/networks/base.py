@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
+from ctan_monai.errors import ConfigError
 from ctan_monai.networks.decoders import DecoderPlan
 from ctan_monai.networks.encoder import Features, ResNetEncoder
 from ctan_monai.networks.parts import Part, decoder_parts, encoder_parts
@@ -111,3 +112,27 @@ def plan_decoders(encoder: ResNetEncoder, query_channels: int, options: dict[str
     return DecoderPlan(
         encoder.spatial_dims, tuple(encoder.channels), tuple(encoder.shallow_channels), query_channels, **options
     )
+
+
+class SelectOutput(nn.Module):
+    """Return one task's logits instead of all (MONAI's `verify_net_in_out`, TorchScript export, ONNX).
+
+    Args:
+        network: the multi-task network.
+        task: name of the task.
+
+    Raises:
+        ConfigError: the network has no such task.
+    """
+
+    def __init__(self, network: MultiTaskNetwork, task: str) -> None:
+        super().__init__()
+        names = [known.name for known in network.tasks]
+        if task not in names:
+            raise ConfigError("task", f"{task!r} is unknown.", f"Use one of {names}.")
+        self.network, self.task = network, task
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the task's logits for an image (B, C, *S)."""
+        logits: Tensor = self.network(image)[self.task]
+        return logits

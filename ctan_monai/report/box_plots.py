@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ctan_monai.report.canvas import new_figure
-from ctan_monai.report.palette import COLORS, GRID, TEXT
+from ctan_monai.report.canvas import COLORS, GRID, TEXT, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,9 +17,9 @@ from ctan_monai.report.case_view import load_view
 from ctan_monai.report.dvh_plot import dvh_figure
 from ctan_monai.report.findings_view import draw_findings, is_findings
 from ctan_monai.report.image_view import draw_picture, is_picture
+from ctan_monai.report.layout import CaseView
 from ctan_monai.report.overlay import CT_WINDOW_HU, overlay_figure
 from ctan_monai.report.planes import PlaneRule
-from ctan_monai.report.view import CaseView
 from ctan_monai.tasks import Task
 
 logger = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from ctan_monai.engines.predictions.predictions_index import PredictedCase
 from ctan_monai.errors import DataError
 from ctan_monai.metrics.for_task import metrics_for
 from ctan_monai.metrics.goals import Plan
-from ctan_monai.report.view import CaseView
+from ctan_monai.report.layout import CaseView
 from ctan_monai.tasks import Regression, Segmentation, Task, present_key, region_key
 from ctan_monai.transforms.labels import read_label
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ctan_monai.errors import DataError
-from ctan_monai.metrics.completeness import COMPLETE
+from ctan_monai.metrics.base import COMPLETE
 from ctan_monai.metrics.main_metric import MainMetric, main_metric_for
 from ctan_monai.metrics.statistics import SEEDS_FOR_VERDICTS
 from ctan_monai.metrics.statistics.bootstrap import DRAWS

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ctan_monai.metrics.main_metric import main_metric_for
-from ctan_monai.report.canvas import new_figure
+from ctan_monai.report.canvas import COLORS, GRID, ON_WHITE, TEXT, new_figure
 from ctan_monai.report.compare_files import ComparedRow, Comparison
 from ctan_monai.report.compare_judge import MEAN
-from ctan_monai.report.palette import COLORS, GRID, ON_WHITE, TEXT
 from ctan_monai.report.run_files import RunHistory
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ctan_monai.errors import DataError
-from ctan_monai.report.canvas import new_figure
-from ctan_monai.report.palette import TEXT
+from ctan_monai.report.canvas import TEXT, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ctan_monai.report.canvas import new_figure
-from ctan_monai.report.palette import COLORS, GRID, ON_WHITE, TEXT
+from ctan_monai.report.canvas import COLORS, GRID, ON_WHITE, TEXT, new_figure
 from ctan_monai.report.run_files import SELECTION, TOTAL, RunHistory
 
 if TYPE_CHECKING:

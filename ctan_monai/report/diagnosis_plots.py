@@ -6,8 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ctan_monai.report.canvas import new_figure
-from ctan_monai.report.palette import COLORS, GRID, ON_WHITE, TEXT
+from ctan_monai.report.canvas import COLORS, GRID, ON_WHITE, TEXT, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,7 +16,7 @@ from ctan_monai.metrics.dose_values import DoseValue, parse_dose_value
 from ctan_monai.metrics.dvh import MM3_PER_CC, Doses
 from ctan_monai.metrics.gamma import INSTALL, Gamma, PassRate, has_gamma, pass_rates
 from ctan_monai.metrics.goals import Goal, Goals, Judgement, Plan
-from ctan_monai.report.view import CaseView
+from ctan_monai.report.layout import CaseView
 
 logger = logging.getLogger(__name__)
 Array = NDArray[Any]

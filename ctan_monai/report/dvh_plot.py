@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from ctan_monai.errors import DataError
 from ctan_monai.metrics.dvh import DvhCurve, doses_inside, dvh_curve
-from ctan_monai.report.canvas import new_figure
-from ctan_monai.report.palette import GRID, ON_WHITE, TARGETS_ON_WHITE, TEXT, colors_of
+from ctan_monai.report.canvas import GRID, ON_WHITE, TARGETS_ON_WHITE, TEXT, colors_of, new_figure
+from ctan_monai.report.layout import CaseView
 from ctan_monai.report.panels import DASHED
-from ctan_monai.report.view import CaseView
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -17,8 +17,7 @@ from ctan_monai.data.datasets.stoic.overview import Overview, read_overview
 from ctan_monai.engines.predictions.predictions_index import PredictedCase
 from ctan_monai.engines.predictions.slice_writer import SLICES_FILE
 from ctan_monai.errors import DataError
-from ctan_monai.report.canvas import new_figure
-from ctan_monai.report.palette import GRID, TEXT, colors_of
+from ctan_monai.report.canvas import GRID, TEXT, colors_of, new_figure
 from ctan_monai.tasks import Classification, Task
 from ctan_monai.transforms.labels import read_label
 

@@ -8,15 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctan_monai.metrics.gamma import PLANE_HIGHEST, Gamma, gamma_plane
-from ctan_monai.report.canvas import new_figure
+from ctan_monai.report.canvas import TARGET, TEXT, UNDER_COLORS, colors_of, new_figure
 from ctan_monai.report.dose_results import spacing_mm
-from ctan_monai.report.layout import frame
+from ctan_monai.report.layout import CaseView, frame
 from ctan_monai.report.overlay import CT_WINDOW_HU
-from ctan_monai.report.palette import TARGET, TEXT, UNDER_COLORS, colors_of
 from ctan_monai.report.panels import SOLID, draw_contours, draw_gray
 from ctan_monai.report.plan_figure import point_of
 from ctan_monai.report.planes import planes_through, turn
-from ctan_monai.report.view import CaseView
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -17,8 +17,7 @@ from ctan_monai.data.formats.image_masks import MASK_THRESHOLD
 from ctan_monai.engines.predictions.predictions_index import PredictedCase
 from ctan_monai.errors import DataError
 from ctan_monai.metrics.for_task import metrics_for
-from ctan_monai.report.canvas import new_figure
-from ctan_monai.report.palette import GRID, ON_WHITE, TEXT, colors_of
+from ctan_monai.report.canvas import GRID, ON_WHITE, TEXT, colors_of, new_figure
 from ctan_monai.report.panels import DASHED, SOLID, Style
 from ctan_monai.tasks import Classification, Segmentation, Task, present_key
 from ctan_monai.transforms.labels import read_label

@@ -1,20 +1,67 @@
-"""Where the panels of an overlay stand: square panels in rows, with room for title, color bars and legend."""
+"""What is shown of a case, and where the panels of an overlay stand: in rows, with room for title, bars and legend."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ctan_monai.metrics.goals import Plan
 from ctan_monai.report.planes import Plane
 
+Array = NDArray[Any]
 Box = tuple[float, float, float, float]  # left, right, bottom, top in mm; bottom is the larger number
 _SIDE, _GAP = 3.5, 0.06  # inches: three rows of three make about 1,430 x 1,500 pixels
 _HEAD, _FOOT, _LEFT, _RIGHT = 0.72, 0.75, 0.42, 0.95
 _LINE, _LETTERS_PER_INCH = 0.2, 12.5  # of text of 10 points
 _MARGIN_MM, _SMALLEST_MM = 10.0, 60.0
+
+
+@dataclass(frozen=True)
+class CaseView:
+    """Everything that an image of one case shows, on one grid (*S) with three axes.
+
+    Args:
+        case: id, for the title.
+        image: (*S) gray values, CT in HU.
+        affine_ras: (4, 4) voxel -> RAS mm.
+        reference: masks by name; a structure that is unknown is absent.
+        predicted: masks by name.
+        dose_reference: (*S) in ``dose_unit``, None where it is unknown.
+        dose_predicted: (*S) in ``dose_unit``, None if no task predicts one.
+        dose_unit: its unit.
+        targets: names of reference structures that are drawn in white, the contours that a plan aims at.
+        dose_region: (*S) where the reference dose is known, None for everywhere; what it means for a predicted dose
+            of a case without a plan is nothing.
+        plan: prescription and dose per fraction, as far as they are known.
+        synthetic: whether the case was computed rather than imaged.
+    """
+
+    case: str
+    image: Array
+    affine_ras: Array
+    reference: Mapping[str, Array] = field(default_factory=dict)
+    predicted: Mapping[str, Array] = field(default_factory=dict)
+    dose_reference: Array | None = None
+    dose_predicted: Array | None = None
+    dose_unit: str = "Gy"
+    targets: Sequence[str] = ()
+    dose_region: Array | None = None
+    plan: Plan = field(default_factory=Plan)
+    synthetic: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """Structures to draw, each once, predicted ones first, targets left out."""
+        return [name for name in dict.fromkeys([*self.predicted, *self.reference]) if name not in self.targets]
+
+    @property
+    def targets_here(self) -> list[str]:
+        """Targets that are contoured or predicted."""
+        return [name for name in self.targets if name in self.reference or name in self.predicted]
 
 
 @dataclass(frozen=True)

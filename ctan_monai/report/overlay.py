@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctan_monai.report.canvas import new_figure
-from ctan_monai.report.layout import Box, Layout, frame
-from ctan_monai.report.palette import TARGET, TEXT, UNDER_COLORS, colors_of
+from ctan_monai.report.canvas import TARGET, TEXT, UNDER_COLORS, colors_of, new_figure
+from ctan_monai.report.layout import Box, CaseView, Layout, frame
 from ctan_monai.report.panels import DASHED, SOLID, draw_contours, draw_dose, draw_error, draw_gray
 from ctan_monai.report.planes import Plane, PlaneRule, choose_point, planes_through, turn
-from ctan_monai.report.view import CaseView
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ctan_monai.report.canvas import DOSE_MAP, ERROR_MAP
 from ctan_monai.report.layout import Box
-from ctan_monai.report.palette import DOSE_MAP, ERROR_MAP
 from ctan_monai.report.planes import Plane
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from ctan_monai.report.dose_results import FIGURES, CaseResult, GoalResult, Stru
 from ctan_monai.report.dvh_plot import dvh_figure
 from ctan_monai.report.gamma_figure import gamma_figure
 from ctan_monai.report.html import Cell, Entry, Section, Table, page
+from ctan_monai.report.layout import CaseView
 from ctan_monai.report.overlay import CT_WINDOW_HU
 from ctan_monai.report.plan_figure import plan_figure, point_of
-from ctan_monai.report.view import CaseView
 
 NOTE = "For research only, not for clinical use. Nothing on this page is loaded from elsewhere."
 SYNTHETIC = "SYNTHETIC data: CT, contours and planned dose were computed from random numbers. No patient was imaged."

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctan_monai.report.canvas import new_figure
-from ctan_monai.report.layout import Box, frame
+from ctan_monai.report.canvas import ON_WHITE, TARGET, TEXT, UNDER_COLORS, colors_of, new_figure
+from ctan_monai.report.layout import Box, CaseView, frame
 from ctan_monai.report.overlay import CT_WINDOW_HU, Scales, scales_of, turned_view
-from ctan_monai.report.palette import ON_WHITE, TARGET, TEXT, UNDER_COLORS, colors_of
 from ctan_monai.report.panels import DASHED, SOLID, draw_contours, draw_dose, draw_error, draw_gray
 from ctan_monai.report.planes import Plane, choose_point, planes_through
-from ctan_monai.report.view import CaseView
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ctan_monai.engines.distributed.processes import rank
-from ctan_monai.engines.handlers.case_metrics_writer import SUMMARY_FILE
-from ctan_monai.engines.handlers.confusion_writer import CONFUSION_FILE
+from ctan_monai.engines.handlers.case_metrics_writer import CONFUSION_FILE, SUMMARY_FILE
 from ctan_monai.engines.predictions.predictions_index import INDEX_FILE
 from ctan_monai.engines.runs.data_record import DATA_FILE
 from ctan_monai.engines.tracking.mlflow_tracking import publish_evaluation, publish_run

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any
@@ -15,11 +17,16 @@ from torch import Tensor
 
 from ctan_monai.engines.predictions.prediction_files import is_dose
 from ctan_monai.engines.predictions.written_table import figures_of
+from ctan_monai.errors import ConfigError, CtanError, DataError
+from ctan_monai.serve.monailabel_api import HTTPException
+from ctan_monai.serve.names import said_of
+from ctan_monai.serve.sizes import TooLargeError
 from ctan_monai.tasks import Classification, Regression, Segmentation, Task, unregistered
-from ctan_monai.transforms.activate import activate
+from ctan_monai.transforms.postprocess import activate
 
 Array = npt.NDArray[Any]
 NOTICE = "Research only, not for clinical use."
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,3 +172,14 @@ def _range(values: Array, unit: str) -> dict[str, Any]:
 
 def _rounded(numbers: Mapping[str, float]) -> dict[str, float]:
     return {name: round(value, 4) for name, value in numbers.items()}
+
+
+@contextmanager
+def as_answer() -> Iterator[None]:
+    """Turn an error of this package into an HTTP answer that says it in JSON, without paths of this machine."""
+    try:
+        yield
+    except CtanError as error:
+        _logger.warning("%s", error)
+        status = 413 if isinstance(error, TooLargeError) else 400 if isinstance(error, DataError | ConfigError) else 500
+        raise HTTPException(status, said_of(error)) from error

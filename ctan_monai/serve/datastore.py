@@ -12,14 +12,13 @@ import numpy as np
 from ctan_monai.data.formats.images import PICTURE_SUFFIXES
 from ctan_monai.data.formats.nifti import NIFTI_SUFFIXES, load_nifti
 from ctan_monai.errors import DataError
-from ctan_monai.serve.answered import as_answer
+from ctan_monai.serve.answer import as_answer
 from ctan_monai.serve.drawn import LABEL_SUFFIXES, grid_of, read_drawn
 from ctan_monai.serve.labeled import Labeled
 from ctan_monai.serve.monailabel_api import DefaultLabelTag, LocalDatastore
-from ctan_monai.serve.names import check_id, check_name
+from ctan_monai.serve.names import StoredNames, check_id, check_name
 from ctan_monai.serve.nrrd import NRRD_SUFFIX, read_nrrd
 from ctan_monai.serve.sizes import check_received
-from ctan_monai.serve.stored_names import StoredNames
 from ctan_monai.tasks import Segmentation
 
 _logger = logging.getLogger(__name__)

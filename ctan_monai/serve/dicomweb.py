@@ -15,7 +15,7 @@ import numpy as np
 
 from ctan_monai.data.formats.nifti import write_nifti
 from ctan_monai.errors import DataError
-from ctan_monai.serve.answered import as_answer
+from ctan_monai.serve.answer import as_answer
 from ctan_monai.serve.drawn import read_drawn
 from ctan_monai.serve.label_names import known_labels
 from ctan_monai.serve.monailabel_api import DefaultLabelTag, binary_to_image

@@ -16,17 +16,17 @@ from urllib.parse import quote_plus
 import torch
 
 from ctan_monai.errors import DataError
-from ctan_monai.serve.answered import as_answer
+from ctan_monai.serve.answer import as_answer
 from ctan_monai.serve.app_folder import AppFolder, read_app
 from ctan_monai.serve.datastore import CheckedDatastore
 from ctan_monai.serve.dicomweb import name_what_is_there, with_named_segments
 from ctan_monai.serve.guard import Guard
+from ctan_monai.serve.judge import Scores
 from ctan_monai.serve.label_tasks import AnswerOf, LearnFromLabels, MostUncertain, Uncertainty
 from ctan_monai.serve.monailabel_api import DICOMWebDatastore, MONAILabelApp, Random, settings
 from ctan_monai.serve.names import check_id, check_name, is_received
 from ctan_monai.serve.predictor import Predictor
 from ctan_monai.serve.results import write_result
-from ctan_monai.serve.scores import Scores
 from ctan_monai.serve.sizes import check_received
 from ctan_monai.tasks import Segmentation
 

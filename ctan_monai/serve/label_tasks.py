@@ -14,14 +14,13 @@ import numpy as np
 from ctan_monai.errors import CtanError, DataError
 from ctan_monai.files.json_files import read_json, write_json
 from ctan_monai.serve.answer import figures, label_map
+from ctan_monai.serve.judge import Scores, most_uncertain
 from ctan_monai.serve.labeled import Labeled
-from ctan_monai.serve.learn import learn
-from ctan_monai.serve.learn_options import Options, options_from
+from ctan_monai.serve.learn import Options, learn, options_from
 from ctan_monai.serve.monailabel_api import InferTask, InferType, ScoringMethod, Strategy, TrainTask
 from ctan_monai.serve.names import said_of
 from ctan_monai.serve.predictor import Predictor
 from ctan_monai.serve.results import wanted_from, write_result
-from ctan_monai.serve.scores import Scores, most_uncertain
 from ctan_monai.tasks import Segmentation, Task
 
 _logger = logging.getLogger(__name__)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from ignite.engine import Events
-from monai.data import MetaTensor
+from monai.data import DataLoader, Dataset, MetaTensor
 from torch import nn
 
+from ctan_monai.data.cases.cache import read_header
 from ctan_monai.engines.loop.trainer import MultiTaskTrainer
+from ctan_monai.engines.runs.options import as_bool
 from ctan_monai.engines.runs.run_record import MODEL_FILE
 from ctan_monai.engines.runs.torch_file import save_atomic
 from ctan_monai.errors import ConfigError, DataError
@@ -24,14 +28,61 @@ from ctan_monai.networks import MultiTaskNetwork
 from ctan_monai.serve.drawn import Drawn, read_drawn
 from ctan_monai.serve.judge import Seen, Verdict, changes, judge, seen
 from ctan_monai.serve.labeled import Labeled, labeled_case
-from ctan_monai.serve.learn_options import Options
 from ctan_monai.serve.predictor import Predictor
-from ctan_monai.serve.slices import Slices
 from ctan_monai.tasks import Segmentation
 
 _logger = logging.getLogger(__name__)
 Progress = Callable[[int], None]
 _PREVIOUS, _ORIGINAL = "model.previous.pt", "model.original.pt"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to learn.
+
+    Args:
+        epochs: passes over the labeled slices.
+        learning_rate: of Adam.
+        batch_size: slices in a batch, all of one case.
+        layers: 'task' changes only what belongs to the corrected task alone, 'all' everything.
+        val_split: fraction of the cases that decide and are not trained on, of those whose labels were not submitted
+            since weights were kept the last time.
+        keep_unjudged: use the new weights even if no such case, or none with one of the labels, can decide.
+
+    Raises:
+        ConfigError: one cannot be used.
+    """
+
+    epochs: int = 5
+    learning_rate: float = 1e-4
+    batch_size: int = 4
+    layers: str = "task"
+    val_split: float = 0.2
+    keep_unjudged: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        numbers = 1 <= self.epochs <= 1000 and 0 < self.learning_rate < 1 and 1 <= self.batch_size <= 256
+        if not numbers or self.layers not in ("task", "all") or not 0 <= self.val_split < 1:
+            remedy = "Use 1 to 1000 epochs, a rate below 1, 1 to 256 slices, layers 'task' or 'all', a share below 1."
+            raise ConfigError("training", f"{self} cannot be used.", remedy)
+
+
+def options_from(request: Mapping[str, Any]) -> Options:
+    """Read the options of a request; a viewer sends a list where it offers a choice, whose first entry counts.
+
+    Raises:
+        ConfigError: one cannot be used.
+    """
+    found = {key: value[0] if isinstance(value, list) and value else value for key, value in request.items()}
+    kinds: dict[str, Callable[[Any], Any]] = {"max_epochs": int, "learning_rate": float, "batch_size": int}
+    kinds |= {"layers": str, "val_split": float, "keep_unjudged": lambda value: as_bool(value, "keep_unjudged")}
+    try:
+        read = {key: kind(found[key]) for key, kind in kinds.items() if key in found}
+    except (TypeError, ValueError) as error:
+        given = {key: found[key] for key in kinds if key in found}
+        raise ConfigError("training", f"{given} cannot be used ({error}).", "Give numbers.") from error
+    return Options(**{"epochs" if key == "max_epochs" else key: value for key, value in read.items()})
 
 
 def learn(
@@ -180,3 +231,40 @@ def _keep_statistics(network: nn.Module, own: set[int]) -> None:
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and not {id(each) for each in module.parameters()} & own:
             module.momentum = 0.0
+
+
+class Slices:
+    """Batches of slices of one case each, or of images of one size; another order in each epoch."""
+
+    def __init__(self, files: Sequence[Path], transform: Any, batch_size: int) -> None:
+        self.files, self.transform, self.size = list(files), transform, batch_size
+        self._random = np.random.default_rng(0)
+        self._length = sum(1 for _ in self._batches())
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Any]:
+        for items in self._batches():
+            yield from DataLoader(Dataset(items, self.transform), batch_size=len(items))
+
+    def _batches(self) -> list[list[dict[str, Any]]]:
+        batches = []
+        for items in self._groups():
+            order = self._random.permutation(len(items))
+            for first in range(0, len(items), self.size):
+                batch = [items[at] for at in order[first : first + self.size]]
+                batches.append(batch if len(batch) > 1 else batch * 2)  # the statistics of one pixel need two samples
+        return [batches[at] for at in self._random.permutation(len(batches))]
+
+    def _groups(self) -> list[list[dict[str, Any]]]:
+        """Return what may stand in one batch: the slices of a case, or images of one size."""
+        groups: dict[Any, list[dict[str, Any]]] = {}
+        for file in self.files:
+            header = read_header(file)
+            item: dict[str, Any] = {"case": header.case, "file": str(file)}
+            if len(header.shape) == 3:
+                groups[file] = [{**item, "slice": index} for index in range(header.shape[-1])]
+            else:
+                groups.setdefault(tuple(header.shape), []).append(item)
+        return list(groups.values())

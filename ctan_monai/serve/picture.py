@@ -10,11 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ctan_monai.engines.predictions.mask_files import full_shape
+from ctan_monai.engines.predictions.file_grid import full_shape
 from ctan_monai.errors import DataError
 from ctan_monai.tasks import Segmentation, Task
-from ctan_monai.transforms.activate import activate
-from ctan_monai.transforms.postprocess import postprocess_for
+from ctan_monai.transforms.postprocess import activate, postprocess_for
 
 Array = npt.NDArray[Any]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -18,21 +20,58 @@ from torch import Tensor
 
 from ctan_monai.data.formats.ct_source import CtSource, read_source, source_path
 from ctan_monai.data.formats.images import PICTURE_SUFFIXES
-from ctan_monai.data.formats.nifti import load_nifti
-from ctan_monai.engines.predictions.answers import answer_of
-from ctan_monai.engines.predictions.batch_parts import affine_of, finite_logits
+from ctan_monai.data.formats.nifti import NIFTI_SUFFIXES, load_nifti, write_nifti
+from ctan_monai.engines.predictions.batch_parts import affine_of, answer_of, finite_logits
 from ctan_monai.engines.predictions.ct_resample import resample_to_ct
-from ctan_monai.engines.runs.run_network import network_of_run
+from ctan_monai.engines.runs.run_record import network_of_run
 from ctan_monai.errors import CtanError, DataError, find_ctan_error
 from ctan_monai.networks import MultiTaskNetwork
 from ctan_monai.serve.answer import Answer, predictive_entropy
 from ctan_monai.serve.app_folder import AppFolder
+from ctan_monai.serve.names import is_plain
+from ctan_monai.serve.nrrd import NRRD_SUFFIX, read_nrrd
 from ctan_monai.serve.picture import on_picture
-from ctan_monai.serve.readable import readable
 from ctan_monai.tasks import Segmentation, Task
 from ctan_monai.transforms.postprocess import postprocess_for
 
+_NAME = "image"
 _logger = logging.getLogger(__name__)
+
+
+def readable(image: Path, folder: Path) -> Path:
+    """Return the path of an image that a bundle can read.
+
+    Args:
+        image: a file, or a folder of DICOM.
+        folder: for a link, or for what is converted; it must outlive the use.
+
+    Returns:
+        The image itself; a link to it, if its name cannot be an id; NIfTI, if it is NRRD.
+
+    Raises:
+        DataError: an NRRD cannot be read, or holds no volume.
+    """
+    name = image.name.lower()
+    if image.is_dir():
+        return image
+    if name.endswith(NRRD_SUFFIX):
+        found = read_nrrd(image)
+        if found.affine_ras is None or found.values.ndim != 3:
+            raise DataError(image, None, f"its shape is {found.values.shape}.", "Give one volume.")
+        stem = image.name[: -len(NRRD_SUFFIX)]
+        path = folder / f"{stem if is_plain(stem) else _NAME}.nii"
+        kept = found.values.astype(np.int32) if found.values.dtype.itemsize == 8 else found.values
+        write_nifti(kept if found.values.dtype.kind in "iu" else found.values, found.affine_ras, path)
+        return path
+    suffix = next((each for each in NIFTI_SUFFIXES if name.endswith(each)), image.suffix)
+    if is_plain(image.name[: len(image.name) - len(suffix)]) or not image.is_file():
+        return image
+    path = folder / f"{_NAME}{suffix.lower()}"
+    try:
+        os.symlink(image.resolve(), path)
+    except OSError:  # not everybody may make links on Windows
+        shutil.copyfile(image, path)
+    return path
 
 
 @dataclass(frozen=True)

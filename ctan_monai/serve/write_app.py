@@ -11,7 +11,7 @@ from typing import Any
 
 from ctan_monai.config_values import refuse_code
 from ctan_monai.engines.runs.manifest import SETTINGS_FILE
-from ctan_monai.engines.runs.run_network import network_of_run
+from ctan_monai.engines.runs.run_record import network_of_run
 from ctan_monai.errors import ConfigError, cannot_write
 from ctan_monai.files.atomic import replacing
 from ctan_monai.files.json_files import read_json

@@ -21,10 +21,10 @@ from ctan_monai.errors import ConfigError, cannot_write
 from ctan_monai.files.json_files import as_json
 from ctan_monai.share import pack_configs, pack_docs, pack_files
 from ctan_monai.share.image_format import image_format
+from ctan_monai.share.pack_configs import INFERENCE, TRAIN, check_builds, form_of, parsed
 from ctan_monai.share.pack_metadata import packed_metadata
-from ctan_monai.share.pack_metrics import figures_of
-from ctan_monai.share.pack_parse import INFERENCE, TRAIN, check_builds, form_of, parsed
 from ctan_monai.share.pack_source import Trained, read_trained
+from ctan_monai.share.pack_tables import figures_of
 from ctan_monai.share.vendor import vendor
 
 EVALUATE, DATALIST, MULTI_GPU = "evaluate.yaml", "datalist.json", "multi_gpu_train.yaml"

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ctan_monai.share import pack_tables
-from ctan_monai.share.pack_metrics import Figures
 from ctan_monai.share.pack_source import Trained
+from ctan_monai.share.pack_tables import Figures
 from ctan_monai.tasks import task_from
 
 _NO_WEIGHTS = re.compile(r"No\s+weights\s+are\s+shipped(\.|,\s+and)\s*")

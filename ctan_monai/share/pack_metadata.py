@@ -9,8 +9,8 @@ from typing import Any
 from ctan_monai import __version__
 from ctan_monai.errors import ConfigError
 from ctan_monai.share.image_format import is_scored, output_format
-from ctan_monai.share.pack_metrics import Figures
 from ctan_monai.share.pack_source import Trained
+from ctan_monai.share.pack_tables import Figures
 from ctan_monai.tasks import Classification, Regression, Segmentation, Task, task_from
 
 _OURS = "ctan-monai"  # in no registry; whoever took the name there could run code where a bundle is installed

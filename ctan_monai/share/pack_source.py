@@ -13,13 +13,12 @@ from torch import Tensor
 from ctan_monai.config_values import refuse_code
 from ctan_monai.engines.runs.data_record import DATA_FILE, read_data_record
 from ctan_monai.engines.runs.manifest import SETTINGS_FILE
-from ctan_monai.engines.runs.run_network import network_of_run
-from ctan_monai.engines.runs.run_record import MODEL_FILE, RUN_FILE, describe, load_weights
+from ctan_monai.engines.runs.run_record import MODEL_FILE, RUN_FILE, describe, load_weights, network_of_run
 from ctan_monai.engines.runs.torch_file import load_checked
 from ctan_monai.errors import CheckpointError
 from ctan_monai.files.json_files import read_json
 from ctan_monai.networks.forms import complete_record
-from ctan_monai.share.pack_parse import default_network, default_settings
+from ctan_monai.share.pack_configs import default_network, default_settings
 
 PLACES = ("dataset_dir", "datalist")  # options that say where something lies on the machine of the training
 CURVES = "curves.png"

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ctan_monai.engines.distributed.memory_format import to_channels_last
+from ctan_monai.engines.distributed.processes import to_channels_last
 from ctan_monai.engines.loop.bf16_guard import refuse_bf16
 from ctan_monai.engines.runs.run_record import describe
 from ctan_monai.errors import CheckpointError, ConfigError

@@ -1,19 +1,14 @@
 """MONAI transforms from a cached case to a sample, and from logits back to answers."""
 
 from ctan_monai.aliases import keep_old_names
-from ctan_monai.transforms.activate import activate
 from ctan_monai.transforms.affine import RandAffineLabelsd, spatial_modes
 from ctan_monai.transforms.color import RandColorJitterd
-from ctan_monai.transforms.crop import CropOrPadLabelsd
-from ctan_monai.transforms.dependent_labels import SetDependentLabeld
-from ctan_monai.transforms.drop_labels import DropLabelsd
-from ctan_monai.transforms.labels import read_label
+from ctan_monai.transforms.crop import CropOrPadLabelsd, RandPatchLabelsd, RandSelectSliced
+from ctan_monai.transforms.labels import DropLabelsd, SetDependentLabeld, read_label
 from ctan_monai.transforms.load import LoadCaseFiled
 from ctan_monai.transforms.mirror import RandMirrorLabelsd, mirror_sample
 from ctan_monai.transforms.normalize import NormalizeChannelsd
-from ctan_monai.transforms.patch import RandPatchLabelsd
-from ctan_monai.transforms.postprocess import postprocess_for
-from ctan_monai.transforms.slices import RandSelectSliced
+from ctan_monai.transforms.postprocess import activate, postprocess_for
 from ctan_monai.transforms.window import RandWindowChannelsd, WindowChannelsd
 
 keep_old_names(__name__)

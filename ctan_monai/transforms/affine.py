@@ -11,7 +11,7 @@ from monai.transforms import RandAffined
 from ctan_monai.aliases import takes_old_arguments
 from ctan_monai.errors import ConfigError
 from ctan_monai.tasks import Task, check_tasks, region_key
-from ctan_monai.transforms.layout import with_layout_of
+from ctan_monai.transforms.labels import with_layout_of
 
 
 def spatial_modes(tasks: Iterable[Task]) -> dict[str, str]:

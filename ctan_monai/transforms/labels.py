@@ -1,22 +1,26 @@
-"""What a cached case knows about each kind of task, as tensors."""
+"""What a cached case knows about each kind of task, as tensors; labels that follow from others, labels left out."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from monai.data import MetaTensor
+from monai.transforms import Transform
 from torch import Tensor
 
 from ctan_monai.data.cases.case import Case
-from ctan_monai.errors import DataError
-from ctan_monai.tasks import Classification, Regression, Segmentation, Task, unregistered
+from ctan_monai.data.lists.splits import draw
+from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.tasks import Classification, Regression, Segmentation, Task, check_tasks, present_key, unregistered
 
 logger = logging.getLogger(__name__)
+RULES = ("missing", "negative")
 
 
 @singledispatch
@@ -97,3 +101,100 @@ def _findings(value: Any, classes: int) -> Tensor:
     if label.shape != (classes,) or not bool(((label == 0) | (label == 1)).all()):
         raise ValueError(f"expected {classes} numbers, each 0 or 1")
     return label
+
+
+def with_layout_of(sample: Mapping[str, Any], changed: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """Return a changed sample whose entries are of the types that they were: masks uint8, labels plain tensors.
+
+    Args:
+        sample: before the transform.
+        changed: after it.
+        keys: entries that it touched, of which the sample may lack some.
+    """
+    kept = dict(changed)
+    for key in set(keys) & sample.keys():
+        if isinstance(kept[key], MetaTensor):
+            kept[key].applied_operations = []  # nobody inverts this, and collating it costs time
+        if not isinstance(sample[key], MetaTensor):
+            plain = kept[key].as_tensor() if isinstance(kept[key], MetaTensor) else kept[key]
+            kept[key] = torch.as_tensor(plain, dtype=sample[key].dtype)
+    return kept
+
+
+class SetDependentLabeld(Transform):  # type: ignore[misc]  # MONAI has no type hints that mypy could follow
+    """Say what a finding is in cases in which the one that it presupposes is known to be absent.
+
+    Severe COVID-19 presupposes COVID-19: of a patient without it one can say that severity is unknown, as it is not
+    defined, or that it is absent. Put this after `LoadCaseFiled`.
+
+    Args:
+        tasks: tasks of the samples.
+        task: name of the finding.
+        given: name of the one that it presupposes.
+        rule: 'missing' leaves an unknown label unknown; 'negative' makes it known, and 0, where ``given`` is 0.
+
+    Raises:
+        ConfigError: the rule is unknown, or a name is not that of a task with one class.
+    """
+
+    def __init__(self, tasks: Iterable[Task], task: str, given: str, rule: str = "missing") -> None:
+        if rule not in RULES:
+            raise ConfigError("severity_of_negatives", f"{rule!r} is unknown.", f"Use one of {RULES}.")
+        found = {each.name: each for each in check_tasks(tasks)}
+        for name in (task, given):
+            if not isinstance(entry := found.get(name), Classification) or len(entry.classes) != 1:
+                raise ConfigError(
+                    "SetDependentLabeld", f"{name} is no finding of {list(found)}.", "Name two binary tasks."
+                )
+        self.label, self.given, self.rule = task, given, rule
+        self.present, self.given_present = present_key(found[task]), present_key(found[given])
+
+    def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the sample, the label known now where the rule says so."""
+        absent = bool(sample[self.given_present]) and not bool(sample[self.given].any())
+        if self.rule == "missing" or bool(sample[self.present]) or not absent:
+            return dict(sample)
+        return {**sample, self.label: torch.zeros_like(sample[self.label]), self.present: torch.tensor(True)}
+
+
+class DropLabelsd(Transform):  # type: ignore[misc]  # MONAI has no type hints that mypy could follow
+    """Make the labels of some tasks unknown for all but a fraction of the cases, always the same ones.
+
+    Put it after `LoadCaseFiled` in the training's transforms. A hidden label is what an unknown one is: zeros, and not
+    present. A region of the task stays.
+
+    Args:
+        tasks: tasks of the samples.
+        items: the training's datalist, whose cases are divided.
+        known: by task, the fraction of cases that keep their label; a task that is not named keeps all.
+        seed: another seed hides others.
+
+    Raises:
+        ConfigError: a name is no task's, or a share is not between 0 and 1.
+    """
+
+    def __init__(
+        self, tasks: Iterable[Task], items: Iterable[Mapping[str, Any]], known: Mapping[str, float], seed: int = 0
+    ) -> None:
+        self.tasks = {task.name: task for task in check_tasks(tasks)}
+        cases = sorted({str(item["case"]) for item in items})
+        self.hidden: dict[str, frozenset[str]] = {}
+        for name, share in known.items():
+            if name not in self.tasks or not isinstance(share, int | float) or not 0 <= share <= 1:
+                found = f"{share!r} for {name} of the tasks {list(self.tasks)}."
+                raise ConfigError(f"known: {name}", found, "Give a fraction from 0 to 1 for a task's name.")
+            drawn = sorted(cases, key=lambda case: draw(seed, f"{name} {case}"))
+            kept = round(share * len(cases))
+            self.hidden[name] = frozenset(drawn[kept:])
+            if kept < len(cases):
+                logger.warning("labels of %s are hidden: %d of %d cases keep theirs", name, kept, len(cases))
+
+    def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the sample, some labels of it unknown."""
+        found = dict(sample)
+        for name, cases in self.hidden.items():
+            if sample["case"] in cases:
+                found[name] = torch.zeros_like(sample[name])
+                key = present_key(self.tasks[name])
+                found[key] = torch.zeros_like(sample[key])
+        return found

@@ -13,7 +13,7 @@ from amp_kit import AMP
 from bundle_kit import check_run, command, start
 
 from ctan_monai.data.cases.cache import read_case_file
-from ctan_monai.data.datasets.openkbp.writer import read_sparse
+from ctan_monai.data.datasets.openkbp.sparse import read_sparse
 from ctan_monai.errors import ConfigError, find_ctan_error
 
 ROOT = Path(__file__).parents[2]

@@ -13,8 +13,8 @@ import pytest
 import SimpleITK as sitk
 from bundle_kit import check_run, start
 
+from ctan_monai.data.datasets.stoic.reader import read_reference
 from ctan_monai.data.datasets.stoic.synthetic import write_chest_phantoms
-from ctan_monai.data.datasets.stoic.table import read_reference
 from ctan_monai.engines import read_data_record
 from ctan_monai.errors import ConfigError, DataError, find_ctan_error
 

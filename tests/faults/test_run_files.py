@@ -10,9 +10,9 @@ from run_kit import Run, TinyNetwork, same
 
 from ctan_monai.data.lists.datalist import read_choice
 from ctan_monai.engines.runs.data_record import read_data_record, write_data_record
+from ctan_monai.engines.runs.manifest import run_setting
 from ctan_monai.engines.runs.run_folder import RunFolder
 from ctan_monai.engines.runs.run_record import load_best
-from ctan_monai.engines.runs.run_settings import run_setting
 from ctan_monai.errors import CtanError
 
 pytestmark = pytest.mark.faults

@@ -11,7 +11,7 @@ from ctan_monai.engines.runs.run_record import write_run
 from ctan_monai.engines.runs.torch_file import save_atomic
 from ctan_monai.files.json_files import as_json
 from ctan_monai.share import pack_bundle
-from ctan_monai.share.pack_parse import default_settings
+from ctan_monai.share.pack_configs import default_settings
 
 TINY = {"method": "hps", "encoder": "resnet18"}
 

@@ -59,7 +59,7 @@ class OpenKbp:
     name, before_a_case = "pt_1", ()
 
     def make(self, folder):
-        from ctan_monai.data.datasets.openkbp.writer import write_sparse
+        from ctan_monai.data.datasets.openkbp.sparse import write_sparse
 
         inside = np.zeros((128, 128, 128), bool)
         inside[60:64, 61:66, 50:53] = True

@@ -7,7 +7,7 @@ from monai.transforms import Compose, RandGaussianNoised
 from torch import nn
 
 from ctan_monai.data.lists.dataset import SeededDataset
-from ctan_monai.engines.distributed.unwrap import unwrap
+from ctan_monai.engines.distributed.processes import unwrap
 from ctan_monai.engines.handlers.best_model_handler import BestModel
 from ctan_monai.engines.handlers.checkpoint_handler import Checkpoint
 from ctan_monai.engines.handlers.early_stopping_handler import EarlyStopping, StopTraining

@@ -7,8 +7,7 @@ import pytest
 import torch
 from network_cases import DOSE, OAR, TASKS, wave
 
-from ctan_monai.engines.runs.run_network import network_of_run
-from ctan_monai.engines.runs.run_record import describe
+from ctan_monai.engines.runs.run_record import describe, network_of_run
 from ctan_monai.errors import ConfigError
 from ctan_monai.networks import create_network
 from ctan_monai.networks.attention import CrossTaskAttentionBottleneck, CrossTaskAttentionEncoder, MaskRoute

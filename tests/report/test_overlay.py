@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from ctan_monai.report.canvas import save_figure
+from ctan_monai.report.canvas import COLORS, save_figure
 from ctan_monai.report.layout import Layout, frame
 from ctan_monai.report.overlay import overlay_figure
-from ctan_monai.report.palette import COLORS
 from ctan_monai.report.planes import planes_through, turn
 
 

@@ -8,8 +8,7 @@ from ctan_monai.data.formats.nifti import write_nifti
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.serve.label_tasks import LearnFromLabels
 from ctan_monai.serve.labeled import Labeled
-from ctan_monai.serve.learn import learn
-from ctan_monai.serve.learn_options import Options, options_from
+from ctan_monai.serve.learn import Options, learn, options_from
 from ctan_monai.serve.predictor import Predictor
 
 ORGANS = ("Rectum", "Bladder", "Femur_L", "Femur_R", "CTV")

@@ -15,8 +15,7 @@ from ctan_monai.errors import DataError
 from ctan_monai.networks import create_network
 from ctan_monai.serve.label_tasks import AnswerOf
 from ctan_monai.serve.labeled import Labeled
-from ctan_monai.serve.learn import learn
-from ctan_monai.serve.learn_options import Options
+from ctan_monai.serve.learn import Options, learn
 from ctan_monai.serve.predictor import Predictor
 from ctan_monai.serve.write_app import write_app
 from ctan_monai.tasks import Classification, Segmentation

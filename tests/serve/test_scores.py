@@ -2,8 +2,8 @@
 
 from types import SimpleNamespace
 
+from ctan_monai.serve.judge import Scores, most_uncertain
 from ctan_monai.serve.label_tasks import MostUncertain
-from ctan_monai.serve.scores import Scores, most_uncertain
 
 
 def test_scores_outlive_the_program_and_belong_to_a_version(tmp_path):

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from ctan_monai.errors import DataError
-from ctan_monai.serve.stored_names import NAMES_FILE, StoredNames
+from ctan_monai.serve.names import NAMES_FILE, StoredNames
 
 NAMES = ("2: CT Pelvis 3mm", "Müller", "a b", "x" * 200, "CON?", "患者")
 

@@ -20,7 +20,7 @@ from ctan_monai.apps.main import app
 from ctan_monai.errors import CheckpointError, ConfigError, DataError
 from ctan_monai.share import pack as module
 from ctan_monai.share import pack_bundle
-from ctan_monai.share.pack_parse import parsed
+from ctan_monai.share.pack_configs import parsed
 from ctan_monai.transforms.postprocess import postprocess_for
 
 SCHEMA = ROOT / "benchmarks" / "zoo_schema.json"

@@ -12,8 +12,8 @@ from ctan_monai.errors import CheckpointError, ConfigError, DataError
 from ctan_monai.share import pack_files
 from ctan_monai.share.pack_configs import evaluate_config, inference_config, train_config
 from ctan_monai.share.pack_metadata import packed_metadata
-from ctan_monai.share.pack_metrics import Figures, figures_of
 from ctan_monai.share.pack_source import Trained
+from ctan_monai.share.pack_tables import Figures, figures_of
 from ctan_monai.tasks import describe_task
 
 TRAIN = """# python -m monai.bundle run training --config_file bundles/own/configs/train.yaml

@@ -5,7 +5,7 @@ import torch
 
 from ctan_monai.errors import ConfigError
 from ctan_monai.tasks import Classification, Regression, Segmentation
-from ctan_monai.transforms.drop_labels import DropLabelsd
+from ctan_monai.transforms.labels import DropLabelsd
 
 LESION = Segmentation("lesion", ["lesion", "globules"], overlapping=True)
 DIAGNOSIS = Classification("diagnosis", ["nv", "mel"])

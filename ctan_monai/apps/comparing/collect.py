@@ -12,7 +12,7 @@ import torch
 
 from ctan_monai.apps.comparing.bundle import Bundle, read_overrides
 from ctan_monai.apps.comparing.plan import Plan, Run
-from ctan_monai.data.lists.groups import groups_of
+from ctan_monai.data.lists.leakage import groups_of
 from ctan_monai.engines.handlers.case_metrics_writer import WriteCaseMetrics
 from ctan_monai.engines.loop.prepare import PrepareMultiTaskBatch
 from ctan_monai.engines.loop.step_cost import step_cost

@@ -26,6 +26,8 @@ _MOST_LISTED = 10
 _ORIENTATIONS = 8
 
 Thumbnails = npt.NDArray[np.int8]
+_PATIENT = "patient_id"
+_THUMBNAIL = "thumbnail"
 
 
 @dataclass(frozen=True)
@@ -257,3 +259,22 @@ def _normalized(thumbnails: Thumbnails) -> npt.NDArray[np.float32]:
     rows -= rows.mean(1, keepdims=True)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(rows / np.where(lengths > 0, lengths, 1), np.float32)
+
+
+def groups_of(items: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Name a group for each case, such that cases of one lesion or patient share it.
+
+    Images that carry fingerprints are linked by lesion, patient, file and likeness (`leakage.group_related`); other
+    cases by their ``patient_id``, and a case without one stands for itself.
+
+    Args:
+        items: of a datalist; several of one case (slices) count once.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    once = list({item["case"]: item for item in items}.values())
+    metas = {item["case"]: read_header(item["file"]).meta for item in once}
+    if metas and all(_THUMBNAIL in meta for meta in metas.values()):
+        return group_related(read_fingerprints(once))
+    return {case: str(meta.get(_PATIENT) or case) for case, meta in metas.items()}

@@ -20,8 +20,7 @@ from ctan_monai.engines.diagnosis.gradients import shared_gradients
 from ctan_monai.engines.diagnosis.run_data import RunData, data_of_run, training_of_run
 from ctan_monai.engines.diagnosis.survey import Survey
 from ctan_monai.engines.handlers.metrics_handler import MultiTaskMetrics
-from ctan_monai.engines.runs.run_network import network_of_run
-from ctan_monai.engines.runs.run_record import MODEL_FILE
+from ctan_monai.engines.runs.run_record import MODEL_FILE, network_of_run
 from ctan_monai.errors import ConfigError
 from ctan_monai.files.json_files import as_json
 from ctan_monai.metrics.main_metric import main_metric_for

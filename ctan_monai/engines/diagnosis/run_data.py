@@ -13,7 +13,7 @@ from monai.data import DataLoader
 from torch.utils.data import Subset
 
 from ctan_monai.aliases import config_id
-from ctan_monai.data.lists.groups import groups_of
+from ctan_monai.data.lists.leakage import groups_of
 from ctan_monai.engines.handlers.metrics_handler import MultiTaskMetrics
 from ctan_monai.engines.loop.prepare import PrepareMultiTaskBatch
 from ctan_monai.engines.runs.run_config import config_of_run

@@ -18,8 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Sampler
 
 from ctan_monai.engines.distributed.batch_norm import share_batch_norm
-from ctan_monai.engines.distributed.memory_format import to_channels_last
-from ctan_monai.engines.distributed.processes import rank
+from ctan_monai.engines.distributed.processes import rank, to_channels_last
 from ctan_monai.errors import ConfigError, install_excepthook
 
 _logger = logging.getLogger(__name__)

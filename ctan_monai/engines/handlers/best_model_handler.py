@@ -12,8 +12,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
-from ctan_monai.engines.distributed.processes import rank
-from ctan_monai.engines.distributed.unwrap import unwrap
+from ctan_monai.engines.distributed.processes import rank, unwrap
 from ctan_monai.engines.runs.run_record import MODEL_FILE
 from ctan_monai.engines.runs.torch_file import save_atomic
 from ctan_monai.errors import ConfigError

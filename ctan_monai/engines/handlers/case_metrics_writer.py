@@ -1,4 +1,4 @@
-"""What an evaluation found: one row per case, and the figures over all of them."""
+"""What an evaluation found: one row per case, the figures over all of them, confusion matrices."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from ctan_monai.engines.distributed.processes import rank
 from ctan_monai.errors import ConfigError
 from ctan_monai.files.csv_cells import safe_cell
 from ctan_monai.files.json_files import write_json, write_text
-from ctan_monai.metrics.base import known_mean
-from ctan_monai.metrics.completeness import COMPLETE
+from ctan_monai.metrics.base import COMPLETE, known_mean
+from ctan_monai.metrics.confusion import ClassDetails
 
 PER_CASE_FILE, SUMMARY_FILE = "per_case.csv", "summary.json"
 _ANSWERS = re.compile("_(label|prob)(_|$)")  # of classifications: the mean of a class's number says nothing
+CONFUSION_FILE = "confusion_{}.csv"
 
 
 class WriteCaseMetrics:
@@ -106,3 +107,35 @@ def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 def _known_cases(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     columns = dict.fromkeys(key for row in rows for key in row if key != "case")
     return {column: sum(_cell(row.get(column)) != "" for row in rows) for column in columns}
+
+
+class WriteConfusion:
+    """Evaluator handler: write ``<output_dir>/confusion_<task>.csv``, in process 0.
+
+    A row for each true class, under ``truth``, and a column for each answer: numbers of cases.
+
+    Args:
+        details: a metric of the same evaluator's `MultiTaskMetrics`.
+        output_dir: where to write.
+    """
+
+    def __init__(self, details: ClassDetails, output_dir: str | Path) -> None:
+        self.details, self.folder = details, Path(str(output_dir))
+
+    def attach(self, engine: Any) -> None:
+        """Attach to an evaluator; where in its list of handlers does not matter."""
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def __call__(self, engine: Any) -> None:
+        """Write the table.
+
+        Raises:
+            CheckpointError: it cannot be written.
+        """
+        if rank() == 0:
+            task = self.details.task
+            rows = [
+                {"truth": name, **dict(zip(task.classes, counts, strict=True))}
+                for name, counts in zip(task.classes, self.details.matrix().tolist(), strict=True)
+            ]
+            write_text(case_csv(rows), self.folder / CONFUSION_FILE.format(task.name))

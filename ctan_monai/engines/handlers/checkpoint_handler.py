@@ -13,13 +13,11 @@ from monai.handlers import LrScheduleHandler, ValidationHandler
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from ctan_monai.engines.distributed.processes import rank
-from ctan_monai.engines.distributed.unwrap import unwrap
+from ctan_monai.engines.distributed.processes import rank, unwrap
 from ctan_monai.engines.handlers.best_model_handler import BestModel
 from ctan_monai.engines.handlers.early_stopping_handler import EarlyStopping
 from ctan_monai.engines.handlers.handler_order import attach_after_others
 from ctan_monai.engines.handlers.history_handler import History
-from ctan_monai.engines.runs.data_fingerprint import fingerprint
 from ctan_monai.engines.runs.manifest import read_manifest
 from ctan_monai.engines.runs.options import as_bool
 from ctan_monai.engines.runs.resume import (
@@ -28,11 +26,12 @@ from ctan_monai.engines.runs.resume import (
     ContinueAt,
     Progress,
     check_same_run,
+    load_schedule,
     newest_checkpoint,
 )
 from ctan_monai.engines.runs.run_record import describe, load_weights
-from ctan_monai.engines.runs.schedule_state import load_schedule
 from ctan_monai.engines.runs.torch_file import save_atomic
+from ctan_monai.engines.runs.training_data import fingerprint
 from ctan_monai.engines.runs.versions import versions
 from ctan_monai.errors import CheckpointError, ConfigError
 from ctan_monai.files.json_files import add_name

@@ -10,8 +10,7 @@ from torch import nn
 from ctan_monai.engines.handlers.best_model_handler import BestModel
 from ctan_monai.engines.handlers.early_stopping_handler import EarlyStopping, StopTraining
 from ctan_monai.engines.handlers.history_handler import History
-from ctan_monai.engines.handlers.loss_logging_handler import LossLogger
-from ctan_monai.engines.handlers.metrics_logging_handler import MetricsLogger
+from ctan_monai.engines.handlers.loss_logging_handler import LossLogger, MetricsLogger
 from ctan_monai.engines.handlers.peer_watch_handler import PeerWatch
 from ctan_monai.engines.handlers.progress_handler import ProgressBar
 from ctan_monai.engines.handlers.seeding_handler import ReseedEachEpoch

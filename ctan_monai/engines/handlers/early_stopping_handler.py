@@ -10,7 +10,7 @@ from typing import Any
 from ignite.engine import Events
 from torch import nn
 
-from ctan_monai.engines.distributed.unwrap import unwrap
+from ctan_monai.engines.distributed.processes import unwrap
 from ctan_monai.errors import ConfigError
 
 logger = logging.getLogger(__name__)

@@ -1,23 +1,86 @@
-"""Losses, weights and learning rate, on the console and in TensorBoard."""
+"""Losses, weights, learning rate and metrics, on the console and in TensorBoard."""
 
 from __future__ import annotations
 
+import itertools
 import logging
+import math
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from ignite.engine import Events
 from torch import Tensor
 
 from ctan_monai.engines.distributed.processes import rank
-from ctan_monai.engines.handlers.tensorboard import ScalarWriter
 
+_FORMAT = "brain.Event:2"
+_numbers = itertools.count()  # two files of one process in one second
 logger = logging.getLogger(__name__)
 
 _TOTAL = ""  # stands for the weighted sum; no task has this name
+
+
+class ScalarWriter:
+    """Write figures for TensorBoard; open again after `close`.
+
+    TensorBoard's own writer puts the machine's name into the name of the file, which is the reason for this one; it
+    writes the same records.
+
+    Args:
+        folder: where the event file goes; TensorBoard shows each folder as a line of its own. None writes nothing.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self._file: IO[bytes] | None = None
+        self._records: Any = None
+
+    def write(self, figures: Mapping[str, float], step: int, newest_step: int | None = None) -> None:
+        """Write figures at a step; those that are not finite are left out.
+
+        A resumed run repeats steps that may have been written before: TensorBoard then drops the old ones.
+
+        Args:
+            figures: by tag.
+            step: where on the axis; epochs and iterations may share a file.
+            newest_step: how far the run is in the finest steps that this file has; None: ``step``.
+        """
+        if self.folder is None:
+            return
+        from tensorboard.compat.proto.summary_pb2 import Summary  # here, because importing it takes a second
+
+        if self._file is None:
+            self._open(self.folder, newest_step or step)
+        for tag, figure in figures.items():
+            if math.isfinite(figure):
+                self._add(step, summary=Summary(value=[Summary.Value(tag=tag, simple_value=figure)]))
+        self._records.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _open(self, folder: Path, newest_step: int) -> None:
+        from tensorboard.compat.proto.event_pb2 import SessionLog
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"events.out.tfevents.{int(time.time()):010d}.{os.getpid()}.{next(_numbers)}"  # in the order of time
+        self._file = (folder / name).open("xb")
+        self._records = RecordWriter(self._file)
+        self._add(0, file_version=_FORMAT)
+        self._add(newest_step, session_log=SessionLog(status=SessionLog.START))  # drops what was written after it
+
+    def _add(self, step: int, **content: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        self._records.write(Event(wall_time=time.time(), step=step, **content).SerializeToString())
 
 
 class RunningMeans:
@@ -122,3 +185,38 @@ def _tagged(group: str, means: Mapping[str, float]) -> dict[str, float]:
 
 def _learning_rate(engine: Any) -> float:
     return float(engine.optimizer.param_groups[0]["lr"])
+
+
+class MetricsLogger:
+    """Trainer handler: log the evaluator's metrics after each validation, in process 0.
+
+    One line on the console with the selection scores and the metrics named in ``show``; everything in TensorBoard,
+    ``<output_dir>/tensorboard/validation``, under ``epoch/``.
+
+    Args:
+        evaluator: the validation's evaluator.
+        output_dir: None for the console only.
+        show: names of metrics that the console shows beside the selection scores.
+    """
+
+    def __init__(self, evaluator: Any, output_dir: str | Path | None = None, show: tuple[str, ...] = ()) -> None:
+        self.evaluator, self.show = evaluator, tuple(show)
+        folder = None if output_dir is None else Path(str(output_dir)) / "tensorboard" / "validation"
+        self._writer = ScalarWriter(folder)
+
+    def attach(self, engine: Any) -> None:
+        """Attach to a trainer."""
+        if rank() == 0:
+            self.evaluator.add_event_handler(Events.COMPLETED, self._report)  # when all metrics are computed
+            engine.add_event_handler(Events.COMPLETED, self.close)
+
+    def close(self) -> None:
+        """Close the TensorBoard file."""
+        self._writer.close()
+
+    def _report(self, evaluator: Any) -> None:
+        metrics = {name: float(value) for name, value in evaluator.state.metrics.items()}
+        self._writer.write({f"epoch/{name}": value for name, value in metrics.items()}, evaluator.state.epoch)
+        shown = [name for name in metrics if name.startswith("selection") or name in self.show]
+        text = [f"{name} {'unknown' if math.isnan(metrics[name]) else format(metrics[name], '.4g')}" for name in shown]
+        logger.info("epoch %d, validation: %s", evaluator.state.epoch, " | ".join(text))

@@ -14,8 +14,7 @@ from monai.data.utils import affine_to_spacing
 from torch import Tensor
 
 from ctan_monai.errors import ConfigError
-from ctan_monai.metrics.base import CaseMetric
-from ctan_monai.metrics.completeness import CompleteCases
+from ctan_monai.metrics.base import CaseMetric, CompleteCases
 from ctan_monai.metrics.for_task import metrics_for
 from ctan_monai.tasks import Task, check_tasks
 from ctan_monai.transforms.postprocess import postprocess_for

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ctan_monai.engines.runs.processor import describe_processor
+from ctan_monai.engines.runs.versions import describe_processor
 from ctan_monai.errors import CheckpointError
 from ctan_monai.files.json_files import read_json, write_json
 

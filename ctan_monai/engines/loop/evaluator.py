@@ -13,14 +13,12 @@ from monai.engines.utils import IterationEvents
 from monai.inferers import Inferer
 from torch import nn
 
-from ctan_monai.engines.distributed.memory_format import to_channels_last
-from ctan_monai.engines.distributed.unwrap import unwrap, without_data_parallel
+from ctan_monai.engines.distributed.processes import to_channels_last, unwrap, without_data_parallel
 from ctan_monai.engines.handlers.metrics_handler import MultiTaskMetrics
-from ctan_monai.engines.loop.bf16_guard import checking_bf16
+from ctan_monai.engines.loop.bf16_guard import checking_bf16, choose_precision
 from ctan_monai.engines.loop.inferer import MultiTaskInferer
-from ctan_monai.engines.loop.loader_workers import end_workers_with_parent
-from ctan_monai.engines.loop.precision import choose_precision
 from ctan_monai.engines.loop.prepare import PrepareMultiTaskBatch
+from ctan_monai.engines.loop.sampler import end_workers_with_parent
 from ctan_monai.engines.runs.options import as_bool
 from ctan_monai.engines.tracking.mlflow_tracking import without_monai
 from ctan_monai.errors import ConfigError

@@ -10,7 +10,7 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer, sliding_window_inference
 from torch import Tensor
 
-from ctan_monai.engines.distributed.unwrap import unwrap
+from ctan_monai.engines.distributed.processes import unwrap
 from ctan_monai.errors import ConfigError
 
 Outputs = dict[str, Tensor]

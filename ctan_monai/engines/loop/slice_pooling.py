@@ -12,7 +12,7 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 from torch import Tensor
 
-from ctan_monai.engines.distributed.unwrap import unwrap
+from ctan_monai.engines.distributed.processes import unwrap
 from ctan_monai.errors import ConfigError
 
 POOLINGS = ("mean", "max", "topk", "attention")

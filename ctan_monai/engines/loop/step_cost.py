@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ctan_monai.engines.distributed.memory_format import to_channels_last
-from ctan_monai.engines.loop.precision import choose_precision
+from ctan_monai.engines.distributed.processes import to_channels_last
+from ctan_monai.engines.loop.bf16_guard import choose_precision
 
 _WARM_UP, _TIMED = 2, 5
 

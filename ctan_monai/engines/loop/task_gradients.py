@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ctan_monai.engines.distributed.unwrap import unwrap
+from ctan_monai.engines.distributed.processes import unwrap
 from ctan_monai.errors import ConfigError
 from ctan_monai.losses.weighting.gradient import GradientWeighting
 

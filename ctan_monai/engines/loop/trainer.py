@@ -15,15 +15,13 @@ from monai.inferers import Inferer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ctan_monai.engines.distributed.memory_format import to_channels_last
-from ctan_monai.engines.distributed.unwrap import unwrap
-from ctan_monai.engines.loop.bf16_guard import checking_bf16
-from ctan_monai.engines.loop.clipping import GradientGroup, clip_gradients, gradient_groups
+from ctan_monai.engines.distributed.processes import to_channels_last, unwrap
+from ctan_monai.engines.loop.bf16_guard import checking_bf16, choose_precision
 from ctan_monai.engines.loop.finite import fetch_finite
 from ctan_monai.engines.loop.inferer import MultiTaskInferer
-from ctan_monai.engines.loop.loader_workers import end_workers_with_parent
-from ctan_monai.engines.loop.precision import choose_precision
+from ctan_monai.engines.loop.parameters import GradientGroup, clip_gradients, gradient_groups
 from ctan_monai.engines.loop.prepare import PrepareMultiTaskBatch
+from ctan_monai.engines.loop.sampler import end_workers_with_parent
 from ctan_monai.engines.loop.task_gradients import task_gradients
 from ctan_monai.engines.runs.options import as_bool
 from ctan_monai.engines.tracking.mlflow_tracking import in_place_of_monai

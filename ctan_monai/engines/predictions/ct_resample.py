@@ -13,8 +13,7 @@ from ctan_monai.data.cases.resample import Resample
 from ctan_monai.data.formats.ct_source import CtSource
 from ctan_monai.engines.predictions.prediction_files import file_names
 from ctan_monai.tasks import Segmentation, Task
-from ctan_monai.transforms.activate import activate
-from ctan_monai.transforms.postprocess import postprocess_for
+from ctan_monai.transforms.postprocess import activate, postprocess_for
 
 Array = np.ndarray[Any, Any]
 

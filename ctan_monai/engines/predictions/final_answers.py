@@ -16,8 +16,7 @@ from ctan_monai.data.cases.cache import read_header
 from ctan_monai.data.cases.file_grid import Grid, own_grid_of
 from ctan_monai.data.formats.ct_source import CtSource
 from ctan_monai.data.formats.image_masks import resized_mask
-from ctan_monai.engines.predictions.answers import answer_of
-from ctan_monai.engines.predictions.batch_parts import affine_of, finite_logits
+from ctan_monai.engines.predictions.batch_parts import affine_of, answer_of, finite_logits
 from ctan_monai.engines.predictions.ct_resample import resample_to_ct
 from ctan_monai.errors import DataError
 from ctan_monai.tasks import Segmentation, Task, check_tasks

@@ -14,13 +14,11 @@ from torch import Tensor
 from ctan_monai.data.cases.cache import read_case_file, read_header
 from ctan_monai.data.cases.case import check_case_id
 from ctan_monai.data.cases.file_grid import Grid, moved, own_grid_of
-from ctan_monai.data.datasets.openkbp.writer import write_sparse
+from ctan_monai.data.datasets.openkbp.sparse import write_sparse
 from ctan_monai.data.formats.nifti import write_nifti
 from ctan_monai.engines.distributed.processes import of_all_processes, rank
-from ctan_monai.engines.predictions.answers import answer_of, write_answers
-from ctan_monai.engines.predictions.batch_parts import affine_of, finite_logits, plain
-from ctan_monai.engines.predictions.file_grid import on_own_grid
-from ctan_monai.engines.predictions.mask_files import write_masks
+from ctan_monai.engines.predictions.batch_parts import affine_of, answer_of, finite_logits, plain, write_answers
+from ctan_monai.engines.predictions.file_grid import on_own_grid, write_masks
 from ctan_monai.engines.predictions.prediction_files import file_names, is_dose
 from ctan_monai.engines.predictions.predictions_index import INDEX_FILE, PredictedCase, from_json, to_json, write_index
 from ctan_monai.engines.runs.options import as_bool

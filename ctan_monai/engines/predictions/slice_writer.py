@@ -13,7 +13,7 @@ from ctan_monai.engines.handlers.case_metrics_writer import case_csv
 from ctan_monai.engines.loop.slice_pooling import SlicePoolingInferer
 from ctan_monai.files.json_files import write_text
 from ctan_monai.tasks import Classification, Task, check_tasks
-from ctan_monai.transforms.activate import activate
+from ctan_monai.transforms.postprocess import activate
 
 SLICES_FILE = "slices.csv"
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ctan_monai.engines.handlers.case_metrics_writer import case_csv
-from ctan_monai.engines.predictions.prediction_folder import WRITTEN_JSON
+from ctan_monai.engines.predictions.prediction_files import WRITTEN_JSON
 from ctan_monai.files.json_files import write_json, write_text
 from ctan_monai.metrics.dvh import MM3_PER_CC
 

@@ -1,9 +1,9 @@
-"""data.json: what a run's network was trained on, for those who use its predictions."""
+"""data.json and datalist.json: what a run was trained on, for those who use its predictions."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ctan_monai.files.json_files import write_json
 
 DATA_FILE = "data.json"
 _KEYS, _DOSE_KEYS = ("synthetic", "cases"), ("prescriptions_gy", "normalised_to_gy")
+DATALIST_FILE = "datalist.json"
 
 
 def write_data_record(output_dir: str | Path, record: Mapping[str, Any]) -> None:
@@ -64,3 +65,27 @@ def read_data_record(run_dir: str | Path) -> dict[str, Any] | None:
     if not isinstance(record, dict) or not set(_KEYS) <= set(record):
         raise CheckpointError(path, f"it does not hold {list(_KEYS)}.", remedy)
     return {"prescriptions_gy": {}, "normalised_to_gy": None, **record}
+
+
+def write_datalist(
+    output_dir: str | Path, datalists: Mapping[str, Sequence[Mapping[str, Any]]], synthetic: bool | None = None
+) -> None:
+    """Write ``<output_dir>/datalist.json``; of several processes, the first does.
+
+    It is what a bundle's ``datalist`` takes. An evaluation that reads it tests on the cases that were held out, also if
+    cases have been added to the data since, which would have changed the split.
+
+    Args:
+        output_dir: the run's folder.
+        datalists: items with a ``case`` by split; of several items of one case, such as its slices, it is named once.
+        synthetic: whether the cases are; data.json (`write_data_record`) then says so, and their number. None: without.
+
+    Raises:
+        CheckpointError: the file could not be written.
+    """
+    if rank() == 0:
+        named = {split: list(dict.fromkeys(item["case"] for item in items)) for split, items in datalists.items()}
+        write_json(named, Path(str(output_dir)) / DATALIST_FILE)
+        if synthetic is not None:
+            counts = {split: len(cases) for split, cases in named.items()}
+            write_data_record(output_dir, {"synthetic": bool(synthetic), "cases": counts})

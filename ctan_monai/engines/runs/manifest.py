@@ -1,4 +1,4 @@
-"""What a checkpoint says about the run that it is of."""
+"""What the folder of a run says about it: settings, config files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import hashlib
 import json
 from pathlib import Path
 from typing import Any
+
+from ctan_monai.errors import CheckpointError
 
 METRICS_FILE = "metrics.json"
 
@@ -25,3 +27,28 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     configs = sorted((folder / CONFIGS_FOLDER).glob("*"))
     digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in configs if path.is_file()}
     return {"settings": settings if isinstance(settings, dict) else {}, "configs_sha256": digests}
+
+
+def run_setting(output_dir: str | Path, name: str) -> Any:
+    """Return what an option was when a run was trained.
+
+    Where evaluation or inference must agree with the training and the network cannot tell (the size of its images, the
+    seed of the split), its config asks for this instead of hoping that the same flag is passed again; the flag still
+    wins.
+
+    Args:
+        output_dir: the run's folder.
+        name: of the option.
+
+    Raises:
+        CheckpointError: there is no run, or it does not say.
+    """
+    path = Path(str(output_dir)) / SETTINGS_FILE
+    remedy = f"Train first, name a run's folder, or pass --{name}."
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(path, f"the settings of the run cannot be read ({error}).", remedy) from error
+    if not isinstance(settings, dict) or name not in settings:
+        raise CheckpointError(path, f"it does not say {name}.", remedy)
+    return settings[name]

@@ -1,4 +1,4 @@
-"""run.json: what a run trained, so that nothing else is loaded with its weights by mistake."""
+"""run.json: what a run trained, so that nothing else is loaded with its weights, and the network built from it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import Any
 
 from torch import nn
 
-from ctan_monai.engines.distributed.unwrap import unwrap
+from ctan_monai.engines.distributed.processes import unwrap
 from ctan_monai.engines.runs.option_checks import check_knobs
 from ctan_monai.engines.runs.torch_file import load_checked
 from ctan_monai.errors import CheckpointError, ConfigError
 from ctan_monai.files.json_files import as_json, write_json
+from ctan_monai.networks import create_network
 from ctan_monai.networks.base import MultiTaskNetwork, describe_network
 from ctan_monai.networks.forms import complete_record, take_form
+from ctan_monai.tasks import task_from
 
 _logger = logging.getLogger(__name__)
 RUN_FILE, MODEL_FILE = "run.json", "model.pt"
@@ -172,3 +174,36 @@ def load_weights(network: nn.Module, state: Any, path: str | Path) -> None:
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         raise CheckpointError(path, f"weights do not fit the network: {'; '.join(found[:3])}{more}.", remedy)
     inner.load_state_dict(state)
+
+
+def network_of_run(run_dir: str | Path) -> MultiTaskNetwork:
+    """Build the network that run.json describes, and load model.pt.
+
+    Args:
+        run_dir: the run's folder.
+
+    Returns:
+        The network, on the CPU, in evaluation mode.
+
+    Raises:
+        CheckpointError: run.json or model.pt is missing, cannot be read, or the two do not fit.
+        ConfigError: run.json describes a network that this version does not know.
+    """
+    path = Path(run_dir) / RUN_FILE
+    remedy = "Name the folder of a run, which holds model.pt and run.json."
+    try:
+        record = complete_record(json.loads(path.read_text(encoding="utf-8")))
+        network = create_network(
+            record["method"],
+            [task_from(entry) for entry in record["tasks"]],
+            record["encoder"],
+            record["spatial_dims"],
+            record["in_channels"],
+            encoder_options=record["encoder_options"],
+            decoder_options=record["decoder_options"],
+            network_options={record["method"]: record["network_options"]},
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(path, f"no network can be built from it ({error!r}).", remedy) from error
+    load_best(network, run_dir)
+    return network.eval()

@@ -1,12 +1,16 @@
-"""Say of a prediction what its network was trained on."""
+"""Say of a prediction what its network was trained on, and fingerprint those data."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ctan_monai.data.cases.cache import CASE_SUFFIX
+from ctan_monai.data.cases.file_read import case_content
 from ctan_monai.data.dicom.read.outputs import sha256
 from ctan_monai.engines.runs.data_record import read_data_record
 from ctan_monai.engines.runs.run_record import MODEL_FILE
@@ -71,3 +75,35 @@ def _digest(path: Path) -> str | None:
         return sha256(path)[:_DIGITS]
     except OSError:
         return None
+
+
+def fingerprint(data: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return digests of a datalist; names do not leave this function.
+
+    Args:
+        data: items with ``case``, and ``slice`` where single slices are trained on; their case files (``file``) are
+            not read whole, for their headers hold digests of every byte.
+
+    Returns:
+        ``items``, their number; ``sha256`` of cases and slices in their order; ``content_sha256`` of what their case
+        files hold, wherever they lie and whenever they were written, None where an item has none.
+
+    Raises:
+        DataError: a case file cannot be read.
+
+    >>> fingerprint([{"case": "pt_1", "slice": 3}])["items"]
+    1
+    """
+    items = list(data)
+    keys = [json.dumps([str(item.get("case")), item.get("slice")]) for item in items]
+    files = list(dict.fromkeys(str(item.get("file", "")) for item in items))
+    known = bool(files) and all(file.endswith(CASE_SUFFIX) for file in files)
+    return {
+        "items": len(items),
+        "sha256": _sha256(keys),
+        "content_sha256": _sha256([case_content(file) for file in files]) if known else None,
+    }
+
+
+def _sha256(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

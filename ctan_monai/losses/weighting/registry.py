@@ -9,13 +9,12 @@ from typing import Any
 from ctan_monai.losses.options import build, check_choice
 from ctan_monai.losses.weighting.base import Weighting
 from ctan_monai.losses.weighting.dwa import DynamicWeightAverage
-from ctan_monai.losses.weighting.equal import EqualWeighting
 from ctan_monai.losses.weighting.famo import Famo
 from ctan_monai.losses.weighting.geometric import GeometricLoss
 from ctan_monai.losses.weighting.imtl_l import ImpartialLoss
 from ctan_monai.losses.weighting.pcgrad import PCGrad
 from ctan_monai.losses.weighting.random_weights import RandomWeighting
-from ctan_monai.losses.weighting.static import StaticWeighting
+from ctan_monai.losses.weighting.static import EqualWeighting, StaticWeighting
 from ctan_monai.losses.weighting.tchebycheff import SmoothTchebycheff
 from ctan_monai.losses.weighting.torchjd import IMTLG, MGDA, AlignedMTL, CAGrad, GradDrop, UPGrad
 from ctan_monai.losses.weighting.uncertainty import UncertaintyWeighting

@@ -1,4 +1,4 @@
-"""Static weighting: given factors."""
+"""Equal and static weighting: given factors."""
 
 from __future__ import annotations
 
@@ -45,3 +45,18 @@ class StaticWeighting(Weighting):
     def weights(self) -> dict[str, float]:
         """Return the given factors."""
         return dict(self._weights)
+
+
+class EqualWeighting(Weighting):
+    """Every task counts once: lambda_k = 1.
+
+    Args:
+        tasks: the tasks.
+
+    >>> import torch
+    >>> from ctan_monai.tasks import Classification, Regression
+    >>> tasks = [Regression("dose", unit="Gy", scale=80.0), Classification("severe", ["severe"])]
+    >>> losses = {"dose": torch.tensor(0.25), "severe": torch.tensor(0.5)}
+    >>> EqualWeighting(tasks)(losses, {"dose": True, "severe": True})
+    tensor(0.7500)
+    """

@@ -2,9 +2,16 @@
 
 from ctan_monai.metrics.statistics.bootstrap import Interval, bootstrap, expanded_interval
 from ctan_monai.metrics.statistics.crossed import Crossed, crossed, crossed_error
-from ctan_monai.metrics.statistics.holm import holm
-from ctan_monai.metrics.statistics.paired import Test, bootstrap_test, delong_test, wilcoxon_test
-from ctan_monai.metrics.statistics.verdict import SEEDS_FOR_VERDICTS, Verdict, verdict
+from ctan_monai.metrics.statistics.paired import (
+    SEEDS_FOR_VERDICTS,
+    Test,
+    Verdict,
+    bootstrap_test,
+    delong_test,
+    holm,
+    verdict,
+    wilcoxon_test,
+)
 
 __all__ = [
     "SEEDS_FOR_VERDICTS",

@@ -1,16 +1,22 @@
-"""Paired tests of two methods on the same cases."""
+"""Paired tests of two methods on the same cases, Holm's correction, and the verdict over seeds."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ctan_monai.metrics.statistics.bootstrap import Interval
+
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Verdict = Literal["better", "worse", "not shown", "given these seeds"]
+SEEDS_FOR_VERDICTS = 5
+_LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -134,3 +140,44 @@ def _variance(centerd: Floats, positive: Bools, cluster: NDArray[np.int64], unit
     own = sum(n / (n - 1) * float(total @ total) / count**2 for total, count, n in zip(sums, counts, held, strict=True))
     both = units / (units - 1) * float(sums[0] @ sums[1]) / (counts[0] * counts[1])
     return float(own + 2 * both)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust p-values such that the chance of any false discovery among them stays below the level.
+
+    Args:
+        p_values: of one family of tests; nan = there is no test, which does not count.
+
+    Returns:
+        Adjusted values in the same order, at most 1.
+
+    Source: Holm 1979, "A simple sequentially rejective multiple test procedure".
+
+    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]  # 3 x .01; 2 x .03; 1 x .04, but not below the one before
+    [0.03, 0.06, 0.06]
+    """
+    known = sorted((value, index) for index, value in enumerate(p_values) if not math.isnan(value))
+    adjusted = [math.nan] * len(p_values)
+    largest = 0.0
+    for position, (value, index) in enumerate(known):
+        largest = max(largest, min(1.0, (len(known) - position) * value))
+        adjusted[index] = largest
+    return adjusted
+
+
+def verdict(interval: Interval, p_adjusted: float, seeds: int) -> Verdict:
+    """Judge an improvement (positive = better) by its interval over cases and seeds, and its adjusted p-value.
+
+    A difference whose interval contains 0 is never called one; neither is one whose interval or test is unknown. With
+    fewer than five seeds there is no verdict: what is known holds for the networks that were trained.
+
+    >>> verdict(Interval(0.1, 3.0), 0.01, seeds=5), verdict(Interval(-2.0, -0.5), 0.2, seeds=5)
+    ('better', 'not shown')
+    >>> verdict(Interval(0.1, 3.0), 0.01, seeds=3)
+    'given these seeds'
+    """
+    if seeds < SEEDS_FOR_VERDICTS:
+        return "given these seeds"
+    if not interval.known or interval.holds(0.0) or not p_adjusted < _LEVEL:
+        return "not shown"
+    return "better" if interval.low > 0 else "worse"

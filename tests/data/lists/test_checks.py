@@ -7,7 +7,7 @@ import pytest
 
 from ctan_monai.data.cases.cache import write_case
 from ctan_monai.data.cases.case import Case
-from ctan_monai.data.lists.checks import check_cases
+from ctan_monai.data.lists.dataset import check_cases
 from ctan_monai.errors import DataError
 from ctan_monai.tasks import Classification, Regression, Segmentation
 

@@ -2,7 +2,7 @@ import torch
 from engine_kit import SmallNetwork
 from torch.nn.parallel import DataParallel
 
-from ctan_monai.engines.distributed.unwrap import unwrap, without_data_parallel
+from ctan_monai.engines.distributed.processes import unwrap, without_data_parallel
 
 
 def test_a_bare_network_is_itself():

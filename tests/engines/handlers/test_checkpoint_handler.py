@@ -12,10 +12,10 @@ from run_kit import Run, same
 from ctan_monai.data.cases.cache import write_case
 from ctan_monai.data.cases.case import Case
 from ctan_monai.engines.handlers.checkpoint_handler import Checkpoint
-from ctan_monai.engines.runs.data_fingerprint import fingerprint
 from ctan_monai.engines.runs.run_folder import RunFolder
-from ctan_monai.engines.runs.source_state import source_state
 from ctan_monai.engines.runs.torch_file import load_checked, plain, save_atomic
+from ctan_monai.engines.runs.training_data import fingerprint
+from ctan_monai.engines.runs.versions import source_state
 from ctan_monai.errors import CheckpointError, ConfigError
 
 

@@ -3,7 +3,7 @@ import csv
 import torch
 from ignite.engine import Engine
 
-from ctan_monai.engines.handlers.confusion_writer import WriteConfusion
+from ctan_monai.engines.handlers.case_metrics_writer import WriteConfusion
 from ctan_monai.metrics.confusion import ClassDetails
 from ctan_monai.tasks import Classification
 

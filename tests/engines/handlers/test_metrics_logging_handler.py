@@ -7,7 +7,7 @@ from monai.handlers import ValidationHandler
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ctan_monai.engines import MetricsLogger, MultiTaskMetrics
-from ctan_monai.engines.handlers.tensorboard import ScalarWriter
+from ctan_monai.engines.handlers.loss_logging_handler import ScalarWriter
 
 
 def test_each_validation_is_a_point_in_tensorboard_and_a_line_on_the_console(tmp_path, caplog):

@@ -15,11 +15,10 @@ import torch
 from engine_kit import DOSE, GRADE, OAR, TASKS, SmallNetwork, make_loader, make_trainer
 from torch import nn
 
-from ctan_monai.engines.distributed.memory_format import to_channels_last
+from ctan_monai.engines.distributed.processes import to_channels_last
 from ctan_monai.engines.loop import bf16_check
 from ctan_monai.engines.loop.bf16_check import as_convolution, check
-from ctan_monai.engines.loop.bf16_guard import _Listing, checking_bf16, convolutions_of, refuse_bf16
-from ctan_monai.engines.loop.precision import Precision
+from ctan_monai.engines.loop.bf16_guard import Precision, _Listing, checking_bf16, convolutions_of, refuse_bf16
 from ctan_monai.errors import ConfigError
 from ctan_monai.networks import create_network
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from engine_kit import SeparateNetworks, SmallNetwork
 
-from ctan_monai.engines.loop.clipping import clip_gradients, gradient_groups
+from ctan_monai.engines.loop.parameters import clip_gradients, gradient_groups
 
 
 def with_gradients(network, scale=1.0):

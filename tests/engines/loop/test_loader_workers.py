@@ -9,7 +9,7 @@ import pytest
 from forked import processes
 from torch.utils.data import DataLoader, RandomSampler
 
-from ctan_monai.engines.loop.loader_workers import EndWithParent, end_workers_with_parent
+from ctan_monai.engines.loop.sampler import EndWithParent, end_workers_with_parent
 
 
 def start_slowly(folder, worker):

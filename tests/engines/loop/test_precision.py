@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ctan_monai.engines.loop.precision import choose_precision
+from ctan_monai.engines.loop.bf16_guard import choose_precision
 from ctan_monai.errors import ConfigError
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ctan_monai.engines import PrepareMultiTaskBatch
-from ctan_monai.engines.distributed.unwrap import unwrap
+from ctan_monai.engines.distributed.processes import unwrap
 from ctan_monai.engines.loop.task_gradients import TaskGradients
 from ctan_monai.engines.runs.torch_file import load_checked
 from ctan_monai.errors import ConfigError

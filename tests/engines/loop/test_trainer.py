@@ -18,7 +18,7 @@ from monai.data import DataLoader, MetaTensor, list_data_collate
 from monai.engines.utils import IterationEvents
 
 from ctan_monai.engines import NonFiniteError, PrepareMultiTaskBatch
-from ctan_monai.engines.loop.precision import Precision
+from ctan_monai.engines.loop.bf16_guard import Precision
 from ctan_monai.errors import ConfigError
 
 

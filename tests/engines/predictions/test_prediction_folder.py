@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ctan_monai.engines.predictions.prediction_folder import fresh_folder
+from ctan_monai.engines.predictions.prediction_files import fresh_folder
 from ctan_monai.errors import ConfigError
 
 

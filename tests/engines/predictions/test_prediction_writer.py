@@ -15,7 +15,7 @@ from torch import nn
 
 from ctan_monai.data.cases.cache import read_case_file, write_case
 from ctan_monai.data.cases.case import Case
-from ctan_monai.data.datasets.openkbp.writer import read_sparse
+from ctan_monai.data.datasets.openkbp.sparse import read_sparse
 from ctan_monai.engines.loop.evaluator import MultiTaskEvaluator
 from ctan_monai.engines.predictions.prediction_files import file_names
 from ctan_monai.engines.predictions.prediction_writer import WritePredictions

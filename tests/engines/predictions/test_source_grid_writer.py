@@ -9,7 +9,7 @@ from monai.data import DataLoader, Dataset
 
 from ctan_monai.data.cases.cache import CASE_SUFFIX, write_case
 from ctan_monai.data.cases.case import Case
-from ctan_monai.data.datasets.openkbp.inference import openkbp_inference_list
+from ctan_monai.data.datasets.openkbp.datalist import openkbp_inference_list
 from ctan_monai.engines.loop.evaluator import MultiTaskEvaluator
 from ctan_monai.engines.loop.prepare import PrepareMultiTaskBatch
 from ctan_monai.engines.predictions.source_grid_writer import WriteOnOwnGrid

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ctan_monai.engines.runs.processor import describe_processor
+from ctan_monai.engines.runs.versions import describe_processor
 
 
 @pytest.fixture(autouse=True)

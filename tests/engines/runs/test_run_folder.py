@@ -13,7 +13,7 @@ import pytest
 from monai.bundle import ConfigWorkflow
 from run_kit import Run, TinyNetwork, TinySeparate
 
-from ctan_monai.engines.handlers.tensorboard import ScalarWriter
+from ctan_monai.engines.handlers.loss_logging_handler import ScalarWriter
 from ctan_monai.engines.runs.config_copies import copy_configs, given_configs
 from ctan_monai.engines.runs.run_folder import RunFolder
 from ctan_monai.engines.runs.torch_file import load_checked

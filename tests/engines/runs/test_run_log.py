@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from ctan_monai.engines.runs.run_log import end_log, log_to
+from ctan_monai.engines.runs.run_folder import end_log, log_to
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from ctan_monai.engines.runs.run_settings import run_setting
+from ctan_monai.engines.runs.manifest import run_setting
 from ctan_monai.errors import CheckpointError
 
 

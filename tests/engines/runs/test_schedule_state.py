@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
-from ctan_monai.engines.runs.schedule_state import load_schedule
+from ctan_monai.engines.runs.resume import load_schedule
 from ctan_monai.engines.runs.torch_file import load_checked, save_atomic
 
 SCHEDULES = {

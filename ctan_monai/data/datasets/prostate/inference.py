@@ -14,11 +14,11 @@ from ctan_monai.data.datasets.prostate.phantom.grid import PhantomGrid
 from ctan_monai.data.datasets.prostate.prepare import KEY
 from ctan_monai.data.dicom.read.ct_case import CtJob, CtOutcome, make_ct_case, make_nifti_case
 from ctan_monai.data.dicom.read.header import read_header
+from ctan_monai.data.dicom.read.job import work
 from ctan_monai.data.dicom.read.link import Linked, link
 from ctan_monai.data.dicom.read.options import DicomOptions
 from ctan_monai.data.dicom.read.pseudonyms import Pseudonyms, read_or_make_key
 from ctan_monai.data.dicom.read.scan import Scan, scan
-from ctan_monai.data.dicom.read.workers import work
 from ctan_monai.data.formats.nifti import is_nifti
 from ctan_monai.data.lists.datalist import Item
 from ctan_monai.errors import DataError

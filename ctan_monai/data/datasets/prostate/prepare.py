@@ -19,17 +19,15 @@ from ctan_monai.data.datasets.prostate.prepared_folder import (
     remove_leftovers,
     write_datalist,
 )
-from ctan_monai.data.datasets.prostate.splits import check_shares, divide
 from ctan_monai.data.dicom.read import outputs
 from ctan_monai.data.dicom.read.identities import write_identities
-from ctan_monai.data.dicom.read.job import Job, run_job
+from ctan_monai.data.dicom.read.job import Job, run_job, work
 from ctan_monai.data.dicom.read.link import Linked, UnlinkedObject, link
 from ctan_monai.data.dicom.read.options import DicomOptions
 from ctan_monai.data.dicom.read.pseudonyms import Pseudonyms, read_or_make_key
 from ctan_monai.data.dicom.read.scan import Scan, scan
 from ctan_monai.data.dicom.read.table import ACCEPTED, LEFT_OUT, Row, prescriptions, reasons, write_tables
-from ctan_monai.data.dicom.read.workers import work
-from ctan_monai.data.lists.splits import draw
+from ctan_monai.data.lists.splits import check_shares, divide, draw
 from ctan_monai.errors import ConfigError, DataError
 
 _logger = logging.getLogger(__name__)

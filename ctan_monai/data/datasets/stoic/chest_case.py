@@ -12,8 +12,7 @@ import numpy as np
 from ctan_monai.data.cases.cache import CaseCache
 from ctan_monai.data.cases.case import Case
 from ctan_monai.data.datasets.stoic.chest_scan import Scan, read_scan, scan_name
-from ctan_monai.data.datasets.stoic.crop import Window, resample, resample_mask, window_around
-from ctan_monai.data.datasets.stoic.lungs import Found, find_lungs
+from ctan_monai.data.datasets.stoic.crop import Found, Window, find_lungs, resample, resample_mask, window_around
 from ctan_monai.data.datasets.stoic.overview import OVERVIEW, overview_meta
 from ctan_monai.data.formats.images import THUMBNAIL_SIDE
 from ctan_monai.data.lists.leakage import fingerprint_meta

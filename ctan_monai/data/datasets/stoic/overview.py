@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ctan_monai.data.datasets.stoic.crop import Window
-from ctan_monai.data.datasets.stoic.lungs import Found
+from ctan_monai.data.datasets.stoic.crop import Found, Window
 
 OVERVIEW = "overview"  # in a case's meta
 _WINDOW_HU = (-1350.0, 150.0)  # lungs: level -600, width 1500

@@ -1,22 +1,211 @@
-"""Read the files of a case, and bring them to one grid."""
+"""Read the files of a case, images or volumes, and bring them to one grid."""
 
 from __future__ import annotations
 
 import dataclasses
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ctan_monai.data.cases.case import Case
-from ctan_monai.data.datasets.tabular.files import is_picture
-from ctan_monai.data.datasets.tabular.image_reader import read_picture_case
+from ctan_monai.data.cases.file_grid import OWN_GRID, Grid
+from ctan_monai.data.datasets.tabular.files import is_picture, read_values, read_volumes
+from ctan_monai.data.datasets.tabular.grids import VolumeGrid, resample
+from ctan_monai.data.datasets.tabular.labels import inside_of, split_map
 from ctan_monai.data.datasets.tabular.layout import Layout
 from ctan_monai.data.datasets.tabular.rows import Row
-from ctan_monai.data.datasets.tabular.volume_reader import VolumeCase
+from ctan_monai.data.datasets.tabular.values import BLANK, HALF, NOTES, STATISTICS, compact, digest_of, statistics_of
+from ctan_monai.data.formats.image_masks import (
+    check_shape,
+    note_of_turn,
+    read_gray,
+    read_inside,
+    read_label_numbers,
+    shrunk_mask,
+)
+from ctan_monai.data.formats.images import PICTURE_SUFFIXES, picture_affine_ras, read_picture
+from ctan_monai.data.lists.leakage import fingerprint_meta
 from ctan_monai.errors import DataError
 from ctan_monai.tasks import region_key
 
+_logger = logging.getLogger(__name__)
+Array = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
 READER_VERSION = "own-2"  # raise it when the same files give another case: caches are rebuilt
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeCase:
+    """Reads a case of volumes.
+
+    Args:
+        row: its files and labels.
+        layout: what is wanted of them.
+        notes: what is doubtful about them, filled by `read`.
+    """
+
+    row: Row
+    layout: Layout
+    notes: list[str] = field(default_factory=list)
+
+    def read(self) -> Case:
+        """Return the case.
+
+        Raises:
+            DataError: a file cannot be read, or does not lie on the image's grid.
+        """
+        channels, grid, own = self._image()
+        target = self._target(grid)
+        digest = digest_of(channels)
+        volumes: dict[str, Array] = {}
+        for name, values in channels.items():
+            moved = values if target is grid else resample(values, grid, target, float(values.min()))
+            volumes[name] = compact(np.rint(moved) if values.dtype.kind in "iu" else moved)
+        masks: dict[str, Mask] = {}
+        for name, path in self.row.masks.items():
+            values, source = self._label(path, grid)
+            masks[name] = self._moved_mask(inside_of(values, path, self.row.case), source, target)
+        for task in self.layout.segmentations:
+            if task.name in self.row.maps:
+                path = self.row.maps[task.name]
+                values, source = self._label(path, grid)
+                found = split_map(values, self.layout.numbers_of(task), path, self.row.case)
+                masks.update({name: self._moved_mask(mask, source, target) for name, mask in found.items()})
+        for name, path in self.row.volumes.items():
+            values, source = self._label(path, grid)
+            there = source.agrees(target)
+            volumes[name] = np.asarray(values, np.float32) if there else resample(values, source, target, 0.0)
+        fingerprint = fingerprint_meta(None, self.row.group, digest, BLANK)
+        about = {STATISTICS: statistics_of(volumes, self.layout), NOTES: self.notes, OWN_GRID: own.to_meta()}
+        return Case(self.row.case, volumes, masks, target.affine_ras, dict(self.row.values), {**fingerprint, **about})
+
+    def _image(self) -> tuple[dict[str, Array], VolumeGrid, Grid]:
+        """Return the channels, their grid, and that of the file, which is the first channel's."""
+        row, names, axes = self.row, self.layout.image_channels, self.layout.axes
+        if len(row.images) == 1:
+            found, affine_ras, own = read_volumes(row.images[0], row.case, axes, len(names), self.notes)
+            return dict(zip(names, found, strict=True)), VolumeGrid(found[0].shape, affine_ras), own
+        channels: dict[str, Array] = {}
+        grids: list[tuple[VolumeGrid, Grid]] = []
+        for name, path in zip(names, row.images, strict=True):
+            (channels[name],), affine_ras, own = read_volumes(path, row.case, axes, notes=self.notes)
+            grids.append((VolumeGrid(channels[name].shape, affine_ras), own))
+            if not grids[-1][0].agrees(grids[0][0]):
+                channels[name] = self._other_grid(path, channels[name], grids[-1][0], grids[0][0])
+        return channels, *grids[0]
+
+    def _target(self, grid: VolumeGrid) -> VolumeGrid:
+        """Return the grid that is wanted: the image's own, unless a spacing is."""
+        wanted = self.layout.spacing_mm
+        return grid if wanted is None or np.allclose(grid.spacing_mm, wanted, rtol=1e-3) else grid.with_spacing(wanted)
+
+    def _label(self, path: Path, image: VolumeGrid) -> tuple[Array, VolumeGrid]:
+        """Return a label's values and grid, which is the image's unless all is resampled."""
+        (values,), affine_ras, _ = read_volumes(path, self.row.case, self.layout.axes, notes=self.notes)
+        grid = VolumeGrid(values.shape, affine_ras)
+        if not grid.agrees(image):
+            self._other_grid(path, values, grid, image)
+        return values, grid
+
+    def _moved_mask(self, mask: Mask, source: VolumeGrid, target: VolumeGrid) -> Mask:
+        return mask if source.agrees(target) else resample(mask, source, target, 0.0) >= HALF
+
+    def _other_grid(self, path: Path, values: Array, grid: VolumeGrid, image: VolumeGrid) -> Array:
+        """Resample a channel that lies elsewhere, if that was asked for."""
+        apart = grid.distance_mm(image)
+        found = f"its voxels are {grid.shape} of {_lengths(grid)} mm, those of the image {image.shape} of "
+        found += f"{_lengths(image)} mm" + (f", and lie {apart:.1f} mm apart" if np.isfinite(apart) else "")
+        if self.layout.spacing_mm is None:
+            remedy = "Resample it to the image's grid, or give --spacing_mm, to which everything is resampled."
+            raise DataError(path, self.row.case, f"{found}.", remedy)
+        share = image.share_inside(grid)
+        if share == 0:
+            raise DataError(path, self.row.case, f"{found}; they do not meet.", "Give the file of this case.")
+        if share < 1:
+            _logger.warning("%s covers %.0f %% of the image; it counts as 0 elsewhere", path, 100 * share)
+        return resample(values, grid, image, float(values.min()))
+
+
+def _lengths(grid: VolumeGrid) -> str:
+    return " x ".join(f"{length:.3g}" for length in grid.spacing_mm)
+
+
+def read_picture_case(row: Row, layout: Layout) -> Case:
+    """Read a case of images.
+
+    Raises:
+        DataError: a file cannot be read, or does not have the size of its image.
+    """
+    volumes, full_shape, fingerprint = _channels(row, layout)
+    size = layout.size or full_shape
+
+    def fitting(values: Array, path: Path) -> Array:
+        check_shape(values.shape, full_shape, path, row.case)
+        return values
+
+    labels = [*row.masks.values(), *row.maps.values()]
+    for path in labels:
+        if not is_picture(path):
+            reason = f"it does not end in one of {PICTURE_SUFFIXES}, as its image."
+            raise DataError(path, row.case, reason, "Convert it to PNG.")
+    masks = {name: fitting(read_inside(path, row.case), path) for name, path in row.masks.items()}
+    for task in layout.segmentations:
+        if task.name in row.maps:
+            path = row.maps[task.name]
+            values = fitting(read_label_numbers(path, row.case), path)
+            masks.update(split_map(values, layout.numbers_of(task), path, row.case))
+    for name, path in row.volumes.items():
+        volumes[name] = _resized(fitting(read_values(path, row.case), path), size)
+    masks = {name: shrunk_mask(mask, size) for name, mask in masks.items()}
+    notes = [note for path in labels if (note := note_of_turn(row.images[0], path, full_shape))]
+    own = Grid(full_shape, picture_affine_ras(full_shape, full_shape)).to_meta()
+    about = {STATISTICS: statistics_of(volumes, layout), "full_shape": list(full_shape), NOTES: notes, OWN_GRID: own}
+    return Case(
+        row.case, volumes, masks, picture_affine_ras(full_shape, size), dict(row.values), {**fingerprint, **about}
+    )
+
+
+def _channels(row: Row, layout: Layout) -> tuple[dict[str, Array], tuple[int, int], dict[str, Any]]:
+    """Return the channels at their final size, rows and columns of the file, and what the image is known by."""
+    channels = layout.image_channels
+    if layout.color:
+        picture = read_picture(row.images[0], row.case, layout.size)
+        volumes: dict[str, Array] = {name: picture.rgb[..., at].copy() for at, name in enumerate(channels)}
+        fingerprint = fingerprint_meta(None, row.group, picture.sha256, picture.thumbnail, picture.mean_rgb)
+        return volumes, picture.full_shape, fingerprint
+    if len(row.images) != len(channels):
+        reason = f"it is one image for the channels {', '.join(channels)}."
+        raise DataError(row.images[0], row.case, reason, "Name an image for each channel.")
+    values = {name: _gray_of(path, row.case) for name, path in zip(channels, row.images, strict=True)}
+    shapes = {name: each.shape for name, each in values.items()}
+    if len(set(shapes.values())) > 1:
+        raise DataError(row.images[0], row.case, f"its channels have the shapes {shapes}.", "Give one size to all.")
+    rows, columns = shapes[channels[0]]
+    size = layout.size or (rows, columns)
+    found = {name: compact(np.rint(_resized(each, size))) for name, each in values.items()}
+    return found, (rows, columns), fingerprint_meta(None, row.group, digest_of(values), BLANK)
+
+
+def _gray_of(path: Path, case: str) -> Array:
+    """Read a channel; an image in colors counts by its brightness."""
+    try:
+        return read_gray(path, case)
+    except DataError:
+        rgb = read_picture(path, case).rgb.astype(np.float32)
+        return np.asarray(np.rint(rgb @ np.array([0.299, 0.587, 0.114], np.float32)), np.int32)  # ITU-R BT.601
+
+
+def _resized(values: Array, size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    from PIL import Image
+
+    image = Image.fromarray(np.asarray(values, np.float32))
+    if values.shape == size:
+        return np.array(image)
+    return np.array(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))  # widens the filter when it shrinks
 
 
 def read_case(row: Row, layout: Layout) -> Case:

@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ctan_monai.data.dicom.read.geometry import Floats
-from ctan_monai.data.dicom.read.reading import number_of, numbers_of, read_dicom, reading
-from ctan_monai.data.dicom.read.whole import check_whole
+from ctan_monai.data.dicom.read.reading import check_whole, number_of, numbers_of, read_dicom, reading
 from ctan_monai.errors import DataError
 
 AIR_HU = -1024

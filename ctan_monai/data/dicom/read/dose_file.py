@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ctan_monai.data.dicom.read.geometry import Floats, plane_affine
-from ctan_monai.data.dicom.read.reading import read_dicom, reading
-from ctan_monai.data.dicom.read.whole import check_whole
+from ctan_monai.data.dicom.read.reading import check_whole, read_dicom, reading
 from ctan_monai.errors import DataError
 
 _EXPORT = "Export the dose again, in Gy."

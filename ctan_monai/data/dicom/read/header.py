@@ -11,7 +11,7 @@ from typing import Any
 
 from ctan_monai.data.dicom.read.reading import read_dicom
 from ctan_monai.data.dicom.read.recognize import look_at
-from ctan_monai.data.dicom.write.origin import PREDICTED, SOFTWARE
+from ctan_monai.data.dicom.write.reference import PREDICTED, SOFTWARE
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")

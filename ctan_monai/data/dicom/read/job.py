@@ -1,4 +1,4 @@
-"""Prepare one CT series, in a process of its own: read, write, and say in a row of the table how it went."""
+"""Prepare CT series in processes of their own: read, write, and say in a row of the table how it went."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ import dataclasses
 import hashlib
 import json
 import logging
-from collections.abc import Iterable
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from ctan_monai.data.dicom.read import outputs
 from ctan_monai.data.dicom.read.header import Header
@@ -20,6 +27,9 @@ from ctan_monai.data.dicom.read.table import ACCEPTED, REJECTED, Row
 from ctan_monai.errors import DataError
 
 _logger = logging.getLogger(__name__)
+_WATCH_S = 0.5
+_Task = TypeVar("_Task")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -103,3 +113,47 @@ def fingerprint_of(objects: Iterable[Header], options: DicomOptions, kind: str) 
         states.append((each.sop_uid, state.st_size, state.st_mtime_ns))
     text = json.dumps([READER_VERSION, kind, options.to_json(), sorted(states)], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def work(
+    do: Callable[[_Task], _Result], tasks: Sequence[_Task], workers: int, place: Path
+) -> Generator[_Result, None, None]:
+    """Do tasks in several processes, in any order.
+
+    Args:
+        do: a function of a module.
+        tasks: its arguments.
+        workers: processes; 0 or 1 for none but this one.
+        place: named in an error.
+
+    Yields:
+        Results as they come.
+
+    Raises:
+        DataError: a process was killed.
+    """
+    count = min(workers, len(tasks))
+    if count <= 1:
+        yield from map(do, tasks)
+        return
+    pool = ProcessPoolExecutor(count, initializer=_start, initargs=(os.getpid(),))
+    try:
+        for future in as_completed([pool.submit(do, task) for task in tasks]):
+            yield future.result()
+    except BrokenProcessPool as error:
+        reason = f"one of {count} processes was killed, perhaps for want of memory."
+        raise DataError(place, None, reason, "Start again with fewer workers; what is done stays done.") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start(parent: int) -> None:
+    """Leave Ctrl-C to the parent, which ends the pool in order, and do not outlive it if it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_WATCH_S)
+    os._exit(1)

@@ -10,9 +10,8 @@ import numpy as np
 
 from ctan_monai.data.dicom.read.contours import Roi
 from ctan_monai.data.dicom.read.geometry import Grid
-from ctan_monai.data.dicom.read.planes import Plane, planes_of
 from ctan_monai.data.dicom.read.rasterize import Mask
-from ctan_monai.data.dicom.read.stack import Stack
+from ctan_monai.data.dicom.read.stack import Plane, Stack, planes_of
 from ctan_monai.errors import ConfigError
 
 Holes = Literal["xor", "or"]

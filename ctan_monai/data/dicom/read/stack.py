@@ -1,22 +1,171 @@
-"""One part of a structure: planes with contours above each other, and what a slice gets of them."""
+"""Put a structure's contours into planes, and fill in the planes between them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from ctan_monai.data.dicom.read.between import FilledPlane, between
+from ctan_monai.data.dicom.read.contours import Roi
 from ctan_monai.data.dicom.read.geometry import Floats, Grid
-from ctan_monai.data.dicom.read.nesting import nesting_of
-from ctan_monai.data.dicom.read.planes import Plane
-from ctan_monai.data.dicom.read.rasterize import Mask, bounding_box
+from ctan_monai.data.dicom.read.nesting import Nesting, Outline, nesting_of
+from ctan_monai.data.dicom.read.rasterize import Box, Mask, bounding_box
+from ctan_monai.errors import DataError
 
+_SAME_MM, _SAME_SLICES = 0.1, 0.05  # contours this close together may lie in one plane that was rounded
+_EXACT_MM = 1e-3  # those of dense planes lie in one plane if they are this close
+_FLAT_MM = 0.5  # a contour's points may lie this far from its plane (tilted scans written with few digits)
+_FLAT_SLICES = 0.25  # and at most this fraction of the distance of slices
+
+Placed = tuple[float, Outline]
+_STEP = 0.25  # pixels between the points that stand for an outline
 _TIE = 1e-6
 _ON_SLICE = 0.15  # slices; a contour this close to a slice is taken as drawn on it
 _GAP_SLACK = 1.5  # a gap wider than this times the structure's usual one parts it in two
 _USUAL_GAP_MAX = 3.0  # slices; who draws more seldom than on every third slice means separate parts
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """The contours of one structure that lie in one plane.
+
+    Args:
+        slice: where it lies on the axis of the slices, as a fraction of them.
+        outlines: its contours.
+    """
+
+    slice: float
+    outlines: tuple[Outline, ...]
+
+
+def planes_of(roi: Roi, grid: Grid) -> list[list[Plane]]:
+    """Sort a structure's contours into planes parallel to a grid's slices.
+
+    Returns:
+        The parts of the structure that lie beside each other, each as its planes by rising slice.
+
+    Raises:
+        DataError: a contour is not parallel to the slices, or no contour lies within the grid.
+    """
+    flat_slices = min(_FLAT_MM / grid.spacing_mm[2], _FLAT_SLICES)
+    found: list[Placed] = []
+    for number, contour in enumerate(roi.contours):
+        index = grid.to_index(contour)
+        depth = float(np.median(index[:, 2]))
+        away = float(np.abs(index[:, 2] - depth).max())
+        if away > flat_slices:
+            found_mm = away * grid.spacing_mm[2]
+            reason = (
+                f"a contour of {roi.name} is not parallel to the CT's slices (it leaves them by {found_mm:.1f} mm)."
+            )
+            raise DataError("structure set", None, reason, "Leave this structure out, or draw it on the CT's slices.")
+        found.append((depth, Outline(index[:, :2], number in roi.exclusive, grid.spacing_mm[:2])))
+    inside = any(-0.5 <= depth <= grid.shape[2] - 0.5 for depth, _ in found)
+    if found and not inside:
+        reason = f"no contour of {roi.name} lies within the CT."
+        raise DataError("structure set", None, reason, "Give the CT on which it was drawn.")
+    parts = _beside_each_other(found, grid.shape[:2])
+    return [_grouped(part, grid.spacing_mm[2]) for part in parts]
+
+
+def _beside_each_other(contours: Sequence[Placed], shape: tuple[int, int]) -> list[list[Placed]]:
+    """Part contours whose rectangles, seen along the slices, do not touch: each part has planes of its own."""
+    from scipy import ndimage
+
+    if not contours:
+        return []
+    limit = np.array(shape) + 1
+    corners = [
+        (np.clip(np.floor(each.low), -2, limit).astype(int) + 2, np.clip(np.ceil(each.high), -2, limit).astype(int) + 3)
+        for _, each in contours
+    ]
+    seen = np.zeros(limit + 4, np.bool_)
+    for low, high in corners:
+        seen[low[0] : high[0], low[1] : high[1]] = True
+    labels, count = ndimage.label(seen)
+    parts: list[list[Placed]] = [[] for _ in range(count)]
+    for each, (low, _) in zip(contours, corners, strict=True):
+        parts[labels[low[0], low[1]] - 1].append(each)
+    return parts
+
+
+def _grouped(contours: Sequence[Placed], spacing_mm: float) -> list[Plane]:
+    """Put contours of one depth into one plane; rounding apart, unless there is a next plane just as close."""
+    same = min(_SAME_MM / spacing_mm, _SAME_SLICES)
+    planes: list[Plane] = []
+    for chain in _chains(sorted(contours, key=lambda each: each[0]), same):
+        dense = chain[-1][0] - chain[0][0] > same
+        for group in _chains(chain, _EXACT_MM / spacing_mm) if dense else [chain]:
+            planes.append(Plane(group[0][0], tuple(outline for _, outline in group)))
+    return planes
+
+
+def _chains(contours: Sequence[Placed], step: float) -> list[list[Placed]]:
+    chains: list[list[Placed]] = []
+    for each in contours:
+        if chains and each[0] - chains[-1][-1][0] <= step:
+            chains[-1].append(each)
+        else:
+            chains.append([each])
+    return chains
+
+
+class FilledPlane:
+    """The contours of one plane, filled when they are asked for.
+
+    Args:
+        nesting: the plane's contours and how they combine.
+        box: part of the slice to look at.
+        pixel_mm: distance of rows, distance of columns.
+    """
+
+    def __init__(self, nesting: Nesting, box: Box, pixel_mm: tuple[float, float]) -> None:
+        self.nesting, self._box, self._pixel_mm = nesting, box, np.array(pixel_mm)
+
+    @cached_property
+    def mask(self) -> Mask:
+        """What lies inside; as large as the box."""
+        return self.nesting.fill(self._box)
+
+    @cached_property
+    def depth_mm(self) -> Floats:
+        """How far inside the outlines each voxel's center lies, negative outside; as large as the box's mask."""
+        from scipy.spatial import cKDTree
+
+        top, bottom, left, right = self._box
+        centers = np.stack(np.meshgrid(np.arange(top, bottom), np.arange(left, right), indexing="ij"), axis=-1)
+        points = self._edge()
+        if not len(points):
+            return np.full(self.mask.shape, -np.inf)
+        distance = cKDTree(points * self._pixel_mm).query(centers * self._pixel_mm)[0]
+        return np.asarray(np.where(self.mask, distance, -distance))
+
+    def _edge(self) -> Floats:
+        """Return points along the contours, without those amid voxels that are all inside, where contours cross."""
+        points = np.concatenate([_along(each.points) for each in self.nesting.outlines] or [np.zeros((0, 2))])
+        if len(self.nesting.outlines) < 2:
+            return points
+        top, _, left, _ = self._box
+        around = np.pad(self.mask, 2)
+        row, column = np.clip(np.floor(points).astype(int) - [top - 2, left - 2], 0, np.array(around.shape) - 2).T
+        amid = around[row, column] & around[row + 1, column] & around[row, column + 1] & around[row + 1, column + 1]
+        return points[~amid] if not amid.all() else points
+
+
+def between(low: FilledPlane, high: FilledPlane, share: float) -> Mask:
+    """Return the shape at a fraction of the way from one plane to another, linear in the distance to the outline."""
+    return np.asarray((1 - share) * low.depth_mm + share * high.depth_mm > 0)
+
+
+def _along(polygon: Floats) -> Floats:
+    """Return points along a polygon's edges, close enough to measure distances to."""
+    edges = np.roll(polygon, -1, axis=0) - polygon
+    counts = np.maximum(np.ceil(np.linalg.norm(edges, axis=1) / _STEP), 1).astype(int)
+    edge = np.repeat(np.arange(len(polygon)), counts)
+    number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.asarray(polygon[edge] + edges[edge] * (number / counts[edge])[:, None])
 
 
 class Stack:

@@ -1,4 +1,4 @@
-"""Make the masks of a structure set under the names a case shall have."""
+"""Make the masks of a structure set under the names a case shall have, and tell left from right."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from ctan_monai.data.dicom.read.contours import Roi, read_rois
 from ctan_monai.data.dicom.read.ends import check_contours
 from ctan_monai.data.dicom.read.geometry import Grid
@@ -14,13 +17,56 @@ from ctan_monai.data.dicom.read.masks import mask_of
 from ctan_monai.data.dicom.read.names import Matched, StructureNames
 from ctan_monai.data.dicom.read.options import DicomOptions
 from ctan_monai.data.dicom.read.rasterize import Mask
-from ctan_monai.data.dicom.read.sides import wrong_sides
 from ctan_monai.errors import DataError
 
+_MARGIN_MM = 10.0  # a structure this close to the middle may lie on either side
+_MIDDLES = ("External", "Prostate", "Bladder", "Rectum", "CTV", "PTV")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+-]+")
 _TAKEN = ("ct", "dose", "case", "known", "dose_region")
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # no file names on Windows
 _NAME_MAX = 64
+
+
+def wrong_sides(masks: Mapping[str, Mask], grid: Grid) -> list[str]:
+    """List the structures whose names end in _L or _R and that lie on the other side.
+
+    A pair is compared with each other, a single one with the middle of the body or of an organ in the midline.
+
+    Args:
+        masks: (rows, columns, slices) by TG-263 name.
+        grid: their grid.
+
+    Returns:
+        Names, in the order of the masks.
+    """
+    sided = {name: mask for name, mask in masks.items() if name[-2:] in ("_L", "_R") and mask.any()}
+    left_mm = {name: _left_mm(mask, grid) for name, mask in sided.items()}
+    middle = _middle_mm(masks, grid)
+    wrong = []
+    for name, position in left_mm.items():
+        other = left_mm.get(name[:-1] + ("R" if name.endswith("L") else "L"), middle)
+        if other is None:
+            continue
+        towards_left = position - other
+        if (towards_left if name.endswith("_L") else -towards_left) < -_MARGIN_MM:
+            wrong.append(name)
+    return wrong
+
+
+def _middle_mm(masks: Mapping[str, Mask], grid: Grid) -> float | None:
+    for name in _MIDDLES:
+        if name in masks and masks[name].any():
+            return _left_mm(masks[name], grid)
+    return None
+
+
+def _left_mm(mask: npt.NDArray[np.bool_], grid: Grid) -> float:
+    """Return how far to the left the center of a structure lies (LPS x)."""
+    index = []
+    for axis in range(3):
+        along = mask.sum(axis=tuple(other for other in range(3) if other != axis), dtype=np.int64)
+        index.append(float(along @ np.arange(along.size)) / float(along.sum()))
+    return float(grid.to_lps(np.array([index]))[0, 0])
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,7 @@ bytes.
 
 from ctan_monai.data.dicom.write.common import Written
 from ctan_monai.data.dicom.write.identity import Clock, SeededUids, UidSource, new_uid
-from ctan_monai.data.dicom.write.origin import Origin, predicted_by
-from ctan_monai.data.dicom.write.reference import CtReference
+from ctan_monai.data.dicom.write.reference import CtReference, Origin, predicted_by
 from ctan_monai.data.dicom.write.rtdose import write_rtdose
 from ctan_monai.data.dicom.write.rtplan import Prescription, write_rtplan
 from ctan_monai.data.dicom.write.rtstruct import write_rtstruct

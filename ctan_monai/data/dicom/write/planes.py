@@ -1,4 +1,4 @@
-"""Bring an array with an affine into DICOM's order: planes of rows of columns, as the CT's."""
+"""Bring an array with an affine into DICOM's order of planes, rows and columns, and trace contours in a plane."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from ctan_monai.errors import DataError
 
 _PARALLEL = 1 - 1e-5  # cosine of 0.26 degrees: affines come in float32 and through NIfTI
 _REMEDY = "Resample to a grid whose planes and rows are parallel to the CT's, such as CtReference.affine_ras."
+Points = npt.NDArray[np.float64]
+_STRAIGHT = 1e-9  # area of a triangle, in pixels, below which its middle point says nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,3 +114,54 @@ def straightened(planes: Planes) -> Planes:
     step = planes.step_mm.copy()
     step[0] -= slide
     return Planes(padded, origin, step, planes.axes)
+
+
+def contours_of_mask(mask: npt.NDArray[np.bool_]) -> list[Points]:
+    """Trace the edges of a plane's mask.
+
+    A contour runs half-way between a voxel inside and its neighbor outside, and cuts corners, so that a program
+    that asks which voxel centers lie inside gets the mask back exactly. Voxels that touch at a corner only are not
+    joined. Outer edges run one way, the edges of holes the other.
+
+    Args:
+        mask: (R, C).
+
+    Returns:
+        Closed polygons (N, 2) of (column, row), the first point not repeated.
+    """
+    held = np.argwhere(mask)
+    if not held.size:
+        return []
+    (top, left), (bottom, right) = held.min(0), held.max(0) + 1
+    padded = np.pad(mask[top:bottom, left:right], 1).astype(np.float64)
+    return [points + np.array([left - 1, top - 1]) for points in contours_of_level(padded)]
+
+
+def contours_of_level(values: npt.NDArray[Any], level: float = 0.5) -> list[Points]:
+    """Trace where values between voxel centers reach a level, linear from center to center.
+
+    Args:
+        values: (R, C), above the level inside, below it along the border.
+        level: the level.
+
+    Returns:
+        Closed polygons (N, 2) of (column, row), the first point not repeated; those that the border cuts are closed
+        along a straight line.
+    """
+    from contourpy import LineType, ZInterp, contour_generator
+
+    tracer = contour_generator(
+        z=np.asarray(values, np.float64), name="serial", line_type=LineType.Separate, z_interp=ZInterp.Linear
+    )
+    lines: list[Any] = list(tracer.lines(level))
+    found = [_without_needless(np.asarray(line, np.float64)) for line in lines]
+    return [points for points in found if len(points) >= 3]
+
+
+def _without_needless(points: Points) -> Points:
+    """Leave out the repeated end and points on a straight line between their neighbors."""
+    if len(points) > 1 and (points[0] == points[-1]).all():
+        points = points[:-1]
+    to_next, from_last = np.roll(points, -1, axis=0) - points, points - np.roll(points, 1, axis=0)
+    area = from_last[:, 0] * to_next[:, 1] - from_last[:, 1] * to_next[:, 0]
+    return points[np.abs(area) > _STRAIGHT]

@@ -12,9 +12,8 @@ import numpy.typing as npt
 
 from ctan_monai.data.dicom.write.common import LONG, Written, decimal, new_object, place, save_new
 from ctan_monai.data.dicom.write.identity import Clock, UidSource, new_uid
-from ctan_monai.data.dicom.write.origin import Origin, shortened
 from ctan_monai.data.dicom.write.planes import in_planes, straightened
-from ctan_monai.data.dicom.write.reference import CtReference
+from ctan_monai.data.dicom.write.reference import CtReference, Origin, shortened
 from ctan_monai.errors import DataError
 
 RT_DOSE = "1.2.840.10008.5.1.4.1.1.481.2"

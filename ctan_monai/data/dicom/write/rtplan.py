@@ -9,8 +9,7 @@ from typing import Any
 
 from ctan_monai.data.dicom.write.common import LABEL, LONG, Written, decimal, new_object, place, save_new
 from ctan_monai.data.dicom.write.identity import Clock, UidSource, new_uid
-from ctan_monai.data.dicom.write.origin import Origin, shortened
-from ctan_monai.data.dicom.write.reference import CtReference
+from ctan_monai.data.dicom.write.reference import CtReference, Origin, shortened
 from ctan_monai.data.dicom.write.rtdose import RT_PLAN
 from ctan_monai.data.dicom.write.rtstruct import RT_STRUCTURE_SET
 

@@ -11,13 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ctan_monai.data.dicom.write.common import LABEL, LONG, Written, new_object, place, save_new
+from ctan_monai.data.dicom.write.common import LABEL, LONG, Written, color_of, new_object, place, save_new, type_of
 from ctan_monai.data.dicom.write.identity import Clock, UidSource, new_uid
-from ctan_monai.data.dicom.write.origin import OPERATOR, Origin, shortened
-from ctan_monai.data.dicom.write.planes import in_planes
-from ctan_monai.data.dicom.write.reference import CtReference
-from ctan_monai.data.dicom.write.structures import color_of, type_of
-from ctan_monai.data.dicom.write.trace import Points, contours_of_mask
+from ctan_monai.data.dicom.write.planes import Points, contours_of_mask, in_planes
+from ctan_monai.data.dicom.write.reference import OPERATOR, CtReference, Origin, shortened
 from ctan_monai.errors import DataError
 
 RT_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"

@@ -6,31 +6,72 @@ import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ctan_monai.data.dicom.write.codes import ARTIFICIAL_INTELLIGENCE, Code, codes_of
 from ctan_monai.data.dicom.write.common import (
     IMPLEMENTATION_UID,
     LABEL,
     LONG,
     Written,
+    color_of,
     is_synthetic,
     mark_synthetic,
     save_new,
     with_required,
 )
 from ctan_monai.data.dicom.write.identity import Clock, UidSource, new_uid
-from ctan_monai.data.dicom.write.origin import SOFTWARE, Origin, shortened
 from ctan_monai.data.dicom.write.planes import in_planes
-from ctan_monai.data.dicom.write.reference import CtReference
-from ctan_monai.data.dicom.write.structures import color_of
+from ctan_monai.data.dicom.write.reference import SOFTWARE, CtReference, Origin, shortened
 from ctan_monai.errors import ConfigError, DataError, install
 
 _PLACE_MM = 0.05  # how far a mask's plane may lie from the CT's
 _logger = logging.getLogger(__name__)
+
+
+class Code(NamedTuple):
+    """A coded concept.
+
+    Args:
+        value: the code.
+        scheme: who defined it: SCT (SNOMED CT), DCM (DICOM).
+        meaning: in words.
+    """
+
+    value: str
+    scheme: str
+    meaning: str
+
+
+ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
+_ANATOMY = Code("91723000", "SCT", "Anatomical Structure")
+_CONCEPT = Code("309825002", "SCT", "Spatial and Relational Concept")
+_LEFT, _RIGHT = Code("7771000", "SCT", "Left"), Code("24028007", "SCT", "Right")
+_ORGAN = Code("91772007", "SCT", "Organ")  # what is not in the table, named by its label only
+_KINDS = {
+    "rectum": Code("34402009", "SCT", "Rectum"),
+    "bladder": Code("89837001", "SCT", "Bladder"),
+    "femur": Code("71341001", "SCT", "Femur"),
+    "prostate": Code("41216001", "SCT", "Prostate"),
+    "seminalves": Code("64739004", "SCT", "Seminal Vesicle"),
+    "ctv": Code("228792002", "SCT", "Clinical target volume"),
+    "ptv": Code("228793007", "SCT", "Planning target volume"),
+}
+_TARGETS = ("ctv", "ptv")
+
+
+def codes_of(name: str) -> tuple[Code, Code, Code | None]:
+    """Return category, type and side of a structure; the side is None where the name tells none.
+
+    Source: DICOM PS3.16 CID 7150 (categories), CID 244 (laterality), SNOMED CT.
+    """
+    stem, *parts = name.lower().split("_")
+    kind = _KINDS.get(stem) or next((_KINDS[start] for start in _TARGETS if stem.startswith(start)), _ORGAN)
+    side = _LEFT if "l" in parts else _RIGHT if "r" in parts else None
+    category = _CONCEPT if stem.startswith(_TARGETS) else _ANATOMY
+    return category, kind, side
 
 
 def write_seg(

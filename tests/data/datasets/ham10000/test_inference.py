@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from ctan_monai.data.cases.cache import read_case_file
-from ctan_monai.data.datasets.ham10000.inference import image_inference_list
+from ctan_monai.data.datasets.ham10000.datalist import image_inference_list
 from ctan_monai.errors import DataError
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ctan_monai.data.cases.cache import read_case_file
-from ctan_monai.data.datasets.openkbp.inference import openkbp_inference_list
+from ctan_monai.data.datasets.openkbp.datalist import openkbp_inference_list
 from ctan_monai.errors import DataError
 
 SAMPLE = Path(__file__).parents[4] / "bundles" / "openkbp" / "sample" / "test"

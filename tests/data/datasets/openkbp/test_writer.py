@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ctan_monai.data.datasets.openkbp.writer import read_sparse, write_sparse
+from ctan_monai.data.datasets.openkbp.sparse import read_sparse, write_sparse
 from ctan_monai.errors import DataError
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ctan_monai.data.datasets.prostate.splits import divide
+from ctan_monai.data.lists.splits import divide
 from ctan_monai.errors import ConfigError
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ctan_monai.data.datasets.stoic.chest_scan import read_scan
-from ctan_monai.data.datasets.stoic.lungs import find_lungs
+from ctan_monai.data.datasets.stoic.crop import find_lungs
 
 
 def test_the_box_is_that_of_the_ellipsoids_with_its_margin(ellipsoids):

@@ -7,11 +7,9 @@ import pytest
 import SimpleITK as sitk
 
 from ctan_monai.data.cases.cache import read_case_file, read_header
-from ctan_monai.data.datasets.stoic.datalist import stoic_datalist, stoic_record
-from ctan_monai.data.datasets.stoic.inference import chest_inference_list
-from ctan_monai.data.datasets.stoic.reader import find_stoic
+from ctan_monai.data.datasets.stoic.datalist import chest_inference_list, stoic_datalist, stoic_record
+from ctan_monai.data.datasets.stoic.reader import Row, find_stoic, read_reference
 from ctan_monai.data.datasets.stoic.synthetic import write_chest_phantoms
-from ctan_monai.data.datasets.stoic.table import Row, read_reference
 from ctan_monai.data.lists.leakage import check_leakage
 from ctan_monai.errors import ConfigError, DataError
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ctan_monai.data.datasets.stoic.chest_scan import read_scan
-from ctan_monai.data.datasets.stoic.lungs import find_lungs
+from ctan_monai.data.datasets.stoic.crop import find_lungs
 from ctan_monai.data.datasets.stoic.synthetic import EXTENTS, draw_chest, write_chest_phantoms
 from ctan_monai.errors import DataError
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ctan_monai.data.datasets.tabular.cells import read_value
+from ctan_monai.data.datasets.tabular.values import read_value
 from ctan_monai.tasks import Classification, Regression
 
 GRADE = Classification("grade", ["low", "high"])

@@ -5,7 +5,7 @@ import pytest
 from dicom_phantoms import POSITIONS, Patient, dose_at, save_all
 
 from ctan_monai.data.dicom.read.dose_file import read_dose
-from ctan_monai.data.dicom.read.dose_grid import dose_on_grid
+from ctan_monai.data.dicom.read.dose_sum import dose_on_grid
 from ctan_monai.data.dicom.read.geometry import Grid, plane_affine
 from ctan_monai.errors import DataError
 

@@ -14,7 +14,7 @@ import pytest
 
 from ctan_monai.data.dicom.read.contours import read_rois
 from ctan_monai.data.dicom.read.dose_file import read_dose
-from ctan_monai.data.dicom.read.dose_grid import dose_on_grid
+from ctan_monai.data.dicom.read.dose_sum import dose_on_grid
 from ctan_monai.data.dicom.read.geometry import Grid
 from ctan_monai.data.dicom.read.masks import mask_of
 from ctan_monai.data.dicom.read.plan import read_plan

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from ctan_monai.data.dicom.read.workers import work
+from ctan_monai.data.dicom.read.job import work
 from ctan_monai.errors import DataError
 
 

@@ -9,7 +9,7 @@ from dicom_validity import errors_of
 
 from ctan_monai.data.dicom.write import CtReference, SeededUids, new_uid, predicted_by, write_rtdose, write_seg
 from ctan_monai.data.dicom.write.common import decimal, save_new
-from ctan_monai.data.dicom.write.origin import shortened
+from ctan_monai.data.dicom.write.reference import shortened
 from ctan_monai.data.dicom.write.rtdose import build_rtdose
 from ctan_monai.errors import DataError
 

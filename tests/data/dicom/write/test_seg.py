@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from dicom_validity import errors_of
 
 from ctan_monai.data.dicom.write import CtReference, SeededUids, write_seg
-from ctan_monai.data.dicom.write.codes import codes_of
+from ctan_monai.data.dicom.write.seg import codes_of
 from ctan_monai.errors import ConfigError, DataError
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
 from matplotlib.path import Path as Polygon
 
-from ctan_monai.data.dicom.write.trace import contours_of_level, contours_of_mask
+from ctan_monai.data.dicom.write.planes import contours_of_level, contours_of_mask
 
 
 def area(points):

@@ -1,12 +1,12 @@
-"""Prostate, seminal vesicles, bladder and rectum, with the distances from which contours and targets are made."""
+"""Prostate, seminal vesicles, bladder and rectum; CTV and PTV grown from them as a protocol says."""
 
 from __future__ import annotations
 
 import numpy as np
+from scipy.ndimage import distance_transform_edt
 
 from ctan_monai.data.datasets.prostate.phantom.anatomy import Anatomy
-from ctan_monai.data.datasets.prostate.phantom.fields import smooth_field
-from ctan_monai.data.datasets.prostate.phantom.grid import Block, Canvas
+from ctan_monai.data.datasets.prostate.phantom.grid import Block, Canvas, PhantomGrid
 from ctan_monai.data.datasets.prostate.phantom.shapes import (
     Coordinates,
     Floats,
@@ -15,12 +15,15 @@ from ctan_monai.data.datasets.prostate.phantom.shapes import (
     ellipse,
     ellipsoid,
     join,
+    smooth_field,
     sphere,
 )
 
 Surfaces = dict[str, tuple[Block, Floats]]
 _WALL_HU, _URINE_HU, _STOOL_HU, _GAS_HU, _GLAND_HU, _GOLD_HU = 40.0, 6.0, 28.0, -900.0, 44.0, 3000.0
 _RECTUM_LOW_MM, _RECTUM_HIGH_MM = -34.0, 72.0  # anorectal junction, rectosigmoid flexure
+VESICLE_MM = 10.0  # length of the seminal vesicles that belongs to the CTV
+MARGIN_MM, POSTERIOR_MARGIN_MM = 7.0, 5.0  # CTV to PTV, tighter towards the rectum
 
 
 def draw_organs(canvas: Canvas, anatomy: Anatomy, random: np.random.Generator) -> Surfaces:
@@ -130,3 +133,42 @@ def _draw_levator(canvas: Canvas) -> None:
     anterior = np.float32(-0.25) * (at.y + 24)  # open in front, where the symphysis is
     canvas.paint(np.maximum(np.maximum(funnel, anterior), at.z - 8), 45.0, block)
     canvas.paint(ellipsoid(at, (0, 16, -44), (9, 10, 13)), 48.0, block)  # bulb of the penis
+
+
+def targets(organs: Surfaces, grid: PhantomGrid) -> Surfaces:
+    """Return CTV and PTV: prostate with the vesicles' base, and that with a margin, tighter at the back.
+
+    Args:
+        organs: distances, Prostate and SeminalVes among them, on one part of the grid.
+        grid: voxel sizes.
+
+    Returns:
+        For CTV and PTV the part of the grid and the distance to the surface, in mm, negative inside.
+    """
+    block, gland = organs["Prostate"]
+    vesicles = organs["SeminalVes"][1]
+    near = np.maximum(vesicles, gland - VESICLE_MM)
+    ctv = np.minimum(gland, near)
+    inside = ctv < 0
+    distance, nearest = distance_transform_edt(~inside, grid.spacing_mm, return_indices=True)
+    behind_mm = (np.arange(inside.shape[1])[:, None] - nearest[1]) * grid.row_mm
+    share = np.clip(behind_mm / np.maximum(distance, 1e-3), 0, 1)  # 1 straight behind the CTV
+    margin = MARGIN_MM + (POSTERIOR_MARGIN_MM - MARGIN_MM) * share**2
+    outside = signed_distance(inside, grid.spacing_mm)
+    return {"CTV": (block, ctv), "PTV": (block, (outside - margin).astype(np.float32))}
+
+
+def signed_distance(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], spacing_mm: tuple[float, ...]) -> Floats:
+    """Return the distance to a mask's surface, half-way between voxels, in mm, negative inside."""
+    half_mm = 0.5 * float(np.min(spacing_mm))
+    outside = distance_transform_edt(~mask, spacing_mm)
+    inside = distance_transform_edt(mask, spacing_mm)
+    found: Floats = np.where(mask, half_mm - inside, outside - half_mm).astype(np.float32)
+    return found
+
+
+def whole(surface: tuple[Block, Floats], grid: PhantomGrid) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    """Return (K, R, C) bool: the voxels whose center is inside."""
+    mask = np.zeros(grid.shape, bool)
+    mask[surface[0]] = surface[1] < 0
+    return mask

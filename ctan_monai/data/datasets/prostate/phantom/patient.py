@@ -11,11 +11,9 @@ import numpy.typing as npt
 from ctan_monai.data.datasets.prostate.phantom.anatomy import Anatomy, draw_anatomy
 from ctan_monai.data.datasets.prostate.phantom.body import draw_body
 from ctan_monai.data.datasets.prostate.phantom.dose import Axes, plan_dose
-from ctan_monai.data.datasets.prostate.phantom.grid import Canvas, PhantomGrid
-from ctan_monai.data.datasets.prostate.phantom.organs import Surfaces, draw_organs
-from ctan_monai.data.datasets.prostate.phantom.scanner import scan
+from ctan_monai.data.datasets.prostate.phantom.grid import Canvas, PhantomGrid, scan
+from ctan_monai.data.datasets.prostate.phantom.organs import Surfaces, draw_organs, targets, whole
 from ctan_monai.data.datasets.prostate.phantom.skeleton import draw_skeleton
-from ctan_monai.data.datasets.prostate.phantom.targets import targets, whole
 from ctan_monai.data.dicom.write.rtplan import Prescription
 from ctan_monai.errors import ConfigError
 

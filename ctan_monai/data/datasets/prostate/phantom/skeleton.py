@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from ctan_monai.data.datasets.prostate.phantom.anatomy import Anatomy
-from ctan_monai.data.datasets.prostate.phantom.fields import smooth_field
 from ctan_monai.data.datasets.prostate.phantom.grid import Block, Canvas
 from ctan_monai.data.datasets.prostate.phantom.shapes import (
     Coordinates,
@@ -16,6 +15,7 @@ from ctan_monai.data.datasets.prostate.phantom.shapes import (
     ellipse,
     ellipsoid,
     join,
+    smooth_field,
     sphere,
 )
 

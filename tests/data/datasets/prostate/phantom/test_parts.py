@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ctan_monai.data.datasets.prostate.phantom.beams import beam_dose
-from ctan_monai.data.datasets.prostate.phantom.fields import smooth_field
+from ctan_monai.data.datasets.prostate.phantom.dose import beam_dose
 from ctan_monai.data.datasets.prostate.phantom.shapes import (
     Coordinates,
     along,
@@ -15,6 +14,7 @@ from ctan_monai.data.datasets.prostate.phantom.shapes import (
     ellipse,
     ellipsoid,
     join,
+    smooth_field,
     sphere,
 )
 
