@@ -125,7 +125,7 @@ class LearnFromLabels(TrainTask):  # type: ignore[misc]  # monailabel has no typ
 
 def labeled_images(datastore: Any) -> list[tuple[str, Labeled]]:
     """List ids and final labels of a datastore; the labels of a DICOMweb server count as submitted."""
-    if hasattr(datastore, "labelled"):
+    if hasattr(datastore, "labeled"):
         return list(datastore.labeled())
     found = []
     for item in datastore.datalist():
