@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ctan_monai.data.formats.images import PICTURE_SUFFIXES
+from ctan_monai.data.formats.itk_volume import NRRD_SUFFIX
 from ctan_monai.data.formats.nifti import NIFTI_SUFFIXES, load_nifti
 from ctan_monai.errors import DataError
 from ctan_monai.serve.answer import as_answer
@@ -17,7 +18,7 @@ from ctan_monai.serve.drawn import LABEL_SUFFIXES, grid_of, read_drawn
 from ctan_monai.serve.labeled import Labeled
 from ctan_monai.serve.monailabel_api import DefaultLabelTag, LocalDatastore
 from ctan_monai.serve.names import StoredNames, check_id, check_name
-from ctan_monai.serve.nrrd import NRRD_SUFFIX, read_nrrd
+from ctan_monai.serve.nrrd import read_nrrd
 from ctan_monai.serve.sizes import check_received
 from ctan_monai.tasks import Segmentation
 

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ctan_monai.data.formats.itk_volume import NRRD_SUFFIX
 from ctan_monai.data.formats.nifti import NIFTI_SUFFIXES, load_nifti
 from ctan_monai.errors import DataError
 from ctan_monai.serve.label_names import is_structure, label_of, names_of_numbers
-from ctan_monai.serve.nrrd import NRRD_SUFFIX, Nrrd, read_nrrd
+from ctan_monai.serve.nrrd import Nrrd, read_nrrd
 from ctan_monai.tasks import Segmentation
 
 LABEL_SUFFIXES = (*NIFTI_SUFFIXES, NRRD_SUFFIX, ".png")

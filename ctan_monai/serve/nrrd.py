@@ -10,11 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ctan_monai.data.formats.itk_volume import read_nrrd_header
 from ctan_monai.errors import DataError
 
-NRRD_SUFFIX = ".nrrd"  # .seg.nrrd ends in it too
-_HEADER_BYTES = 2**20
-_BYTES = {"64": 8, "long": 8, "double": 8, "32": 4, "float": 4, "16": 2, "short": 2, "8": 1, "char": 1, "int": 4}
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -33,46 +31,6 @@ class Nrrd:
     header: Mapping[str, str]
 
 
-def read_header(path: Path) -> dict[str, str]:
-    """Read the text that a file begins with.
-
-    Raises:
-        DataError: it is no NRRD, or its values are kept in another file, which is not read.
-    """
-    remedy = "Save it again as one .nrrd file."
-    try:
-        with path.open("rb") as file:
-            start = file.read(_HEADER_BYTES)
-    except OSError as error:
-        raise DataError(path, None, f"it cannot be read ({error.strerror}).", remedy) from error
-    text, end, _ = start.replace(b"\r\n", b"\n").partition(b"\n\n")
-    if not text.startswith(b"NRRD000") or not end or b"\r" in text:
-        raise DataError(path, None, "it cannot be read as NRRD (its header is cut or another).", remedy)
-    lines = [line for line in text.decode("utf-8", "replace").split("\n")[1:] if not line.startswith("#")]
-    header: dict[str, str] = {}
-    for line in lines:
-        name, found, value = line.partition(":=") if ":=" in line else line.partition(":")
-        if found:
-            header[name.strip()] = value.strip()
-    if {name.lower().replace(" ", "") for name in header} & {"datafile"}:
-        raise DataError(path, None, "its values are kept in another file.", remedy)
-    return header
-
-
-def unpacked_bytes(path: Path) -> int:
-    """Return how much room the values of a file take, as its header says.
-
-    Raises:
-        DataError: the header is damaged.
-    """
-    header = read_header(path)
-    sizes, kind = header.get("sizes", "").split(), header.get("type", "").lower()
-    each = next((size for word, size in _BYTES.items() if word in kind), None)
-    if not sizes or not all(size.isdigit() for size in sizes) or each is None:
-        raise DataError(path, None, "its header does not say its size and type.", "Save it again as .nrrd.")
-    return int(np.prod([int(size) for size in sizes], dtype=object)) * each
-
-
 def read_nrrd(path: str | Path) -> Nrrd:
     """Read a volume, an image, or segments in layers.
 
@@ -82,7 +40,7 @@ def read_nrrd(path: str | Path) -> Nrrd:
     import SimpleITK as sitk
 
     path = Path(path)
-    header = read_header(path)
+    header = read_nrrd_header(path)[0]
     try:
         image = sitk.ReadImage(str(path), imageIO="NrrdImageIO")
     except RuntimeError as error:

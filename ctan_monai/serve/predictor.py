@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ctan_monai.data.formats.ct_source import CtSource, read_source, source_path
 from ctan_monai.data.formats.images import PICTURE_SUFFIXES
+from ctan_monai.data.formats.itk_volume import NRRD_SUFFIX
 from ctan_monai.data.formats.nifti import NIFTI_SUFFIXES, load_nifti, write_nifti
 from ctan_monai.engines.predictions.batch_parts import affine_of, answer_of, finite_logits
 from ctan_monai.engines.predictions.ct_resample import resample_to_ct
@@ -29,7 +30,7 @@ from ctan_monai.networks import MultiTaskNetwork
 from ctan_monai.serve.answer import Answer, predictive_entropy
 from ctan_monai.serve.app_folder import AppFolder
 from ctan_monai.serve.names import is_plain
-from ctan_monai.serve.nrrd import NRRD_SUFFIX, read_nrrd
+from ctan_monai.serve.nrrd import read_nrrd
 from ctan_monai.serve.picture import on_picture
 from ctan_monai.tasks import Segmentation, Task
 from ctan_monai.transforms.postprocess import postprocess_for

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ctan_monai.data.formats.images import PICTURE_SUFFIXES
+from ctan_monai.data.formats.itk_volume import NRRD_SUFFIX, unpacked_bytes
 from ctan_monai.data.formats.nifti import NIFTI_SUFFIXES
 from ctan_monai.errors import DataError
-from ctan_monai.serve.nrrd import NRRD_SUFFIX, unpacked_bytes
 
 IMAGE_SUFFIXES = (*NIFTI_SUFFIXES, NRRD_SUFFIX, *PICTURE_SUFFIXES, ".mha", ".dcm")
 _MIB = 2**20

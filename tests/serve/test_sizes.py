@@ -7,8 +7,8 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image
 
+from ctan_monai.data.formats.itk_volume import unpacked_bytes
 from ctan_monai.errors import DataError
-from ctan_monai.serve.nrrd import unpacked_bytes
 from ctan_monai.serve.sizes import TooLargeError, check_received
 
 MIB = 2**20

@@ -1,4 +1,4 @@
-"""Read MetaImage files (.mha), the format in which STOIC is published."""
+"""Read MetaImage files: .mha, the format in which STOIC is published, and .mhd with its voxels in a file beside."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ctan_monai.errors import DataError
 
-MHA_SUFFIX = ".mha"
+MHA_SUFFIX, MHD_SUFFIX = ".mha", ".mhd"
 _AGAIN = "Copy or download this file again."
 _HEADER_LINES_MAX, _LINE_BYTES_MAX = 200, 65536
 _READ_BYTES, _INFLATE_BYTES = 2**20, 2**24
@@ -63,6 +63,8 @@ def read_mha(path: Path, case: str, voxels_max: int) -> tuple[Array, npt.NDArray
             found = f"its shape is {tuple(size)} with {fields.get('ElementNumberOfChannels', '1')} values per voxel, "
             reason = f"{found}expected three axes, one value, and at most {voxels_max} voxels."
             raise DataError(path, case, reason, "Give one volume.")
+        if path.suffix.lower() == MHD_SUFFIX:
+            path, start, fields = voxels_of(path, fields), 0, {**fields, "ElementDataFile": "LOCAL"}
         values = _read_voxels(path, start, fields, int(np.prod(size)))
         affine_ras = _affine_ras(fields)
     except DataError:
@@ -71,6 +73,18 @@ def read_mha(path: Path, case: str, voxels_max: int) -> tuple[Array, npt.NDArray
         found = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise DataError(path, case, f"it cannot be read as a MetaImage volume ({found}).", _AGAIN) from error
     return values.reshape([int(side) for side in size[::-1]]).T, affine_ras, fields
+
+
+def voxels_of(path: Path, fields: Mapping[str, str] | None = None) -> Path:
+    """Return the file beside an .mhd that holds its voxels.
+
+    Raises:
+        ValueError: it names several, or one in another folder.
+    """
+    name = (_read_fields(path)[0] if fields is None else fields)["ElementDataFile"]
+    if name.upper() in ("LOCAL", "LIST") or "%" in name or Path(name.replace("\\", "/")).name != name:
+        raise ValueError(f"its voxels are in {name!r}, expected one file in the same folder")
+    return path.with_name(name)
 
 
 def _read_fields(path: Path) -> tuple[dict[str, str], int]:
@@ -152,6 +166,8 @@ def _inflate(path: Path, start: int, values: Array) -> None:
                 raise ValueError(f"it holds more than the {len(target)} bytes of voxels that its header says")
             target[done : done + len(part)] = part
             done += len(part)
+        if any(inflater.unused_data) or any(file.read()):
+            raise ValueError("something follows its voxels, more than its header says")
     if done != len(target):
         raise ValueError(f"it holds {done} of {len(target)} bytes of voxels")
 

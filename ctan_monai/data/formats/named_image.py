@@ -18,6 +18,7 @@ import torch
 
 from ctan_monai.data.cases.cache import read_header
 from ctan_monai.data.cases.case import is_case_id
+from ctan_monai.data.cases.file_grid import own_grid_of
 from ctan_monai.data.formats.ct_source import read_source, source_path
 from ctan_monai.data.formats.metaimage import MHA_SUFFIX, read_mha
 from ctan_monai.data.formats.nifti import NIFTI_SUFFIXES, write_nifti
@@ -71,6 +72,8 @@ def _own_grid(path: Path, file: Path, case: str) -> tuple[tuple[int, ...], npt.N
     header = read_header(file)
     if (full := header.meta.get("full_shape")) is not None:  # rows and columns of an image
         return (int(full[1]), int(full[0])), None
+    if (own := own_grid_of(header.meta)) is not None:
+        return own.shape, own.affine_ras
     if source_path(file).is_file():
         source = read_source(file)
         return source.shape, source.affine_ras

@@ -10,6 +10,7 @@ from typing import Any
 
 from ctan_monai.data.cases.cache import CASE_SUFFIX, CaseCache, read_header
 from ctan_monai.data.cases.case import Case
+from ctan_monai.data.datasets.tabular.files import parts_of
 from ctan_monai.data.datasets.tabular.layout import Layout
 from ctan_monai.data.datasets.tabular.reader import READER_VERSION, read_case
 from ctan_monai.data.datasets.tabular.rows import Row
@@ -63,7 +64,7 @@ class RowCache(CaseCache):
         """
         row = self.rows[Path(source).name]
         states: list[Any] = []
-        for path in row.files:
+        for path in (part for file in row.files for part in parts_of(file)):
             try:
                 state = path.stat()
             except OSError as error:

@@ -221,7 +221,7 @@ class _EntryError(Exception):
 
 def _is_file(path: Path) -> bool:
     try:
-        return path.is_file()
+        return path.is_file() or path.is_dir()  # of a DICOM series
     except OSError:  # a name that is too long
         return False
 
