@@ -1,12 +1,13 @@
 """Time and memory of one training step: CTAN against hard parameter sharing and against two separate U-Nets.
 
-    python benchmarks/step_time.py [--rounds 8] [--batch 8] [--size 128] [--threads 2] [--contiguous]
+    python benchmarks/step_time.py [--rounds 8] [--batch 8] [--size 128] [--threads 2] [--contiguous] [--before]
 
 All networks learn the same two tasks (5-class segmentation by cross-entropy, one-channel regression by L1) from
 random images, with Adam, on the CPU. Ours have the plain decoder of the specification, which ends at a quarter of the
-image's size. Memory is laid out channels last, as the bundles' trainers do, unless ``--contiguous``. The rounds of all
-networks are interleaved, and the figure is the smallest processor time divided by the number of threads, which other
-programs on the machine disturb less than wall time (given beside it).
+image's size. With ``--before`` each of our methods runs a second time as it was before decoders projected their skips
+(docs/adr/0029). Memory is laid out channels last, as the bundles' trainers do, unless ``--contiguous``. The rounds of
+all networks are interleaved, and the figure is the smallest processor time divided by the number of threads, which
+other programs on the machine disturb less than wall time (given beside it).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ parser.add_argument("--size", type=int, default=128)
 parser.add_argument("--threads", type=int, default=2)
 parser.add_argument("--encoder", default="resnet50")
 parser.add_argument("--contiguous", action="store_true", help="the default memory format instead of channels last")
+parser.add_argument("--before", action="store_true", help="also the form of earlier runs")
 options = parser.parse_args()
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # read when torch loads: waiting threads must not count as work
 
@@ -33,6 +35,7 @@ from torch.nn import functional as F  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from ctan_monai.networks import create_network  # noqa: E402
+from ctan_monai.networks.forms import record_before, take_form  # noqa: E402
 from ctan_monai.tasks import Regression, Segmentation  # noqa: E402
 
 TASKS = (Segmentation("oar", ["a", "b", "c", "d"]), Regression("dose", "Gy", 70.0))
@@ -55,6 +58,11 @@ class TwoUNets(nn.Module):
 def build() -> dict[str, nn.Module]:
     """Make the networks that are compared."""
     ours = {name: create_network(name, TASKS, options.encoder, in_channels=3) for name in ("hps", "mtan", "ctan")}
+    if options.before:
+        for name in list(ours):
+            old = create_network(name, TASKS, options.encoder, in_channels=3)
+            take_form(old, record_before(old))
+            ours[f"{name} before"] = old
     networks: dict[str, nn.Module] = {**ours, "two FlexibleUNet": TwoUNets()}
     return {name: network.to(memory_format=LAYOUT) for name, network in networks.items()}
 

@@ -52,7 +52,7 @@ def compare(
     What is finished is not done again; what was broken off is continued.
     """
     from ctan_monai.apps.comparing.bundle import Bundle, described
-    from ctan_monai.apps.comparing.plan import Plan, kept_threads, save_plan
+    from ctan_monai.apps.comparing.plan import Plan, began_before, kept_threads, save_plan
     from ctan_monai.apps.comparing.rows import make_rows
 
     refuse_code(str(out), "--out", "Write ./ before it.")
@@ -70,6 +70,7 @@ def compare(
         reference=rows[0].name,
         candidate=candidate or names[-1],
         tasks=described(made.tasks),
+        form={row.name: made.form_before(row.method, row.overrides) for row in rows} if began_before(rows, out) else {},
     )
     save_plan(plan, out)
     failed = _execute(plan, out, made, jobs, slurm)

@@ -41,7 +41,7 @@ class DecoderPlan:
         full_resolution: end at the image's size instead of interpolating the logits (pixel level; docs/adr/0004, A12b).
         skips: 'u' or 'p', which part of each stage is joined (docs/adr/0004, A12).
         deepest_skip: whether stage 4 is joined too (docs/adr/0004).
-        image_level: 'pyramid' or 'bottleneck' (docs/adr/0004, A13).
+        image_level: 'pyramid', 'late_query' or 'bottleneck', see `ImageDecoder` (docs/adr/0004, A13).
         slice_score: image-level decoders return one channel more, see `ScoredHead`.
 
     Raises:
@@ -64,7 +64,7 @@ class DecoderPlan:
         for setting, value, allowed in (
             ("join", self.join, ("project", "wide")),
             ("skips", self.skips, ("u", "p")),
-            ("image_level", self.image_level, ("pyramid", "bottleneck")),
+            ("image_level", self.image_level, ("pyramid", "late_query", "bottleneck")),
         ):
             if value not in allowed:
                 raise ConfigError(setting, f"{value!r} is unknown.", f"Use one of {allowed}.")
@@ -137,8 +137,8 @@ class ImageDecoder(nn.Module):
     """Decode one answer per image: four strided convolutions that join the four skips, then a linear layer.
 
     Args:
-        plan: sizes and options; 'pyramid' walks from U^1 down to the bottleneck, 'bottleneck' starts there and
-            joins the skips pooled to its size.
+        plan: sizes and options; 'pyramid' walks from U^1 down and joins the query with U^4, 'late_query' joins it after
+            the walk, averaged and as wide, 'bottleneck' starts from it and joins the skips pooled to its size.
         out_channels: channels of the answer.
 
     Source: CTAN section 2.1 ("skip connections and four down-sampling layers, GAP, FC"). Decides: A13.
@@ -146,10 +146,11 @@ class ImageDecoder(nn.Module):
 
     def __init__(self, plan: DecoderPlan, out_channels: int) -> None:
         super().__init__()
-        self.skips, self.pyramid = plan.skips, plan.image_level == "pyramid"
+        self.skips, self.pyramid = plan.skips, plan.image_level != "bottleneck"
+        self.late, width = plan.image_level == "late_query", IMAGE_WIDTHS[-1]
         first, second, third, fourth = plan.channels
         if self.pyramid:
-            start, joined = first, [second, third, fourth + plan.query_channels]
+            start, joined = first, [second, third, fourth + (0 if self.late else plan.query_channels)]
         else:
             start, joined = plan.query_channels + fourth, [third, second, first]
         incoming = [start] + [width + skip for width, skip in zip(IMAGE_WIDTHS[:-1], joined, strict=True)]
@@ -160,9 +161,12 @@ class ImageDecoder(nn.Module):
             ]
         )
         self.average = Pool[Pool.ADAPTIVEAVG, plan.spatial_dims](1)
-        self.head: nn.Module = nn.Linear(IMAGE_WIDTHS[-1], out_channels)
+        self.query: nn.Module = nn.Identity()
+        if self.late:
+            self.query, width = conv_norm_relu(plan.spatial_dims, plan.query_channels, width, 1), 2 * width
+        self.head: nn.Module = nn.Linear(width, out_channels)
         if plan.slice_score:
-            self.head = ScoredHead(self.head, IMAGE_WIDTHS[-1])
+            self.head = ScoredHead(self.head, width)
 
     def inputs(self) -> dict[str, tuple[int | str, ...]]:
         """Return the way to each argument that `forward` reads, as for `PixelDecoder`."""
@@ -176,12 +180,15 @@ class ImageDecoder(nn.Module):
             if self.pyramid:
                 if level > 0:
                     x = torch.cat([x, skips[level]], dim=1)
-                if level == 3:
+                if level == 3 and not self.late:
                     x = torch.cat([x, query], dim=1)
             else:
                 x = torch.cat([x, _pooled(skips[3 - level], x)], dim=1)
             x = down(x)  # (B, 64 | 128 | 256 | 256, half the size)
-        logits: Tensor = self.head(self.average(x).flatten(1))
+        averaged = self.average(x).flatten(1)  # (B, 256)
+        if self.late:
+            averaged = torch.cat([averaged, self.average(self.query(query)).flatten(1)], dim=1)  # (B, 512)
+        logits: Tensor = self.head(averaged)
         return logits
 
 

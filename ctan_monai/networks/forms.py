@@ -9,6 +9,7 @@ from ctan_monai.networks.base import MultiTaskNetwork
 from ctan_monai.networks.registry import create_network, options_before
 
 _JOIN_BEFORE = {"join": "wide"}  # docs/adr/0029
+_SPLIT_BEFORE = {"mtan": {"split": "one"}}  # was its default, and is in its records
 
 
 def complete_record(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,6 +24,13 @@ def complete_record(record: Mapping[str, Any]) -> dict[str, Any]:
         **record,
         **{name: {**before[name], **found} for name, found in known.items() if isinstance(found, Mapping)},
     }
+
+
+def record_before(network: MultiTaskNetwork) -> dict[str, Any]:
+    """Return the record that a run of the same method and encoder had before the options of `complete_record` came."""
+    split = _SPLIT_BEFORE.get(network.method, {})
+    named = {"method": network.method, "encoder": network.settings["encoder"], "encoder_options": split}
+    return complete_record({**named, "decoder_options": {}, "network_options": {}})
 
 
 def take_form(network: MultiTaskNetwork, record: Mapping[str, Any] | None) -> bool:

@@ -1,11 +1,15 @@
 """Rows of the table: methods, weightings, and every ablation that comes with the package."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from ctan_monai.apps.comparing.bundle import Bundle, read_overrides
+from ctan_monai.apps.comparing.plan import began_before
 from ctan_monai.apps.comparing.rows import make_rows, read_presets
+from ctan_monai.engines.runs.run_record import describe
+from ctan_monai.networks.forms import record_before
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,3 +54,24 @@ def test_overrides_are_read_as_monai_reads_them():
         "e": True,
         "f": None,
     }
+
+
+@pytest.mark.parametrize("method", ["ctan", "mtan", "hps", "stl"])
+@pytest.mark.parametrize("name", ["openkbp", "ham10000"])
+def test_what_an_earlier_version_began_goes_on_with_its_networks(tmp_path, name, method):
+    bundle = Bundle(str(ROOT / "bundles" / name), ["--encoder", "resnet18"])
+    rows = make_rows(bundle, [method])
+    assert not began_before(rows, tmp_path)
+    run = tmp_path / "runs" / rows[0].name / "seed0" / "run"
+    run.mkdir(parents=True)
+    record = describe(bundle.network(method))
+    (run / "run.json").write_text(json.dumps(record))
+    assert not began_before(rows, tmp_path)
+    before = record_before(bundle.network(method))
+    old = {**record, "decoder_options": {}, "network_options": {}, "encoder_options": before["encoder_options"]}
+    (run / "run.json").write_text(json.dumps(old))
+    assert began_before(rows, tmp_path)
+    network = bundle.network(method, bundle.form_before(method))
+    for group in ("encoder_options", "decoder_options", "network_options"):
+        assert network.settings[group].items() >= before[group].items()
+    assert not bundle.form_before(method, bundle.form_before(method))

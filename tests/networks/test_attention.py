@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from network_cases import DOSE, OAR, TASKS, wave
+from torch.nn import functional as F
 
 from ctan_monai.engines.runs.run_record import describe, network_of_run
 from ctan_monai.errors import ConfigError
@@ -159,6 +160,26 @@ def test_mtan_is_ctan_without_crossing_and_without_the_bottleneck():
     with torch.no_grad():
         for name, value in mtan(image).items():
             assert torch.allclose(value, plain(image)[name], atol=1e-5)
+
+
+@pytest.mark.parametrize(("encoder", "inner"), [("resnet18", [64, 128, 256, 512]), ("resnet50", [64, 128, 256, 512])])
+def test_mtans_masks_are_as_wide_inside_as_its_sources_make_them(encoder, inner):
+    stages = create_network("mtan", TASKS, encoder).attention.stages
+    assert [stage.masks["dose"][0][0].out_channels for stage in stages] == inner  # C / expansion: C = 64 ... or 256 ...
+
+
+@pytest.mark.parametrize("expansion", [1, 4])
+def test_a_residual_pool_is_a_block_with_a_shortcut_and_max_pooling(expansion):
+    pool = CrossTaskAttentionEncoder(["a"], 2, 8, 16, cross=False, pool="residual", expansion=expansion).pool[0].eval()
+    block, x = pool[0], torch.randn(2, 8, 7, 6)
+    inside = block.act(block.bn1(block.conv1(x)))
+    inside = block.bn2(block.conv2(inside))
+    if expansion == 4:
+        inside = block.bn3(block.conv3(block.act(inside)))
+    weight, norm = block.downsample[0].weight, block.downsample[1]
+    shortcut = torch.einsum("oi,bihw->bohw", weight[:, :, 0, 0], x) / (1 + norm.eps) ** 0.5  # a new norm, in eval mode
+    expected = F.max_pool2d((inside + shortcut).relu(), 2, ceil_mode=True)
+    assert torch.allclose(pool(x), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(

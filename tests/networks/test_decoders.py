@@ -2,11 +2,14 @@
 
 import pytest
 import torch
-from network_cases import DOSE, GRADE, wave
+from network_cases import DOSE, GRADE, OAR, wave
+from torch.nn import functional as F
 
 from ctan_monai.errors import ConfigError
+from ctan_monai.metrics.variance_share import variance_share
 from ctan_monai.networks import create_network
 from ctan_monai.networks.decoders import ScoredHead
+from ctan_monai.networks.sites import recording, replacing
 from ctan_monai.tasks import Classification, Regression, Segmentation
 
 
@@ -34,6 +37,46 @@ def test_the_bottleneck_variant_starts_from_the_deepest_features():
     widths = [block[0].in_channels for block in decoder.decoders["grade"].down]
     assert widths == [2048 + 2048, 64 + 1024, 128 + 512, 256 + 256]
     assert answer(GRADE, image_level="bottleneck").shape == (1, 3)
+
+
+def test_a_late_query_is_joined_after_the_walk_as_wide_as_its_result():
+    network = create_network("hps", (GRADE,), "resnet50", decoder_options={"image_level": "late_query"}).eval()
+    decoder = network.decoders["grade"]
+    assert [block[0].in_channels for block in decoder.down] == [256, 64 + 512, 128 + 1024, 256 + 2048]
+    with torch.no_grad():
+        features = network.encoder(wave(1, 1, 64, 64))
+        logits = decoder(features.p[3], features, wave(1, 1, 64, 64))
+        walked = decoder.down[0](features.u[0])
+        for down, skip in zip(decoder.down[1:], features.u[1:], strict=True):
+            walked = down(torch.cat([walked, skip], 1))
+        both = torch.cat([walked.mean((2, 3)), decoder.query(features.p[3]).mean((2, 3))], 1)
+        assert torch.allclose(logits, both @ decoder.head.weight.T + decoder.head.bias, atol=1e-5)
+    assert answer(GRADE, image_level="late_query", slice_score=True).shape == (1, 4)
+
+
+def test_skips_come_to_the_width_of_the_blocks_output_and_the_image_stays_as_it_is():
+    decoder = create_network("hps", (DOSE,), "resnet50", decoder_options={"full_resolution": True}).decoders["dose"]
+    blocks = [*decoder.up, *decoder.fine]
+    widths = [(block.project[0].in_channels, block.project[0].out_channels) for block in blocks[:-1]]
+    assert widths == [(1024, 256), (512, 128), (256, 64), (64, 32)]
+    assert [block.convolve[0][0].in_channels for block in blocks] == [512 + 256, 256 + 128, 128 + 64, 64 + 32, 32 + 1]
+    assert decoder.join[0].in_channels == 512 + 512
+    wide = create_network("hps", (DOSE,), "resnet50", decoder_options={"join": "wide"}).decoders["dose"]
+    assert wide.join[0].in_channels == 2048 + 2048
+
+
+@pytest.mark.parametrize(("join", "least", "most"), [("project", 0.1, 1.0), ("wide", 0.0, 0.02)])
+def test_with_resnet50_the_query_brings_a_tenth_of_a_new_networks_logits_if_skips_are_projected(join, least, most):
+    torch.manual_seed(0)
+    network = create_network("hps", (OAR, DOSE), "resnet50", decoder_options={"join": join})
+    image = F.interpolate(torch.randn(16, 1, 12, 12), size=(96, 96), mode="bicubic")  # smooth, as tissue is
+    sites = [site for part in network.parts() if part.kind == "query" for site in part.sites]
+    with torch.no_grad(), recording(network, sites) as queries:
+        own = network(image)
+    with torch.no_grad(), replacing(network, {site: value.roll(1, 0) for site, value in queries.items()}):
+        other = network(image)
+    for name, logits in own.items():
+        assert least < variance_share(other[name] - logits, logits) < most
 
 
 def test_one_value_per_image_can_be_regressed():

@@ -113,6 +113,15 @@ class Bundle:
         """Build a network, to see that it can be."""
         return self.get(self.parser({"method": method, **read_overrides(arguments)}), "network_def")
 
+    def form_before(self, method: str, arguments: Sequence[str] = ()) -> tuple[str, ...]:
+        """Return, as on the command line, what builds the network as runs of an earlier version have it."""
+        from ctan_monai.networks.forms import form_overrides, record_before
+
+        parser = self.parser({"method": method, **read_overrides(arguments)})
+        network = self.get(parser, "network_def")
+        found = form_overrides(network, record_before(network), parser.config["network_def"])
+        return tuple(word for name, value in found.items() for word in (f"--{name}", str(value)))
+
 
 def described(tasks: Sequence[Any]) -> tuple[Mapping[str, Any], ...]:
     """Describe tasks as run.json does."""

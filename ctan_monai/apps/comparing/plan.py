@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ctan_monai.engines.runs.run_record import differences
+from ctan_monai.engines.runs.run_record import RUN_FILE, differences
 from ctan_monai.errors import ConfigError, DataError
-from ctan_monai.files.json_files import write_json
+from ctan_monai.files.json_files import read_json, write_json
+from ctan_monai.networks.forms import complete_record
 from ctan_monai.report.compare_files import PLAN_FILE, RUNS_FOLDER
 
 STEPS = ("training", "evaluating")
 OWN_KNOBS = ("method", "weighting", "seed", "output_dir", "resume", "bundle_root", "evaluation_dir", "config_file")
 TRACKING = ("tracking", "experiment_name")  # of `monai.bundle run`, not of a config
-_FREE_TO_GROW = ("rows", "seeds", "candidate")
+_FREE_TO_GROW = ("rows", "seeds", "candidate", "form")
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Plan:
         reference: name of the row that others are compared with.
         candidate: method that is compared with the best of the others.
         tasks: as run.json describes them.
+        form: by row, what gives its networks the form that an earlier version's runs in the folder have.
     """
 
     bundle: str
@@ -84,6 +86,7 @@ class Plan:
     reference: str
     candidate: str
     tasks: tuple[Mapping[str, Any], ...]
+    form: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def runs(self, out: Path) -> Iterator[Run]:
         """Yield every run, seed by seed, so that a comparison that is stopped early has all rows of some seeds."""
@@ -102,7 +105,7 @@ class Plan:
         return (
             *("python", "-m", "monai.bundle", "run", step, "--config_file", files, "--bundle_root", self.bundle),
             *("--output_dir", str(output_dir), "--method", row.method, *weighting, "--seed", str(seed), *name),
-            *(*row.overrides, *self.overrides, "--resume", "True"),
+            *(*row.overrides, *self.overrides, *self.form.get(row.name, ()), "--resume", "True"),
         )
 
 
@@ -119,6 +122,17 @@ def kept_threads(out: Path) -> int | None:
         return int(json.loads((out / PLAN_FILE).read_text(encoding="utf-8"))["threads"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def began_before(rows: Sequence[Row], out: Path) -> bool:
+    """Tell whether an earlier version began a comparison, in which runs have networks of another form."""
+    plain = [row.name for row in rows if row.preset is None]
+    files = [file for name in plain for file in (out / RUNS_FOLDER / name).glob(f"seed*/run/{RUN_FILE}")]
+    return any(_joins_wide(read_json(file)) for file in files)
+
+
+def _joins_wide(record: Any) -> bool:
+    return isinstance(record, Mapping) and complete_record(record).get("decoder_options", {}).get("join") == "wide"
 
 
 def save_plan(plan: Plan, out: Path) -> None:
