@@ -113,7 +113,10 @@ def predict(bundle: str | Path, run_dir: str | Path, source: str | Path | None =
         DataError: an image cannot be used.
         CheckpointError: the run has no trained network, or one that does not fit the options.
     """
-    given = {"run_dir": str(run_dir), "input": source, **_of_run(run_dir), **options}
+    given = {"run_dir": str(run_dir), "input": source, **options}
+    path = Path(bundle) / "configs" / "inference.yaml"
+    if path.is_file() and "\nencoder:" in path.read_text(encoding="utf-8"):  # made by `new` before version 0.1
+        given = {**_of_run(run_dir), **given}
     return Path(str(_run(bundle, ["inference.yaml"], "inferring", given, kind="infer")["output_dir"]))
 
 

@@ -27,6 +27,7 @@ from ctan_monai.share.pack_source import Trained, read_trained
 from ctan_monai.share.pack_tables import figures_of
 from ctan_monai.share.vendor import vendor
 
+EXPORTED = Path(__file__).with_name("exported.yaml")  # one for all bundles; a packed one has a copy
 EVALUATE, DATALIST, MULTI_GPU = "evaluate.yaml", "datalist.json", "multi_gpu_train.yaml"
 URL = "write-here-where-the-large-files-lie"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
@@ -156,10 +157,10 @@ def _configs(folder: Path, trained: Trained, name: str, keeps_datalist: bool) ->
     texts = {path.name: path.read_text(encoding="utf-8") for path in sorted((folder / "configs").glob("*.yaml"))}
     if TRAIN not in texts:
         raise ConfigError("BUNDLE", f"it has no configs/{TRAIN}.", "Name the folder of a whole bundle.")
-    tasks = [entry["name"] for entry in trained.record["tasks"]]
+    texts.setdefault(EXPORTED.name, EXPORTED.read_text(encoding="utf-8"))
     changed = {
         TRAIN: pack_configs.train_config(texts[TRAIN], trained.settings, name),
-        INFERENCE: pack_configs.inference_config(texts[INFERENCE], trained.settings, name, tasks),
+        INFERENCE: pack_configs.inference_config(texts[INFERENCE], trained.settings, name, trained.record),
     }
     if EVALUATE in texts:
         changed[EVALUATE] = pack_configs.evaluate_config(texts[EVALUATE], texts[TRAIN], name, keeps_datalist)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from ctan_monai.engines.runs.parsed_config import option_names
 from ctan_monai.engines.runs.run_record import describe, differences
 from ctan_monai.errors import ConfigError, find_ctan_error
 from ctan_monai.files.json_files import as_json
-from ctan_monai.networks import MultiTaskNetwork
-from ctan_monai.networks.forms import form_overrides
+from ctan_monai.networks import MultiTaskNetwork, create_network
+from ctan_monai.networks.forms import complete_record, form_overrides
 
 INFERENCE, TRAIN = "inference.yaml", "train.yaml"
 _LINE = re.compile(r"(?P<name>\w+):(?P<space> +)(?P<value>\S.*?)(?P<comment> +#.*)?")
@@ -24,6 +25,7 @@ _OWN_MACHINE = {"dataset_dir", "datalist", "resume", "amp"}  # what the next use
 _DIVISION = re.compile(r"(datalist|datalists#divided_as):.*/datalist\.json")  # which case was in which split
 _COMMENT_COLUMN = 32
 WEIGHTS_DIR = "$@bundle_root + '/models'"
+_NETWORK = {"_target_", *inspect.signature(create_network).parameters}
 _ANSWERS_DIR, _EVALUATION_DIR = "$@bundle_root + '/eval/inference'", "$@bundle_root + '/eval/evaluation'"
 
 
@@ -60,11 +62,11 @@ def parsed(bundle: Path, config: str, entry: str, root: Path | None = None) -> A
 
 
 def default_network(bundle: Path) -> MultiTaskNetwork:
-    """Build the network of a bundle's inference, with no option given."""
-    network = parsed(bundle, INFERENCE, "network_def")
+    """Build the network of a bundle's training, with no option given."""
+    network = parsed(bundle, TRAIN, "network_def")
     if not isinstance(network, MultiTaskNetwork):
         found = f"network_def is a {type(network).__name__ if isinstance(network, nn.Module) else repr(network)}."
-        raise ConfigError(str(bundle / "configs" / INFERENCE), found, "Use ctan_monai.networks.create_network.")
+        raise ConfigError(str(bundle / "configs" / TRAIN), found, "Use ctan_monai.networks.create_network.")
     return network
 
 
@@ -136,20 +138,24 @@ def evaluate_config(text: str, config: str, name: str, keeps_datalist: bool) -> 
     return "\n".join(lines) + "\n"
 
 
-def inference_config(text: str, settings: Mapping[str, Any], name: str, tasks: Sequence[str]) -> str:
+def inference_config(text: str, settings: Mapping[str, Any], name: str, record: Mapping[str, Any]) -> str:
     """Return inference.yaml for the weights in models/, with an entry for each task's output alone.
 
     Args:
         text: of the file.
         settings: the options of the training.
         name: the bundle's.
-        tasks: their names.
+        record: run.json. Tasks and network, which a bundle's inference takes from its run, are written out: tools that
+            load a packed bundle know no run.
     """
     wanted = {**_options_of(text, settings), "run_dir": WEIGHTS_DIR, "output_dir": _ANSWERS_DIR}
     filled = _filled(at_home(text, name), wanted)
+    for entry, of_run in _entries_of(record).items():
+        asks_the_run = re.search(rf"(?m)^{entry}: .*\.run_{entry.removesuffix('_def')}\b.*\n", filled)
+        filled = filled.replace(asks_the_run[0], of_run) if asks_the_run else filled
     entries = [
         f"network_{task}: {{_target_: ctan_monai.networks.SelectOutput, network: '@network_def', task: {task}}}"
-        for task in tasks
+        for task in (str(task["name"]) for task in record["tasks"])
         if f"network_{task}" not in yaml.safe_load(text)
     ]
     comment = "\n# one task's output alone, for tools that take a network with one output"
@@ -173,6 +179,22 @@ def form_lines(entries: Mapping[str, Any]) -> str:
 
 def _flow(value: Any) -> str:
     return yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("...\n").strip()
+
+
+def _entries_of(record: Mapping[str, Any]) -> dict[str, str]:
+    """Write tasks and network of a run's record as entries of a config."""
+    record = complete_record(record)
+    tasks = [
+        {"_target_": f"ctan_monai.tasks.{task['kind']}", **{key: value for key, value in task.items() if key != "kind"}}
+        for task in record["tasks"]
+    ]
+    network = {"_target_": "ctan_monai.networks.create_network", **record, "tasks": "@tasks"}
+    network["network_options"] = {record.get("method"): record.get("network_options")}
+    entries = {"tasks": tasks, "network_def": {key: network[key] for key in network if key in _NETWORK}}
+    return {
+        name: yaml.safe_dump({name: value}, sort_keys=False, default_flow_style=None, width=110)
+        for name, value in entries.items()
+    }
 
 
 def _options_of(text: str, settings: Mapping[str, Any]) -> dict[str, str]:

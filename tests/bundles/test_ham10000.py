@@ -78,7 +78,7 @@ def test_the_bundle_is_found_from_the_root_and_from_its_own_folder(workflow, mon
         ({"sampler": "fair"}, r"sampler: 'fair' is unknown. Remedy: Use shuffled or balanced"),
         ({"class_weights": "square"}, r"class_weights: 'square' is unknown"),
         ({"image_size": 96}, r"image_size: 96 was found. Remedy: Give rows and columns"),
-        ({"known_masks": 20}, r"known: lesion: 20 for lesion.*share from 0 to 1"),
+        ({"known_masks": 20}, r"known: lesion: 20 for lesion.*fraction from 0 to 1"),
         ({"dataset_dir": "nothing"}, r"nothing: no HAM10000 data were found"),
     ],
 )
@@ -108,7 +108,7 @@ def test_training_evaluation_and_inference_on_synthetic_pictures(run, tmp_path, 
     evaluated = run("ham10000", "train.yaml", "evaluate.yaml", run_id="evaluating", **options)
     assert evaluated.check_properties() == []
     check_evaluation(folder / "evaluation", names["test"], table_of(next(Path(cache).glob("synthetic*"))), (120, 160))
-    given = {"method": method, "encoder": "resnet18", "run_dir": str(folder), "cache_dir": cache}
+    given = {"method": method, "run_dir": str(folder), "cache_dir": cache}
     inferred = run("ham10000", "inference.yaml", run_id="inferring", kind="infer", **given)
     assert inferred.check_properties() == []
     check_inference(folder / "inference", {f"SYN_000000{n}": (120, 160) for n in range(4)})
@@ -184,7 +184,7 @@ def test_a_folder_as_published_with_labels_missing_and_pictures_of_any_kind(run,
     picture.convert("CMYK").save(odd / "print.jpg")
     picture.save(odd / "up right.jpg", exif=turned)
     (odd / "notes.txt").write_text("no image")
-    given = {"method": "hps", "encoder": "resnet18", "run_dir": str(folder), "cache_dir": cache, "input": str(odd)}
+    given = {"method": "hps", "run_dir": str(folder), "cache_dir": cache, "input": str(odd)}
     run("ham10000", "inference.yaml", run_id="inferring", kind="infer", **given)
     shapes = dict.fromkeys(["grey", "palette", "clear", "print"], (60, 80))
     check_inference(folder / "inference", {**shapes, "up_right": (80, 60)})
@@ -247,7 +247,7 @@ def test_real_pictures_are_trained_on_evaluated_and_inferred(run, tmp_path):
     run("ham10000", "train.yaml", run_id="training", **options)
     run("ham10000", "train.yaml", "evaluate.yaml", run_id="evaluating", **options)
     check_evaluation(folder / "evaluation", chosen["test"], table, (150, 200))
-    given = {"encoder": "resnet18", "run_dir": str(folder), "cache_dir": str(tmp_path / "cache")}
+    given = {"run_dir": str(folder), "cache_dir": str(tmp_path / "cache")}
     source = next(REAL.rglob(f"{chosen['test'][0]}.jpg"))
     run("ham10000", "inference.yaml", run_id="inferring", kind="infer", input=str(source), **given)
     check_inference(folder / "inference", {source.stem: (150, 200)})

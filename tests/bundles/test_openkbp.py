@@ -88,8 +88,6 @@ def test_training_evaluation_and_inference_leave_what_they_promise(run, tmp_path
         "inference.yaml",
         run_id="inferring",
         kind="infer",
-        method=method,
-        encoder="resnet18",
         run_dir=str(folder),
         cache_dir=str(tmp_path / "cache"),
     )

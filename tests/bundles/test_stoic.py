@@ -160,7 +160,7 @@ def test_training_evaluation_and_inference_on_synthetic_chests(run, tmp_path, ca
     table = Path(cache) / "synthetic-1-0" / "metadata" / "reference.csv"
     check_evaluation(folder / "evaluation", table, names["test"], "missing")
     check_slices(folder / "evaluation", names["test"])
-    given = {"method": method, "encoder": "resnet18", "run_dir": str(folder), "cache_dir": cache}
+    given = {"method": method, "run_dir": str(folder), "cache_dir": cache}
     inferred = run("stoic", "inference.yaml", run_id="inferring", kind="infer", **given)
     assert inferred.check_properties() == []
     cases = [f"SYN_{number:04d}" for number in range(4)]
@@ -202,7 +202,7 @@ def test_attention_on_a_published_folder_with_labels_missing_and_severity_read_a
     image = sitk.ReadImage(str(published / "data" / "mha" / "SYN_0003.mha"))
     sitk.WriteImage(image, str(new / "as nifti.nii.gz"))
     sitk.WriteImage(image, str(new / "plain.mha"))
-    given = {"method": "hps", "encoder": "resnet18", "run_dir": str(folder), "cache_dir": cache, "input": str(new)}
+    given = {"method": "hps", "run_dir": str(folder), "cache_dir": cache, "input": str(new)}
     run("stoic", "inference.yaml", run_id="inferring", kind="infer", **given)
     one, other = rows_of(folder / "inference" / "predictions.csv")
     assert [one["case"], other["case"]] == ["as_nifti", "plain"]
@@ -243,7 +243,7 @@ def test_one_switch_makes_it_3d(run, tmp_path, cache):
     names = json.loads((folder / "datalist.json").read_text())["test"]
     table = Path(cache) / "synthetic-1-0" / "metadata" / "reference.csv"
     check_evaluation(folder / "evaluation", table, names, "missing")
-    given = {"method": "ctan", "encoder": "resnet18", "run_dir": str(folder), "cache_dir": cache}
+    given = {"method": "ctan", "run_dir": str(folder), "cache_dir": cache}
     run("stoic", "inference.yaml", run_id="inferring", kind="infer", **given)
     check_pictures(folder / "inference", [f"SYN_{number:04d}" for number in range(4)])
 

@@ -49,7 +49,7 @@ def test_mlflow_has_settings_figures_pictures_and_a_network_that_predicts(run, t
     answers = []
     for source in (folder, got / "run"):
         out = tmp_path / f"out{len(answers)}"
-        options = {"method": "hps", "encoder": "resnet18", "run_dir": str(source), "output_dir": str(out)}
+        options = {"method": "hps", "run_dir": str(source), "output_dir": str(out)}
         run("ham10000", "inference.yaml", kind="infer", input=str(pictures_dir), **options)
         answers.append((out / "predictions.csv").read_text())
     assert "new" in answers[0]

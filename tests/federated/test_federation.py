@@ -160,7 +160,7 @@ def test_a_site_without_a_tasks_labels_sends_nothing_of_it(by_hand):
 
 
 def test_the_common_network_predicts_as_a_run_of_ones_own(federated, files, tmp_path):
-    options = {"run_dir": str(federated), "method": "hps", "encoder": "resnet18", "image_size": [64, 64], "overlays": 0}
+    options = {"run_dir": str(federated), "method": "hps", "image_size": [64, 64], "overlays": 0}
     options |= {"output_dir": str(tmp_path / "found"), "cache_dir": str(next(iter(files.values())).parent / "cache")}
     run_config(HAM10000, "inference.yaml", run_id="inferring", kind="infer", **options)
     assert len((tmp_path / "found" / "predictions.csv").read_text().splitlines()) > 2

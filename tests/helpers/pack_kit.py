@@ -72,7 +72,7 @@ def train_small(folder):
     run_config(HAM10000, "train.yaml", run_id="training", **options)
     evaluated = {name: options[name] for name in ("method", "encoder", "output_dir", "cache_dir")}
     run_config(HAM10000, "train.yaml", "evaluate.yaml", run_id="evaluating", **evaluated)
-    chosen = {"method": "hps", "encoder": "resnet18", "run_dir": str(run), **cache}
+    chosen = {"method": "hps", "run_dir": str(run), **cache}
     run_config(HAM10000, "inference.yaml", run_id="inferring", kind="infer", **chosen)
     return run
 

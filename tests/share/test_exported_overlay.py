@@ -8,6 +8,7 @@ from pack_kit import HAM10000, run_config
 from typer.testing import CliRunner
 
 from ctan_monai.apps.main import app
+from ctan_monai.share.pack import EXPORTED
 
 
 def answers(folder):
@@ -25,7 +26,7 @@ def test_a_bundle_predicts_by_a_file_what_its_run_predicts(small_run, tmp_path, 
     assert done.exit_code == 0, done.output
     options = {"run_dir": str(small_run), "cache_dir": str(small_run.parent / "cache"), "overlays": 0}
     options |= {"exported": str(tmp_path / f"model{suffix}"), "output_dir": str(tmp_path / "found")}
-    run_config(HAM10000, "inference.yaml", "exported.yaml", run_id="inferring", kind="infer", **options)
+    run_config(HAM10000, "inference.yaml", EXPORTED, run_id="inferring", kind="infer", **options)
     expected, found = answers(small_run / "inference"), answers(tmp_path / "found")
     assert list(found) == list(expected)
     assert len(found) > 1

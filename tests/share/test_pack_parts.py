@@ -6,9 +6,13 @@ import os
 import pytest
 import torch
 import yaml
+from monai.bundle import ConfigParser
 from network_cases import TASKS
 
 from ctan_monai.errors import CheckpointError, ConfigError, DataError
+from ctan_monai.files.json_files import as_json
+from ctan_monai.networks import create_network
+from ctan_monai.networks.base import describe_network
 from ctan_monai.share import pack_files
 from ctan_monai.share.pack_configs import evaluate_config, inference_config, train_config
 from ctan_monai.share.pack_metadata import packed_metadata
@@ -26,6 +30,7 @@ size: {_target_: somewhere.run_setting, name: size}
 settings: {method: '@method', epochs: '@epochs'}
 """
 SETTINGS = {"dataset_dir": None, "method": "hps", "epochs": 7, "learning_rate": 1e-05, "amp": True, "size": [4, 4]}
+RECORD = as_json(describe_network(create_network("hps", TASKS, "resnet18", in_channels=2)))
 FIGURES = Figures({"dice": 0.5}, "somewhere", "", "Something.", True)
 
 
@@ -47,13 +52,20 @@ def test_a_knob_that_is_written_over_several_lines_is_refused_not_spoiled():
 
 
 def test_inference_reads_the_weights_that_lie_beside_it():
-    text = "method: ctan\nrun_dir: $@bundle_root + '/runs/' + @method\noutput_dir: $@run_dir + '/inference'\n"
-    after = yaml.safe_load(inference_config(text, SETTINGS, "own", ["oar", "dose"]))
+    text = "tasks: {_target_: ctan_monai.engines.run_tasks, output_dir: '@run_dir'}\n"
+    text += "network_def: {_target_: ctan_monai.engines.run_network, output_dir: '@run_dir'}\n"
+    text += "method: ctan\nrun_dir: $@bundle_root + '/runs/' + @method\noutput_dir: $@run_dir + '/inference'\n"
+    after = yaml.safe_load(inference_config(text, SETTINGS, "own", RECORD))
     assert after["run_dir"] == "$@bundle_root + '/models'"
     assert after["method"] == "hps"
     assert after["network_dose"]["task"] == "dose"
+    assert [task["_target_"] for task in after["tasks"]] == [
+        f"ctan_monai.tasks.{type(task).__name__}" for task in TASKS
+    ]
+    parser = ConfigParser(after)  # without a run beside it
+    assert as_json(describe_network(parser.get_parsed_content("network_def"))) == RECORD
     with pytest.raises(ConfigError, match=r"\['output_dir', 'run_dir'\]"):
-        inference_config("method: ctan\n", SETTINGS, "own", ["oar"])
+        inference_config("method: ctan\n", SETTINGS, "own", RECORD)
 
 
 @pytest.mark.parametrize("keeps", [True, False])

@@ -20,6 +20,7 @@ from ctan_monai.share import ExportedNetwork, RunImages, export_reduced, images_
 from ctan_monai.share import reduced as module
 from ctan_monai.share.agreement import LIMITS, Limits, compare
 from ctan_monai.share.int8 import kept_layers
+from ctan_monai.share.pack import EXPORTED
 from ctan_monai.tasks import Classification, Regression, Segmentation
 from ctan_monai.transforms import LoadCaseFiled
 
@@ -249,7 +250,7 @@ def test_a_bundle_predicts_by_an_8_bit_file(whole_run, small_run, tmp_path, monk
     assert [found["measure"] for found in entry["agreements"]] == ["Dice", "same class"]
     options = {"run_dir": str(small_run), "cache_dir": str(small_run.parent / "cache"), "overlays": 0}
     options |= {"exported": str(tmp_path / "model.int8.onnx"), "output_dir": str(tmp_path / "found")}
-    run_config(HAM10000, "inference.yaml", "exported.yaml", run_id="inferring", kind="infer", **options)
+    run_config(HAM10000, "inference.yaml", EXPORTED, run_id="inferring", kind="infer", **options)
     rows = (tmp_path / "found" / "predictions.csv").read_text().splitlines()
     assert len(rows) > 1
     with pytest.raises(ConfigError):

@@ -20,8 +20,10 @@ from ctan_monai.engines.predictions.ct_resample import ResampledToCt, resample_t
 from ctan_monai.engines.predictions.dicom_files import FORMATS, FilesOfCt
 from ctan_monai.engines.predictions.prediction_files import file_names, is_dose
 from ctan_monai.engines.predictions.written_table import WrittenCase, figures_of, write_tables
+from ctan_monai.engines.runs.run_record import RUN_FILE
 from ctan_monai.engines.runs.training_data import trained_on
 from ctan_monai.errors import ConfigError, DataError, install
+from ctan_monai.files.json_files import read_json
 from ctan_monai.metrics.base import natural_order
 from ctan_monai.tasks import Segmentation, Task, check_tasks
 
@@ -49,7 +51,7 @@ class WriteDicom:
         output_dir: folder for all of it; see `fresh_folder`.
         formats: some of 'rtstruct', 'rtdose', 'seg' and 'nifti'; of a CT that came as NIfTI only nifti is written,
             whatever is asked for.
-        model: the network in words, such as 'prostate ctan resnet50'.
+        model: the network in words, such as 'prostate'; method and encoder of the run follow.
         run_dir: the run's folder, which says what was trained on; None if there is none.
         clock: tells the time.
         uid_source: gives UIDs.
@@ -70,7 +72,7 @@ class WriteDicom:
         uid_source: UidSource = new_uid,
     ) -> None:
         self.tasks = tuple(task for task in check_tasks(tasks) if task.pixel_level)
-        self.output_dir, self.model, self.run_dir = Path(str(output_dir)), model, run_dir
+        self.output_dir, self.model, self.run_dir = Path(str(output_dir)), _in_words(model, run_dir), run_dir
         self.formats = _checked(formats, self.tasks)
         file_names(self.tasks, ("ct",))  # refuses names that would collide
         self._said: dict[str, Any] = {"clock": clock, "uid_source": uid_source}
@@ -143,6 +145,13 @@ class WriteDicom:
             reason = f"nothing was written for any of {len(cases)} CTs: {'; '.join(problems) or 'nothing was found'}."
             raise DataError(self.output_dir, None, reason, "See written.csv there.")
         _logger.info("Predictions of %d CTs, not for clinical use, are in %s.", len(cases), self.output_dir)
+
+
+def _in_words(model: str, run_dir: str | Path | None) -> str:
+    """Name the network by method and encoder too, as its run's record has them."""
+    record = {} if run_dir is None else read_json(Path(str(run_dir)) / RUN_FILE) or {}
+    known = [str(record[name]) for name in ("method", "encoder") if record.get(name)]
+    return " ".join([model, *(word for word in known if word not in model.split())]).strip()
 
 
 def _checked(formats: Sequence[str], tasks: Sequence[Task]) -> tuple[str, ...]:

@@ -29,7 +29,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return {"settings": settings if isinstance(settings, dict) else {}, "configs_sha256": digests}
 
 
-def run_setting(output_dir: str | Path, name: str) -> Any:
+_NONE = object()
+
+
+def run_setting(output_dir: str | Path, name: str, default: Any = _NONE) -> Any:
     """Return what an option was when a run was trained.
 
     Where evaluation or inference must agree with the training and the network cannot tell (the size of its images, the
@@ -39,16 +42,21 @@ def run_setting(output_dir: str | Path, name: str) -> Any:
     Args:
         output_dir: the run's folder.
         name: of the option.
+        default: for runs that do not say, such as a federation's; not given: that is an error.
 
     Raises:
         CheckpointError: there is no run, or it does not say.
     """
     path = Path(str(output_dir)) / SETTINGS_FILE
+    if default is not _NONE and not path.exists():
+        return default
     remedy = f"Train first, name a run's folder, or pass --{name}."
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(path, f"the settings of the run cannot be read ({error}).", remedy) from error
+    if isinstance(settings, dict) and default is not _NONE:
+        return settings.get(name, default)
     if not isinstance(settings, dict) or name not in settings:
         raise CheckpointError(path, f"it does not say {name}.", remedy)
     return settings[name]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ctan_monai.files.json_files import as_json, write_json
 from ctan_monai.networks import create_network
 from ctan_monai.networks.base import MultiTaskNetwork, describe_network
 from ctan_monai.networks.forms import complete_record, take_form
-from ctan_monai.tasks import task_from
+from ctan_monai.tasks import Task, task_from
 
 _logger = logging.getLogger(__name__)
 RUN_FILE, MODEL_FILE = "run.json", "model.pt"
@@ -176,6 +177,48 @@ def load_weights(network: nn.Module, state: Any, path: str | Path) -> None:
     inner.load_state_dict(state)
 
 
+def run_network(output_dir: str | Path) -> MultiTaskNetwork:
+    """Build the network that a run's record describes, without its weights.
+
+    Inference builds its network so, by ``network_def``: no option of the training has to be given again. Weights are
+    loaded by `load_best`.
+
+    Args:
+        output_dir: the run's folder.
+
+    Returns:
+        The network, on the CPU.
+
+    Raises:
+        CheckpointError: run.json is missing or cannot be read.
+        ConfigError: run.json describes a network that this version does not know.
+    """
+    with _record(output_dir) as record:
+        return create_network(
+            record["method"],
+            [task_from(entry) for entry in record["tasks"]],
+            record["encoder"],
+            record["spatial_dims"],
+            record["in_channels"],
+            encoder_options=record["encoder_options"],
+            decoder_options=record["decoder_options"],
+            network_options={record["method"]: record["network_options"]},
+        )
+
+
+def run_tasks(output_dir: str | Path) -> list[Task]:
+    """Return the tasks that a run was trained on.
+
+    Args:
+        output_dir: the run's folder.
+
+    Raises:
+        CheckpointError: run.json is missing or cannot be read.
+    """
+    with _record(output_dir) as record:
+        return [task_from(entry) for entry in record["tasks"]]
+
+
 def network_of_run(run_dir: str | Path) -> MultiTaskNetwork:
     """Build the network that run.json describes, and load model.pt.
 
@@ -189,21 +232,21 @@ def network_of_run(run_dir: str | Path) -> MultiTaskNetwork:
         CheckpointError: run.json or model.pt is missing, cannot be read, or the two do not fit.
         ConfigError: run.json describes a network that this version does not know.
     """
-    path = Path(run_dir) / RUN_FILE
-    remedy = "Name the folder of a run, which holds model.pt and run.json."
-    try:
-        record = complete_record(json.loads(path.read_text(encoding="utf-8")))
-        network = create_network(
-            record["method"],
-            [task_from(entry) for entry in record["tasks"]],
-            record["encoder"],
-            record["spatial_dims"],
-            record["in_channels"],
-            encoder_options=record["encoder_options"],
-            decoder_options=record["decoder_options"],
-            network_options={record["method"]: record["network_options"]},
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(path, f"no network can be built from it ({error!r}).", remedy) from error
+    network = run_network(run_dir)
     load_best(network, run_dir)
     return network.eval()
+
+
+@contextmanager
+def _record(folder: str | Path) -> Iterator[dict[str, Any]]:
+    """Open run.json, and say plainly what cannot be made of it."""
+    path = Path(str(folder)) / RUN_FILE
+    remedy = "Name the folder of a run, which holds model.pt and run.json."
+    if not path.is_file():
+        raise CheckpointError(
+            path, "there is no trained network.", f"Train first with --output_dir {folder}, or n{remedy[1:]}"
+        )
+    try:
+        yield complete_record(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(path, f"no network can be built from it ({error!r}).", remedy) from error
