@@ -67,13 +67,13 @@ def same_kind(slices: Slices, repair: bool) -> Outcome:
     turned = [_turned_like(main[0], each) for each in rest]
     flipped = [each for each in turned if each is not None]
     others = len(rest) - len(flipped)
+    if others >= len(slices) / 2:
+        found = f"the CT series is a mixture of {len(groups)} kinds of images, with another {_difference(groups)}."
+        raise refuse(slices, found, "Export the series alone.", rest)
     if not repair:
         found = f"{len(flipped)} slices are flipped" if flipped else ""
         mixed = f"{others} of {len(slices)} images have another {_difference(groups)}" if others else ""
         raise refuse(slices, f"in the CT series {' and '.join(part for part in (found, mixed) if part)}.", at=rest)
-    if others >= len(slices) / 2:
-        found = f"the CT series is a mixture of {len(groups)} kinds of images, with another {_difference(groups)}."
-        raise refuse(slices, found, "Export the series alone.", rest)
     notes = [f"{len(flipped)} flipped slices were turned"] if flipped else []
     notes += [f"{others} images of another kind were left out of the CT series"] if others else []
     return main + flipped, notes

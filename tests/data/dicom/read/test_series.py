@@ -192,8 +192,9 @@ def test_half_a_series_of_another_kind_is_not_repaired(patient, load):
     del images[8]
     for image in images[:4]:
         image.PixelSpacing = [2.0, 2.0]
-    with pytest.raises(DataError, match="mixture of 2 kinds"):
-        load(images, repair=True)
+    for repair in (False, True):
+        with pytest.raises(DataError, match=r"mixture of 2 kinds.*Remedy: Export the series alone"):
+            load(images, repair=repair)
 
 
 def test_positions_written_with_one_decimal_are_no_uneven_spacing(load):
