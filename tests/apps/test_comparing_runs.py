@@ -43,8 +43,9 @@ def test_a_run_trains_then_evaluates_and_neither_is_done_again(tmp_path):
     assert state_of(run) == "done"
     mark = json.loads((run.folder / "training.json").read_text())
     assert mark["command"] == list(run.commands["training"])
-    assert 0 < mark["peak_memory_mb"] < 200
-    assert mark["cpu_seconds"] > 0
+    if hasattr(os, "wait4"):  # Windows does not tell
+        assert 0 < mark["peak_memory_mb"] < 200
+        assert mark["cpu_seconds"] > 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is looked up in /proc")

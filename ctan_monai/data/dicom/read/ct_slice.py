@@ -36,6 +36,7 @@ class CtSlice:
         patient_position: HFS and the like; empty if not said.
         padded: pixels below -1024 HU, which hold no measurement (padding outside the scanner's circle) and were set
             to air.
+        rescale: RescaleSlope and RescaleIntercept.
     """
 
     path: Path
@@ -48,6 +49,7 @@ class CtSlice:
     frame_uid: str
     patient_position: str
     padded: int = 0
+    rescale: tuple[float, float] = (1.0, 0.0)
 
     @property
     def normal(self) -> Floats:
@@ -104,6 +106,7 @@ def _read(path: Path) -> CtSlice:
         frame_uid=frame_uid,
         patient_position=str(dataset.get("PatientPosition", "") or ""),
         padded=padded,
+        rescale=(float(dataset.RescaleSlope), float(dataset.RescaleIntercept)),
     )
 
 

@@ -12,6 +12,7 @@ from ctan_monai.data.dicom.read.unlinked_reasons import (
     CONTRADICTING,
     ENHANCED,
     PREDICTED,
+    SCOUT,
     SPLIT_REMEDY,
     Everyone,
     Reason,
@@ -139,6 +140,9 @@ class _Patient:
         self.plans = self._once(by_kind["RTPLAN"])
         self.doses = self._once(by_kind["RTDOSE"])
         self.unlinked += [self._unlinked(header, ENHANCED) for header in by_kind["enhanced ct"]]
+        named = {uid for each in self.structure_sets.values() for images in each.images.values() for uid in images}
+        scouts = [each for each in by_kind["CT"] if each.localizer and each.sop_uid in named]
+        self.unlinked += [self._unlinked(each, SCOUT) for each in scouts]
         if not any(by_kind[kind] for kind in ("CT", "enhanced ct", "RTSTRUCT", "RTDOSE")):
             listed = ", ".join(f"{len(found)} {kind}" for kind, found in by_kind.items() if found)
             reason = f"its patient has no CT, only {listed}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ctan_monai.data.dicom.read.ct_slice import AIR_HU, CtSlice, read_ct_slice
+from ctan_monai.data.dicom.read.ct_slice import AIR_HU, CtSlice, instance_of, read_ct_slice
 from ctan_monai.data.dicom.read.geometry import Grid, plane_affine
 from ctan_monai.data.dicom.read.order import (
     Slices,
@@ -124,6 +125,14 @@ def _remarks(stack: npt.NDArray[np.int16], slices: list[CtSlice]) -> list[str]:
     notes = []
     if int(stack.min()) >= 0:
         notes.append("no voxel lies below 0 HU; is this a CT in HU?")
+    usual, count = Counter(each.rescale for each in slices).most_common(1)[0]
+    odd = [each for each in slices if each.rescale != usual]
+    if odd and count > len(slices) / 2:  # each its own is what some scanners write; one alone may have been edited
+        notes.append(
+            f"{len(odd)} of {len(slices)} images have another RescaleSlope or RescaleIntercept"
+            f" ({odd[0].rescale[0]:g} and {odd[0].rescale[1]:g}; the others {usual[0]:g} and {usual[1]:g});"
+            f" are they in HU?{instance_of(odd[0].path)}"
+        )
     padded = sum(each.padded for each in slices)
     if padded:
         notes.append(f"{padded} voxels below {AIR_HU} HU (padding) were set to air")

@@ -14,6 +14,10 @@ Reason = tuple[str, str]  # and remedy
 
 PREDICTED = ("a network of this software predicted it; nothing is trained on that.", "Nothing needs to be done.")
 ENHANCED = ("it is an enhanced (multi-frame) CT, which is not read here.", "Convert it to single slices.")
+SCOUT = (
+    "its ImageType says LOCALIZER, so it is no slice of a CT, but a structure set refers to it.",
+    "Correct the ImageType if it is a slice.",
+)
 CONTRADICTING = ("two files with its UID have different contents.", "Take the wrong one out.")
 SPLIT_REMEDY = "Export the CT again as one series, or give its images one SeriesInstanceUID."
 _TOGETHER = "Export CT, structure set, plan and dose together: some of them were given other UIDs."

@@ -286,6 +286,19 @@ def test_another_patient_id_is_named_and_the_way_out_works(linked, patient_id):
     assert select(found[0], DicomOptions()).structure_set.sop_uid == patient.struct_uid
 
 
+def test_a_slice_that_calls_itself_a_localizer_is_listed_if_a_structure_set_refers_to_it(linked):
+    patient = Patient(**SMALL)
+    images = patient.ct()
+    images[0].ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    _, unlinked = linked(images, patient.rtstruct())
+    (found,) = [each for each in unlinked if each.header.sop_uid == images[0].SOPInstanceUID]
+    assert "ImageType says LOCALIZER" in found.reason
+    assert "ImageType" in found.remedy
+    images[0].SOPInstanceUID = generate_uid()  # a scout of which no structure set knows
+    _, unlinked = linked(images, patient.rtstruct())
+    assert images[0].SOPInstanceUID not in [each.header.sop_uid for each in unlinked]
+
+
 def test_another_study_is_named_where_patients_are_told_apart_by_it(linked):
     patient = Patient(**SMALL)
     structure_set = patient.rtstruct()

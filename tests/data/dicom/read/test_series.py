@@ -187,6 +187,20 @@ def test_what_would_have_to_be_guessed_is_refused_in_any_case(patient, load, cha
         assert caught.value.remedy
 
 
+def test_an_image_with_another_rescaling_than_the_others_is_noted(patient, load):
+    images = patient.ct()
+    for image in images:
+        image.RescaleSlope, image.RescaleIntercept = 1, -1000
+    assert not [each for each in load(images).notes if "Rescale" in each]
+    images[2].RescaleIntercept = -24
+    (note,) = [each for each in load(images).notes if "Rescale" in each]
+    assert note.startswith(f"1 of {len(images)} images have another RescaleSlope or RescaleIntercept (1 and -24;")
+    assert (
+        f"the others 1 and -1000); are they in HU? It is the image of InstanceNumber {images[2].InstanceNumber}."
+        in note
+    )
+
+
 def test_half_a_series_of_another_kind_is_not_repaired(patient, load):
     images = patient.ct()
     del images[8]
