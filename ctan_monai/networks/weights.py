@@ -1,4 +1,4 @@
-"""ImageNet weights for the encoder, from torchvision's official files."""
+"""ImageNet weights for encoders, from the official files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import logging
 import re
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.networks.encoder import ResNetEncoder, torchvision_name
+from ctan_monai.networks.swin_v2 import SwinV2Encoder
 
 _LOGGER = logging.getLogger(__name__)
 _SERVER = "https://download.pytorch.org/models/"
@@ -23,7 +25,48 @@ OFFICIAL_FILES = {
     "resnet50": "resnet50-0676ba61.pth",
     "resnet101": "resnet101-63fe2227.pth",
 }
+_TIMM_MERGING = re.compile(r"^layers\.(\d)\.downsample")
+_SWIN_TABLES = ("relative_coords_table", "relative_position_index", "attn_mask", "k_bias")  # computed, not learned
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.pth$")
+
+
+def load_swin_weights(encoder: SwinV2Encoder, source: str) -> None:
+    """Put published weights of Swin Transformer V2 into an encoder, and log what of the file is not used.
+
+    Args:
+        encoder: changed in place. For images that do not have three channels, each of n channels gets the sum of the
+            RGB kernels of the patch embedding divided by n.
+        source: a local file or URL as Microsoft (``{"model": ...}``) or timm publish it. Where its name ends in
+            '-<hash>.pth', the content's SHA-256 must begin with it.
+
+    Raises:
+        DataError: the file is missing, damaged, or holds another network.
+
+    Source: github microsoft/Swin-Transformer; timm (patch merging stands in the stage that follows).
+    """
+    weights: Any = read_weights(source)
+    weights = weights.get("model", weights)
+    if any(key.startswith("layers.3.downsample") for key in weights):  # timm's names
+        weights = {
+            _TIMM_MERGING.sub(lambda found: f"layers.{int(found[1]) - 1}.downsample", key): value
+            for key, value in weights.items()
+        }
+    own, loaded = encoder.state_dict(), {}
+    for key, tensor in own.items():
+        found = weights.get(key)
+        if found is not None and key == "patch_embed.proj.weight" and found.shape[1] != tensor.shape[1]:
+            channels = tensor.shape[1]
+            found = (found.sum(1, keepdim=True) / channels).repeat(1, channels, 1, 1)
+        if found is None or found.shape != tensor.shape:
+            shape = None if found is None else tuple(found.shape)
+            reason = f"{key} is {shape}, expected {tuple(tensor.shape)}."
+            raise DataError(source, None, reason, f"Give the weights of {encoder.name} or pretrained: null.")
+        loaded[key] = found
+    unused = [key for key in weights if key not in own and not key.endswith(_SWIN_TABLES)]
+    encoder.load_state_dict(loaded, strict=True)
+    _LOGGER.info(
+        "Swin Transformer V2: %d tensors from %s; unused: %s", len(loaded), source, ", ".join(unused) or "none"
+    )
 
 
 def load_imagenet_weights(encoder: ResNetEncoder, source: str, first_layer: str = "sum") -> None:
@@ -47,7 +90,7 @@ def load_imagenet_weights(encoder: ResNetEncoder, source: str, first_layer: str 
         raise ConfigError("pretrained", "ImageNet weights exist for 2D encoders only.", "Use pretrained: null.")
     if first_layer not in ("sum", "random"):
         raise ConfigError("first_layer", f"{first_layer!r} is unknown.", "Use 'sum' or 'random'.")
-    weights = _read_weights(_SERVER + OFFICIAL_FILES[encoder.name] if source == "imagenet" else source)
+    weights = read_weights(_SERVER + OFFICIAL_FILES[encoder.name] if source == "imagenet" else source)
     own = encoder.state_dict()
     loaded = _translate(encoder, own, weights, source)
     key = "stem.0.weight"
@@ -82,7 +125,15 @@ def _translate(
     return loaded
 
 
-def _read_weights(source: str) -> dict[str, Tensor]:
+def read_weights(source: str) -> dict[str, Tensor]:
+    """Read a PyTorch file of weights, without running code that it may hold.
+
+    Args:
+        source: an URL or a local file; a hash in its name is checked as in `load_imagenet_weights`.
+
+    Raises:
+        DataError: the file is missing, offline or damaged.
+    """
     remedy = "Check the connection, give a local file by its path, or use pretrained: null."
     if "://" in source:
         try:
