@@ -15,3 +15,8 @@ zoo:
 .PHONY: label
 label:
 	python tests/label/run.py
+
+# The documentation's site, in build/site; needs the extra [docs].
+.PHONY: site
+site:
+	python -m sphinx -W --keep-going -q -c docs . build/site

@@ -47,7 +47,7 @@ class VoxelError(_Error):
     For a task named ``dose`` (per case, and averaged over cases):
 
     * ``dose_mae_volume``: over all voxels. The figure that the paper's 0.51-0.53 Gy on OpenKBP fits (docs/adr/0002,
-    A16).
+      A16).
     * ``dose_mae_slices``: over the slices (index along the last axis) whose reference is not zero everywhere; nan for
       images of fewer than three axes.
     * ``dose_mae_region``: over the voxels of ``dose_region``; nan where a case has no such mask.
