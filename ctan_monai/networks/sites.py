@@ -45,7 +45,7 @@ def replacing(network: nn.Module, values: Mapping[Site, Tensor]) -> Iterator[Non
     """
 
     def put(site: Site, value: Tensor) -> Tensor:
-        return values[site].to(value.dtype).expand_as(value)
+        return values[site].to(value).expand_as(value)  # its device too
 
     with _hooked(network, {site: put for site in values}):
         yield
