@@ -88,7 +88,7 @@ def _execute(plan: Plan, out: Path, made: Bundle, jobs: int, slurm: str) -> list
     """Do what is not done yet; return the runs that failed, after saying why."""
     from ctan_monai.apps.comparing.runs import is_done, last_error, run_all
     from ctan_monai.apps.comparing.show import Progress
-    from ctan_monai.engines.runs.run_lock import hold, release
+    from ctan_monai.files.lock import hold, release
 
     hold(out)
     try:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ctan_monai.errors import cannot_write
+from ctan_monai.errors import CtanError, DataError, cannot_write
 
 _MARK = ".part-"  # in the name of a file that is being written
 
 
 @contextlib.contextmanager
-def replacing(path: Path, before: Callable[[], None] | None = None) -> Iterator[Path]:
+def replacing(
+    path: Path,
+    *,
+    previous: Path | None = None,
+    exist_ok: bool = True,
+    error: Callable[[Path, OSError], CtanError] = cannot_write,
+) -> Iterator[Path]:
     """Give a temporary name beside a file, and put what was written there into the file's place.
 
     The data reach the disk before the name changes, and the change reaches it too, so that after a crash the old file
@@ -22,16 +29,20 @@ def replacing(path: Path, before: Callable[[], None] | None = None) -> Iterator[
 
     Args:
         path: the file to write or replace; missing folders are created.
-        before: called when all is written, just before the name changes.
+        previous: the replaced file stays under this name, in the same folder.
+        exist_ok: False to refuse a file that has the name, also one that got it meanwhile; it stays as it is.
+        error: makes the error of the system's.
 
     Yields:
         A name in the same folder, with the same ending, of its own for every writer.
 
     Raises:
-        DataError: the folder cannot be created or written, or the disk is full.
+        DataError: the folder cannot be created or written, the disk is full, or a file is not to be replaced.
     """
     temporary: Path | None = None
     try:
+        if not exist_ok and os.path.lexists(path):
+            raise FileExistsError(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         suffix = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
         handle, name = tempfile.mkstemp(prefix=f".{path.name[:80]}{_MARK}", suffix=suffix, dir=path.parent)
@@ -41,15 +52,51 @@ def replacing(path: Path, before: Callable[[], None] | None = None) -> Iterator[
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
         temporary.chmod(0o666 & ~umask())
-        if before is not None:
-            before()
-        os.replace(temporary, path)
+        if previous is not None and path.exists():
+            add_name(path, previous)
+        if exist_ok:
+            os.replace(temporary, path)
+        else:
+            _claim(temporary, path)
         _sync_folder(path.parent)
-    except OSError as error:
-        raise cannot_write(path, error) from error
+    except OSError as found:
+        if not exist_ok and isinstance(found, FileExistsError) and os.path.lexists(path):
+            reason = "a file of this name exists, and is not replaced."
+            raise DataError(path, None, reason, "Give another name.") from found
+        raise error(path, found) from found
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _claim(temporary: Path, path: Path) -> None:
+    """Give a file its name unless another has it.
+
+    Raises:
+        FileExistsError: another file has the name.
+    """
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if os.path.lexists(path):
+            raise FileExistsError(path) from None
+        temporary.rename(path)
+
+
+def add_name(file: Path, name: Path) -> None:
+    """Give a file a second name, replacing what has it; at no moment is there nothing under either name.
+
+    Where the file system has no hard links, the file is renamed instead.
+    """
+    link = name.with_name(f".{name.name}{_MARK}{secrets.token_hex(4)}")
+    try:
+        os.link(file, link)
+    except OSError:
+        os.replace(file, name)
+    else:
+        os.replace(link, name)
 
 
 def remove_leftovers(folder: str | Path) -> None:

@@ -4,47 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from ctan_monai.errors import CheckpointError, DataError
-from ctan_monai.files.atomic import replacing as replacing_path
+from ctan_monai.errors import CheckpointError, cannot_write
+from ctan_monai.files.atomic import replacing
 
 
-@contextmanager
-def replacing(path: str | Path, previous: str | Path | None = None) -> Iterator[BinaryIO]:
-    """Open a file that takes the place of ``path`` once everything is written and on the disk.
-
-    Whatever happens before that moment (an error, a full disk, a kill), the old file stays as it was; after an
-    error nothing else stays in the folder either.
-
-    Args:
-        path: the file to create or replace; its folder is made if it is missing.
-        previous: the replaced file stays under this name, in the same folder.
-
-    Raises:
-        CheckpointError: the disk is full, the folder cannot be written, a sync fails.
-    """
-    target = Path(path)
-
-    def keep() -> None:
-        if previous is not None and target.exists():
-            add_name(target, Path(previous))
-
-    try:
-        with replacing_path(target, before=keep) as temporary, temporary.open("wb") as handle:
-            yield handle
-    except DataError as error:
-        found = error.__cause__
-        raise CheckpointError(
-            target,
-            f"it could not be written ({getattr(found, 'strerror', None) or found}); an earlier version is untouched.",
-            f"{error.remedy} --resume True continues a training.",
-        ) from found
+def cannot_save(path: Path, found: OSError) -> CheckpointError:
+    """Return the error for a file of a run that cannot be written; `replacing` leaves the old one."""
+    reason = f"it could not be written ({found.strerror or found}); an earlier version is untouched."
+    return CheckpointError(path, reason, f"{cannot_write(path, found).remedy} --resume True continues a training.")
 
 
 def write_text(text: str, path: str | Path) -> None:
@@ -53,8 +24,8 @@ def write_text(text: str, path: str | Path) -> None:
     Raises:
         CheckpointError: it could not be written.
     """
-    with replacing(path) as handle:
-        handle.write(text.encode("utf-8", "backslashreplace"))  # a path may hold bytes that are no letters
+    with replacing(Path(path), error=cannot_save) as temporary:
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))  # a path may hold bytes that are no letters
 
 
 def write_json(value: Any, path: str | Path) -> None:
@@ -92,17 +63,3 @@ def as_json(value: Any) -> Any:
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a number of numpy or torch
         return as_json(value.item())
     return str(value)
-
-
-def add_name(file: Path, name: Path) -> None:
-    """Give a file a second name, replacing what has it; at no moment is there nothing under either name.
-
-    Where the file system has no hard links, the file is renamed instead.
-    """
-    link = name.with_name(f".{name.name}.part-{secrets.token_hex(4)}")
-    try:
-        os.link(file, link)
-    except OSError:
-        os.replace(file, name)
-    else:
-        os.replace(link, name)

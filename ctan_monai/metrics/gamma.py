@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ctan_monai.data.cases.file_layers import bounding_box
 from ctan_monai.errors import ConfigError, DataError, install
 
 Array = NDArray[Any]
@@ -129,8 +130,7 @@ def pass_rates(
     """
     options = options or Gamma()
     module = _pymedphys()
-    highest = _check(reference_gy, evaluated_gy, region)
-    eligible = _eligible(reference_gy, region, options.cutoff_percent, highest)
+    highest, eligible = _eligible(reference_gy, evaluated_gy, region, options.cutoff_percent)
     lattice = _lattice(eligible)
     chosen = _draw(eligible[lattice], options)
     rates = []
@@ -158,7 +158,7 @@ def gamma_plane(
     Args:
         reference_gy: (*S) planned dose, Gy.
         evaluated_gy: (*S) dose to be judged, Gy.
-        spacing_mm: of the voxels, along each axis.
+        spacing_mm: of the voxels.
         axis: that the plane is perpendicular to.
         index: of the plane on that axis.
         region: (*S) voxels that may be examined, None for all.
@@ -173,13 +173,11 @@ def gamma_plane(
         ConfigError: pymedphys is not installed.
     """
     module, options = _pymedphys(), options or Gamma()
-    highest = _check(reference_gy, evaluated_gy, region)
-    eligible = _eligible(reference_gy, region, options.cutoff_percent, highest)
-    plane = [slice(0, size, 1) for size in eligible.shape]
-    plane[axis] = slice(index, index + 1, 1)
+    highest, eligible = _eligible(reference_gy, evaluated_gy, region, options.cutoff_percent)
+    plane = tuple(slice(0, n, 1) if at != axis else slice(index, index + 1, 1) for at, n in enumerate(eligible.shape))
     settings = {"max_gamma": PLANE_HIGHEST, "interp_fraction": _PLANE_STEPS}
-    chosen = eligible[tuple(plane)]
-    return _gamma(module, reference_gy, evaluated_gy, spacing_mm, tuple(plane), chosen, highest, criterion, settings)
+    chosen = eligible[plane]
+    return _gamma(module, reference_gy, evaluated_gy, spacing_mm, plane, chosen, highest, criterion, settings)
 
 
 def _pymedphys() -> ModuleType:
@@ -189,8 +187,10 @@ def _pymedphys() -> ModuleType:
         raise ConfigError("gamma", f"pymedphys cannot be imported ({error}).", f"Install it: {INSTALL}.") from error
 
 
-def _check(reference_gy: Array, evaluated_gy: Array, region: Array | None) -> float:
-    """Return the highest reference dose of what may be examined."""
+def _eligible(
+    reference_gy: Array, evaluated_gy: Array, region: Array | None, cutoff_percent: float
+) -> tuple[float, Array]:
+    """Return the highest reference dose of what may be examined, and where it is above the cutoff."""
     shapes = {reference_gy.shape, evaluated_gy.shape, *([] if region is None else [region.shape])}
     if len(shapes) != 1:
         raise DataError("gamma", None, f"the shapes are {sorted(shapes)}.", "Resample all to one grid.")
@@ -199,21 +199,13 @@ def _check(reference_gy: Array, evaluated_gy: Array, region: Array | None) -> fl
     highest = float(reference_gy[region].max(initial=0.0) if region is not None else reference_gy.max())
     if highest <= 0:
         raise DataError("gamma", None, "there is no planned dose.", "Give a plan with a dose.")
-    return highest
-
-
-def _eligible(reference_gy: Array, region: Array | None, cutoff_percent: float, highest: float) -> Array:
     above: Array = (reference_gy > 0) & (reference_gy >= cutoff_percent / 100 * highest)
-    return above if region is None else above & (region > 0)
+    return highest, above if region is None else above & (region > 0)
 
 
 def _lattice(eligible: Array) -> tuple[slice, ...]:
     """Frame the eligible voxels, and keep every second, third ... along each axis where they are too many."""
-    spans = []
-    for axis in range(eligible.ndim):
-        places = np.flatnonzero(eligible.any(axis=tuple(other for other in range(eligible.ndim) if other != axis)))
-        spans.append((int(places[0]), int(places[-1]) + 1))
-    stride = 1
+    spans, stride = bounding_box(eligible), 1
     while math.prod(-(-(stop - start) // stride) for start, stop in spans) > _LATTICE_VOXELS:
         stride += 1
     return tuple(slice(start, stop, stride) for start, stop in spans)
@@ -243,9 +235,13 @@ def _gamma(
     """Let pymedphys compute gamma of the chosen voxels of the reference's lattice; nan elsewhere."""
     most = float(settings["max_gamma"])
     reach = [criterion[1] * most / step for step in spacing_mm]  # voxels
-    around = tuple(_around(*each) for each in zip(lattice, reference_gy.shape, reach, strict=False))
+    more = [math.ceil(voxels) + 1 for voxels in reach]
+    ranges = zip(lattice, more, reference_gy.shape, strict=False)
+    around = tuple(slice(max(0, part.start - by), min(size, part.stop + by)) for part, by, size in ranges)
     wanted, nearby = reference_gy[lattice].astype(np.float64), evaluated_gy[around].astype(np.float64)
-    lost = chosen & _beyond(wanted, nearby, _inside(lattice, around), reach, criterion[0] / 100 * highest * most)
+    pairs = zip(lattice, around, strict=True)
+    inside = tuple(slice(part.start - wide.start, part.stop - wide.start, part.step) for part, wide in pairs)
+    lost = chosen & _beyond(wanted, nearby, inside, reach, criterion[0] / 100 * highest * most)
     gamma = np.where(lost, most, np.nan)
     if not (chosen & ~lost).any():
         return gamma
@@ -302,15 +298,3 @@ def _beyond(wanted: Array, nearby: Array, places: tuple[slice, ...], reach: Sequ
     highest, lowest = maximum_filter(nearby, sides)[places], minimum_filter(nearby, sides)[places]
     beyond: Array = (wanted - tolerance > highest) | (wanted + tolerance < lowest)
     return beyond
-
-
-def _inside(lattice: Sequence[slice], around: Sequence[slice]) -> tuple[slice, ...]:
-    """Return where a lattice lies in its surroundings."""
-    pairs = zip(lattice, around, strict=True)
-    return tuple(slice(part.start - more.start, part.stop - more.start, part.step) for part, more in pairs)
-
-
-def _around(part: slice, size: int, voxels: float) -> slice:
-    """Widen a range of voxels by what the search may reach."""
-    more = math.ceil(voxels) + 1
-    return slice(max(0, part.start - more), min(size, part.stop + more))

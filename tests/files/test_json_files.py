@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from ctan_monai.errors import CheckpointError
-from ctan_monai.files.atomic import remove_leftovers
-from ctan_monai.files.json_files import add_name, read_json, replacing, write_json, write_text
+from ctan_monai.files.atomic import add_name, remove_leftovers, replacing
+from ctan_monai.files.json_files import read_json, write_json, write_text
 
 
 @pytest.fixture
@@ -33,8 +33,8 @@ def test_the_folder_is_made(tmp_path):
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_an_interrupted_write_leaves_the_old_file_alone(file, error):
     def write_half():
-        with replacing(file) as handle:
-            handle.write(b"half of the ne")
+        with replacing(file) as temporary:
+            temporary.write_bytes(b"half of the ne")
             raise error
 
     with pytest.raises(error):
@@ -64,8 +64,8 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 
 def test_the_replaced_file_can_stay_under_another_name(file):
     for content in ("second", "third"):
-        with replacing(file, previous=file.with_name("previous.txt")) as handle:
-            handle.write(content.encode())
+        with replacing(file, previous=file.with_name("previous.txt")) as temporary:
+            temporary.write_bytes(content.encode())
     assert file.read_text() == "third"
     assert file.with_name("previous.txt").read_text() == "second"
     assert sorted(os.listdir(file.parent)) == ["file.txt", "previous.txt"]

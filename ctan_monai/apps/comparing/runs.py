@@ -16,10 +16,10 @@ from typing import Any
 
 from ctan_monai.apps.comparing.plan import STEPS, Run, command_text
 from ctan_monai.engines.runs.resume import LAST_FILE, PREVIOUS_FILE
-from ctan_monai.engines.runs.run_lock import hold, release
 from ctan_monai.errors import ConfigError
 from ctan_monai.files.atomic import replacing
 from ctan_monai.files.json_files import write_json
+from ctan_monai.files.lock import hold, release
 from ctan_monai.report.compare_files import COMMANDS_FILE
 
 _SET_PDEATHSIG = 1  # prctl: a signal for the child when its parent dies

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -74,15 +74,69 @@ def read_choice(path: str | Path) -> dict[str, list[str]]:
     return content
 
 
-def check_arguments(splits: Sequence[str], slices: str | None, empty_share: float) -> None:
-    """Check what every list of cases can be asked for.
+def choose(
+    datalist: str | Path | None, splits: Sequence[str], known: Collection[str], among: str, remedy: str
+) -> dict[str, list[str]] | None:
+    """Read which cases a JSON file names for each split, None without a file.
+
+    Args:
+        datalist: see `read_choice`.
+        splits: that are wanted.
+        known: names of all cases.
+        among: what these are, for messages: patients of a folder.
+        remedy: for names that are unknown.
+
+    Raises:
+        DataError: the file cannot be used, or a name is unknown.
+    """
+    if datalist is None or str(datalist) == "":
+        return None
+    names = read_choice(datalist)
+    chosen = {split: names.get(split, []) for split in splits}
+    unknown = sorted({name for found in chosen.values() for name in found} - set(known))
+    if unknown:
+        raise DataError(datalist, None, f"{unknown[:10]} are not among the {len(known)} {among}.", remedy)
+    return chosen
+
+
+def refuse_empty(
+    source: Path, items: Mapping[str, Sequence[Any]], what: str, remedy: str, required: Iterable[str] | None = None
+) -> None:
+    """Refuse lists of which some are empty.
+
+    Args:
+        source: where the cases come from.
+        items: by split.
+        what: an item is: patient, image, case.
+        remedy: what to do.
+        required: splits that must not be empty; None for all.
+
+    Raises:
+        DataError: one is empty.
+    """
+    counts = {split: len(found) for split, found in items.items()}
+    empty = [split for split in (items if required is None else required) if not counts.get(split)]
+    if empty:
+        raise DataError(source, None, f"no {what} was found for {empty}; the splits hold {counts}.", remedy)
+
+
+def check_splits(splits: Sequence[str]) -> None:
+    """Refuse what does not list some of the splits.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if isinstance(splits, str) or not splits or not set(splits) <= set(SPLITS):
+        raise ConfigError("splits", f"{splits!r} was found.", f"List some of {SPLITS}.")
+
+
+def check_slices(slices: str | None, empty_share: float, kinds: Sequence[str] = get_args(Slices)) -> None:
+    """Check which slices of a case are asked for.
 
     Raises:
         ConfigError: an argument has an unknown value.
     """
-    if isinstance(splits, str) or not splits or not set(splits) <= set(SPLITS):
-        raise ConfigError("splits", f"{splits!r} was found.", f"List some of {SPLITS}.")
-    if slices is not None and slices not in get_args(Slices):
-        raise ConfigError("slices", f"{slices!r} is unknown.", f"Use one of {get_args(Slices)}, or leave it out.")
+    if slices is not None and slices not in kinds:
+        raise ConfigError("slices", f"{slices!r} is unknown.", f"Use one of {kinds}, or leave it out.")
     if not 0 <= empty_share <= 1:
         raise ConfigError("empty_share", f"{empty_share} was found.", "Give a fraction from 0 to 1.")

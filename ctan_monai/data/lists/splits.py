@@ -36,7 +36,8 @@ def grouped_split(
     Raises:
         ConfigError: the shares are no three numbers from 0 to 1 that add up to 1, or nothing is left for training.
     """
-    wanted = _checked(shares)
+    check_shares(shares)
+    wanted = {split: float(share) for split, share in zip(SPLITS, shares, strict=True) if share > 0}
     members: dict[str, list[str]] = {}
     for case, group in groups.items():
         members.setdefault(group, []).append(case)
@@ -58,14 +59,6 @@ def grouped_split(
 def draw(seed: int, name: str) -> bytes:
     """Return bytes to order names by, as good as random and the same on every machine."""
     return hashlib.blake2b(f"{seed} {name}".encode(), digest_size=16).digest()
-
-
-def _checked(shares: Sequence[float]) -> dict[str, float]:
-    """Return the positive shares by split."""
-    usable = len(shares) == len(SPLITS) and all(0 <= share <= 1 for share in shares) and abs(sum(shares) - 1) < 1e-6
-    if not usable or shares[0] <= 0:
-        raise ConfigError("shares", f"{tuple(shares)} was found.", "Give three that add up to 1, as [0.7, 0.1, 0.2].")
-    return {split: float(share) for split, share in zip(SPLITS, shares, strict=True) if share > 0}
 
 
 def _class_of(cases: Sequence[str], classes: Mapping[str, int | str | None]) -> str:
@@ -114,7 +107,7 @@ def divide(
     return {name: found[name] for name in names}
 
 
-def check_shares(shares: Sequence[float]) -> None:
+def check_shares(shares: Sequence[float], setting: str = "shares") -> None:
     """Refuse shares that divide nothing.
 
     Raises:
@@ -123,7 +116,7 @@ def check_shares(shares: Sequence[float]) -> None:
     numbers = isinstance(shares, list | tuple) and all(isinstance(share, int | float) for share in shares)
     usable = numbers and len(shares) == 3 and all(0 <= share <= 1 for share in shares) and abs(sum(shares) - 1) < 1e-6
     if not usable or shares[0] <= 0:
-        raise ConfigError("split", f"{shares} was found.", "Give three shares that add up to 1, as 0.7,0.15,0.15.")
+        raise ConfigError(setting, f"{shares} was found.", "Give three that add up to 1, as 0.7, 0.15, 0.15.")
 
 
 def _sizes(count: int, shares: Sequence[float]) -> list[int]:

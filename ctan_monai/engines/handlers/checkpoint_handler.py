@@ -34,7 +34,7 @@ from ctan_monai.engines.runs.torch_file import save_atomic
 from ctan_monai.engines.runs.training_data import fingerprint
 from ctan_monai.engines.runs.versions import versions
 from ctan_monai.errors import CheckpointError, ConfigError
-from ctan_monai.files.json_files import add_name
+from ctan_monai.files.atomic import add_name
 from ctan_monai.networks.forms import complete_record
 
 _logger = logging.getLogger(__name__)

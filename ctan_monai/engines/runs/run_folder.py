@@ -18,7 +18,6 @@ from ctan_monai.engines.runs.option_checks import check_knobs
 from ctan_monai.engines.runs.options import as_bool
 from ctan_monai.engines.runs.parsed_config import building_parser, options_of
 from ctan_monai.engines.runs.resume import LAST_FILE, PREVIOUS_FILE, check_same_run, has_checkpoint
-from ctan_monai.engines.runs.run_lock import LOCK_FILE, hold, release
 from ctan_monai.engines.runs.run_record import (
     MODEL_FILE,
     RUN_FILE,
@@ -32,6 +31,7 @@ from ctan_monai.engines.runs.versions import versions
 from ctan_monai.errors import ConfigError, cannot_write
 from ctan_monai.files.atomic import remove_leftovers
 from ctan_monai.files.json_files import as_json, read_json, write_json
+from ctan_monai.files.lock import LOCK_FILE, hold, release
 
 _logger = logging.getLogger(__name__)
 VERSIONS_FILE, LOG_FILE = "versions.json", "log.txt"

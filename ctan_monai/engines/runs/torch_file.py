@@ -21,7 +21,8 @@ import numpy as np
 import torch
 
 from ctan_monai.errors import CheckpointError
-from ctan_monai.files.json_files import replacing
+from ctan_monai.files.atomic import replacing
+from ctan_monai.files.json_files import cannot_save
 
 _MARK = b"ctan-monai-1 sha256="
 _COMMENT_BYTES = len(_MARK) + 64
@@ -43,7 +44,8 @@ def save_atomic(value: Any, path: str | Path, previous: str | Path | None = None
         TypeError: something in ``value`` could not be loaded again without running foreign code.
     """
     kept = plain(value)
-    with replacing(path, previous) as handle:
+    kept_as = None if previous is None else Path(previous)
+    with replacing(Path(path), previous=kept_as, error=cannot_save) as temporary, temporary.open("wb") as handle:
         writer = _HashingWriter(handle)
         torch.save(kept, cast(IO[bytes], writer))
         writer.finish()

@@ -170,7 +170,7 @@ def test_two_trainings_cannot_use_one_folder(folder):
     code = "import fcntl, sys; f = open(sys.argv[1], 'a'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); input()"
     other = folder.with_name("other")
     RunFolder(other, SETTINGS)
-    from ctan_monai.engines.runs import run_lock
+    from ctan_monai.files import lock as run_lock
 
     run_lock.release(other)
     with subprocess.Popen(

@@ -20,7 +20,7 @@ from ctan_monai.data.datasets.ham10000.reader import (
 )
 from ctan_monai.data.datasets.ham10000.synthetic import is_synthetic, write_lesion_phantoms
 from ctan_monai.data.formats.images import CHANNELS, PICTURE_SUFFIXES, picture_affine_ras, read_picture
-from ctan_monai.data.lists.datalist import Item, read_choice
+from ctan_monai.data.lists.datalist import Item, check_splits, choose, refuse_empty
 from ctan_monai.data.lists.leakage import group_related, read_fingerprints
 from ctan_monai.data.lists.splits import SPLITS, grouped_split
 from ctan_monai.errors import ConfigError, DataError
@@ -71,13 +71,13 @@ def ham10000_datalist(
         DataError: data are missing or cannot be read, a split is empty, a name is unknown.
         ConfigError: an argument has an unknown value.
     """
-    if isinstance(splits, str) or not splits or not set(splits) <= set(SPLITS):
-        raise ConfigError("splits", f"{splits!r} was found.", f"List some of {SPLITS}.")
+    check_splits(splits)
     size = check_image_size(image_size)
     synthetic = dataset_dir is None or str(dataset_dir) == ""
     root = synthetic_pictures(cache_dir) if synthetic else Path(str(dataset_dir))
     found = find_ham10000(root)
-    wanted = None if datalist is None or str(datalist) == "" else _chosen(root, found.pictures, datalist, splits)
+    remedy = "Name images without their ending, as ISIC_0024306."
+    wanted = choose(datalist, splits, found.pictures, f"images of {root}", remedy)
     listed = found.pictures if wanted is None else itertools.chain.from_iterable(wanted.values())
     images = list(dict.fromkeys(listed))
     cache = CaseCache(Path(cache_dir) / f"{size[0]}x{size[1]}", Ham10000Reader(found, size), READER_VERSION)
@@ -92,11 +92,8 @@ def ham10000_datalist(
         _logger.info("%d images of %s, cached in %s", len(items), root, cache.cache_dir)
     divided = _divide(list(items.values()), shares, seed) if wanted is None else wanted
     result = {split: [items[image] for image in divided[split] if image in items] for split in splits}
-    empty = [split for split, entries in result.items() if not entries]
-    if empty:
-        counts = {split: len(entries) for split, entries in result.items()}
-        remedy = "Give more images, other shares, or a datalist file that names some for each split."
-        raise DataError(root, None, f"no image was found for {empty}; the splits hold {counts}.", remedy)
+    remedy = "Give more images, other shares, or a datalist file that names some for each split."
+    refuse_empty(root, result, "image", remedy)
     return result
 
 
@@ -117,17 +114,6 @@ def check_image_size(image_size: Sequence[int]) -> tuple[int, int]:
     if len(pair) != 2 or not all(isinstance(side, int) and 32 <= side <= 4096 for side in pair):
         raise ConfigError("image_size", f"{image_size!r} was found.", "Give rows and columns, for example [192, 256].")
     return pair[0], pair[1]
-
-
-def _chosen(
-    root: Path, pictures: Mapping[str, Path], datalist: str | Path, splits: Sequence[str]
-) -> dict[str, list[str]]:
-    names = read_choice(datalist)
-    unknown = sorted({name for split in splits for name in names.get(split, [])} - set(pictures))
-    if unknown:
-        reason = f"{unknown[:10]} are not among the {len(pictures)} images of {root}."
-        raise DataError(datalist, None, reason, "Name images without their ending, as ISIC_0024306.")
-    return {split: names.get(split, []) for split in splits}
 
 
 def _divide(items: Sequence[Item], shares: Sequence[float], seed: int) -> dict[str, list[str]]:

@@ -6,7 +6,7 @@ import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ctan_monai.data.cases.cache import CASE_SUFFIX, CaseCache, Header, read_header
 from ctan_monai.data.cases.case import Case
@@ -14,7 +14,7 @@ from ctan_monai.data.cases.grid import reorient, resample_in_plane
 from ctan_monai.data.datasets.openkbp.reader import READER_VERSION, find_patients, read_case
 from ctan_monai.data.formats.ct_source import keep_nifti_source
 from ctan_monai.data.formats.nifti import is_nifti, read_nifti_case
-from ctan_monai.data.lists.datalist import Item, Slices, check_arguments, read_choice, slices_to_use
+from ctan_monai.data.lists.datalist import Item, Slices, check_slices, check_splits, choose, refuse_empty, slices_to_use
 from ctan_monai.data.lists.splits import SPLITS
 from ctan_monai.errors import DataError
 from ctan_monai.files.duplicates import check_ids
@@ -62,7 +62,8 @@ def openkbp_datalist(
         DataError: data are missing or cannot be read, a split is empty, a name is unknown.
         ConfigError: an argument has an unknown value.
     """
-    check_arguments(splits, slices, empty_share)
+    check_splits(splits)
+    check_slices(slices, empty_share)
     sample = dataset_dir is None or str(dataset_dir) == ""
     if sample:
         root = Path(sample_dir)
@@ -81,7 +82,8 @@ def openkbp_datalist(
         _logger.info("%d OpenKBP patients of %s, cached in %s", len(files), root, cache_dir)
     headers = {source: (file, read_header(file)) for source, file in files.items()}
     items = {split: [headers[source] for source in chosen[split] if source in headers] for split in splits}
-    _refuse_empty(root, items)
+    remedy = "Add patients to the split, name some in a datalist file, or check --dataset_dir or --bundle_root."
+    refuse_empty(root, items, "patient", remedy)
     return {
         split: _slice_items(cases, slices, empty_share) if slices and split == "train" else _case_items(cases)
         for split, cases in items.items()
@@ -91,28 +93,16 @@ def openkbp_datalist(
 def _choose(
     root: Path, available: Mapping[str, Sequence[Path]], splits: Sequence[str], datalist: str | Path | None
 ) -> _Chosen:
-    if datalist is None or str(datalist) == "":
-        return {split: list(available[split]) for split in splits}
-    names = read_choice(datalist)
     check_ids({path: path.name.removesuffix(CASE_SUFFIX) for paths in available.values() for path in paths})
     by_name = {path.name.removesuffix(CASE_SUFFIX): path for paths in available.values() for path in paths}
-    unknown = sorted({name for split in splits for name in names.get(split, [])} - set(by_name))
-    if unknown:
-        reason = f"{unknown} are not among the {len(by_name)} patients of {root}."
-        raise DataError(datalist, None, reason, f"Choose from {sorted(by_name)[:20]} ...")
+    names = choose(datalist, splits, by_name, f"patients of {root}", f"Choose from {sorted(by_name)[:20]} ...")
+    if names is None:
+        return {split: list(available[split]) for split in splits}
     for first, second in itertools.combinations(splits, 2):
-        shared = sorted(set(names.get(first, [])) & set(names.get(second, [])))
+        shared = sorted(set(names[first]) & set(names[second]))
         if shared:
             _logger.warning("same patients in %s and %s: %s; scores say nothing about new ones", first, second, shared)
-    return {split: [by_name[name] for name in names.get(split, [])] for split in splits}
-
-
-def _refuse_empty(root: Path, items: Mapping[str, Sequence[Any]]) -> None:
-    empty = [split for split, found in items.items() if not found]
-    if empty:
-        counts = {split: len(found) for split, found in items.items()}
-        remedy = "Add patients to the split, name some in a datalist file, or check --dataset_dir or --bundle_root."
-        raise DataError(root, None, f"no patient was found for {empty}; the splits hold {counts}.", remedy)
+    return {split: [by_name[name] for name in found] for split, found in names.items()}
 
 
 def _case_items(cases: Sequence[tuple[Path, Header]]) -> list[Item]:

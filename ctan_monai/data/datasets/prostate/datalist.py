@@ -12,7 +12,7 @@ from ctan_monai.data.cases.cache import Header, read_header
 from ctan_monai.data.datasets.prostate.prepare import prepare_dicom
 from ctan_monai.data.datasets.prostate.prepared_folder import DATALIST
 from ctan_monai.data.dicom.read.options import DicomOptions
-from ctan_monai.data.lists.datalist import Item, Slices, check_arguments, slices_to_use
+from ctan_monai.data.lists.datalist import Item, Slices, check_slices, check_splits, refuse_empty, slices_to_use
 from ctan_monai.data.lists.splits import SPLITS
 from ctan_monai.errors import DataError
 
@@ -53,7 +53,8 @@ def dicom_datalist(
         DataError: there are no such data, they cannot be read, or a split is empty.
         ConfigError: an argument has an unknown value.
     """
-    check_arguments(splits, slices, empty_share)
+    check_splits(splits)
+    check_slices(slices, empty_share)
     folder = Path(dataset_dir)
     if not (folder / DATALIST).is_file():
         given = DicomOptions(**(options or {}))
@@ -66,11 +67,8 @@ def dicom_datalist(
     if len(content["prescriptions_gy"]) > 1:
         _logger.warning("mixed prescriptions, cases by Gy: %s", content["prescriptions_gy"])
     found = {split: [folder / item["file"] for item in content[split]] for split in splits}
-    empty = [split for split, files in found.items() if not files]
-    if empty:
-        counts = {split: len(content[split]) for split in SPLITS}
-        remedy = "Add patients (three fill every split), or prepare them with other shares."
-        raise DataError(folder, None, f"no patient is in {empty}; the splits hold {counts}.", remedy)
+    remedy = "Add patients (three fill every split), or prepare them with other shares."
+    refuse_empty(folder, {split: content[split] for split in SPLITS}, "patient", remedy, required=splits)
     return {split: _items(files, slices if split == "train" else None, empty_share) for split, files in found.items()}
 
 

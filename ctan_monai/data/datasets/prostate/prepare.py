@@ -135,7 +135,7 @@ def prepare_dicom(
 
 
 def _check_arguments(kind: str, shares: Sequence[float], patient_by: str) -> None:
-    check_shares(shares)
+    check_shares(shares, "split")
     for name, value, allowed in (
         ("format", kind, get_args(outputs.Format)),
         ("patient_by", patient_by, ("id", "study")),

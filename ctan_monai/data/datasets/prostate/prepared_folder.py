@@ -13,9 +13,9 @@ from ctan_monai.data.dicom.read.table import ACCEPTED, Row, prescriptions
 from ctan_monai.data.lists.splits import SPLITS
 from ctan_monai.errors import DataError, cannot_write
 from ctan_monai.files.atomic import replacing
+from ctan_monai.files.lock import hold, release
 
 DATALIST = "datalist.json"
-_LOCK = ".lock"
 _LEFTOVERS = (
     *(f".{name}.*" for name in ("datalist.json", "table.csv", "table.json", "manifest.json")),
     "cases/.pt_*.case",
@@ -30,20 +30,14 @@ def locked(out_dir: Path) -> Iterator[None]:
     """Keep a second run out of the folder; the lock goes with the process, however it ends."""
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
-        file = (out_dir / _LOCK).open("w")
+        taken = DataError(out_dir, None, "another run is preparing this folder.", "Wait, or give another folder.")
+        hold(out_dir, taken)
     except OSError as error:
         raise cannot_write(out_dir, error, "the folder cannot be written") from error
-    with file:
-        try:
-            import fcntl
-
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock: processes started here would hold it too
-        except ImportError:  # not a Unix system: nothing keeps a second run out
-            pass
-        except OSError as error:
-            reason = "another run is preparing this folder."
-            raise DataError(out_dir, None, reason, "Wait for it, or give another folder.") from error
+    try:
         yield
+    finally:
+        release(out_dir)
 
 
 def remove_leftovers(out_dir: Path) -> None:

@@ -20,7 +20,7 @@ from ctan_monai.data.datasets.stoic.chest_case import (
 from ctan_monai.data.datasets.stoic.chest_scan import SCAN_SUFFIXES
 from ctan_monai.data.datasets.stoic.reader import Stoic, StoicReader, find_stoic
 from ctan_monai.data.datasets.stoic.synthetic import write_chest_phantoms
-from ctan_monai.data.lists.datalist import Item, read_choice
+from ctan_monai.data.lists.datalist import Item, check_splits, choose, refuse_empty
 from ctan_monai.data.lists.leakage import group_related, read_fingerprints
 from ctan_monai.data.lists.splits import SPLITS, grouped_split
 from ctan_monai.errors import ConfigError, DataError
@@ -71,12 +71,12 @@ def stoic_datalist(
         DataError: data are missing or cannot be read, a split is empty, a name is unknown.
         ConfigError: an argument has an unknown value.
     """
-    if isinstance(splits, str) or not splits or not set(splits) <= set(SPLITS):
-        raise ConfigError("splits", f"{splits!r} was found.", f"List some of {SPLITS}.")
+    check_splits(splits)
     if slices is not None and (not isinstance(slices, int) or slices < 1):
         raise ConfigError("slices", f"{slices!r} was found.", "Give a number of slices per patient, for example 8.")
     found = find_stoic(dataset_dir if dataset_dir else synthetic_chests(cache_dir))
-    wanted = None if datalist is None or str(datalist) == "" else _chosen(found, datalist, splits)
+    remedy = "Name patients as in the column PatientID."
+    wanted = choose(datalist, splits, found.scans, f"patients of {found.root}", remedy)
     listed = list(dict.fromkeys(found.scans if wanted is None else itertools.chain.from_iterable(wanted.values())))
     reader = StoicReader(found.table, image_size, slice_mm)
     cache = ScanCache(Path(cache_dir) / grid_name(reader), reader, READER_VERSION)
@@ -91,7 +91,8 @@ def stoic_datalist(
     _logger.info("%d CTs of %s, cached in %s", len(items), found.root, cache.cache_dir)
     divided = _divide(found, list(items.values()), shares, seed) if wanted is None else wanted
     result = {split: [items[patient] for patient in divided[split] if patient in items] for split in splits}
-    _refuse_empty(found.root, result)
+    remedy = "Give more patients, other shares, or a datalist file that names some for each split."
+    refuse_empty(found.root, result, "patient", remedy)
     if slices is not None and "train" in result:
         result["train"] = [part for item in result["train"] for part in _parts(item, slices)]
     return result
@@ -144,26 +145,9 @@ def _parts(item: Item, count: int) -> list[Item]:
     return parts
 
 
-def _chosen(found: Stoic, datalist: str | Path, splits: Sequence[str]) -> dict[str, list[str]]:
-    names = read_choice(datalist)
-    unknown = sorted({name for split in splits for name in names.get(split, [])} - set(found.scans))
-    if unknown:
-        reason = f"{unknown[:10]} are not among the {len(found.scans)} patients of {found.root}."
-        raise DataError(datalist, None, reason, "Name patients as in the column PatientID.")
-    return {split: names.get(split, []) for split in splits}
-
-
 def _divide(found: Stoic, items: Sequence[Item], shares: Sequence[float], seed: int) -> dict[str, list[str]]:
     strata = {item["case"]: found.rows[item["case"]].stratum for item in items}
     return grouped_split(group_related(read_fingerprints(items)), strata, shares, seed)
-
-
-def _refuse_empty(root: Path, result: Mapping[str, Sequence[Item]]) -> None:
-    empty = [split for split, entries in result.items() if not entries]
-    if empty:
-        counts = {split: len(entries) for split, entries in result.items()}
-        remedy = "Give more patients, other shares, or a datalist file that names some for each split."
-        raise DataError(root, None, f"no patient was found for {empty}; the splits hold {counts}.", remedy)
 
 
 def chest_inference_list(

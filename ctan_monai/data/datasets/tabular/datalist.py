@@ -14,8 +14,8 @@ from ctan_monai.data.datasets.tabular.layout import Layout, as_layout
 from ctan_monai.data.datasets.tabular.rows import read_rows
 from ctan_monai.data.datasets.tabular.splits import divide, divide_as_before, given_splits
 from ctan_monai.data.datasets.tabular.synthetic import sample_table
-from ctan_monai.data.lists.datalist import Item, read_choice
-from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.data.lists.datalist import Item, check_slices, read_choice, refuse_empty
+from ctan_monai.errors import ConfigError
 from ctan_monai.tasks import Task, check_tasks
 
 _logger = logging.getLogger(__name__)
@@ -131,22 +131,16 @@ def find_table(
 
 
 def _check_slices(slices: str | None, empty_share: float, layout: Layout) -> None:
-    if slices is not None and slices not in _SLICES:
-        raise ConfigError("slices", f"{slices!r} is unknown.", f"Use one of {_SLICES}.")
-    if not 0 <= empty_share <= 1:
-        raise ConfigError("empty_share", f"{empty_share} was found.", "Give a fraction from 0 to 1.")
+    check_slices(slices, empty_share, _SLICES)
     if slices is not None and layout.axes[-1] in "RL" and any(task.mirror_pairs for task in layout.segmentations):
         reason = f"{layout.axes!r} cuts slices that have no left and right, but labels have."
         raise ConfigError("axes", reason, "Let the last axis point to A, P, S or I.")
 
 
 def _require(path: Path, divided: Mapping[str, Sequence[Item]], required: Sequence[str]) -> None:
-    counts = {split: len(found) for split, found in divided.items()}
-    empty = [split for split in required if not counts.get(split)]
-    if empty:
-        remedy = "Give these splits cases, other shares, or leave the split to this program."
-        raise DataError(path, None, f"no case was found for {empty}; the splits hold {counts}.", remedy)
-    if not counts["test"]:
+    remedy = "Give these splits cases, other shares, or leave the split to this program."
+    refuse_empty(path, divided, "case", remedy, required)
+    if not divided["test"]:
         _logger.warning("%s has no test set: there will be nothing to evaluate on", path)
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import os
-import uuid
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ctan_monai.data.dicom.write.identity import Clock, UidSource
 from ctan_monai.data.dicom.write.reference import OPERATOR, SOFTWARE, CtReference, Origin, shortened
-from ctan_monai.errors import DataError, cannot_write
+from ctan_monai.files.atomic import replacing
 
 IMPLEMENTATION_UID = "2.25.248734501186212790312911894713061208451"  # of this writer, made once at random
 _COPIED = (  # Patient and General Study modules
@@ -175,40 +172,9 @@ def save_new(made: Any, path: str | Path) -> Written:
         DataError: there is a file of this name, which stays as it is, or it cannot be written.
     """
     path = Path(path)
-    taken = DataError(path, None, "a file of this name exists, and is not replaced.", "Give another name.")
-    if os.path.lexists(path):
-        raise taken
-    temporary = path.with_name(f".{path.name[:80]}.{uuid.uuid4().hex}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path, exist_ok=False) as temporary:
         save(made, temporary)
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
-        _claim(temporary, path)
-    except OSError as error:
-        if isinstance(error, FileExistsError) and os.path.lexists(path):
-            raise taken from error
-        raise cannot_write(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
     return Written(path, str(made.SOPInstanceUID))
-
-
-def _claim(temporary: Path, path: Path) -> None:
-    """Give a file its name unless another has it.
-
-    Raises:
-        FileExistsError: another file has the name.
-    """
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links
-        if os.path.lexists(path):
-            raise FileExistsError(path) from None
-        temporary.rename(path)
 
 
 def color_of(name: str, number: int) -> Color:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from ctan_monai.data.dicom.write.rtdose import build_rtdose
 from ctan_monai.data.dicom.write.rtplan import build_rtplan
 from ctan_monai.data.dicom.write.rtstruct import Contour, build_rtstruct
 from ctan_monai.errors import DataError
+from ctan_monai.files.whole_folder import write_whole
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 INTERCEPT_HU = -1024
@@ -138,17 +137,7 @@ def write_patient_dicom(
     folder = Path(folder)
     if folder.exists():
         raise DataError(folder, None, "it exists, and is not replaced.", "Give another folder.")
-    unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-    try:
-        unfinished.mkdir(parents=True)
-        _write(patient, unfinished, clock, uid_source, number, names or {})
-        unfinished.rename(folder)
-    except OSError as error:
-        remedy = "Free space, or give a folder that may be written."
-        raise DataError(folder, None, f"it cannot be written ({error.strerror or error}).", remedy) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return folder
+    return write_whole(folder, "RD.dcm", lambda draft: _write(patient, draft, clock, uid_source, number, names or {}))
 
 
 def _write(
