@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
-import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import zarr
+from cache_openkbp import cpu_ms
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec
 
 from ctan_monai.data.cases.cache import read_case_file, read_slice, write_case
@@ -68,16 +68,6 @@ def read_ours(path: Path) -> Arrays:
     """Read all arrays of a case file."""
     case = read_case_file(path)
     return {**case.volumes, **case.masks}
-
-
-def cpu_ms(function: Callable[[], object], repeats: int) -> float:
-    """Return the CPU time of the fastest of several calls."""
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        function()
-        times.append(time.process_time() - start)
-    return 1000 * min(times)
 
 
 def files_of(path: Path) -> list[Path]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-LINES_MAX = 400
+LINES_MAX = {"ctan_monai": 300, "tests": 400, "benchmarks": 400}
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 TOOLS = {
     "ruff check": [sys.executable, "-m", "ruff", "check", "."],
@@ -24,7 +24,10 @@ def test_nothing_is_found_by(tool, repository):
 
 
 def test_modules_stay_short_enough_to_be_read_at_once(repository):
-    modules = [path for folder in ("ctan_monai", "tests", "benchmarks") for path in (repository / folder).rglob("*.py")]
-    lines = {str(path.relative_to(repository)): len(path.read_text(encoding="utf-8").splitlines()) for path in modules}
+    lines = {
+        str(path.relative_to(repository)): (len(path.read_text(encoding="utf-8").splitlines()), most)
+        for folder, most in LINES_MAX.items()
+        for path in (repository / folder).rglob("*.py")
+    }
     assert len(lines) > 100
-    assert not {module: count for module, count in lines.items() if count > LINES_MAX}
+    assert not {module: count for module, (count, most) in lines.items() if count > most}

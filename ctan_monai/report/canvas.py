@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING
 
 from ctan_monai.files.atomic import replacing
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DOTS_PER_INCH = 120
 # Okabe and Ito's palette (Nature Methods 8, 441, 2011) without black, in an order that keeps neighbors apart.
 COLORS = ("#56B4E9", "#E69F00", "#009E73", "#F0E442", "#CC79A7", "#0072B2", "#D55E00")
 ON_WHITE = {"#F0E442": "#B3A100", "#56B4E9": "#3A93CB"}  # darker twins of what is too pale for lines on white
@@ -28,12 +32,6 @@ def colors_of(names: Sequence[str]) -> dict[str, str]:
     {'Brainstem': '#56B4E9', 'Larynx': '#E69F00'}
     """
     return {name: COLORS[position % len(COLORS)] for position, name in enumerate(names)}
-
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-DOTS_PER_INCH = 120
 
 
 def new_figure(width_inches: float, height_inches: float, arrange: bool = True) -> Figure:

@@ -74,7 +74,8 @@ def overlay_figure(
         _draw_row(figure, layout, number, row, list(zip(cuts, boxes, strict=True)), turned, window, scales)
     figure.text(0.02, layout.from_top(0.14), view.case, fontsize=15, fontweight="bold", color=TEXT, va="top")
     figure.text(0.02, layout.from_top(0.42), "\n".join(lines), fontsize=10, color=TEXT, va="top", linespacing=1.4)
-    _legend(figure, turned)
+    targets = [name for name in turned.targets if name in turned.reference]
+    draw_legend(figure, turned, colors_of(turned.names), targets, ("reference", "prediction"), row=7)
     return figure
 
 
@@ -172,21 +173,38 @@ def _color_bar(figure: Figure, layout: Layout, row: int, shown: Any, label: str)
     bar.ax.tick_params(labelsize=9)
 
 
-def _legend(figure: Figure, view: CaseView) -> None:
+def draw_legend(
+    figure: Figure,
+    view: CaseView,
+    colors: Mapping[str, str],
+    targets: Sequence[str],
+    words: tuple[str, str],
+    more: Sequence[Any] = (),
+    row: int = 1,
+) -> None:
+    """Write which color is which structure, and which line is whose contour, below the panels.
+
+    Args:
+        figure: to draw in.
+        view: what is shown of a case.
+        colors: by structure; those that are nowhere to be seen are left out.
+        targets: those that are seen.
+        words: for contours of the reference and of the prediction.
+        more: further entries.
+        row: so many entries stand in one row, more in two.
+    """
     from matplotlib.lines import Line2D
 
-    colors = colors_of(view.names)
-    entries = [
-        Line2D([], [], color=colors[name], linewidth=3, label=name)
-        for name in view.names
+    entries: list[Any] = [
+        Line2D([], [], color=color, linewidth=3, label=name)
+        for name, color in colors.items()
         if any(masks[name].any() for masks in (view.reference, view.predicted) if name in masks)
     ]
-    targets = [name for name in view.targets if name in view.reference]
     if targets:
         entries.append(Line2D([], [], color="#B5B5B5", linewidth=3, label=f"{', '.join(targets)} (white)"))
-    if view.reference:
-        entries.append(Line2D([], [], color=TEXT, linestyle="-", label="reference"))
-    if view.predicted:
-        entries.append(Line2D([], [], color=TEXT, linestyle=DASHED, label="prediction"))
-    columns = -(-len(entries) // 2) if len(entries) > 7 else max(1, len(entries))
+    styles: tuple[Any, Any] = ("-", DASHED)
+    for drawn, style, word in zip((view.reference, view.predicted), styles, words, strict=True):
+        entries += [Line2D([], [], color=TEXT, linestyle=style, label=word)] if drawn else []
+    entries += more
+    columns = -(-len(entries) // 2) if len(entries) > row else max(1, len(entries))
     figure.legend(handles=entries, loc="lower center", ncols=columns, fontsize=10, frameon=False, handlelength=2.4)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ctan_monai.report.canvas import ON_WHITE, TARGET, TEXT, UNDER_COLORS, colors_of, new_figure
 from ctan_monai.report.layout import Box, CaseView, frame
-from ctan_monai.report.overlay import CT_WINDOW_HU, Scales, scales_of, turned_view
+from ctan_monai.report.overlay import CT_WINDOW_HU, Scales, draw_legend, scales_of, turned_view
 from ctan_monai.report.panels import DASHED, SOLID, draw_contours, draw_dose, draw_error, draw_gray
 from ctan_monai.report.planes import Plane, choose_point, planes_through
 
@@ -77,7 +77,9 @@ def plan_figure(view: CaseView, window: tuple[float, float] = CT_WINDOW_HU) -> F
             if (row if grid.flat else number) == 0:
                 panel.set_ylabel(beside, fontsize=12, color=TEXT, fontweight="bold")
     _bars(figure, columns, shown, grid)
-    _legend(figure, turned)
+    colors = {name: ON_WHITE.get(color, color) for name, color in colors_of(turned.names).items()}
+    words = ("planned contour", "predicted contour")
+    draw_legend(figure, turned, colors, turned.targets_here, words, _isodose_entry(turned.plan.prescription_gy))
     return figure
 
 
@@ -187,24 +189,10 @@ def _bars(figure: Figure, columns: Sequence[Column], shown: Mapping[str, Any], g
         bar.ax.tick_params(labelsize=10)
 
 
-def _legend(figure: Figure, view: CaseView) -> None:
+def _isodose_entry(prescription_gy: float | None) -> list[Any]:
     from matplotlib.lines import Line2D
 
-    colors = colors_of(view.names)
-    entries = [
-        Line2D([], [], color=ON_WHITE.get(color, color), linewidth=3, label=name)
-        for name, color in colors.items()
-        if any(masks[name].any() for masks in (view.reference, view.predicted) if name in masks)
-    ]
-    targets = view.targets_here
-    if targets:
-        entries.append(Line2D([], [], color="#B5B5B5", linewidth=3, label=f"{', '.join(targets)} (white)"))
-    if view.reference:
-        entries.append(Line2D([], [], color=TEXT, linestyle="-", label="planned contour"))
-    if view.predicted:
-        entries.append(Line2D([], [], color=TEXT, linestyle=DASHED, label="predicted contour"))
-    if view.plan.prescription_gy is not None:
-        label = f"{_ISODOSE:.0%} of {view.plan.prescription_gy:g} Gy"
-        entries.append(Line2D([], [], color=_ISODOSE_COLOR, linewidth=3, label=label))
-    columns = -(-len(entries) // 2)
-    figure.legend(handles=entries, loc="lower center", ncols=columns, fontsize=10, frameon=False, handlelength=2.4)
+    if prescription_gy is None:
+        return []
+    label = f"{_ISODOSE:.0%} of {prescription_gy:g} Gy"
+    return [Line2D([], [], color=_ISODOSE_COLOR, linewidth=3, label=label)]

@@ -152,15 +152,9 @@ class PrepareBags(PrepareMultiTaskBatch):
         if pixel := [task.name for task in self.tasks if task.pixel_level and bag > 1]:
             raise ConfigError("bag", f"{pixel} have an answer for each voxel.", "Use bags for image-level tasks only.")
 
-    def __call__(
-        self,
-        batchdata: Mapping[str, Any],
-        device: str | torch.device | None = None,
-        non_blocking: bool = False,
-        **to_options: Any,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Prepare a batch."""
-        image, targets = super().__call__(batchdata, device, non_blocking, **to_options)
+    def __call__(self, batchdata: Mapping[str, Any], *options: Any, **more: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """Prepare a batch; options as for `PrepareMultiTaskBatch`."""
+        image, targets = super().__call__(batchdata, *options, **more)
         if self.bag == 1:
             return image, targets
         cases: Sequence[str] = list(batchdata["case"])
