@@ -23,7 +23,7 @@ from ctan_monai.data.cases.case import Case
 from ctan_monai.engines import MultiTaskEvaluator, MultiTaskMetrics, PrepareMultiTaskBatch
 from ctan_monai.errors import ConfigError
 from ctan_monai.losses import MultiTaskLoss, create_weighting
-from ctan_monai.networks import MultiTaskNetwork, create_network
+from ctan_monai.networks import MultiTaskNetwork, create_network, methods
 from ctan_monai.tasks import Classification, Regression, Segmentation, Task, present_key
 from ctan_monai.transforms import LoadCaseFiled, activate
 
@@ -200,10 +200,10 @@ def test_every_layer_refuses_what_is_no_task(name):
         function("oar", *others)
 
 
-@pytest.mark.parametrize("method", ["ctan", "mtan", "hps", "stl"])
+@pytest.mark.parametrize("method", methods())
 def test_every_method_answers_every_kind_with_the_shape_that_loss_and_metrics_expect(method, batch):
     torch.manual_seed(0)
-    network = create_network(method, TASKS, "resnet18", spatial_dims=2).eval()
+    network = create_network(method, TASKS, None if method == "sfg" else "resnet18", spatial_dims=2).eval()
     image, targets = PrepareMultiTaskBatch(TASKS)(batch)
     with torch.inference_mode():
         logits = network(image.as_tensor()[:2, ..., 0])

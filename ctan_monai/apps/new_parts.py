@@ -147,7 +147,7 @@ def _image_format(plan: Plan) -> str:
 
 def _encoder(plan: Plan) -> str:
     if plan.spatial_dims == 2:
-        return "resnet50               # paper; resnet18, resnet34, resnet101"
+        return "null                   # resnet50 (paper), or the method's own; resnet18, resnet34, resnet101"
     return "resnet18               # resnet34, resnet50, resnet101; volumes need memory"
 
 

@@ -79,6 +79,17 @@ class MultiTaskNetwork(nn.Module):
         parts = key.split(".")
         return any(a in self.task_containers and b == task for a, b in itertools.pairwise(parts))
 
+    def penalty(self) -> dict[str, Tensor]:
+        """Return what is added to the loss for the parameters' sake: scalars by name, weighted; here none.
+
+        No weighting of tasks sees them. The trainer adds and logs them.
+        """
+        return {}
+
+    def for_inference(self) -> MultiTaskNetwork:
+        """Return a network that answers alike and may be faster, without training; here itself."""
+        return self
+
     def task_parameters(self, task: str) -> Iterator[nn.Parameter]:
         """Iterate over the parameters that only one task uses."""
         return (value for key, value in self.named_parameters() if self.belongs_to(key, task))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import singledispatch
+from typing import Any
 
 import torch
 from monai.networks.layers.factories import Conv, Pool
@@ -230,6 +231,14 @@ def _pooled(skip: Tensor, like: Tensor) -> Tensor:
     return F.adaptive_avg_pool3d(skip, (like.shape[2], like.shape[3], like.shape[4]))
 
 
+def expect_few_voxels(head: Any, task: Segmentation) -> None:
+    """Set a convolution's bias such that a new network expects `LABEL_PRIOR` of the voxels in each label."""
+    with torch.no_grad():  # labels are rare: start from that prior, not from one half
+        head.bias.fill_(math.log(LABEL_PRIOR / (1 - LABEL_PRIOR)))
+        if not task.overlapping:
+            head.bias[0] = math.log(len(task.labels))  # softmax: the background has 1 - LABEL_PRIOR
+
+
 @singledispatch
 def decoder_for(task: Task, plan: DecoderPlan) -> nn.Module:
     """Build the decoder for one task.
@@ -250,11 +259,7 @@ def decoder_for(task: Task, plan: DecoderPlan) -> nn.Module:
 @decoder_for.register
 def _(task: Segmentation, plan: DecoderPlan) -> nn.Module:
     decoder = PixelDecoder(plan, task.channels)
-    with torch.no_grad():  # labels are rare: start from that prior, not from one half
-        label_logit = math.log(LABEL_PRIOR / (1 - LABEL_PRIOR))
-        decoder.head.bias.fill_(label_logit)
-        if not task.overlapping:
-            decoder.head.bias[0] = math.log(len(task.labels))  # softmax: the background has 1 - LABEL_PRIOR
+    expect_few_voxels(decoder.head, task)
     return decoder
 
 

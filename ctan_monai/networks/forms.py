@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ctan_monai.networks.base import MultiTaskNetwork
-from ctan_monai.networks.registry import create_network, options_before
+from ctan_monai.networks.registry import create_network, options_before, own_backbone
 
 _JOIN_BEFORE = {"join": "wide"}  # docs/adr/0029
 _SPLIT_BEFORE = {"mtan": {"split": "one"}}  # was its default, and is in its records
@@ -18,7 +18,11 @@ def complete_record(record: Mapping[str, Any]) -> dict[str, Any]:
     >>> complete_record({"method": "hps", "decoder_options": {}, "network_options": {}})["decoder_options"]
     {'join': 'wide'}
     """
-    before = {"decoder_options": _JOIN_BEFORE, "network_options": options_before(str(record.get("method")))}
+    method = str(record.get("method"))
+    before = {
+        "decoder_options": {} if own_backbone(method) else _JOIN_BEFORE,
+        "network_options": options_before(method),
+    }
     known = {group: record.get(group) for group in before}
     return {
         **record,

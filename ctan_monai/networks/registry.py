@@ -16,22 +16,31 @@ from ctan_monai.tasks import Task, check_tasks
 _Architecture = TypeVar("_Architecture", bound=type[MultiTaskNetwork])
 _ARCHITECTURES: dict[str, type[MultiTaskNetwork]] = {}
 _BEFORE: dict[str, dict[str, Any]] = {}
-_COMMON = {"self", "tasks", "encoder", "decoder_options"}
+_BACKBONES: dict[str, str] = {}  # of architectures that bring their own
+_RESNET = "resnet50"
+_COMMON = {"self", "tasks", "encoder", "decoder_options", "spatial_dims", "in_channels"}
+_HEAD_OPTIONS = {"full_resolution", "slice_score"}  # of heads at the image's size, for which the first is always so
 _DECODER_OPTIONS = {"join", "full_resolution", "skips", "deepest_skip", "image_level", "slice_score"}
 
 
-def register(method: str, before: Mapping[str, Any] | None = None) -> Callable[[_Architecture], _Architecture]:
+def register(
+    method: str, before: Mapping[str, Any] | None = None, backbone: str | None = None
+) -> Callable[[_Architecture], _Architecture]:
     """Register an architecture under a name (class decorator).
 
     Args:
         method: the name that users give as ``--method``.
         before: options that came later, with what runs have that were made before; records of new runs name them.
+        backbone: name of what the architecture has in the encoder's place. It is then called with (tasks, spatial_dims,
+            in_channels, decoder_options, options ...) instead of (tasks, encoder, decoder_options, options ...).
     """
 
     def add(architecture: _Architecture) -> _Architecture:
         architecture.method = method
         _ARCHITECTURES[method] = architecture
         _BEFORE[method] = dict(before or {})
+        if backbone:
+            _BACKBONES[method] = backbone
         return architecture
 
     return add
@@ -47,10 +56,15 @@ def options_before(method: str) -> dict[str, Any]:
     return dict(_BEFORE.get(method, {}))
 
 
+def own_backbone(method: str) -> str | None:
+    """Return the name of what an architecture has in the encoder's place, None if it has an encoder."""
+    return _BACKBONES.get(method)
+
+
 def create_network(
     method: str,
     tasks: Sequence[Task],
-    encoder: str = "resnet50",
+    encoder: str | None = None,
     spatial_dims: int = 2,
     in_channels: int = 1,
     pretrained: str | None = None,
@@ -61,9 +75,9 @@ def create_network(
     """Build a network for some tasks.
 
     Args:
-        method: 'ctan', 'mtan', 'hps' or 'stl'.
+        method: 'ctan', 'mtan', 'hps', 'stl' or 'sfg'.
         tasks: what is predicted, in the order of the outputs.
-        encoder: 'resnet18', 'resnet34', 'resnet50' or 'resnet101'.
+        encoder: 'resnet18', 'resnet34', 'resnet50' or 'resnet101'; None: 'resnet50', or the method's own backbone.
         spatial_dims: 2 or 3.
         in_channels: channels of the image.
         pretrained: None, 'imagenet' or a file, see `load_imagenet_weights`.
@@ -92,20 +106,39 @@ def create_network(
     }
     _check_options("encoder_options", given["encoder_options"], ResNetEncoder, {"name", "spatial_dims", "in_channels"})
     _check_options("decoder_options", given["decoder_options"], _DECODER_OPTIONS)
-    body = ResNetEncoder(encoder, spatial_dims, in_channels, **given["encoder_options"])
-    if pretrained:
-        load_imagenet_weights(body, pretrained)
     architecture: Any = _ARCHITECTURES[method]
     later = {name: inspect.signature(architecture).parameters[name].default for name in _BEFORE[method]}
-    settings = {
-        **given,
-        "decoder_options": {"join": DecoderPlan.join, **given["decoder_options"]},
-        "network_options": {**later, **given["network_options"]},
-    }
-    network: MultiTaskNetwork = architecture(found, body, settings["decoder_options"], **settings["network_options"])
-    network.settings = {"encoder": encoder, "in_channels": in_channels, **settings}
+    settings = {**given, "network_options": {**later, **given["network_options"]}}
+    if method in _BACKBONES:
+        _refuse_encoder(method, encoder, pretrained, given)
+        start: tuple[Any, ...] = (spatial_dims, in_channels)
+    else:
+        body = ResNetEncoder(encoder or _RESNET, spatial_dims, in_channels, **given["encoder_options"])
+        if pretrained:
+            load_imagenet_weights(body, pretrained)
+        settings["decoder_options"] = {"join": DecoderPlan.join, **given["decoder_options"]}
+        start = (body,)
+    network: MultiTaskNetwork = architecture(found, *start, settings["decoder_options"], **settings["network_options"])
+    name = _BACKBONES.get(method, encoder or _RESNET)
+    network.settings = {"encoder": name, "in_channels": in_channels, **settings}
     network.given = {group: frozenset(options) for group, options in given.items()}
     return network
+
+
+def _refuse_encoder(
+    method: str, encoder: str | None, pretrained: str | None, given: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Refuse what an architecture with its own backbone would ignore."""
+    own = _BACKBONES[method]
+    for setting, value in (
+        ("encoder", None if encoder == own else encoder),
+        ("pretrained", pretrained),
+        ("encoder_options", dict(given["encoder_options"])),
+        ("decoder_options", sorted(set(given["decoder_options"]) - _HEAD_OPTIONS)),
+    ):
+        if value:
+            found = f"{value!r} cannot be used with {method}, which brings its own backbone ({own})."
+            raise ConfigError(setting, found, f"Leave it out (null), or use another --method than {method}.")
 
 
 def _check_options(

@@ -60,7 +60,7 @@ def export_network(
     odd size. A file that does not is not left behind.
 
     Args:
-        network: in evaluation mode, on the CPU.
+        network: in evaluation mode, on the CPU; what is written is its ``for_inference()``.
         out: folder, made if it is missing.
         formats: some of `FORMATS`.
         size: (*S) of a usual image.
@@ -84,12 +84,12 @@ def export_network(
     with torch.no_grad():
         expected = [network(example) for example in images]
     description = file_description(describe(network), image or {})
-    written = []
+    written, smaller = [], network.for_inference()
     for name in formats:
         path = Path(out) / f"model{FORMATS[name].suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
-            FORMATS[name].write(network, images[1], temporary, description)
+            FORMATS[name].write(smaller, images[1], temporary, description)
             largest = _compare(FORMATS[name], network, images, expected, temporary)
             _refuse_differences(path, largest)
         write_beside(path, description)

@@ -10,6 +10,7 @@ from ctan_monai.apps.comparing.plan import began_before
 from ctan_monai.apps.comparing.rows import make_rows, read_presets
 from ctan_monai.engines.runs.run_record import describe
 from ctan_monai.networks.forms import record_before
+from ctan_monai.networks.registry import own_backbone
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,6 +36,8 @@ def test_without_a_weighting_it_is_the_bundles(bundle):
 @pytest.mark.parametrize("name", read_presets())
 def test_an_ablation_changes_the_network_that_is_built(bundle, name):
     method, overrides = read_presets()[name]
+    if own_backbone(method):
+        bundle = Bundle(bundle.folder)
     plain, changed = bundle.network(method), bundle.network(method, overrides)
     if name == "full_resolution":  # the bundle's own
         assert changed.settings == plain.settings
@@ -44,6 +47,11 @@ def test_an_ablation_changes_the_network_that_is_built(bundle, name):
     flat = {**changed.settings, **changed.settings["network_options"], **changed.settings["decoder_options"]}
     for path, value in options.items():
         assert flat[path.split("#")[-1]] == value or flat[path.split("#")[-1]].items() >= value.items()
+
+
+def test_a_method_with_its_own_backbone_does_not_get_the_others_encoder():
+    rows = make_rows(Bundle(str(ROOT / "bundles" / "openkbp"), ["--encoder", "resnet18"]), ["hps", "sfg"])
+    assert [row.overrides for row in rows] == [(), ("--encoder", "None")]
 
 
 def test_overrides_are_read_as_monai_reads_them():

@@ -11,7 +11,10 @@ OAR = Segmentation("oar", ["Brainstem", "SpinalCord", "Parotid_L"], overlapping=
 DOSE = Regression("dose", "Gy", 70.0)
 GRADE = Classification("grade", ["low", "middle", "high"])
 TASKS = (OAR, DOSE, GRADE)
-METHODS = ("ctan", "mtan", "hps", "stl")
+METHODS = ("ctan", "mtan", "hps", "stl", "sfg")
+ENCODERS = dict.fromkeys(("ctan", "mtan", "hps", "stl"), "resnet18")  # others bring their own backbone
+# no group is empty by chance
+OPTIONS = {"sfg": {"layer_scale": 0.25, "repeats": 1, "relaxation": "soft", "answer": "mean"}}
 
 
 def fill_deterministically(network: nn.Module) -> None:

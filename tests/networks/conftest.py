@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from network_cases import METHODS, TASKS
+from network_cases import ENCODERS, METHODS, OPTIONS, TASKS
 
 from ctan_monai.networks import create_network
 
@@ -19,6 +19,7 @@ def make():
 
     def build(method, tasks=TASKS, spatial_dims=2, **options):
         torch.manual_seed(0)
-        return create_network(method, tasks, options.pop("encoder", "resnet18"), spatial_dims, **options)
+        small = {"network_options": OPTIONS, "encoder": ENCODERS.get(method), **options}
+        return create_network(method, tasks, spatial_dims=spatial_dims, **small)
 
     return build

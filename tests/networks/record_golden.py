@@ -6,14 +6,14 @@
 import json
 
 import torch
-from network_cases import METHODS, TASKS, fill_deterministically, wave
+from network_cases import ENCODERS, METHODS, TASKS, fill_deterministically, wave
 from test_laws import GOLDEN
 
 from ctan_monai.networks import create_network
 
 record = {}
 for method in METHODS:
-    network = create_network(method, TASKS, "resnet18", decoder_options={"full_resolution": True}).eval()
+    network = create_network(method, TASKS, ENCODERS.get(method), decoder_options={"full_resolution": True}).eval()
     fill_deterministically(network)
     with torch.no_grad():
         logits = network(wave(1, 1, 64, 64))

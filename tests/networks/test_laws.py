@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from network_cases import DOSE, GRADE, METHODS, OAR, TASKS, fill_deterministically, wave
+from network_cases import DOSE, ENCODERS, GRADE, METHODS, OAR, TASKS, fill_deterministically, wave
 
 from ctan_monai.errors import ConfigError
 from ctan_monai.networks import SelectOutput, create_network, describe_network, methods
@@ -71,7 +71,10 @@ def test_the_order_of_the_tasks_does_not_matter(make, method, training):
     permuted.load_state_dict(network.state_dict(), strict=True)
     image = wave(2, 1, 64, 64)
     with torch.no_grad():
-        assert largest_difference(network(image), permuted(image)) < 1e-4
+        torch.manual_seed(1)  # for what is drawn at each step
+        expected = network(image)
+        torch.manual_seed(1)
+        assert largest_difference(expected, permuted(image)) < 1e-4
 
 
 def test_a_case_does_not_depend_on_its_neighbors_in_the_batch(make, method):
@@ -117,11 +120,14 @@ def test_compiled_networks_train_alike(make, method):
     network = make(method)
     compiled = torch.compile(copy.deepcopy(network), backend="aot_eager")
     image = wave(2, 1, 64, 64)
-    assert largest_difference(network(image), compiled(image)) < 1e-4
+    torch.manual_seed(1)  # for what is drawn at each step
+    expected = network(image)
+    torch.manual_seed(1)
+    assert largest_difference(expected, compiled(image)) < 1e-4
 
 
 def test_outputs_equal_those_on_record(method):
-    network = create_network(method, TASKS, "resnet18", decoder_options={"full_resolution": True}).eval()
+    network = create_network(method, TASKS, ENCODERS.get(method), decoder_options={"full_resolution": True}).eval()
     fill_deterministically(network)
     with torch.no_grad():
         logits = network(wave(1, 1, 64, 64))
@@ -205,8 +211,9 @@ def test_one_output_can_be_selected(make, method):
 def test_a_network_says_how_it_was_built(make, method):
     description = describe_network(make(method, decoder_options={"full_resolution": True}))
     assert json.loads(json.dumps(description))["method"] == method
-    assert description["encoder"] == "resnet18"
-    assert description["decoder_options"] == {"join": "project", "full_resolution": True}
+    assert description["encoder"] == ENCODERS.get(method, "highresnet")
+    joined = {"join": "project"} if method in ENCODERS else {}
+    assert description["decoder_options"] == {**joined, "full_resolution": True}
     assert description["tasks"][1] == {
         "kind": "Regression",
         "name": "dose",

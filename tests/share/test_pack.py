@@ -340,7 +340,7 @@ def test_a_file_of_weights_without_its_run_is_packed_if_it_fits_the_configs(smal
     for config in ("train.yaml", "inference.yaml"):
         text = (bundle / "configs" / config).read_text()
         text = re.sub("(?m)^method: ctan", "method: hps", text)
-        (bundle / "configs" / config).write_text(re.sub("(?m)^encoder: resnet50", "encoder: resnet18", text))
+        (bundle / "configs" / config).write_text(re.sub("(?m)^encoder: null", "encoder: resnet18", text))
     models = packed / "ham10000" / "models"
     shutil.copyfile(models / ("model.pt" if name == "model.pt" else "model.safetensors"), tmp_path / name)
     made = pack_bundle(bundle, tmp_path / name, tmp_path / "out")

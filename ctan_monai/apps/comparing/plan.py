@@ -105,7 +105,7 @@ class Plan:
         return (
             *("python", "-m", "monai.bundle", "run", step, "--config_file", files, "--bundle_root", self.bundle),
             *("--output_dir", str(output_dir), "--method", row.method, *weighting, "--seed", str(seed), *name),
-            *(*row.overrides, *self.overrides, *self.form.get(row.name, ()), "--resume", "True"),
+            *(*self.overrides, *row.overrides, *self.form.get(row.name, ()), "--resume", "True"),
         )
 
 

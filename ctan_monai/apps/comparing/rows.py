@@ -10,6 +10,7 @@ from ctan_monai.apps.comparing.bundle import Bundle
 from ctan_monai.apps.comparing.plan import Row
 from ctan_monai.errors import ConfigError
 from ctan_monai.losses.weighting.registry import WEIGHTINGS
+from ctan_monai.networks.registry import own_backbone
 
 _PRESETS_FILE = "presets.yaml"
 
@@ -31,7 +32,8 @@ def make_rows(
 ) -> tuple[Row, ...]:
     """Make a row for each method and weighting, then one for each preset and weighting.
 
-    A method whose tasks share nothing has one row whatever the weightings. Every network is built once here, so that
+    A method whose tasks share nothing has one row whatever the weightings; one with a backbone of its own has no
+    ``--encoder``. Every network is built once here, so that
     a wrong option is found before anything is trained.
 
     Raises:
@@ -52,6 +54,8 @@ def make_rows(
     for method, preset, overrides in [(name, None, ()) for name in methods] + [
         (known[p][0], p, known[p][1]) for p in presets
     ]:
+        if "encoder" in bundle.overrides and own_backbone(method):  # the others' encoder is not for it
+            overrides = (*overrides, "--encoder", "None")
         shares = not bundle.network(method, overrides).independent_tasks
         for weighting in chosen if shares else [None]:
             parts = [method, *([preset] if preset else []), *([weighting] if weighting and len(chosen) > 1 else [])]

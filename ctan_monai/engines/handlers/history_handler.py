@@ -12,7 +12,7 @@ from ignite.engine import Engine, Events
 from ctan_monai.engines.distributed.processes import rank
 from ctan_monai.engines.handlers.best_model_handler import BestModel
 from ctan_monai.engines.handlers.handler_order import attach_after_others
-from ctan_monai.engines.handlers.loss_logging_handler import RunningMeans
+from ctan_monai.engines.handlers.loss_logging_handler import RunningMeans, penalty_terms
 from ctan_monai.engines.runs.manifest import METRICS_FILE
 from ctan_monai.files.json_files import write_json
 
@@ -24,8 +24,9 @@ class History:
 
     ``{"best": {"all": {"epoch", "score"}}, "epochs": [{"epoch", "seconds", "learning_rate", "train", "weights",
     "validation"}]}``: ``train`` has the mean training loss (``loss``) and each task's unweighted one over the steps
-    that had a label of it, ``weights`` and ``learning_rate`` are those of the epoch's last step, and ``validation``
-    has the evaluator's metrics if it ran in this epoch. An unknown number is null.
+    that had a label of it, and the terms of the network's penalty (``penalty_<name>``); ``weights`` and
+    ``learning_rate`` are those of the epoch's last step, and ``validation`` has the evaluator's metrics if it ran in
+    this epoch. An unknown number is null.
 
     Args:
         output_dir: the run's folder.
@@ -62,7 +63,7 @@ class History:
     def _add_step(self, engine: Any) -> None:
         loss = engine.loss_function
         losses = {name: value for name, value in getattr(loss, "latest", {}).items() if loss.observed[name]}
-        self._means.add({**losses, _TOTAL: engine.state.output[_TOTAL]})
+        self._means.add({**losses, **penalty_terms(engine), _TOTAL: engine.state.output[_TOTAL]})
         if engine.state.epoch_length and engine.state.iteration % engine.state.epoch_length == 0:
             weighting = getattr(loss, "weighting", None)  # now: at the epoch's end it may be ahead
             self._last_step = {

@@ -107,13 +107,19 @@ class RunningMeans:
         return means
 
 
+def penalty_terms(engine: Any) -> dict[str, Tensor]:
+    """Return the terms of the network's penalty in a trainer's last step, as ``penalty_<name>``."""
+    return {f"penalty_{name}": term for name, term in engine.state.output.get("penalty", {}).items()}
+
+
 class LossLogger:
     """Trainer handler: log mean losses, weights and learning rate, in process 0.
 
     * one line on the console (logging, level INFO) per epoch;
     * TensorBoard, ``<output_dir>/tensorboard/train``: per epoch ``epoch/loss``, ``epoch/loss_<task>``,
       ``epoch/weight_<task>`` and ``epoch/learning_rate``; the losses and the learning rate under ``step/`` too, as
-      means over every ``every`` iterations.
+      means over every ``every`` iterations. The terms of the network's penalty stand beside the tasks' losses, as
+      ``loss_penalty_<name>``.
 
     A task's loss is the unweighted one, averaged over the steps in which any of its labels was known; the weight and
     the learning rate are those of the last step.
@@ -149,6 +155,7 @@ class LossLogger:
 
     def _add(self, engine: Any) -> None:
         losses = {name: value for name, value in self.loss.latest.items() if self.loss.observed[name]}
+        losses.update(penalty_terms(engine))
         losses[_TOTAL] = engine.state.output["loss"]
         self._epoch.add(losses)
         iteration, length = engine.state.iteration, engine.state.epoch_length
@@ -166,8 +173,11 @@ class LossLogger:
         figures = {f"epoch/{name}": value for name, value in self._last_step.items()}
         self._writer.write({**_tagged("epoch", means), **figures}, epoch, newest_step=engine.state.iteration)
         total = means.pop(_TOTAL)
-        weights = {name: self._last_step.get(f"weight_{name}", float("nan")) for name in means}
-        parts = [f"{name} {mean:.4g} (weight {weights[name]:.3g})" for name, mean in means.items()]
+        weights = {name: self._last_step.get(f"weight_{name}") for name in means}
+        parts = [
+            f"{name} {mean:.4g}" + ("" if weights[name] is None else f" (weight {weights[name]:.3g})")
+            for name, mean in means.items()
+        ]
         logger.info(
             "epoch %d/%d: loss %.4g | %s | learning rate %.2e | %.0f s",
             epoch,

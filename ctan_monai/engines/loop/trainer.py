@@ -48,7 +48,9 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
     gradient clipping (per task where tasks share nothing), a last, shorter accumulation window that counts its own
     micro-batches, and an end with the cases' names, before the weights change, when loss or gradient is not finite.
 
-    ``state.output`` holds image, label (the targets), pred (detached logits per task) and loss.
+    The network's own ``penalty()`` is added to the loss, beside what the weighting joins.
+
+    ``state.output`` holds image, label (the targets), pred (detached logits per task), loss and penalty (its terms).
 
     Args:
         device: where to train; network and loss are moved there.
@@ -127,6 +129,7 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
         self.precision, self.bf16_wrong, self.clip_norm = precision, bf16_wrong, clip_norm
         self.scaler = precision.scaler()
         self.task_gradients = task_gradients(network, loss_function)
+        self._penalty = getattr(inner, "penalty", None)
         end_workers_with_parent(train_data_loader)
         self.train_handlers = in_place_of_monai(_flat(train_handlers or ()))
         self._register_handlers(self.train_handlers)  # now, so that they find network, optimizer and loss in the engine
@@ -194,7 +197,10 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
             self.state.output["pred"] = self.inferer(plain, self.network)
         self.fire_event(IterationEvents.FORWARD_COMPLETED)
         loss: Tensor = self.loss_function(self.state.output["pred"], targets).mean()
-        self.state.output["loss"] = loss
+        penalty: dict[str, Tensor] = self._penalty() if self._penalty else {}
+        for term in penalty.values():
+            loss = loss + term
+        self.state.output.update(loss=loss, penalty={name: term.detach() for name, term in penalty.items()})
         self.fire_event(IterationEvents.LOSS_COMPLETED)
         return loss
 
