@@ -12,7 +12,7 @@ from ctan_monai.config_values import refuse_code
 from ctan_monai.errors import ConfigError, find_ctan_error
 from ctan_monai.tasks import Task, check_tasks
 
-_SAME_AS_TRAINED = ("method", "encoder")  # entries of a config that must be those of the run
+_SAME_AS_TRAINED = ("method", "encoder")  # entries of train.yaml that must be those of the run
 
 
 def create_bundle(
@@ -111,7 +111,7 @@ def predict(bundle: str | Path, run_dir: str | Path, source: str | Path | None =
     Raises:
         ConfigError: the folder is no bundle, or an option is unknown.
         DataError: an image cannot be used.
-        CheckpointError: the run has no trained network, or one that does not fit the options.
+        CheckpointError: the run has no trained network.
     """
     given = {"run_dir": str(run_dir), "input": source, **options}
     path = Path(bundle) / "configs" / "inference.yaml"

@@ -29,7 +29,7 @@ def pack(
 ) -> None:
     """Pack a bundle with trained weights for the MONAI Model Zoo.
 
-    The configs get the run's settings, the pages its figures. Nothing that is there already is overwritten.
+    The configs get the run's settings, the pages its metrics. Nothing that is there already is overwritten.
     """
     from rich.console import Console
     from rich.text import Text

@@ -66,7 +66,7 @@ def report(
 ) -> None:
     """Make the pages of a folder again, from the files in it.
 
-    Predictions of dose get a page for each patient, too, one for the cohort, and their figures as CSV.
+    Predictions of dose get a page for each patient, too, one for the cohort, and their metrics as CSV.
     """
     import logging
 

@@ -26,7 +26,7 @@ class AverageByTask(ModelController):  # type: ignore[misc]  # nvflare has no ty
     """Federated averaging in which a task is averaged over those sites that have labels of it.
 
     In ``output_dir``: model.pt (the network with the best mean selection score over sites) and run.json, with which
-    the bundle evaluates and predicts as with a run of its own, and rounds.json with each site's figures; last.pt, from
+    the bundle evaluates and predicts as with a run of its own, and rounds.json with each site's metrics; last.pt, from
     which the next job with this folder goes on after the last complete round.
 
     Args:

@@ -82,7 +82,7 @@ class Site:
         return describe(self._network)
 
     def measure(self, weights: Mapping[str, Array]) -> dict[str, float]:
-        """Return the validation's figures of the common network on this site's cases."""
+        """Return the validation's metrics of the common network on this site's cases."""
         copy_model_state(src={name: torch.as_tensor(value) for name, value in weights.items()}, dst=self._network)
         self._evaluator.run()
         return {name: float(value) for name, value in self._evaluator.state.metrics.items()}

@@ -78,7 +78,7 @@ def natural_order(case: str) -> list[tuple[int, str]]:
 class CaseMetric(ABC):
     """Measure case by case, then average over cases.
 
-    Subclasses say what is measured on one case (`measure`) and how the records make figures (`compute`). Records
+    Subclasses say what is measured on one case (`measure`) and how the records make metrics (`compute`). Records
     are plain numbers, so they travel between processes and into tables as they are.
     """
 
@@ -93,7 +93,7 @@ class CaseMetric(ABC):
 
     @abstractmethod
     def compute(self) -> dict[str, float]:
-        """Return the figures over all cases; nan = nothing known."""
+        """Return the metrics over all cases; nan = nothing known."""
 
     def selection(self) -> float | None:
         """Return the contribution to the score that selects the best model (higher is better), None without one."""
@@ -146,7 +146,7 @@ class CaseMetric(ABC):
         """Take in the states of all processes, in the order of their ranks, this one's among them or not.
 
         A case that several processes saw (a distributed sampler pads) counts once, the lowest rank's record wins:
-        every process that merges the same states gets the same figures.
+        every process that merges the same states gets the same metrics.
         """
         merged: dict[str, Record] = {}
         for state in (*states, self._records):

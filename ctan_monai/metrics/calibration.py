@@ -59,7 +59,7 @@ class Calibration(ExclusiveAnswers):
         self.bins = bins
 
     def compute(self) -> dict[str, float]:
-        """Return both figures; nan = nothing known."""
+        """Return both metrics; nan = nothing known."""
         probs, labels = self._known()  # (N, K), (N, 1)
         truth = labels[:, 0].astype(np.int64)
         error = expected_calibration_error(probs.max(1, initial=0.0), probs.argmax(1) == truth, self.bins)
@@ -95,7 +95,7 @@ class FindingCalibration(FindingAnswers):
         self.bins = bins
 
     def compute(self) -> dict[str, float]:
-        """Return the figures; nan = nothing known."""
+        """Return the metrics; nan = nothing known."""
         probs, labels = self._known()  # (N, K) each
         truth = labels > 0.5
         given = np.where(truth, probs, 1 - probs)

@@ -119,7 +119,7 @@ class FindingAnswers(_Answers):
         super().__init__(task, [f"label_{name}" for name in task.classes])
 
     def _figures(self, probs: Floats, truth: Bools) -> dict[str, float]:
-        """Return the figures of one class from its probabilities (N,) and its truth (N,)."""
+        """Return the metrics of one class from its probabilities (N,) and its truth (N,)."""
         yes = probs >= 0.5
         sensitivity, specificity = recall(yes, truth), recall(~yes, ~truth)
         return {
@@ -131,7 +131,7 @@ class FindingAnswers(_Answers):
         }
 
     def compute(self) -> dict[str, float]:
-        """Return the figures; nan = nothing known, or a single class where both are needed."""
+        """Return the metrics; nan = nothing known, or a single class where both are needed."""
         probs, labels = self._known()  # (N, K) each
         per_class = [self._figures(probs[:, k], labels[:, k] > 0.5) for k in range(len(self.task.classes))]
         figures = {f"{self.task.name}_{name}": known_mean(one[name] for one in per_class) for name in per_class[0]}

@@ -53,7 +53,7 @@ class GivenFinding(CaseMetric):
         }
 
     def compute(self) -> dict[str, float]:
-        """Return the figures; nan where only one class is known."""
+        """Return the metrics; nan where only one class is known."""
         name = self.task.name
         probs = np.array(self.values(f"{name}_prob_given"), np.float64)
         figures: dict[str, float] = {}

@@ -45,7 +45,7 @@ class ClassDetails(ExclusiveAnswers):
         super().__init__(task)
 
     def compute(self) -> dict[str, float]:
-        """Return the figures; nan = nothing known."""
+        """Return the metrics; nan = nothing known."""
         matrix = self.matrix()
         name, occurring = self.task.name, matrix.sum(1)  # (K,) cases of each class
         probs, labels = self._known()  # (N, K), (N, 1)

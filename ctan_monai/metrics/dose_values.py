@@ -1,4 +1,4 @@
-"""The figures that plans are judged by, as physicists write them: Dmean, D95%, D0.03cc, V70Gy, V95%."""
+"""The metrics that plans are judged by, as physicists write them: Dmean, D95%, D0.03cc, V70Gy, V95%."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _FORMS = "Dmean, Dmax, Dmin, D95%, D0.03cc, V70Gy (in %), V70Gycc, V95% (of the 
 
 @dataclass(frozen=True)
 class DoseValue:
-    """One figure of a dose in a structure.
+    """One metric of a dose in a structure.
 
     Args:
         name: as physicists write it, for example 'V70Gy'.
         kind: 'mean', 'max', 'min', 'D' (a dose at a volume) or 'V' (a volume at a dose).
         at: the volume or dose that it is read at; 0 for the first three.
         at_unit: its unit; for a 'V', % is percent of the prescription.
-        unit: of the figure itself; % is percent of the structure's volume.
+        unit: of the metric itself; % is percent of the structure's volume.
     """
 
     name: str
@@ -40,7 +40,7 @@ class DoseValue:
         return self.kind == "V" and self.at_unit == "%"
 
     def read(self, inside: Doses, voxel_mm3: float, prescription_gy: float | None = None) -> float:
-        """Read the figure, in `unit`; see `dvh` for what is interpolated.
+        """Read the metric, in `unit`; see `dvh` for what is interpolated.
 
         Args:
             inside: (n,) doses of the structure's voxels, Gy.
@@ -65,7 +65,7 @@ class DoseValue:
 
 
 def parse_dose_value(text: str) -> DoseValue:
-    """Understand a figure.
+    """Understand a metric.
 
     Args:
         text: 'Dmean', 'Dmax' and 'Dmin' (the hottest and coldest voxel); 'D95%' and 'D0.03cc', the dose that the

@@ -1,4 +1,4 @@
-"""Dose-volume histograms and the figures that are read from them.
+"""Dose-volume histograms and the metrics that are read from them.
 
 Every function takes a dose in Gy and a mask of one structure on the same grid, of any shape, and treats voxels as the
 smallest unit of volume: none is split or interpolated.

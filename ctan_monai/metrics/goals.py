@@ -5,7 +5,7 @@
     - {structure: Rectum, goal: V70Gy < 20 %, source: QUANTEC, fraction_gy: [1.8, 2.0]}
     - {structure: CTV, goal: D98% >= 95 %}
 
-``structure`` is the name of a mask (AAPM TG-263 where data were prepared from DICOM). ``goal`` is a figure
+``structure`` is the name of a mask (AAPM TG-263 where data were prepared from DICOM). ``goal`` is a metric
 (`dose_figures.parse_dose_value`), one of < <= > >=, a number and its unit: Gy or % of the prescription for doses, % of
 the structure or cc for volumes. ``source`` (optional) is shown beside the goal. ``fraction_gy`` (optional) says for
 which doses per fraction it was published; for others it is called not applicable.
@@ -50,7 +50,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A figure and whether it meets its goal; both None where that cannot be said, for the reason given."""
+    """A metric and whether it meets its goal; both None where that cannot be said, for the reason given."""
 
     value: float | None
     met: bool | None
@@ -130,7 +130,7 @@ def parse_goal(text: str) -> tuple[DoseValue, str, float, Unit]:
         Figure, sign, limit and the limit's unit.
 
     Raises:
-        ConfigError: it is none, or the unit does not fit the figure.
+        ConfigError: it is none, or the unit does not fit the metric.
     """
     found = _GOAL.fullmatch(text.strip())
     if found is None:

@@ -1,4 +1,4 @@
-"""The one figure of each task that methods are compared by, and how it follows from the answers to single cases."""
+"""The one metric of each task that methods are compared by, and how it follows from the answers to single cases."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Floats = NDArray[np.float64]
 
 
 class MainMetric(ABC):
-    """A figure that can be computed anew on any weighting of the cases.
+    """A metric that can be computed anew on any weighting of the cases.
 
     Args:
         key: its name in an evaluation's summary.json.
         label: what it is, for a heading.
-        unit: of the figure after ``factor``.
-        factor: what the figure is multiplied by to be shown: 100 for shares.
+        unit: of the metric after ``factor``.
+        factor: what the metric is multiplied by to be shown: 100 for shares.
         higher_is_better: l = 1 of CTAN's eq. 3.
         columns: what it needs of per_case.csv.
     """
@@ -36,7 +36,7 @@ class MainMetric(ABC):
 
     @abstractmethod
     def figures(self, values: Floats, weights: Floats) -> Floats:
-        """Compute the figure, not yet multiplied.
+        """Compute the metric, not yet multiplied.
 
         Args:
             values: (N, C), the columns of N cases; nan = unknown.
@@ -47,11 +47,11 @@ class MainMetric(ABC):
         """
 
     def figure(self, values: Floats) -> float:
-        """Compute the figure over all cases, each once."""
+        """Compute the metric over all cases, each once."""
         return float(self.figures(values, np.ones((1, len(values))))[0])
 
     def case_values(self, values: Floats) -> Floats | None:
-        """Return one number per case whose mean is the figure, None where there is no such number."""
+        """Return one number per case whose mean is the metric, None where there is no such number."""
         return None
 
     def case_order(self, values: Floats) -> Floats:
@@ -144,7 +144,7 @@ class MeanAuroc(MainMetric):
 
 @singledispatch
 def main_metric_for(task: object) -> MainMetric:
-    """Return the figure that methods are compared by on a task.
+    """Return the metric that methods are compared by on a task.
 
     Raises:
         ConfigError: this kind of task has none.

@@ -33,7 +33,7 @@ def _array(tensor: Tensor) -> NDArray[Any]:
 class OpenKBPScores(CaseMetric):
     """Dose score and DVH score as the official evaluator computes them, in Gy (lower is better).
 
-    Figures: ``dose_score``, ``dvh_score``, and ``dose_score_complete``, ``dvh_score_complete`` over the patients who
+    Metrics: ``dose_score``, ``dvh_score``, and ``dose_score_complete``, ``dvh_score_complete`` over the patients who
     have all four organs of the paper (docs/adr/0002, A18). Rows: ``dose_error``, and ``<ROI>:<criterion>:reference``
     and ``:prediction``. The DVH score is the official one only if ``structures`` names all ten structures; otherwise it
     covers those that it names.

@@ -46,7 +46,7 @@ class VoxelError(_Error):
 
     For a task named ``dose`` (per case, and averaged over cases):
 
-    * ``dose_mae_volume``: over all voxels. The figure that the paper's 0.51-0.53 Gy on OpenKBP fits (docs/adr/0002,
+    * ``dose_mae_volume``: over all voxels. The metric that the paper's 0.51-0.53 Gy on OpenKBP fits (docs/adr/0002,
       A16).
     * ``dose_mae_slices``: over the slices (index along the last axis) whose reference is not zero everywhere; nan for
       images of fewer than three axes.
@@ -54,7 +54,7 @@ class VoxelError(_Error):
     * ``dose_zero_mae_volume`` (or ``_region``): what predicting zero everywhere would give, the scale of the others.
 
     The three differ by more than a factor of ten on the same prediction, hence the names (ADR 0002). A task whose
-    ``region`` is 'mask' knows nothing outside its region: only the region's figures exist then.
+    ``region`` is 'mask' knows nothing outside its region: only the region's metrics exist then.
 
     Args:
         task: the regression that is measured.
@@ -101,7 +101,7 @@ class VoxelError(_Error):
         return size.amax(dim=tuple(range(size.ndim - 1))) > 0
 
     def compute(self) -> dict[str, float]:
-        """Return the mean over cases of every figure."""
+        """Return the mean over cases of every metric."""
         return {key: self.mean(key) for key in self._keys}
 
 

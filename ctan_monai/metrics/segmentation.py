@@ -20,7 +20,7 @@ class SegmentationDice(CaseMetric):
       anything is predicted. (`monai.metrics.DiceMetric` skips such cases by default, so that false positives on an
       absent structure would cost nothing.)
 
-    Figures, for a task named ``oar``:
+    Metrics, for a task named ``oar``:
 
     * ``oar_dice_<label>``: mean over the cases in which the label is known.
     * ``oar_dice``: mean over cases of the case's mean over its known labels. Each patient weighs the same, however

@@ -1,4 +1,4 @@
-"""How far a predicted dose is off in each structure: voxel by voxel, and in the figures of its DVH."""
+"""How far a predicted dose is off in each structure: voxel by voxel, and in the metrics of its DVH."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ DEFAULT_FIGURES = ("Dmean", "D2%", "D50%", "D95%", "D98%")
 class StructureDose(CaseMetric):
     """Errors of a predicted dose inside each reference contour, over the voxels whose dose is known.
 
-    Rows, for a dose task named ``dose``: ``dose_mae_<structure>``, Gy, and ``<structure>:<figure>:reference`` and
-    ``:prediction``. Figures: the mean over cases of ``dose_mae_<structure>``, and ``dose_error_<structure>_<figure>``,
-    the mean over cases of the absolute difference, Gy, % or cc as the figure is. All are nan where a case has no such
+    Rows, for a dose task named ``dose``: ``dose_mae_<structure>``, Gy, and ``<structure>:<metric>:reference`` and
+    ``:prediction``. Metrics: the mean over cases of ``dose_mae_<structure>``, and ``dose_error_<structure>_<metric>``,
+    the mean over cases of the absolute difference, Gy, % or cc as the metric is. All are nan where a case has no such
     structure, or no known dose in it.
 
     Args:
@@ -34,7 +34,7 @@ class StructureDose(CaseMetric):
         figures: what to read from the DVHs, such as Dmean, D95%, D0.03cc, V40Gy; see `parse_dose_value`.
 
     Raises:
-        ConfigError: the dose is not in Gy per voxel, or a figure is unknown or relative to a prescription.
+        ConfigError: the dose is not in Gy per voxel, or a metric is unknown or relative to a prescription.
     """
 
     def __init__(self, dose: Regression, structures: Segmentation, figures: Sequence[str] = DEFAULT_FIGURES) -> None:

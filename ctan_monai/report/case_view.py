@@ -44,7 +44,7 @@ def load_view(
         structures: names of reference structures to show, None for all that the case has.
 
     Returns:
-        What to draw, and a line of figures (`metrics_for`) to write beside it.
+        What to draw, and a line of metrics (`metrics_for`) to write beside it.
 
     Raises:
         DataError: a file is missing or damaged, lies on another grid, or the case has no such volume.

@@ -26,7 +26,7 @@ from ctan_monai.report.html import Cell, Entry, Section, Table, page
 from ctan_monai.report.patient_page import NOTE, SYNTHETIC, agreement_text, gamma_words, goal_rows, plan_text, signed
 
 _DOTS_PER_INCH = 100
-_DRAWN = ("Dmean", "D2%", "D95%", "D98%")  # figures whose errors are drawn as boxes
+_DRAWN = ("Dmean", "D2%", "D95%", "D98%")  # metrics whose errors are drawn as boxes
 
 
 def cohort_page(

@@ -1,4 +1,4 @@
-"""From per-case answers to figures, improvements, intervals and tests: what summary.json of a comparison holds."""
+"""From per-case answers to metrics, improvements, intervals and tests: what summary.json of a comparison holds."""
 
 from __future__ import annotations
 
@@ -89,14 +89,14 @@ def _figure(drawn: Drawn, index: int, clusters: int) -> dict[str, Any]:
 
 
 def _seeds(row: ComparedRow, metric: MainMetric, seeds: Sequence[int]) -> dict[str, Any]:
-    """Return the figure of each seed, and their standard deviation."""
+    """Return the value of each seed, and their standard deviation."""
     by_seed = [metric.factor * metric.figure(run.evaluated.values(metric)) for run in row.runs if run.seed in seeds]
     spread = float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else math.nan
     return {"by_seed": by_seed, "spread_over_seeds": spread}
 
 
 def _complete(row: ComparedRow, metrics: Sequence[MainMetric], comparison: Comparison) -> dict[str, Any]:
-    """Return the figures over the cases whose labels are all known (docs/adr/0002, A18)."""
+    """Return the metrics over the cases whose labels are all known (docs/adr/0002, A18)."""
     runs = [run.evaluated for run in row.runs if run.seed in comparison.seeds and COMPLETE in run.evaluated.columns]
     if not runs:
         return {"cases": None, "tasks": {}}

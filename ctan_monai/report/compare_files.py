@@ -49,7 +49,7 @@ class Evaluated:
     metrics: Mapping[str, float]
 
     def values(self, metric: MainMetric) -> Floats:
-        """Return what a figure needs, (N, C).
+        """Return what a metric needs, (N, C).
 
         Raises:
             DataError: a column is missing.

@@ -31,7 +31,7 @@ SMALLEST = 1.0  # percent: the improvement whose cost in seeds and cases is told
 
 @dataclass(frozen=True)
 class Drawn:
-    """Figures of a row, by seed: over all cases once, and in every draw of the bootstrap.
+    """Metrics of a row, by seed: over all cases once, and in every draw of the bootstrap.
 
     Args:
         values: for each task, for each seed, (N, C).
@@ -45,7 +45,7 @@ class Drawn:
 
 
 def draw(comparison: Comparison, metrics: Sequence[MainMetric], draws: int, seed: int) -> dict[str, Drawn]:
-    """Bootstrap the figures of all rows, seeds and tasks on the same draws of cases."""
+    """Bootstrap the metrics of all rows, seeds and tasks on the same draws of cases."""
     seeds = comparison.seeds
     values = {
         row.name: [[run.evaluated.values(metric) for run in row.runs if run.seed in seeds] for metric in metrics]
@@ -73,7 +73,7 @@ def two_intervals(by_seed: Floats, samples: Floats, averaged: Floats, clusters: 
     Args:
         by_seed: (S,).
         samples: (draws, S).
-        averaged: (draws,) of the figure of all seeds.
+        averaged: (draws,) of the metric of all seeds.
         clusters: of cases.
     """
     given = expanded_interval(averaged, clusters)

@@ -94,7 +94,7 @@ def test_table(summary: Summary, against: str) -> Table | None:
 
 
 def seed_table(summary: Summary) -> Table:
-    """Show the figure of each seed, and their spread."""
+    """Show the value of each seed, and their spread."""
     head = ["row", "task", *(f"seed {seed}" for seed in summary["seeds"]), "standard deviation"]
     rows = [
         [name, task, *(number(value) for value in found["by_seed"]), number(found["spread_over_seeds"])]
@@ -116,7 +116,7 @@ def seed_words(summary: Summary) -> str:
 
 
 def complete_table(summary: Summary) -> Table:
-    """Show the figures over the cases whose labels are all known (docs/adr/0002, A18)."""
+    """Show the metrics over the cases whose labels are all known (docs/adr/0002, A18)."""
     rows = [
         [name, *(number(row["complete_cases"]["tasks"].get(task)) for task in summary["tasks"])]
         for name, row in summary["rows"].items()

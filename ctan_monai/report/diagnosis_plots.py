@@ -24,7 +24,7 @@ def concerns(entry: Mapping[str, Any], task: str) -> bool:
 
 
 def effects_figure(found: Found) -> Figure:
-    """Draw each exchange's change of each task's main figure, with its interval; filled where that leaves out 0."""
+    """Draw each exchange's change of each task's main metric, with its interval; filled where that leaves out 0."""
     tried = [entry for entry in found["experiments"] if entry["kind"] != "image"]
     names = [f"{entry['part']}: {entry['replacement']}" for entry in tried]
     main = found["main"]

@@ -1,4 +1,4 @@
-"""Pages about predicted doses: one for each patient, one for all of them, and their figures as files."""
+"""Pages about predicted doses: one for each patient, one for all of them, and their metrics as files."""
 
 from __future__ import annotations
 

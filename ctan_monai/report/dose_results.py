@@ -36,8 +36,8 @@ class StructureResult:
         planned_contour: whether its contour is the plan's, else the predicted one.
         volume_cc: of that contour.
         unknown_percent: how much of it has no known planned dose, and is left out.
-        planned: figures of the planned dose by name, Gy; None where there is none.
-        predicted: figures of the predicted dose in the same voxels.
+        planned: metrics of the planned dose by name, Gy; None where there is none.
+        predicted: metrics of the predicted dose in the same voxels.
         dice: of predicted and planned contour, nan where one of the two is not known.
     """
 

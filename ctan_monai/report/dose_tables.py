@@ -1,4 +1,4 @@
-"""The figures of all patients as tables: files for a spreadsheet, and what they come to."""
+"""The metrics of all patients as tables: files for a spreadsheet, and what they come to."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def structure_names(results: Sequence[CaseResult]) -> list[str]:
 
 
 def errors_of(results: Sequence[CaseResult], structure: str, figure: str) -> list[float]:
-    """Return predicted - planned of one figure in one structure, Gy, for the cases that have both."""
+    """Return predicted - planned of one metric in one structure, Gy, for the cases that have both."""
     found = [each.error(figure) for result in results for each in result.structures if each.name == structure]
     return [error for error in found if not math.isnan(error)]
 

@@ -72,7 +72,7 @@ def draw_findings(
         image: volume to show.
 
     Returns:
-        A line of figures, and the image.
+        A line of metrics, and the image.
 
     Raises:
         DataError: a file is missing or damaged, or the case has no such volume or not three axes.

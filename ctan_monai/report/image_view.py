@@ -52,7 +52,7 @@ def draw_picture(
         title: first line above the image; None: the case.
 
     Returns:
-        A line of figures, and the image.
+        A line of metrics, and the image.
 
     Raises:
         DataError: a file is missing or damaged, or the case has no such volumes.

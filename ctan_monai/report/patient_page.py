@@ -248,7 +248,7 @@ def _gamma(view: CaseView, result: CaseResult, gamma: Gamma | None) -> Section:
     try:
         words = "Gamma on the axial plane; what fails is orange to red"
         picture = [(png_of(gamma_figure(view, gamma), _DOTS_PER_INCH), words)]
-    except CtanError as error:  # the figures are worth a page without the map
+    except CtanError as error:  # the metrics are worth a page without the map
         rows.append([f"no map: {error}"])
     return Section("Gamma", [gamma_words(gamma, result.gamma[0].normalization_gy)], [Table(head, rows)], picture)
 

@@ -89,10 +89,10 @@ def report_predictions(
     run_dir: str | Path | None = None,
     **pictures: Any,
 ) -> Path | None:
-    """Draw predicted cases and write ``report.html`` beside them, with the figures over all cases if there are any.
+    """Draw predicted cases and write ``report.html`` beside them, with the metrics over all cases if there are any.
 
     Where a dose was predicted, every patient gets a page of its own and all of them one, with tables
-    (`dose_report.report_doses`). Figures of a run that MLflow tracks are added there, where there are any.
+    (`dose_report.report_doses`). Metrics of a run that MLflow tracks are added there, where there are any.
 
     Args:
         predictions_dir: the folder of `WritePredictions`, and of `WriteCaseMetrics` where cases were measured.
@@ -182,7 +182,7 @@ def _task(task: Any) -> str:
 
 
 def _best(history: RunHistory) -> Section:
-    """Show validation's figures of the best epoch, or of the last one where none is marked."""
+    """Show validation's metrics of the best epoch, or of the last one where none is marked."""
     paragraphs = []
     for part, found in history.best.items():
         score = "unknown" if found.get("score") is None else f"{found['score']:.4g}"

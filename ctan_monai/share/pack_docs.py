@@ -87,7 +87,7 @@ def model_card(metadata: Mapping[str, Any], page: str, trained: Trained, figures
 
 
 def performance(trained: Trained, figures: Figures) -> str:
-    """Return a table of figures, what they were measured on, and the commands that made them."""
+    """Return a table of metrics, what they were measured on, and the commands that made them."""
     if not figures.values:
         return "No figures came with the weights. Measure them on your own data before you rely on anything."
     rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in figures.values.items())

@@ -1,4 +1,4 @@
-"""metadata.json of a packed bundle: what this network takes and gives, its figures, its files."""
+"""metadata.json of a packed bundle: what this network takes and gives, its metrics, its files."""
 
 from __future__ import annotations
 

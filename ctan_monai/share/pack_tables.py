@@ -33,7 +33,7 @@ class Figures:
         measured_on: which cases, in words.
         prefix: in front of the names where the cases are not those of the test.
         trained_on: what the network was trained on, in words.
-        evaluated: the figures are an evaluation's, not those of the training's validation.
+        evaluated: the metrics are an evaluation's, not those of the training's validation.
     """
 
     values: dict[str, float]
@@ -44,7 +44,7 @@ class Figures:
 
 
 def figures_of(trained: Trained) -> Figures:
-    """Collect a run's figures: those of its evaluation, else those of the best epoch's validation, else none.
+    """Collect a run's metrics: those of its evaluation, else those of the best epoch's validation, else none.
 
     Raises:
         CheckpointError: metrics.json, summary.json or data.json is not what a run writes.

@@ -1,4 +1,4 @@
-"""What an evaluation found: one row per case, the figures over all of them, confusion matrices."""
+"""What an evaluation found: one row per case, the metrics over all of them, confusion matrices."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class WriteCaseMetrics:
 
     ``<output_dir>/per_case.csv`` has a row per case, an empty cell where an answer is unknown; no text in it can be
     taken for a formula. ``<output_dir>/summary.json`` has the number of cases, for each measured column the number
-    of cases in which it is known, the figures, null where nothing is known, and the mean of each column over the
+    of cases in which it is known, the metrics, null where nothing is known, and the mean of each column over the
     complete cases, those in which every label of every task is known (docs/adr/0002, A18).
 
     Args:
@@ -60,7 +60,7 @@ class WriteCaseMetrics:
             self.write(rows, engine.state.metrics)
 
     def write(self, rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, float]) -> None:
-        """Write rows and figures.
+        """Write rows and metrics.
 
         Raises:
             CheckpointError: a file cannot be written.

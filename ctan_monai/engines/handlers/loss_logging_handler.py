@@ -25,7 +25,7 @@ _TOTAL = ""  # stands for the weighted sum; no task has this name
 
 
 class ScalarWriter:
-    """Write figures for TensorBoard; open again after `close`.
+    """Write scalars for TensorBoard; open again after `close`.
 
     TensorBoard's own writer puts the machine's name into the name of the file, which is the reason for this one; it
     writes the same records.
@@ -40,7 +40,7 @@ class ScalarWriter:
         self._records: Any = None
 
     def write(self, figures: Mapping[str, float], step: int, newest_step: int | None = None) -> None:
-        """Write figures at a step; those that are not finite are left out.
+        """Write scalars at a step; those that are not finite are left out.
 
         A resumed run repeats steps that may have been written before: TensorBoard then drops the old ones.
 

@@ -27,7 +27,7 @@ Row = dict[str, Any]
 class MultiTaskMetrics:
     """Evaluator handler: post-process the logits, measure case by case, and average when the data set is through.
 
-    Afterwards ``state.metrics`` holds the figures of every metric, ``selection_<task>`` for each task and
+    Afterwards ``state.metrics`` holds the values of every metric, ``selection_<task>`` for each task and
     ``selection``, their mean, by which the best model is chosen (higher is better, nan where no label was known),
     and ``state.metric_details["cases"]`` one row per case. All processes get the same; a case that a distributed
     sampler repeats counts once.
@@ -37,7 +37,7 @@ class MultiTaskMetrics:
         metrics: further metrics beside those that belong to the tasks (`metrics_for`).
 
     Raises:
-        ConfigError: two figures have one name; or, while running, the batch names no cases or has been decollated.
+        ConfigError: two metrics have one name; or, while running, the batch names no cases or has been decollated.
     """
 
     def __init__(self, tasks: Iterable[Task], metrics: Sequence[CaseMetric] | None = None) -> None:
@@ -110,7 +110,7 @@ class MultiTaskMetrics:
         return tuple(float(step) for step in affine_to_spacing(affine, r=dims))
 
     def compute(self) -> dict[str, float]:
-        """Return the figures over all cases; nan = nothing known."""
+        """Return the metrics over all cases; nan = nothing known."""
         metrics: dict[str, float] = {}
         for metric in self.metrics:
             metrics.update(metric.compute())

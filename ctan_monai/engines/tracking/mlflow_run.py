@@ -42,7 +42,7 @@ class MLflowRun:
         self.client.log_batch(self.run_id, params=params, tags=tags)
 
     def log_figures(self, figures: Mapping[str, Any], step: int = 0) -> None:
-        """Log figures; one that is unknown or not finite is left out."""
+        """Log metrics; one that is unknown or not finite is left out."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)

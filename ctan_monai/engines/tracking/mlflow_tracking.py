@@ -26,9 +26,9 @@ _RUN_FILES = (MODEL_FILE, RUN_FILE, SETTINGS_FILE, METRICS_FILE, f"{CONFIGS_FOLD
 
 
 class MLflowTracking:
-    """Trainer's handler: keep a run's settings and, after each epoch, its figures in MLflow.
+    """Trainer's handler: keep a run's settings and, after each epoch, its metrics in MLflow.
 
-    Parameters are the run's options (settings.json), versions, and what the data were (data.json). Figures are those of
+    Parameters are the run's options (settings.json), versions, and what the data were (data.json). Metrics are those of
     metrics.json, by epoch: ``train/loss``, ``train/loss_<task>``, ``weight/<task>``, ``learning_rate``, ``seconds`` and
     ``validation/<metric>``. `publish_run` adds images, page and network when they are made.
 
@@ -103,12 +103,12 @@ def in_place_of_monai(handlers: Sequence[Any]) -> list[Any]:
 
 
 def without_monai(handlers: Sequence[Any]) -> list[Any]:
-    """Leave MONAI's MLFlowHandler out of an evaluator's handlers: its figures get to MLflow with the run's."""
+    """Leave MONAI's MLFlowHandler out of an evaluator's handlers: its metrics get to MLflow with the run's."""
     return [handler for handler in handlers if not isinstance(handler, MLFlowHandler)]
 
 
 def figures_of(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Name the figures of an epoch of metrics.json.
+    """Name the metrics of an epoch of metrics.json.
 
     >>> figures_of({"epoch": 1, "seconds": 2.5, "weights": {"dose": 1.0}, "train": {"loss": 0.5, "dose": 0.4}})
     {'seconds': 2.5, 'weight/dose': 1.0, 'train/loss': 0.5, 'train/loss_dose': 0.4}

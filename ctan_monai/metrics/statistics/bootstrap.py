@@ -14,7 +14,7 @@ from ctan_monai.errors import ConfigError
 Floats = NDArray[np.float64]
 DRAWS = 5000
 _CHUNK = 250  # draws at once: of 2,000 cases, their weights take 4 MB
-UNKNOWN_SHARE = 0.05  # draws in which a figure may be unknown (no case of a class) before its interval is
+UNKNOWN_SHARE = 0.05  # draws in which a metric may be unknown (no case of a class) before its interval is
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ UNKNOWN = Interval(math.nan, math.nan)
 def bootstrap(
     statistic: Callable[[Floats], Floats], groups: Sequence[Hashable], draws: int = DRAWS, seed: int = 0
 ) -> Floats:
-    """Compute figures on resampled clusters of cases.
+    """Compute metrics on resampled clusters of cases.
 
-    Each draw takes as many clusters as there are, with replacement. All figures of a draw see the same cases, so their
+    Each draw takes as many clusters as there are, with replacement. All metrics of a draw see the same cases, so their
     differences are paired.
 
     Args:
-        statistic: gets how often each case was drawn, (B, N), and returns K figures, (B, K).
+        statistic: gets how often each case was drawn, (B, N), and returns K metrics, (B, K).
         groups: for each of the N cases, the cluster that it belongs to.
         draws: how many.
         seed: of the draws.
@@ -78,13 +78,13 @@ def bootstrap(
 
 
 def expanded_interval(samples: Floats, clusters: int, level: float = 0.95) -> Interval:
-    """Return the expanded percentile interval of bootstrapped figures.
+    """Return the expanded percentile interval of bootstrapped metrics.
 
     Plain percentiles are too narrow for few clusters n: they use the normal distribution's tails, and a spread that is
     too small by sqrt((n - 1) / n). So the percentiles are taken at Phi(sqrt(n / (n - 1)) t_(alpha/2, n-1)).
 
     Args:
-        samples: (draws,) of one figure; nan where a draw does not know it, left out up to one draw in twenty.
+        samples: (draws,) of one metric; nan where a draw does not know it, left out up to one draw in twenty.
         clusters: how many there were to draw from.
         level: nominal coverage.
 

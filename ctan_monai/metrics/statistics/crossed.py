@@ -122,14 +122,14 @@ def crossed_error(
 
 
 def crossed(by_seed: Floats, samples: Floats, clusters: int) -> Crossed:
-    """Find what varies the mean over seeds of a figure, be it a mean over cases or not (AUROC, an improvement).
+    """Find what varies the mean over seeds of a metric, be it a mean over cases or not (AUROC, an improvement).
 
-    Missing labels and clusters of unequal size need no rule of their own: each draw computes the figure anew from what
+    Missing labels and clusters of unequal size need no rule of their own: each draw computes the metric anew from what
     is known. For a mean over complete cases it is the analysis of variance of the (seeds, cases) table.
 
     Args:
-        by_seed: (S,), each seed's figure over all cases.
-        samples: (draws, S), each seed's figure on the same resampled clusters (`bootstrap`); nan = unknown in a draw,
+        by_seed: (S,), each seed's value over all cases.
+        samples: (draws, S), each seed's value on the same resampled clusters (`bootstrap`); nan = unknown in a draw,
             which is left out, up to one draw in twenty.
         clusters: how many there were to draw from.
     """
