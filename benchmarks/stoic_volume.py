@@ -60,7 +60,7 @@ def infer(path: str, method: str, slice_mm: float | None) -> dict[str, float]:
         options |= {"image_size": [160, 224], "slice_mm": slice_mm, "spatial_dims": 2, "depth": 64}
         options |= {
             "pooling": "mean",
-            "top_share": 0.1,
+            "top_fraction": 0.1,
             "initialize": [],
             "bundle_root": str(ROOT / "bundles" / "stoic"),
         }

@@ -75,6 +75,12 @@ _ARGUMENTS: dict[str, dict[str, tuple[str, Callable[[Any], Any]]]] = {
     },
 }
 
+# options of bundles: settings.json of runs, a prepared folder's datalist.json and calls in configs have the old names
+OPTIONS = {
+    "normalise_to_gy": "normalize_to_gy",
+    "empty_share": "empty_fraction",
+    "top_share": "top_fraction",
+}
 # ids of entries in train.yaml that stand elsewhere now
 CONFIG_IDS = {
     "train#loss_function": "loss",
@@ -112,6 +118,21 @@ def current_names(text: str) -> str:
     """Return a config's text with the new name in place of each old one."""
     pattern = rf"\b{re.escape(_PACKAGE)}\.(\w+(?:\.\w+)+)"
     return re.sub(pattern, lambda found: f"{_PACKAGE}.{current_name(found[1])}", text)
+
+
+def current_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options by the names that they have now.
+
+    >>> current_settings({"empty_share": 0.5, "seed": 0})
+    {'empty_fraction': 0.5, 'seed': 0}
+    """
+    return {OPTIONS.get(name, name): value for name, value in settings.items()}
+
+
+def settings_under_all_names(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's options by old and new names, for configs of which one or the other stands in them."""
+    current = current_settings(settings)
+    return {**current, **{old: current[new] for old, new in OPTIONS.items() if new in current}}
 
 
 def config_id(parser: Any, name: str) -> str:
@@ -167,9 +188,10 @@ def takes_old_arguments(name: str) -> Callable[[_Function], _Function]:
     """Decorate a function that some configs still call with old names of its arguments.
 
     Args:
-        name: of the function or class in the table, relative to this package.
+        name: of the function or class, relative to this package; without an entry in the table of arguments, its
+            options are those that have been renamed.
     """
-    table = _ARGUMENTS[name]
+    table = _ARGUMENTS.get(name) or {old: (new, _same) for old, new in OPTIONS.items()}
 
     def decorate(function: _Function) -> _Function:
         @functools.wraps(function)
@@ -185,6 +207,10 @@ def takes_old_arguments(name: str) -> Callable[[_Function], _Function]:
         return cast(_Function, call)
 
     return decorate
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def install() -> None:

@@ -1,5 +1,6 @@
 """Names that configs of earlier runs hold still lead to what they named."""
 
+import json
 import math
 import subprocess
 import sys
@@ -9,6 +10,11 @@ from pydoc import locate
 import pytest
 
 from ctan_monai import aliases
+from ctan_monai.data.datasets.openkbp.datalist import openkbp_datalist
+from ctan_monai.engines.loop.slice_pooling import SlicePoolingInferer
+from ctan_monai.engines.runs.manifest import read_manifest, run_setting
+from ctan_monai.engines.runs.option_checks import check_knobs
+from ctan_monai.errors import ConfigError
 from ctan_monai.tasks import Segmentation
 from ctan_monai.transforms import RandAffineLabelsd
 
@@ -95,3 +101,30 @@ def test_the_package_alone_imports_nothing_heavy():
     program = "import sys, ctan_monai; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert not {"torch", "monai", "numpy", "ignite"} & set(done.stdout.split())
+
+
+def test_options_of_before_are_read_by_both_names(tmp_path):
+    """Settings of an old run answer a new config, and those of a new run an old overlay."""
+    for name, value in (("empty_share", 0.25), ("empty_fraction", 0.5)):
+        (tmp_path / "settings.json").write_text(json.dumps({name: value, "normalise_to_gy": 60.0}))
+        assert run_setting(tmp_path, "empty_share") == run_setting(tmp_path, "empty_fraction") == value
+        assert run_setting(tmp_path, "normalize_to_gy") == 60.0
+        assert read_manifest(tmp_path)["settings"] == {"empty_fraction": value, "normalize_to_gy": 60.0}
+    both = aliases.settings_under_all_names({"top_share": 0.4, "seed": 0})
+    assert both == {"top_fraction": 0.4, "top_share": 0.4, "seed": 0}
+
+
+def test_calls_in_old_configs_give_options_by_their_old_names():
+    with pytest.warns(DeprecationWarning, match="top_fraction"):
+        assert SlicePoolingInferer("topk", top_share=0.4).top_fraction == 0.4
+    with pytest.warns(DeprecationWarning, match="empty_fraction"), pytest.raises(ConfigError, match="empty_fraction"):
+        openkbp_datalist(None, "sample", "cache", empty_share=7)
+
+
+def test_an_old_option_is_refused_on_the_command_line_with_its_new_name(tmp_path):
+    (tmp_path / "train.yaml").write_text("empty_fraction: 0.0\nmethod: ctan\n")
+    given = ["run", "training", "--config_file", str(tmp_path / "train.yaml"), "--empty_share", "0.5"]
+    with pytest.raises(ConfigError, match=r"--empty_share: this option is empty_fraction now"):
+        check_knobs(given)
+    (tmp_path / "train.yaml").write_text("empty_share: 0.0\nmethod: ctan\n")  # a bundle of before
+    check_knobs(given)

@@ -176,8 +176,8 @@ def _data_parts(plan: Plan) -> dict[str, str]:
     inference = "".join(f", {name}: '@{name}'" for name in (*options, *values))
     if plan.slices:
         option_lines.append(_option("slices", "labelled", "train on slices that a label crosses; all"))
-        option_lines.append(_option("empty_share", "0.2", "other slices to add, as a fraction of those"))
-        options += ["slices", "empty_share"]
+        option_lines.append(_option("empty_fraction", "0.2", "other slices to add, as a fraction of those"))
+        options += ["slices", "empty_fraction"]
     options += values
     listed = _wrapped("  ", [f"{name}: '@{name}'" for name in options], "}", "  ")
     return {

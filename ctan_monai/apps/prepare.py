@@ -91,8 +91,11 @@ def dicom(
     prescription: Annotated[
         float | None, typer.Option(help="Prescribed dose in Gy, instead of what RTPLANs say.")
     ] = None,
-    normalise_to: Annotated[
-        float | None, typer.Option(help="Scale each dose so that its prescription becomes this many Gy.")
+    normalize_to: Annotated[
+        float | None,
+        typer.Option(
+            "--normalize-to", "--normalise-to", help="Scale each dose so that its prescription becomes this many Gy."
+        ),
     ] = None,
     holes: Annotated[str, typer.Option(help="xor: contours within contours are holes; or: they are not.")] = "xor",
     between: Annotated[
@@ -141,7 +144,7 @@ def dicom(
         "structures": _listed(structures),
         "need": _listed(need),
         "prescription_gy": prescription,
-        "normalise_to_gy": normalise_to,
+        "normalize_to_gy": normalize_to,
         "holes": holes,
         "between": between,
         "boost": boost,
@@ -189,7 +192,7 @@ def _show(console: Console, prepared: Prepared) -> None:
     doses = prescriptions(prepared.rows)
     if len(doses) > 1:
         listed = ", ".join(f"{count} x {dose}" for dose, count in doses.items())
-        warnings.append(f"Mixed prescriptions in Gy: {listed}. See --normalise-to.")
+        warnings.append(f"Mixed prescriptions in Gy: {listed}. See --normalize-to.")
     if prepared.unreadable:
         found = f"{prepared.unreadable} files look like DICOM and could not be read"
         warnings.append(f"{found}: a CT may lack slices. --identities lists them.")

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from ctan_monai.aliases import settings_under_all_names
 from ctan_monai.engines.runs.manifest import SETTINGS_FILE
 from ctan_monai.tasks import Classification, Regression, Segmentation, Task, task_from
 from ctan_monai.transforms.normalize import IMAGENET_DEVIATION, IMAGENET_MEAN
@@ -107,7 +108,9 @@ def image_format_of_run(run_dir: str | Path) -> dict[str, Any]:
         settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         return {}  # weights without their run, or of a config with another name: the file says less
-    return image_format(config, settings) if isinstance(config, dict) and isinstance(settings, dict) else {}
+    if not isinstance(config, dict) or not isinstance(settings, dict):
+        return {}
+    return image_format(config, settings_under_all_names(settings))
 
 
 def _plain(value: Any, config: Mapping[str, Any], settings: Mapping[str, Any], depth: int = 0) -> Any:

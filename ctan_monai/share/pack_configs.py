@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from torch import nn
 
+from ctan_monai.aliases import settings_under_all_names
 from ctan_monai.config_values import refuse_code
 from ctan_monai.engines.runs.parsed_config import option_names
 from ctan_monai.engines.runs.run_record import describe, differences
@@ -200,7 +201,8 @@ def _entries_of(record: Mapping[str, Any]) -> dict[str, str]:
 def _options_of(text: str, settings: Mapping[str, Any]) -> dict[str, str]:
     """Choose the settings that are options with a value of their own in a config, and write them as YAML."""
     config = yaml.safe_load(text)
-    chosen = {name: value for name, value in settings.items() if name in config and name not in _OWN_MACHINE}
+    known = settings_under_all_names(settings)
+    chosen = {name: value for name, value in known.items() if name in config and name not in _OWN_MACHINE}
     refuse_code(chosen, "settings.json")
     return {
         name: _flow(value)

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ctan_monai.aliases import current_settings
 from ctan_monai.config_values import refuse_code
 from ctan_monai.engines.runs.data_record import DATA_FILE, read_data_record
 from ctan_monai.engines.runs.manifest import SETTINGS_FILE
@@ -83,7 +84,7 @@ def read_trained(weights: Path, bundle: Path) -> Trained:
 def _of_run(folder: Path) -> Trained:
     refuse_code(read_json(folder / SETTINGS_FILE), str(folder / SETTINGS_FILE))
     network = network_of_run(folder)
-    settings = _json_of(folder / SETTINGS_FILE, needed=True)
+    settings = current_settings(_json_of(folder / SETTINGS_FILE, needed=True))
     kept = {name: without_places(value, name) for name, value in settings.items()}
     curves = folder / "pictures" / CURVES
     datalist, summary = folder / _DATALIST_FILE, folder / "evaluation" / "summary.json"

@@ -157,7 +157,7 @@ def test_the_page_of_the_bundle_lists_knobs_with_their_defaults():
     page = (BUNDLE / "docs" / "README.md").read_text(encoding="utf-8")
     listed = dict(re.findall(r"^\| `(\w+)` \| `?([^|`]*?)`? ?\| [^|]+\|$", page, re.M))
     config = yaml.safe_load((BUNDLE / "configs" / "train.yaml").read_text(encoding="utf-8"))
-    assert {"dataset_dir", "pixel_mm", "image_size", "names", "normalise_to_gy"} <= listed.keys() <= config.keys()
+    assert {"dataset_dir", "pixel_mm", "image_size", "names", "normalize_to_gy"} <= listed.keys() <= config.keys()
     assert {name: yaml.safe_load(text) for name, text in listed.items() if text} == {
         name: config[name] for name, text in listed.items() if text
     }

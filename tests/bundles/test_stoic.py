@@ -217,9 +217,9 @@ def test_attention_on_a_published_folder_with_labels_missing_and_severity_read_a
 def test_a_share_of_the_slices_answers_and_the_pooling_can_be_changed_after_the_training(run, tmp_path, cache):
     folder = tmp_path / "run"
     options = {**SMALL, "method": "hps", "cache_dir": cache, "output_dir": str(folder)}
-    run("stoic", "train.yaml", run_id="training", pooling="topk", top_share=0.4, **options)
+    run("stoic", "train.yaml", run_id="training", pooling="topk", top_fraction=0.4, **options)
     names = json.loads((folder / "datalist.json").read_text())["test"]
-    for given, share in (({}, 0.4), ({"top_share": 1.0}, 1.0), ({"pooling": "max"}, 0.0)):
+    for given, share in (({}, 0.4), ({"top_fraction": 1.0}, 1.0), ({"pooling": "max"}, 0.0)):
         shutil.rmtree(folder / "evaluation", ignore_errors=True)
         run("stoic", *OVERLAY, run_id="evaluating", **options, **given)
         check_slices(folder / "evaluation", names)

@@ -130,7 +130,7 @@ class CaseCache:
         workers: int | None = None,
         progress: bool = True,
         on_error: Literal["raise", "skip"] = "raise",
-        skip_share: float = 0.1,
+        skip_fraction: float = 0.1,
     ) -> dict[Path, Path]:
         """Build what is missing, so that the first epoch does not wait.
 
@@ -139,7 +139,7 @@ class CaseCache:
             workers: processes that read; None for one per processor, at most 8; 0 or 1 for none but this one.
             progress: show a bar.
             on_error: 'raise' after all sources were tried, or 'skip' those that cannot be read.
-            skip_share: with 'skip', the fraction of the sources that may be skipped; more is an error.
+            skip_fraction: with 'skip', the fraction of the sources that may be skipped; more is an error.
 
         Returns:
             The cached file of each source, in the order given, without those that were skipped.
@@ -158,7 +158,7 @@ class CaseCache:
                 errors.append(result)
             else:
                 found[source] = result
-        self._judge(errors, len(paths), skip_share if on_error == "skip" else 0.0)
+        self._judge(errors, len(paths), skip_fraction if on_error == "skip" else 0.0)
         return found
 
     def _results(self, sources: Sequence[Path], workers: int | None, progress: bool) -> Iterator[Path | DataError]:
@@ -191,6 +191,6 @@ class CaseCache:
             listed += f"\n  ... and {len(errors) - _MOST_LISTED} more"
         summary = f"{len(errors)} of {total} cases cannot be used:\n{listed}\n"
         if len(errors) > share * total or len(errors) == total:
-            remedy = "Correct these cases, take them out, or skip them with on_error: skip and a larger skip_share."
+            remedy = "Correct these cases, take them out, or skip them with on_error: skip and a larger skip_fraction."
             raise DataError(errors[0].path if len(errors) == 1 else self.cache_dir, None, summary, remedy)
         _logger.warning("%sThey are left out.", summary)

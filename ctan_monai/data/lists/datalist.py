@@ -24,13 +24,13 @@ Item = dict[str, Any]
 Slices = Literal["body", "dose", "all"]
 
 
-def slices_to_use(header: Header, slices: Slices, empty_share: float = 0.0) -> list[int]:
+def slices_to_use(header: Header, slices: Slices, empty_fraction: float = 0.0) -> list[int]:
     """Choose slices of a case along its last axis; what each kind means stands in ``openkbp_datalist``.
 
     Args:
         header: of the case's file, in which the slices that each array occupies are listed.
         slices: 'body', 'dose' or 'all'.
-        empty_share: fraction of other slices to add.
+        empty_fraction: fraction of other slices to add.
 
     Returns:
         Indices in rising order.
@@ -47,7 +47,7 @@ def slices_to_use(header: Header, slices: Slices, empty_share: float = 0.0) -> l
         raise DataError("case", header.case, f"slices: {slices} needs one of {names}, it has none.", remedy)
     used = header.slices_with(known[0])
     others = sorted(set(range(header.shape[-1])) - set(used))
-    count = min(len(others), round(empty_share * len(used)))
+    count = min(len(others), round(empty_fraction * len(used)))
     spread = np.linspace(0, len(others) - 1, count).round().astype(int).tolist()
     return sorted([*used, *(others[at] for at in spread)])
 
@@ -130,7 +130,7 @@ def check_splits(splits: Sequence[str]) -> None:
         raise ConfigError("splits", f"{splits!r} was found.", f"List some of {SPLITS}.")
 
 
-def check_slices(slices: str | None, empty_share: float, kinds: Sequence[str] = get_args(Slices)) -> None:
+def check_slices(slices: str | None, empty_fraction: float, kinds: Sequence[str] = get_args(Slices)) -> None:
     """Check which slices of a case are asked for.
 
     Raises:
@@ -138,5 +138,5 @@ def check_slices(slices: str | None, empty_share: float, kinds: Sequence[str] = 
     """
     if slices is not None and slices not in kinds:
         raise ConfigError("slices", f"{slices!r} is unknown.", f"Use one of {kinds}, or leave it out.")
-    if not 0 <= empty_share <= 1:
-        raise ConfigError("empty_share", f"{empty_share} was found.", "Give a fraction from 0 to 1.")
+    if not 0 <= empty_fraction <= 1:
+        raise ConfigError("empty_fraction", f"{empty_fraction} was found.", "Give a fraction from 0 to 1.")

@@ -12,6 +12,7 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 from torch import Tensor
 
+from ctan_monai.aliases import takes_old_arguments
 from ctan_monai.engines.distributed.processes import unwrap
 from ctan_monai.errors import ConfigError
 
@@ -55,20 +56,21 @@ class SlicePoolingInferer(Inferer):  # type: ignore[misc]  # monai has no types
     Args:
         pooling: 'mean', 'max', 'topk' or 'attention'.
         slice_batch: slices in a batch.
-        top_share: fraction of the slices for 'topk', at least one slice.
+        top_fraction: fraction of the slices for 'topk', at least one slice.
 
     Raises:
         ConfigError: an option is unknown, or (when called) the network has scores and they are not used, or has none.
     """
 
-    def __init__(self, pooling: str = "mean", slice_batch: int = 16, top_share: float = 0.1) -> None:
+    @takes_old_arguments("engines.SlicePoolingInferer")
+    def __init__(self, pooling: str = "mean", slice_batch: int = 16, top_fraction: float = 0.1) -> None:
         if pooling not in POOLINGS:
             raise ConfigError("pooling", f"{pooling!r} is unknown.", f"Use one of {POOLINGS}.")
         if not isinstance(slice_batch, int) or slice_batch < 1:
             raise ConfigError("slice_batch", f"{slice_batch!r} was found.", "Give a number of slices, for example 16.")
-        if not isinstance(top_share, int | float) or not 0 < top_share <= 1:
-            raise ConfigError("top_share", f"{top_share!r} was found.", "Give a share above 0, 1 at most.")
-        self.pooling, self.slice_batch, self.top_share = pooling, slice_batch, top_share
+        if not isinstance(top_fraction, int | float) or not 0 < top_fraction <= 1:
+            raise ConfigError("top_fraction", f"{top_fraction!r} was found.", "Give a share above 0, 1 at most.")
+        self.pooling, self.slice_batch, self.top_fraction = pooling, slice_batch, top_fraction
         self.latest: dict[str, SliceAnswers] = {}
 
     def __call__(self, inputs: Tensor, network: Callable[..., Outputs], *args: Any, **kwargs: Any) -> Outputs:
@@ -125,7 +127,7 @@ class SlicePoolingInferer(Inferer):  # type: ignore[misc]  # monai has no types
         if scored:
             weights = torch.softmax(found[..., channels:], dim=1).expand_as(logits)
         else:
-            count = {"mean": depth, "max": 1, "topk": max(1, math.ceil(self.top_share * depth))}[self.pooling]
+            count = {"mean": depth, "max": 1, "topk": max(1, math.ceil(self.top_fraction * depth))}[self.pooling]
             chosen = logits.topk(count, dim=1).indices  # (B, count, K)
             weights = torch.zeros_like(logits).scatter(1, chosen, 1 / count)
         return SliceAnswers(logits, weights)

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ctan_monai.aliases import OPTIONS, current_settings
 from ctan_monai.errors import CheckpointError
 
 METRICS_FILE = "metrics.json"
@@ -26,7 +27,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         settings = {}
     configs = sorted((folder / CONFIGS_FOLDER).glob("*"))
     digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in configs if path.is_file()}
-    return {"settings": settings if isinstance(settings, dict) else {}, "configs_sha256": digests}
+    return {"settings": current_settings(settings) if isinstance(settings, dict) else {}, "configs_sha256": digests}
 
 
 _NONE = object()
@@ -50,11 +51,14 @@ def run_setting(output_dir: str | Path, name: str, default: Any = _NONE) -> Any:
     path = Path(str(output_dir)) / SETTINGS_FILE
     if default is not _NONE and not path.exists():
         return default
+    name = OPTIONS.get(name, name)
     remedy = f"Train first, name a run's folder, or pass --{name}."
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(path, f"the settings of the run cannot be read ({error}).", remedy) from error
+    if isinstance(settings, dict):
+        settings = current_settings(settings)
     if isinstance(settings, dict) and default is not _NONE:
         return settings.get(name, default)
     if not isinstance(settings, dict) or name not in settings:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ctan_monai.aliases import OPTIONS
 from ctan_monai.engines.runs.config_copies import RUN_ARGUMENTS, given_configs, read_given
 from ctan_monai.engines.runs.options import as_bool, as_whole, check_device
 from ctan_monai.engines.runs.parsed_config import building_parser, check_moved_ids
@@ -73,6 +74,10 @@ def _check_names(given: Mapping[str, Any], files: Sequence[Path], configs: Seque
 
     referred = set(re.findall(r"@(\w+)", " ".join(path.read_text(encoding="utf-8") for path in files) + f" {given}"))
     known = set(map(_top, configs[0]))
+    for name in [*given, *(name for config in configs[1:] for name in config)]:
+        new = OPTIONS.get(_top(name))
+        if new in configs[0] and _top(name) not in configs[0]:
+            raise ConfigError(f"--{name}", f"this option is {new} now.", f"Write {new}.")
     for path, config in zip(files[1:], configs[1:], strict=True):
         for name in set(map(_top, config)) - known - referred:
             if near := difflib.get_close_matches(name, known, 1, 0.8):

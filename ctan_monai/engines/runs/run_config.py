@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ctan_monai.aliases import CONFIG_IDS, config_id
+from ctan_monai.aliases import CONFIG_IDS, config_id, settings_under_all_names
 from ctan_monai.config_values import refuse_code
 from ctan_monai.engines.runs.manifest import CONFIGS_FOLDER, SETTINGS_FILE
 from ctan_monai.errors import CheckpointError
@@ -54,7 +54,7 @@ def config_of_run(
     except Exception as error:  # a config can name any function
         raise CheckpointError(folder, f"its config and settings cannot be read ({error}).", remedy) from error
     refuse_code(settings, str(folder / SETTINGS_FILE))
-    options = {**settings, "output_dir": str(folder)}
+    options = {**settings_under_all_names(settings), "output_dir": str(folder)}
     if (folder / "datalist.json").is_file():
         options["datalist"] = str(folder / "datalist.json")  # what was held out stays so
     parser.update({name: value for name, value in options.items() if name in parser.config} | given)

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from ctan_monai.aliases import current_settings
 from ctan_monai.engines.distributed.processes import rank, wait_for_all
 from ctan_monai.engines.runs.config_copies import copy_configs
 from ctan_monai.engines.runs.manifest import CONFIGS_FOLDER, METRICS_FILE, SETTINGS_FILE
@@ -122,7 +123,8 @@ class RunFolder:
             check_same_run(self.path / RUN_FILE, saved, describe(network))
 
     def _changed_settings(self, settings: Mapping[str, Any]) -> list[str]:
-        saved = read_json(self.path / SETTINGS_FILE) or {}
+        saved = current_settings(read_json(self.path / SETTINGS_FILE) or {})
+        settings = current_settings(settings)  # also of a config of before
         return [found for found in differences(saved, settings) if found.split(":")[0] not in _FREE_TO_CHANGE]
 
 

@@ -151,7 +151,7 @@ def test_a_long_list_is_cut(cache, tmp_path):
 @pytest.mark.promise(3, "on_error: skip leaves out a case that cannot be read, and lists it")
 def test_a_few_cases_can_be_skipped(cache, sources, caplog):
     sources[1].write_text("x")
-    found = cache.prepare(sources, progress=False, workers=1, on_error="skip", skip_share=0.2)
+    found = cache.prepare(sources, progress=False, workers=1, on_error="skip", skip_fraction=0.2)
     assert [path.stem for path in found] == ["pt_0", "pt_2", "pt_3", "pt_4"]
     assert "1 of 5" in caplog.text
 
@@ -162,7 +162,7 @@ def test_too_many_cases_cannot_be_skipped(cache, sources, bad, share):
     for path in sources[:bad]:
         path.write_text("x")
     with pytest.raises(DataError, match=f"{bad} of 5"):
-        cache.prepare(sources, progress=False, workers=1, on_error="skip", skip_share=share)
+        cache.prepare(sources, progress=False, workers=1, on_error="skip", skip_fraction=share)
 
 
 def test_an_unknown_way_to_treat_errors_is_refused(cache, sources):

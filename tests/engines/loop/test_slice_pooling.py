@@ -55,7 +55,7 @@ LOGITS, LOW, HIGH = [1.0, -2.0, 4.0, 0.5, -1.0], [3.0, 0.0, -1.0, 2.0, 1.0], [0.
 )
 def test_pooled_logits_by_hand(pooling, covid, grade):
     network = Reader().eval()
-    found = SlicePoolingInferer(pooling, slice_batch=2, top_share=0.4)(volume(LOGITS, [LOW, HIGH]), network)
+    found = SlicePoolingInferer(pooling, slice_batch=2, top_fraction=0.4)(volume(LOGITS, [LOW, HIGH]), network)
     assert found["covid"].tolist() == [pytest.approx([covid])]
     assert found["grade"].tolist() == [pytest.approx(grade)]
     assert network.batches == [2, 2, 1]
@@ -74,7 +74,7 @@ def test_attention_weighs_by_the_softmax_of_the_scores():
 
 @pytest.mark.parametrize(("share", "count"), [(0.01, 1), (0.1, 1), (0.11, 2), (1.0, 10)])
 def test_the_top_share_is_rounded_up_and_never_nothing(share, count):
-    inferer = SlicePoolingInferer("topk", top_share=share)
+    inferer = SlicePoolingInferer("topk", top_fraction=share)
     inferer(volume([float(n) for n in range(10)]), Reader().eval())
     weights = inferer.latest["covid"].weights[0, :, 0]
     assert weights.tolist() == pytest.approx([0.0] * (10 - count) + [1 / count] * count)
@@ -82,7 +82,7 @@ def test_the_top_share_is_rounded_up_and_never_nothing(share, count):
 
 @pytest.mark.parametrize("pooling", ["mean", "max", "topk", "attention"])
 def test_the_patient_is_the_weighted_mean_of_the_slices_that_are_kept(pooling):
-    inferer = SlicePoolingInferer(pooling, top_share=0.4)
+    inferer = SlicePoolingInferer(pooling, top_fraction=0.4)
     network = Reader(scored=pooling == "attention").eval()
     images = torch.cat([volume(LOGITS, [LOW, HIGH], LOW), volume(HIGH, [LOGITS, LOW], HIGH)])
     found = inferer(images, network)
@@ -90,7 +90,7 @@ def test_the_patient_is_the_weighted_mean_of_the_slices_that_are_kept(pooling):
         assert answers.weights.sum(1) == pytest.approx(torch.ones_like(found[name]))
         torch.testing.assert_close(answers.pooled, found[name])
     assert inferer.latest["covid"].logits[1, :, 0].tolist() == HIGH
-    alone = SlicePoolingInferer(pooling, top_share=0.4)(images[1:], network)
+    alone = SlicePoolingInferer(pooling, top_fraction=0.4)(images[1:], network)
     torch.testing.assert_close(alone["grade"][0], found["grade"][1])
 
 
@@ -134,7 +134,8 @@ def test_memory_does_not_depend_on_how_many_slices_there_are():
 
 
 @pytest.mark.parametrize(
-    "options", [{"pooling": "median"}, {"slice_batch": 0}, {"top_share": 0}, {"top_share": 1.5}, {"top_share": "few"}]
+    "options",
+    [{"pooling": "median"}, {"slice_batch": 0}, {"top_fraction": 0}, {"top_fraction": 1.5}, {"top_fraction": "few"}],
 )
 def test_options_that_are_none_are_refused(options):
     with pytest.raises(ConfigError, match=next(iter(options))):
@@ -163,7 +164,7 @@ def samples():
 
 
 def test_an_evaluator_gives_one_answer_per_patient_and_a_table_of_slices(tmp_path):
-    inferer = SlicePoolingInferer("topk", slice_batch=2, top_share=0.4)
+    inferer = SlicePoolingInferer("topk", slice_batch=2, top_fraction=0.4)
     metrics = MultiTaskMetrics(TASKS)
     loader = DataLoader(Dataset(samples()), batch_size=1)
     handlers = [metrics, WriteSlices(inferer, TASKS, tmp_path)]

@@ -154,7 +154,7 @@ def image_inference_list(
         if name != path.stem:
             _logger.warning("%s is called %s in the results", path, name)
     files = PictureFileCache(Path(cache_dir) / "pictures" / f"{size[0]}x{size[1]}", PictureReader(size), _VERSION)
-    cached = files.prepare(found, on_error=on_error, skip_share=1.0)
+    cached = files.prepare(found, on_error=on_error, skip_fraction=1.0)
     _warn_of_strange(cached, size)
     return [{"case": names[path], "file": str(file)} for path, file in cached.items()]
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from ctan_monai.aliases import takes_old_arguments
 from ctan_monai.data.cases.cache import CASE_SUFFIX, CaseCache, Header, read_header
 from ctan_monai.data.cases.case import Case
 from ctan_monai.data.cases.grid import reorient, resample_in_plane
@@ -26,13 +27,14 @@ _Chosen = dict[str, list[Path]]
 _AXCODES, _PIXEL_MM, _PIXEL_RANGE_MM = "PLI", 3.906, (1.9, 5.5)
 
 
+@takes_old_arguments("data.openkbp_datalist")
 def openkbp_datalist(
     dataset_dir: str | Path | None,
     sample_dir: str | Path,
     cache_dir: str | Path,
     splits: Sequence[str] = ("train", "validation"),
     slices: Slices | None = None,
-    empty_share: float = 0.0,
+    empty_fraction: float = 0.0,
     datalist: str | Path | None = None,
     workers: int | None = None,
     on_error: Literal["raise", "skip"] = "raise",
@@ -48,7 +50,7 @@ def openkbp_datalist(
         slices: None for one item per patient. Otherwise the patients of ``train`` become one item per slice:
             'body' for slices in which the CT has a voxel that is not padding, 'dose' for those in which
             ``dose_region`` has one (without that mask: in which the dose is not 0), 'all' for every slice.
-        empty_share: slices of the other kind to add, as a share of those chosen, spread evenly over the patient.
+        empty_fraction: slices of the other kind to add, as a share of those chosen, spread evenly over the patient.
         datalist: JSON file ``{"train": ["pt_1", ...], "validation": [...], "test": [...]}`` that chooses patients
             by name from all official splits instead; the same patient may be in two (the log warns).
         workers: processes that fill the cache; None for one per processor.
@@ -63,7 +65,7 @@ def openkbp_datalist(
         ConfigError: an argument has an unknown value.
     """
     check_splits(splits)
-    check_slices(slices, empty_share)
+    check_slices(slices, empty_fraction)
     sample = dataset_dir is None or str(dataset_dir) == ""
     if sample:
         root = Path(sample_dir)
@@ -85,7 +87,7 @@ def openkbp_datalist(
     remedy = "Add patients to the split, name some in a datalist file, or check --dataset_dir or --bundle_root."
     refuse_empty(root, items, "patient", remedy)
     return {
-        split: _slice_items(cases, slices, empty_share) if slices and split == "train" else _case_items(cases)
+        split: _slice_items(cases, slices, empty_fraction) if slices and split == "train" else _case_items(cases)
         for split, cases in items.items()
     }
 
@@ -109,11 +111,11 @@ def _case_items(cases: Sequence[tuple[Path, Header]]) -> list[Item]:
     return [{"case": header.case, "file": str(file)} for file, header in cases]
 
 
-def _slice_items(cases: Sequence[tuple[Path, Header]], slices: Slices, empty_share: float) -> list[Item]:
+def _slice_items(cases: Sequence[tuple[Path, Header]], slices: Slices, empty_fraction: float) -> list[Item]:
     return [
         {"case": header.case, "file": str(file), "slice": index}
         for file, header in cases
-        for index in slices_to_use(header, slices, empty_share)
+        for index in slices_to_use(header, slices, empty_fraction)
     ]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ctan_monai.aliases import current_settings, takes_old_arguments
 from ctan_monai.data.cases.cache import Header, read_header
 from ctan_monai.data.datasets.prostate.prepare import prepare_dicom
 from ctan_monai.data.datasets.prostate.prepared_folder import DATALIST
@@ -19,12 +20,13 @@ from ctan_monai.errors import DataError
 _logger = logging.getLogger(__name__)
 
 
+@takes_old_arguments("data.dicom_datalist")
 def dicom_datalist(
     dataset_dir: str | Path,
     cache_dir: str | Path,
     splits: Sequence[str] = ("train", "validation"),
     slices: Slices | None = None,
-    empty_share: float = 0.0,
+    empty_fraction: float = 0.0,
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
     shares: Sequence[float] = (0.7, 0.15, 0.15),
@@ -39,7 +41,7 @@ def dicom_datalist(
         splits: what to list.
         slices: None for one item per case; else the cases of ``train`` become one item per slice, see
             ``data.datalist.openkbp_datalist``.
-        empty_share: slices of the other kind to add, see there.
+        empty_fraction: slices of the other kind to add, see there.
         options: of ``DicomOptions``, for a folder of DICOM.
         seed: of the split, likewise.
         shares: of training, validation and test, likewise.
@@ -54,7 +56,7 @@ def dicom_datalist(
         ConfigError: an argument has an unknown value.
     """
     check_splits(splits)
-    check_slices(slices, empty_share)
+    check_slices(slices, empty_fraction)
     folder = Path(dataset_dir)
     if not (folder / DATALIST).is_file():
         given = DicomOptions(**(options or {}))
@@ -69,7 +71,7 @@ def dicom_datalist(
     found = {split: [folder / item["file"] for item in content[split]] for split in splits}
     remedy = "Add patients (three fill every split), or prepare them with other shares."
     refuse_empty(folder, {split: content[split] for split in SPLITS}, "patient", remedy, required=splits)
-    return {split: _items(files, slices if split == "train" else None, empty_share) for split, files in found.items()}
+    return {name: _items(files, slices if name == "train" else None, empty_fraction) for name, files in found.items()}
 
 
 def read_datalist(folder: str | Path) -> dict[str, Any]:
@@ -87,7 +89,7 @@ def read_datalist(folder: str | Path) -> dict[str, Any]:
         raise DataError(path, None, reason, "Prepare the data again.") from error
     if not usable:
         raise DataError(path, None, "it does not list cached cases.", "Prepare the data with --format cache.")
-    return content
+    return {**content, "options": current_settings(content.get("options", {}))}
 
 
 def data_record(folder: str | Path) -> dict[str, Any]:
@@ -101,16 +103,16 @@ def data_record(folder: str | Path) -> dict[str, Any]:
         "source": content["source"],
         "synthetic": content["synthetic"],
         "prescriptions_gy": content["prescriptions_gy"],
-        "normalised_to_gy": content["options"]["normalise_to_gy"],
+        "normalised_to_gy": content["options"]["normalize_to_gy"],
         "cases": {split: len(content[split]) for split in SPLITS},
     }
 
 
-def _items(files: Sequence[Path], slices: Slices | None, empty_share: float) -> list[Item]:
+def _items(files: Sequence[Path], slices: Slices | None, empty_fraction: float) -> list[Item]:
     items: list[Item] = []
     for file in files:
         header: Header = read_header(file)
         item = {"case": header.case, "file": str(file)}
-        chosen = slices_to_use(header, slices, empty_share) if slices else None
+        chosen = slices_to_use(header, slices, empty_fraction) if slices else None
         items += [item] if chosen is None else [{**item, "slice": index} for index in chosen]
     return items

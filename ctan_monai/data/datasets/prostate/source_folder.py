@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ctan_monai.aliases import takes_old_arguments
 from ctan_monai.data.cases.cache import read_header
 from ctan_monai.data.datasets.prostate.datalist import read_datalist
 from ctan_monai.data.datasets.prostate.phantom.cohort import make_cohort
@@ -30,13 +31,14 @@ _PIXEL_TOLERANCE = 0.01  # share by which a pixel may differ from the size that 
 _OPEN_KEY = "0" * 64  # of the synthetic patients' pseudonyms: they have nothing to hide, and are called alike anywhere
 
 
+@takes_old_arguments("data.prepared_folder")
 def prepared_folder(
     dataset_dir: str | Path | None,
     cache_dir: str | Path,
     pixel_mm: float | None = 3.0,
     names: str | Path | Mapping[str, Sequence[str]] | None = None,
     prescription_gy: float | None = None,
-    normalise_to_gy: float | None = None,
+    normalize_to_gy: float | None = None,
     options: Mapping[str, Any] | None = None,
     phantoms: int = 20,
     phantom_grid: PhantomGrid | None = None,
@@ -54,7 +56,7 @@ def prepared_folder(
         pixel_mm: pixel size within the slices; None for the CT's own.
         names: the data's own names of structures: a YAML file, or names by TG-263 name; see ``names.read_mapping``.
         prescription_gy: what was prescribed, instead of what RTPLANs say.
-        normalise_to_gy: scale each dose so that its prescription becomes this many Gy.
+        normalize_to_gy: scale each dose so that its prescription becomes this many Gy.
         options: further settings of ``DicomOptions``.
         phantoms: how many synthetic patients.
         phantom_grid: voxels of their CT.
@@ -72,7 +74,7 @@ def prepared_folder(
     own = {
         "names": names or {},
         "prescription_gy": prescription_gy,
-        "normalise_to_gy": normalise_to_gy,
+        "normalize_to_gy": normalize_to_gy,
         "pixel_mm": pixel_mm,
     }
     settings = DicomOptions(**{**_known(options or {}, own), **own})

@@ -182,7 +182,7 @@ def chest_inference_list(
         named = _scans_in(Path(str(source)))
     cache = ScanCache(Path(cache_dir) / "scans" / grid_name(reader), reader, f"{READER_VERSION} {grid_name(reader)}")
     names = {path: name for name, path in named.items()}
-    cached = cache.prepare(list(names), workers=workers, on_error=on_error, skip_share=1.0)
+    cached = cache.prepare(list(names), workers=workers, on_error=on_error, skip_fraction=1.0)
     return [{"case": names[path], "file": str(file)} for path, file in cached.items()]
 
 

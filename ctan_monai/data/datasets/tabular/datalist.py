@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from ctan_monai.aliases import takes_old_arguments
 from ctan_monai.data.cases.cache import Header, read_header
 from ctan_monai.data.datasets.tabular.cache import RowCache, tell_notes
 from ctan_monai.data.datasets.tabular.layout import Layout, as_layout
@@ -22,6 +23,7 @@ _logger = logging.getLogger(__name__)
 _SLICES = ("labelled", "all")
 
 
+@takes_old_arguments("data.tabular_datalist")
 def tabular_datalist(
     datalist: str | Path | None,
     cache_dir: str | Path,
@@ -35,7 +37,7 @@ def tabular_datalist(
     axes: str = "RAS",
     label_values: Mapping[str, Mapping[str, int | Sequence[int]]] | None = None,
     slices: Literal["labelled", "all"] | None = None,
-    empty_share: float = 0.0,
+    empty_fraction: float = 0.0,
     shares: Sequence[float] = (0.7, 0.1, 0.2),
     seed: int = 0,
     fold: int = 0,
@@ -66,7 +68,7 @@ def tabular_datalist(
         slices: None for one item per case; otherwise volumes of ``train`` become an item per slice: 'labelled' for
             slices in which a mask of the tasks has a voxel, or a value differs from that of the volume's corner (all
             slices of a case without such labels), 'all'.
-        empty_share: other slices to add to the labeled, as a fraction of those.
+        empty_fraction: other slices to add to the labeled, as a fraction of those.
         shares: of training, validation and test, where the table does not divide.
         seed: of that split.
         fold: number of the fold to validate on.
@@ -85,7 +87,7 @@ def tabular_datalist(
         ConfigError: an argument has an unknown value.
     """
     layout = as_layout(check_tasks(tasks), image_channels, spatial_dims, size, spacing_mm, axes, label_values)
-    _check_slices(slices, empty_share, layout)
+    _check_slices(slices, empty_fraction, layout)
     path, synthetic = find_table(datalist, dataset_dir, cache_dir, layout, sample)
     base = None if synthetic or not dataset_dir else str(dataset_dir)
     find_rows = functools.partial(read_rows, str(path), base, layout)
@@ -104,7 +106,7 @@ def tabular_datalist(
         divided = divide(path, rows, items, layout, shares, seed, fold)
     _require(path, divided, required)
     if slices is not None:
-        divided["train"] = _slice_items(divided["train"], layout, slices, empty_share)
+        divided["train"] = _slice_items(divided["train"], layout, slices, empty_fraction)
     return divided
 
 
@@ -130,8 +132,8 @@ def find_table(
     return sample_table(cache_dir, layout, sample), True
 
 
-def _check_slices(slices: str | None, empty_share: float, layout: Layout) -> None:
-    check_slices(slices, empty_share, _SLICES)
+def _check_slices(slices: str | None, empty_fraction: float, layout: Layout) -> None:
+    check_slices(slices, empty_fraction, _SLICES)
     if slices is not None and layout.axes[-1] in "RL" and any(task.mirror_pairs for task in layout.segmentations):
         reason = f"{layout.axes!r} cuts slices that have no left and right, but labels have."
         raise ConfigError("axes", reason, "Let the last axis point to A, P, S or I.")
@@ -145,7 +147,7 @@ def _require(path: Path, divided: Mapping[str, Sequence[Item]], required: Sequen
 
 
 def _slice_items(
-    items: Sequence[Item], layout: Layout, slices: Literal["labelled", "all"], empty_share: float
+    items: Sequence[Item], layout: Layout, slices: Literal["labelled", "all"], empty_fraction: float
 ) -> list[Item]:
     found: list[Item] = []
     for item in items:
@@ -153,11 +155,11 @@ def _slice_items(
         if len(header.shape) < 3:
             found.append(item)
         else:
-            found += [{**item, "slice": index} for index in _slices_of(header, layout, slices, empty_share)]
+            found += [{**item, "slice": index} for index in _slices_of(header, layout, slices, empty_fraction)]
     return found
 
 
-def _slices_of(header: Header, layout: Layout, slices: str, empty_share: float) -> list[int]:
+def _slices_of(header: Header, layout: Layout, slices: str, empty_fraction: float) -> list[int]:
     names = [label for task in layout.segmentations for label in task.labels]
     names += [task.name for task in layout.voxel_regressions]
     used = {index for name in names for index in header.slices_with(name)}
@@ -165,7 +167,7 @@ def _slices_of(header: Header, layout: Layout, slices: str, empty_share: float) 
     if slices == "all" or not used:
         return list(everything)
     others = [index for index in everything if index not in used]
-    count = round(empty_share * len(used))
+    count = round(empty_fraction * len(used))
     step = max(len(others) / count, 1.0) if count else 1.0
     added = {others[int(at * step)] for at in range(min(count, len(others)))}
     return sorted(used | added)

@@ -26,7 +26,7 @@ class DicomOptions:
         structures: names of the structures to keep; empty for all whose name is understood.
         need: what a patient must have to be a case: structures, dose.
         prescription_gy: what was prescribed, instead of what RTPLANs say.
-        normalise_to_gy: scale each dose so that its prescription becomes this many Gy; None to leave it.
+        normalize_to_gy: scale each dose so that its prescription becomes this many Gy; None to leave it.
         holes: 'xor': contours within contours are holes; 'or': they are not, unless their type is CLOSEDPLANAR_XOR.
         between: what slices between contours get; see ``masks.mask_of``.
         boost: several plans on one structure set: 'refuse' the patient or 'sum' their doses.
@@ -46,7 +46,7 @@ class DicomOptions:
     structures: tuple[str, ...] = ()
     need: tuple[Needed, ...] = ("structures", "dose")
     prescription_gy: float | None = None
-    normalise_to_gy: float | None = None
+    normalize_to_gy: float | None = None
     holes: Holes = "xor"
     between: Between = "interpolate"
     boost: Boost = "refuse"
@@ -74,7 +74,7 @@ class DicomOptions:
                 raise ConfigError(name, f"{getattr(self, name)!r} is unknown.", f"Use one of {values}.")
         if not set(self.need) <= set(get_args(Needed)):
             raise ConfigError("need", f"{self.need} was found.", f"List some of {get_args(Needed)}.")
-        for name in ("prescription_gy", "normalise_to_gy", "pixel_mm"):
+        for name in ("prescription_gy", "normalize_to_gy", "pixel_mm"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, int | float) and value > 0):
                 raise ConfigError(name, f"{value!r} was found.", "Give a positive number.")

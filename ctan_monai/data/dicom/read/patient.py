@@ -165,13 +165,13 @@ def _dose(
         "dose": " + ".join(kinds),
         "dose_max_gy": round(float(dose_gy.max()), 3),
     }
-    if options.normalise_to_gy is not None:
+    if options.normalize_to_gy is not None:
         if prescription is None:
             reason = "the dose cannot be normalized, as the prescription is unknown."
             raise DataError(study.ct[0].path.parent, None, reason, "Add the RTPLAN, or give --prescription.")
-        factor = options.normalise_to_gy / prescription
+        factor = options.normalize_to_gy / prescription
         dose_gy = dose_gy * np.float32(factor)
-        facts |= {"dose_normalised_to_gy": options.normalise_to_gy, "dose_factor": factor}
+        facts |= {"dose_normalised_to_gy": options.normalize_to_gy, "dose_factor": factor}
     return dose_gy, region, {**facts, "notes": notes}
 
 

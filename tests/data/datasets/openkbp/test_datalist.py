@@ -80,7 +80,7 @@ def test_train_patients_become_slices_and_others_do_not(listed, slices, expected
 
 
 def test_a_share_of_other_slices_is_spread_over_the_patient(listed):
-    chosen = [item["slice"] for item in listed(slices="body", empty_share=0.5)["train"] if item["case"] == "pt_1"]
+    chosen = [item["slice"] for item in listed(slices="body", empty_fraction=0.5)["train"] if item["case"] == "pt_1"]
     assert chosen == [0, 2, 3, 4, 5, 127]  # half of four, from both ends
 
 
@@ -175,7 +175,7 @@ def test_a_patient_that_cannot_be_read_stops_or_is_left_out(listed, dataset_dir,
 
 @pytest.mark.parametrize(
     "settings",
-    [{"slices": "some"}, {"splits": ["holdout"]}, {"splits": []}, {"splits": "train"}, {"empty_share": -0.1}],
+    [{"slices": "some"}, {"splits": ["holdout"]}, {"splits": []}, {"splits": "train"}, {"empty_fraction": -0.1}],
 )
 def test_an_unknown_setting_is_refused_by_name(listed, settings):
     with pytest.raises(ConfigError, match=next(iter(settings))):

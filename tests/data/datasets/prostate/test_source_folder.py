@@ -113,7 +113,7 @@ def test_a_prepared_folder_of_another_pixel_size_is_refused_with_what_to_do(prep
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"normalise_to_gy": 60.0}, "normalise_to_gy"),
+        ({"normalize_to_gy": 60.0}, "normalize_to_gy"),
         ({"prescription_gy": 60.0}, "prescription_gy"),
         ({"options": {"boost": "sum"}}, "boost"),
         ({"names": {"Rectum": ["rec"]}}, "names"),
@@ -129,7 +129,7 @@ def test_settings_that_it_was_prepared_with_may_be_repeated(export, tmp_path, mo
     monkeypatch.setenv("HOME", str(tmp_path))
     options = {
         "names": "~/names.yaml",
-        "normalise_to_gy": 30.0,
+        "normalize_to_gy": 30.0,
         "prescription_gy": 60.0,
         "options": {"need": ["structures"]},
     }

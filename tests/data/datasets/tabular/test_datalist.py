@@ -157,7 +157,7 @@ def test_slices_that_a_label_crosses_are_trained_on(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     check_leakage({"train": found["train"]})
     assert "(3 in train)" in caplog.text  # cases, not slices
-    more = lists(path, tmp_path, slices="labelled", empty_share=0.5)
+    more = lists(path, tmp_path, slices="labelled", empty_fraction=0.5)
     assert len([item for item in more["train"] if item["case"] == "labelled"]) == 3
     assert len(lists(path, tmp_path, slices="all")["train"]) == 3 * SHAPE[2]
 
@@ -212,7 +212,7 @@ def test_cases_that_cannot_be_read_are_all_listed_or_left_out(tmp_path):
     ("options", "setting"),
     [
         ({"slices": "body"}, "slices"),
-        ({"empty_share": 2}, "empty_share"),
+        ({"empty_fraction": 2}, "empty_fraction"),
         ({"sample": "rgb", "datalist": None}, "sample"),
         ({"sample": "pet", "datalist": None}, "sample"),
         ({"datalist": None, "dataset_dir": "somewhere"}, "datalist"),

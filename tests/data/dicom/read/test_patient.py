@@ -223,13 +223,13 @@ def test_of_several_targets_the_highest_counts_and_the_others_are_said(read, pat
 
 
 def test_doses_are_normalized_to_a_common_prescription(read, patient):
-    plain, case = read(patient), read(patient, normalise_to_gy=78.0)
+    plain, case = read(patient), read(patient, normalize_to_gy=78.0)
     np.testing.assert_allclose(case.volumes["dose"], plain.volumes["dose"] * 1.3, rtol=1e-6)
     assert case.meta["dose_normalised_to_gy"] == 78.0
     assert case.meta["dose_factor"] == pytest.approx(1.3)
     assert case.meta["prescription_gy"] == 60.0
     with pytest.raises(DataError, match="cannot be normalized, as the prescription is unknown"):
-        read(patient, {"rtplan": None}, normalise_to_gy=78.0)
+        read(patient, {"rtplan": None}, normalize_to_gy=78.0)
 
 
 @pytest.mark.promise(4, "a dose far above its prescription is refused")
