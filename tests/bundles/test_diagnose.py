@@ -160,7 +160,7 @@ def test_what_cannot_be_diagnosed_is_named(make_run, tmp_path):
         Options(parts=("decoders",))
     with pytest.raises(DataError, match="give two at least"):
         diagnose_run(folder, Options(cases=1, overrides=overrides))
-    with pytest.raises(CheckpointError, match="no network can be built"):
+    with pytest.raises(CheckpointError, match="there is no trained network"):
         diagnose_run(tmp_path, Options())
     (folder / "configs" / "train.yaml").unlink()
     with pytest.raises(CheckpointError, match="the run has no copy of its config"):
