@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ctan_monai.data.cases.cache import read_case_file
@@ -17,11 +15,10 @@ from ctan_monai.data.cases.file_grid import Grid, moved, own_grid_of
 from ctan_monai.engines.predictions.prediction_files import is_dose
 from ctan_monai.engines.predictions.predictions_index import PredictedCase
 from ctan_monai.errors import DataError
-from ctan_monai.metrics.for_task import metrics_for
 from ctan_monai.metrics.goals import Plan
+from ctan_monai.report.agreement import measured, outlines_of, said_of
 from ctan_monai.report.layout import CaseView
-from ctan_monai.tasks import Regression, Segmentation, Task, present_key, region_key
-from ctan_monai.transforms.labels import read_label
+from ctan_monai.tasks import Task, region_key
 
 Array = NDArray[Any]
 _REGION_ENDING = "_region"
@@ -68,14 +65,14 @@ def load_view(
         case.affine_ras,
         {name: mask for name, mask in masks.items() if structures is None or name in (*structures, *targets)},
         {
-            label: arrays[task.name][label] > 0
+            label: outline
             for task in tasks
-            if isinstance(task, Segmentation) and task.name in arrays
-            for label in task.labels
+            if task.name in arrays
+            for label, outline in outlines_of(task, arrays[task.name]).items()
         },
         reference_dose,
         arrays[dose.name][dose.name] if dose else None,
-        getattr(dose, "unit", "Gy"),
+        dose.answer_unit if dose else "Gy",
         tuple(targets),
         _known_region(case, dose) if reference_dose is not None else None,
         plan_of(case.meta),
@@ -91,9 +88,7 @@ def _known_region(case: Case, dose: Task | None) -> Array | None:
     A task says whether voxels outside its region are unknown (region: mask). OpenKBP's possible_dose_mask is a region,
     too, but outside it the dose is known to be 0.
     """
-    if not isinstance(dose, Regression) or dose.region != "mask":
-        return None
-    return case.masks.get(region_key(dose))
+    return None if dose is None or dose.region != "mask" else case.masks.get(region_key(dose))
 
 
 def plan_of(meta: Mapping[str, Any]) -> Plan:
@@ -133,32 +128,10 @@ def _figures(
     parts = []
     for task in tasks:
         if task.name in arrays:
-            found = _agreement(task, case, arrays[task.name])
+            found = said_of(task, measured(task, case, arrays[task.name]))
             parts += found
             if found and task.name in predicted.masked:
                 parts.append(f"prediction set to 0 outside {region_key(task)}")
         for name, value in predicted.answers.get(task.name, {}).items():
             parts.append(f"{task.name}: {name} {value:.3g}")
     return "; ".join(parts)
-
-
-def _agreement(task: Task, case: Case, arrays: Mapping[str, Array]) -> list[str]:
-    label, present = read_label(task, case, Path(case.case))
-    names = task.labels if isinstance(task, Segmentation) else [task.name]
-    prediction = torch.from_numpy(np.stack([arrays[name] for name in names]))  # (L, *S) or (1, *S)
-    if isinstance(task, Segmentation):
-        prediction = prediction > 0
-    target = {task.name: label, present_key(task): present}
-    if region_key(task) in case.masks:
-        target[region_key(task)] = torch.from_numpy(case.masks[region_key(task)])[None]
-    row: dict[str, Any] = {}
-    for metric in metrics_for(task):
-        metric.update(case.case, {task.name: prediction}, target, case.spacing_mm)
-        row.update(metric.rows()[0])
-    if not isinstance(task, Regression):
-        dice = row[f"{task.name}_dice"]
-        return [] if math.isnan(dice) else [f"{task.name}: mean Dice {dice:.3g}"]
-    places = {"mae_volume": "over the whole volume", "mae_region": f"inside {region_key(task)}"}
-    errors = [(row.get(f"{task.name}_{name}", math.nan), place) for name, place in places.items()]
-    known = [f"{error:.3g} {task.unit} {place}" for error, place in errors if not math.isnan(error)]
-    return [f"{task.name}: mean absolute error {', '.join(known)}"] if known else []

@@ -18,7 +18,7 @@ from ctan_monai.engines.predictions.predictions_index import PredictedCase
 from ctan_monai.engines.predictions.slice_writer import SLICES_FILE
 from ctan_monai.errors import DataError
 from ctan_monai.report.canvas import GRID, TEXT, colors_of, new_figure
-from ctan_monai.tasks import Classification, Task
+from ctan_monai.tasks import Task
 from ctan_monai.transforms.labels import read_label
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class SliceCurve:
 
 def is_findings(predicted: PredictedCase, tasks: Sequence[Task]) -> bool:
     """Tell whether all answers are about the case as a whole, and none is drawn on its voxels."""
-    return predicted.source is not None and all(isinstance(task, Classification) for task in tasks)
+    return predicted.source is not None and all(task.classifies for task in tasks)
 
 
 def draw_findings(
@@ -83,7 +83,7 @@ def draw_findings(
     if image not in case.volumes or len(case.shape) != 3:
         found = f"it has the volumes {list(case.volumes)} of {case.shape}, not {image!r} with three axes."
         raise DataError(predicted.source, case.case, found, "Name the volume that images show.")
-    answers = [task for task in tasks if isinstance(task, Classification) and task.name in predicted.answers]
+    answers = [task for task in tasks if task.classifies and task.name in predicted.answers]
     caption = "; ".join(_answer(task, case, predicted.answers[task.name]) for task in answers)
     caption = f"SYNTHETIC, no patient; {caption}" if case.meta.get("synthetic") else caption
     curves = _read_curves(folder / predicted.case / SLICES_FILE, case, answers, predicted.answers)
@@ -104,31 +104,31 @@ def draw_findings(
     return caption, figure
 
 
-def _answer(task: Classification, case: Case, answer: Mapping[str, float]) -> str:
+def _answer(task: Task, case: Case, answer: Mapping[str, float]) -> str:
     """Say what was answered, and what is known."""
     label, present = read_label(task, case, Path(case.case))
     if task.exclusive:
         name = max(answer, key=lambda each: answer[each])
-        known = task.classes[int(label)] if bool(present) else "not known"
+        known = task.answer_names[int(label)] if bool(present) else "not known"
         return f"{task.name}: {name} {answer[name]:.0%} (reference: {known})"
     said = []
-    for name, holds in zip(task.classes, label.tolist(), strict=True):
+    for name, holds in zip(task.answer_names, label.tolist(), strict=True):
         known = ("yes" if holds else "no") if bool(present) else "not known"
         said.append(f"{_title(task, name)} {answer[name]:.0%} (reference: {known})")
     return "; ".join(said)
 
 
-def _title(task: Classification, name: str) -> str:
+def _title(task: Task, name: str) -> str:
     return task.name if task.name == name else f"{task.name}: {name}"
 
 
 def _read_curves(
-    path: Path, case: Case, tasks: Sequence[Classification], answers: Mapping[str, Mapping[str, float]]
+    path: Path, case: Case, tasks: Sequence[Task], answers: Mapping[str, Mapping[str, float]]
 ) -> list[SliceCurve]:
     """Read what was said of the slices; nothing where none were pooled."""
     if not path.is_file():
         return []
-    names = [(task, name) for task in tasks for name in task.classes]
+    names = [(task, name) for task in tasks for name in task.answer_names]
     colors = list(colors_of([f"{task.name} {name}" for task, name in names]).values())
     try:
         rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ctan_monai.data.cases.cache import read_case_file, read_header
@@ -16,10 +14,10 @@ from ctan_monai.data.cases.case import Case
 from ctan_monai.data.formats.image_masks import MASK_THRESHOLD
 from ctan_monai.engines.predictions.predictions_index import PredictedCase
 from ctan_monai.errors import DataError
-from ctan_monai.metrics.for_task import metrics_for
+from ctan_monai.report.agreement import measured, said_of
 from ctan_monai.report.canvas import GRID, ON_WHITE, TEXT, colors_of, new_figure
 from ctan_monai.report.panels import DASHED, SOLID, Style
-from ctan_monai.tasks import Classification, Segmentation, Task, present_key
+from ctan_monai.tasks import Task
 from ctan_monai.transforms.labels import read_label
 
 if TYPE_CHECKING:
@@ -64,11 +62,11 @@ def draw_picture(
     masks = {
         label: _read_mask(path, case.case)
         for task in tasks
-        if isinstance(task, Segmentation)
+        if task.masks
         for label, path in predicted.files.get(task.name, {}).items()
-        if label in task.labels
+        if label in task.answer_names
     }
-    answers = [task for task in tasks if isinstance(task, Classification) and task.name in predicted.answers]
+    answers = [task for task in tasks if task.classifies and task.name in predicted.answers]
     known = ["SYNTHETIC, no patient"] if case.meta.get("synthetic") else []
     caption = "; ".join(known + [part for task in tasks for part in _agreement(task, case, masks, predicted.answers)])
     sides = (image.shape[0] * case.spacing_mm[0], image.shape[1] * case.spacing_mm[1])  # as the file has it
@@ -146,7 +144,7 @@ def _outline(panel: Axes, mask: Array, sides: Sequence[float], color: str, style
     lines.set_path_effects([withStroke(linewidth=3.2, foreground="black", alpha=0.6)])
 
 
-def _draw_probabilities(panel: Axes, task: Classification, answer: Mapping[str, float], truth: Sequence[str]) -> None:
+def _draw_probabilities(panel: Axes, task: Task, answer: Mapping[str, float], truth: Sequence[str]) -> None:
     names = list(answer)
     colors = ["#0072B2" if name in truth else "#9A9A9A" for name in names]
     panel.barh(names, [answer[name] for name in names], color=colors)
@@ -163,32 +161,30 @@ def _draw_probabilities(panel: Axes, task: Classification, answer: Mapping[str, 
 def _truth(task: Task, case: Case) -> list[str]:
     """Name the classes that hold, none if that is not known."""
     label, present = read_label(task, case, Path(case.case))
-    if not isinstance(task, Classification) or not bool(present):
+    if not bool(present):
         return []
     if task.exclusive:
-        return [task.classes[int(label)]]
-    return [name for name, holds in zip(task.classes, label.tolist(), strict=True) if holds]
+        return [task.answer_names[int(label)]]
+    return [name for name, holds in zip(task.answer_names, label.tolist(), strict=True) if holds]
 
 
 def _agreement(
     task: Task, case: Case, masks: Mapping[str, Array], answers: Mapping[str, Mapping[str, float]]
 ) -> list[str]:
     """Say in a few words what was predicted, and how far that agrees with what is known."""
-    if isinstance(task, Classification) and task.name in answers:
+    if task.classifies and task.name in answers:
         name = max(answers[task.name], key=lambda each: answers[task.name][each])
         truth = _truth(task, case)
         known = f" (reference: {', '.join(truth) or 'none'})" if truth or task.name in case.values else ""
         return [f"{task.name}: {name} {answers[task.name][name]:.0%}{known}"]
-    if not isinstance(task, Segmentation) or not set(task.labels) <= masks.keys():
+    if not task.pixel_level:
+        return [f"{task.name}: {value:.3g} {name}" for name, value in answers.get(task.name, {}).items()]
+    if not task.masks or not set(task.answer_names) <= masks.keys():
         return []
-    label, present = read_label(task, case, Path(case.case))
-    predicted = torch.from_numpy(np.stack([_on_grid(masks[name], case.shape) for name in task.labels]))  # (L, H, W)
-    (metric,) = metrics_for(task)
-    metric.update(case.case, {task.name: predicted}, {task.name: label, present_key(task): present}, case.spacing_mm)
-    dice = metric.rows()[0][f"{task.name}_dice"]
-    if not math.isnan(dice):
-        return [f"{task.name}: Dice {dice:.2f}"]
-    found = {name: float(mask.mean()) for name, mask in masks.items() if name in task.labels and mask.any()}
+    on_grid = {name: _on_grid(masks[name], case.shape) for name in task.answer_names}
+    if said := said_of(task, measured(task, case, on_grid)):
+        return said
+    found = {name: float(masks[name].mean()) for name in task.answer_names if masks[name].any()}
     return [f"{name}: {share:.0%} of the image" for name, share in found.items()] or [f"{task.name}: none found"]
 
 

@@ -36,7 +36,7 @@ class Answer:
     Args:
         case: id.
         masks: bool (*S) by task and label, on the image's own grid.
-        values: float32 (*S) in the task's unit, by task.
+        values: float32 (*S) in the task's unit, by name of the answer, which for a Regression is the task's.
         answers: the probability of each class, or a value under the name of its unit, by image-level task.
         doubt: by task, how unsure the network is, see `predictive_entropy`; tasks that cannot tell are left out.
         affine_ras: (4, 4) of the grid; None for an image.
@@ -111,7 +111,7 @@ def _binary_bits(probs: Tensor) -> Tensor:
     return -(probs * probs.log2() + (1 - probs) * (1 - probs).log2())
 
 
-def label_map(task: Segmentation, masks: Mapping[str, Array]) -> tuple[npt.NDArray[np.uint16], int]:
+def label_map(task: Task, masks: Mapping[str, Array]) -> tuple[npt.NDArray[np.uint16], int]:
     """Paint the labels of a task into one array, in the task's order, so that of two the later one is seen.
 
     Args:
@@ -123,7 +123,7 @@ def label_map(task: Segmentation, masks: Mapping[str, Array]) -> tuple[npt.NDArr
     """
     found = np.zeros(next(iter(masks.values())).shape, np.uint16)
     count = np.zeros(found.shape, np.uint8)
-    for number, label in enumerate(task.labels, start=1):
+    for number, label in enumerate(task.answer_names, start=1):
         found[masks[label]] = number
         count += masks[label]
     return found, int((count > 1).sum())
@@ -149,9 +149,9 @@ def figures(tasks: tuple[Task, ...], answer: Answer) -> dict[str, Any]:
     elif structures:
         found["structures"] = [{"structure": name, "pixels": int(mask.sum())} for name, mask in structures.items()]
     for task in tasks:
-        if task.name in answer.values:
-            found.setdefault("values", {})[task.name] = _range(answer.values[task.name], task.answer_unit)
-        elif task.name in answer.answers:
+        for name in task.answer_names if task.pixel_level and not task.masks else ():
+            found.setdefault("values", {})[name] = _range(answer.values[name], task.answer_unit)
+        if task.name in answer.answers:
             found.setdefault("answers", {})[task.name] = _choice(task, answer.answers[task.name])
     return found
 

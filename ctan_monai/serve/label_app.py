@@ -28,7 +28,6 @@ from ctan_monai.serve.names import check_id, check_name, is_received
 from ctan_monai.serve.predictor import Predictor
 from ctan_monai.serve.results import write_result
 from ctan_monai.serve.sizes import check_received
-from ctan_monai.tasks import Segmentation
 
 
 class BundleApp(MONAILabelApp):  # type: ignore[misc]  # monailabel has no types
@@ -70,8 +69,7 @@ class BundleApp(MONAILabelApp):  # type: ignore[misc]  # monailabel has no types
 
     def init_trainers(self) -> dict[str, Any]:
         """Offer to learn each segmentation from labels."""
-        tasks = [task for task in self.predictor.tasks if isinstance(task, Segmentation)]
-        return {task.name: LearnFromLabels(self.predictor, task) for task in tasks}
+        return {task.name: LearnFromLabels(self.predictor, task) for task in self.predictor.segmentations}
 
     def init_strategies(self) -> dict[str, Any]:
         """Offer what to label next."""

@@ -25,7 +25,6 @@ from ctan_monai.tasks import Segmentation, Task
 
 _logger = logging.getLogger(__name__)
 _KNOWN = "known_labels"  # those that were there when weights were kept, by image
-_KINDS = {"Segmentation": InferType.SEGMENTATION, "Classification": InferType.CLASSIFICATION}
 
 
 class AnswerOf(InferTask):  # type: ignore[misc]  # monailabel has no types
@@ -37,9 +36,10 @@ class AnswerOf(InferTask):  # type: ignore[misc]  # monailabel has no types
     """
 
     def __init__(self, predictor: Predictor, task: Task) -> None:
-        numbers = {label: at for at, label in enumerate(task.labels, 1)} if isinstance(task, Segmentation) else {}
-        kind = _KINDS.get(type(task).__name__, InferType.OTHERS)
-        words = f"{task.name} ({getattr(task, 'unit', type(task).__name__)}). Research only, not for clinical use."
+        numbers = {label: at for at, label in enumerate(task.answer_names, 1)} if task.masks else {}
+        other = InferType.CLASSIFICATION if task.classifies else InferType.OTHERS
+        kind = InferType.SEGMENTATION if task.masks else other
+        words = f"{task.name} ({task.answer_unit or type(task).__name__}). Research only, not for clinical use."
         super().__init__(kind, numbers, predictor.spatial_dims, words)
         self.predictor, self.task, self._numbers = predictor, task, numbers
 
@@ -54,7 +54,7 @@ class AnswerOf(InferTask):  # type: ignore[misc]  # monailabel has no types
         found = figures(self.predictor.tasks, answer)
         found |= {"task": self.task.name, "version": self.predictor.version, "uncertainty_mean": answer.uncertainty}
         file: str | None = None
-        if isinstance(self.task, Segmentation):
+        if self.task.masks:
             numbers, overlapping = label_map(self.task, answer.masks[self.task.name])
             found |= {"label_names": self._numbers, "voxels_of_several_labels": overlapping}
             found["labels_in_file"] = [name for name, number in self._numbers.items() if (numbers == number).any()]

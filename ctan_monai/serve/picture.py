@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ctan_monai.engines.predictions.file_grid import full_shape
 from ctan_monai.errors import DataError
-from ctan_monai.tasks import Segmentation, Task
+from ctan_monai.tasks import Task
 from ctan_monai.transforms.postprocess import activate, postprocess_for
 
 Array = npt.NDArray[Any]
@@ -30,7 +30,7 @@ def on_picture(
         image: the image.
 
     Returns:
-        Masks, bool (rows, columns), by task and label; and values, float32, by task.
+        Masks, bool (rows, columns), by task and label; and values, float32, by name of the answer.
 
     Raises:
         DataError: the image cannot be read.
@@ -39,15 +39,16 @@ def on_picture(
     values: dict[str, Array] = {}
     shape = (full_shape(file) or _size(image)) if tasks else (0, 0)
     for task in tasks:
-        if not isinstance(task, Segmentation):
-            values[task.name] = _resized(postprocess_for(task)(logits[task.name][None]), shape)[0].numpy()
+        if not task.masks:
+            resized = _resized(postprocess_for(task)(logits[task.name][None]), shape)  # (K, rows, columns)
+            values.update(zip(task.answer_names, resized.numpy(), strict=True))
             continue
         probs = _resized(activate(task, logits[task.name][None]), shape)  # (K, rows, columns)
-        if task.overlapping:
+        if not task.exclusive:
             inside = probs >= 0.5
         else:
-            inside = torch.stack([probs.argmax(0) == number for number in range(1, len(task.labels) + 1)])
-        masks[task.name] = dict(zip(task.labels, inside.numpy(), strict=True))
+            inside = torch.stack([probs.argmax(0) == number for number in range(1, len(probs))])
+        masks[task.name] = dict(zip(task.answer_names, inside.numpy(), strict=True))
     return masks, values
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import yaml
 
 from ctan_monai.aliases import settings_under_all_names
 from ctan_monai.engines.runs.manifest import SETTINGS_FILE
-from ctan_monai.tasks import Classification, Regression, Segmentation, Task, task_from
+from ctan_monai.tasks import Classification, Regression, Segmentation, Task, task_from, unregistered
 from ctan_monai.transforms.normalize import IMAGENET_DEVIATION, IMAGENET_MEAN
 
 AXES = ("batch", "channel", "height", "width", "depth")
@@ -30,22 +31,49 @@ def output_format(task: Task, scored: bool = False) -> dict[str, Any]:
 
     Returns:
         ``channels``: names in order; ``activation``: sigmoid (each channel), softmax (over the channels) or none, where
-        the value is ``logit * scale`` in ``unit``; ``threshold``: 0.5, or argmax for the most probable channel;
+        the value is ``logit * scale`` in ``unit``; ``threshold``: 0.5, argmax for the most probable channel, or words;
         ``minimum``: what lower values are set to.
 
     >>> output_format(Regression("dose", "Gy", 70.0, nonnegative=True))
     {'channels': ['dose'], 'activation': 'none', 'scale': 70.0, 'unit': 'Gy', 'minimum': 0.0}
     """
-    if isinstance(task, Regression):
-        least = {"minimum": 0.0} if task.nonnegative else {}
-        return {"channels": [task.name], "activation": "none", "scale": float(task.scale), "unit": task.unit, **least}
-    if isinstance(task, Segmentation):
-        sigmoid, names = task.overlapping, list(task.labels)
-        names = names if sigmoid else ["background", *names]
-    else:
-        sigmoid, names = isinstance(task, Classification) and not task.exclusive, list(getattr(task, "classes", ()))
-    how = {"activation": "sigmoid", "threshold": 0.5} if sigmoid else {"activation": "softmax", "threshold": "argmax"}
-    return {"channels": [*names, SLICE_SCORE] if scored and not task.pixel_level else names, **how}
+    found = logits_format(task)
+    if scored and not task.pixel_level and not task.answer_unit:
+        found["channels"].append(SLICE_SCORE)
+    return found
+
+
+@singledispatch
+def logits_format(task: Task) -> dict[str, Any]:
+    """Return `output_format` without a score of the slice.
+
+    Raises:
+        ConfigError: nothing is known about this kind of task.
+    """
+    raise unregistered(task, "format of its logits", "logits_format")
+
+
+@logits_format.register
+def _(task: Segmentation) -> dict[str, Any]:
+    background = ["background"] if task.exclusive else []
+    return {"channels": [*background, *task.labels], **_probabilities(task)}
+
+
+@logits_format.register
+def _(task: Regression) -> dict[str, Any]:
+    least = {"minimum": 0.0} if task.nonnegative else {}
+    return {"channels": [task.name], "activation": "none", "scale": float(task.scale), "unit": task.unit, **least}
+
+
+@logits_format.register
+def _(task: Classification) -> dict[str, Any]:
+    return {"channels": list(task.classes), **_probabilities(task)}
+
+
+def _probabilities(task: Task) -> dict[str, Any]:
+    if task.exclusive:
+        return {"activation": "softmax", "threshold": "argmax"}
+    return {"activation": "sigmoid", "threshold": 0.5}
 
 
 def image_format(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:

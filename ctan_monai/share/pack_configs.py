@@ -19,6 +19,7 @@ from ctan_monai.errors import ConfigError, find_ctan_error
 from ctan_monai.files.json_files import as_json
 from ctan_monai.networks import MultiTaskNetwork, create_network
 from ctan_monai.networks.forms import complete_record, form_overrides
+from ctan_monai.tasks import Task
 
 INFERENCE, TRAIN = "inference.yaml", "train.yaml"
 _LINE = re.compile(r"(?P<name>\w+):(?P<space> +)(?P<value>\S.*?)(?P<comment> +#.*)?")
@@ -186,7 +187,7 @@ def _entries_of(record: Mapping[str, Any]) -> dict[str, str]:
     """Write tasks and network of a run's record as entries of a config."""
     record = complete_record(record)
     tasks = [
-        {"_target_": f"ctan_monai.tasks.{task['kind']}", **{key: value for key, value in task.items() if key != "kind"}}
+        {"_target_": _target_of(task["kind"]), **{key: value for key, value in task.items() if key != "kind"}}
         for task in record["tasks"]
     ]
     network = {"_target_": "ctan_monai.networks.create_network", **record, "tasks": "@tasks"}
@@ -253,3 +254,9 @@ def at_home(text: str, name: str) -> str:
     """
     own = re.compile(rf"(bundles/)?\b{re.escape(name)}/(?=configs/)")
     return re.sub(r"(?m)^#.*$", lambda line: own.sub("", line[0]), text)
+
+
+def _target_of(kind: str) -> str:
+    """Return the path of a kind of task, which may come from outside of this package."""
+    module = Task.kinds[kind].__module__
+    return f"{'ctan_monai.tasks' if module.startswith('ctan_monai.tasks.') else module}.{kind}"

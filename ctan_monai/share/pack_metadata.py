@@ -11,7 +11,7 @@ from ctan_monai.errors import ConfigError
 from ctan_monai.share.image_format import is_scored, output_format
 from ctan_monai.share.pack_source import Trained
 from ctan_monai.share.pack_tables import Figures
-from ctan_monai.tasks import Classification, Regression, Segmentation, Task, task_from
+from ctan_monai.tasks import Task, task_from
 
 _OURS = "ctan-monai"  # in no registry; whoever took the name there could run code where a bundle is installed
 _VERSIONS = {"monai_version": "monai", "pytorch_version": "torch", "numpy_version": "numpy"}
@@ -119,13 +119,12 @@ def output_entry(
         patches: the network sees parts of images.
         scored: see `image_format.output_format`.
     """
-    kinds = {Segmentation: "segmentation", Classification: "classification", Regression: "regression"}
     how = output_format(task, scored)
     unit = f" in units of {how['scale']:g} {how['unit']}" if "scale" in how else ""
     channels = how.pop("channels")
     return {
-        "type": "image" if task.pixel_level else "logits" if isinstance(task, Classification) else "value",
-        "format": kinds[type(task)],
+        "type": "image" if task.pixel_level else "value" if task.answer_unit else "logits",
+        "format": type(task).__name__.lower(),
         "modality": modality,
         "num_channels": len(channels),
         "spatial_shape": list(shape) if task.pixel_level else [1],

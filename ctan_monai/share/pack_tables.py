@@ -9,7 +9,7 @@ from typing import Any
 
 from ctan_monai.errors import CheckpointError
 from ctan_monai.share.pack_source import Trained
-from ctan_monai.tasks import Segmentation, task_from
+from ctan_monai.tasks import task_from
 
 _BOOKKEEPING = ("selection", "complete_cases")
 _KNOBS = {
@@ -152,14 +152,14 @@ def outputs(metadata: Mapping[str, Any], trained: Trained) -> str:
         rows.append(f"| `{name}` | `{task.name}` | {channels} | {_answer(entry)} |")
     first = tasks[0]
     numbers = ""
-    if isinstance(first, Segmentation):
-        listed = ", ".join(f"{number} {label}" for number, label in enumerate(first.labels, start=1))
-        over = " where they overlap, the later one;" if first.overlapping else ""
+    if first.masks:
+        listed = ", ".join(f"{number} {label}" for number, label in enumerate(first.answer_names, start=1))
+        over = " where they overlap, the later one;" if not first.exclusive else ""
         wrong = (
             " MONAI Label's own task for bundles calls labels by their channels (`label_names`, from 0), not by these "
             "numbers: 3D Slicer, which goes by their order, names them rightly, OHIF does not: use the app for it that "
             "`ctan_monai label-app` writes."
-            if first.overlapping
+            if not first.exclusive
             else ""
         )
         numbers = (
@@ -180,6 +180,8 @@ def _answer(entry: Mapping[str, Any]) -> str:
         return f"times {entry['scale']:g} {entry['unit']}{least}"
     if entry["threshold"] == "argmax":
         return f"{entry['activation']} over the channels; the most probable"
+    if isinstance(entry["threshold"], str):
+        return f"activation {entry['activation']}; {entry['threshold']}"
     return f"{entry['activation']} of each channel; at least {entry['threshold']:g}"
 
 

@@ -106,6 +106,11 @@ class Task(ABC):
         return False
 
     @property
+    def classifies(self) -> bool:
+        """Whether the answer is a probability per class of the whole image."""
+        return not self.pixel_level and not self.answer_unit
+
+    @property
     def answer_unit(self) -> str:
         """Unit of the answer; '' for masks and probabilities."""
         return ""

@@ -142,7 +142,8 @@ class SetDependentLabeld(Transform):  # type: ignore[misc]  # MONAI has no type 
             raise ConfigError("severity_of_negatives", f"{rule!r} is unknown.", f"Use one of {RULES}.")
         found = {each.name: each for each in check_tasks(tasks)}
         for name in (task, given):
-            if not isinstance(entry := found.get(name), Classification) or len(entry.classes) != 1:
+            entry = found.get(name)
+            if entry is None or not entry.classifies or len(entry.answer_names) != 1:
                 raise ConfigError(
                     "SetDependentLabeld", f"{name} is no finding of {list(found)}.", "Name two binary tasks."
                 )

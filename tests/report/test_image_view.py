@@ -61,7 +61,7 @@ def test_the_caption_says_what_was_found_and_how_far_it_agrees(folder):
     index = read_index(folder)
     bare, known = (draw_picture(case, index.tasks, CHANNELS)[0] for case in index.cases)
     inner, outer = box(SHAPE, 0.3).sum(), box(SHAPE, 0.2).sum()
-    assert known == f"lesion: Dice {2 * inner / (inner + outer):.2f}; diagnosis: mel 88% (reference: mel)"
+    assert known == f"lesion: mean Dice {2 * inner / (inner + outer):.3g}; diagnosis: mel 88% (reference: mel)"
     assert bare == f"lesion: {box(FULL, 0.3).mean():.0%} of the image; diagnosis: mel 88%"
 
 
@@ -128,7 +128,7 @@ def test_masks_as_nifti_are_drawn_too(tmp_path):
     items = [{"case": "a", "file": str(tmp_path / "a.case")}]
     engine.run(DataLoader(Dataset(items, LoadCaseFiled([LESION], ["grey"])), batch_size=1))
     (drawn,) = draw_cases(tmp_path / "out", image="grey")
-    assert drawn.caption == "lesion: Dice 1.00"
+    assert drawn.caption == "lesion: mean Dice 1"
 
 
 def test_what_cannot_be_shown_is_named(folder):

@@ -16,7 +16,7 @@ from ctan_monai.engines.predictions.predictions_index import PredictedCase
 from ctan_monai.errors import DataError
 from ctan_monai.files.atomic import replacing
 from ctan_monai.files.csv_cells import safe_cell
-from ctan_monai.tasks import Classification, Regression, Task
+from ctan_monai.tasks import Task
 
 
 def plain(tensor: Tensor) -> Tensor:
@@ -62,8 +62,7 @@ def answer_of(task: Task, final: Tensor) -> dict[str, float]:
     Returns:
         The probability of each class, or the value under the name of its unit.
     """
-    names = [task.unit] if isinstance(task, Regression) else list(getattr(task, "classes", ()))
-    return dict(zip(names, map(float, final.tolist()), strict=True))
+    return dict(zip(task.answer_names, map(float, final.tolist()), strict=True))
 
 
 def write_answers(path: Path, tasks: Iterable[Task], cases: Iterable[PredictedCase]) -> None:
@@ -88,10 +87,10 @@ def _row(tasks: Iterable[Task], answers: Mapping[str, Mapping[str, float]]) -> d
     row: dict[str, str | float] = {}
     for task in tasks:
         answer = answers[task.name]
-        if isinstance(task, Regression):
-            row[f"{task.name} / {task.unit}"] = answer[task.unit]
+        if task.answer_unit:
+            row[f"{task.name} / {task.answer_unit}"] = answer[task.answer_unit]
             continue
-        if isinstance(task, Classification) and task.exclusive:
+        if task.exclusive:
             row[task.name] = max(answer, key=lambda name: answer[name])
         row.update({f"{task.name}: {name}": probability for name, probability in answer.items()})
     return row

@@ -12,7 +12,7 @@ from torch import Tensor
 from ctan_monai.data.cases.resample import Resample
 from ctan_monai.data.formats.ct_source import CtSource
 from ctan_monai.engines.predictions.prediction_files import file_names
-from ctan_monai.tasks import Segmentation, Task
+from ctan_monai.tasks import Task
 from ctan_monai.transforms.postprocess import activate, postprocess_for
 
 Array = np.ndarray[Any, Any]
@@ -24,7 +24,7 @@ class ResampledToCt:
 
     Args:
         masks: bool, by task and label.
-        values: float32 in the task's unit, by task.
+        values: float32 in the task's unit, by name of the answer, which for a Regression is the task's.
     """
 
     masks: Mapping[str, Mapping[str, Array]]
@@ -36,9 +36,14 @@ class ResampledToCt:
 
     def by_file(self, tasks: Iterable[Task]) -> dict[str, Array]:
         """Return all arrays by the names of their NIfTI files."""
-        names = file_names(tuple(tasks))
-        masks = {names[task, label]: mask for task, found in self.masks.items() for label, mask in found.items()}
-        return {**masks, **{names[task, task]: values for task, values in self.values.items()}}
+        given = tuple(tasks)
+        names = file_names(given)
+        return {names[task.name, name]: array for task in given for name, array in self.arrays_of(task).items()}
+
+    def arrays_of(self, task: Task) -> dict[str, Array]:
+        """Return the arrays of one task by name of the answer, none of a task with one answer per image."""
+        found = self.masks.get(task.name, self.values)
+        return {name: found[name] for name in task.answer_names} if task.pixel_level else {}
 
 
 def resample_to_ct(
@@ -58,17 +63,17 @@ def resample_to_ct(
     masks: dict[str, dict[str, Array]] = {}
     values: dict[str, Array] = {}
     for task in tasks:
-        if isinstance(task, Segmentation):
+        if task.masks:
             masks[task.name] = _masks(task, activate(task, logits[task.name][None])[0], way)
         elif task.pixel_level:
-            final = postprocess_for(task)(logits[task.name][None])[0, 0]  # (*S), in the task's unit
-            values[task.name] = way.linear(final.cpu().numpy())
+            final = postprocess_for(task)(logits[task.name][None])[0].cpu().numpy()  # (K, *S), in the task's unit
+            values.update(zip(task.answer_names, map(way.linear, final), strict=True))
     return ResampledToCt(masks, values)
 
 
-def _masks(task: Segmentation, probs: Tensor, way: Resample) -> dict[str, Array]:
+def _masks(task: Task, probs: Tensor, way: Resample) -> dict[str, Array]:
     """Return a mask per label; probs (K, *S)."""
     each = [channel.cpu().numpy() for channel in probs]
-    if task.overlapping:
-        return {label: way.mask(channel) for label, channel in zip(task.labels, each, strict=True)}
-    return dict(zip(task.labels, way.most_probable(each[0], each[1:]), strict=True))
+    if not task.exclusive:
+        return {label: way.mask(channel) for label, channel in zip(task.answer_names, each, strict=True)}
+    return dict(zip(task.answer_names, way.most_probable(each[0], each[1:]), strict=True))

@@ -25,7 +25,7 @@ from ctan_monai.engines.runs.training_data import trained_on
 from ctan_monai.errors import ConfigError, DataError, install
 from ctan_monai.files.json_files import read_json
 from ctan_monai.metrics.base import natural_order
-from ctan_monai.tasks import Segmentation, Task, check_tasks
+from ctan_monai.tasks import Task, check_tasks
 
 _logger = logging.getLogger(__name__)
 
@@ -158,7 +158,7 @@ def _checked(formats: Sequence[str], tasks: Sequence[Task]) -> tuple[str, ...]:
     """Return the formats if the tasks can fill them."""
     wanted = () if isinstance(formats, str) else tuple(formats)
     doses = [task.name for task in tasks if is_dose(task)]
-    segmentations = [task.name for task in tasks if isinstance(task, Segmentation)]
+    segmentations = [task.name for task in tasks if task.masks]
     remedy = "Correct the formats or the tasks."
     if not wanted or set(wanted) - set(FORMATS):
         raise ConfigError("formats", f"found {formats!r}, expected a list of some of {list(FORMATS)}.", remedy)

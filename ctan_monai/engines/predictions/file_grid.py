@@ -17,7 +17,7 @@ from ctan_monai.data.formats.image_masks import write_picture_mask
 from ctan_monai.engines.predictions.ct_resample import resample_to_ct
 from ctan_monai.engines.predictions.prediction_files import arrays_of
 from ctan_monai.errors import DataError
-from ctan_monai.tasks import Segmentation, Task
+from ctan_monai.tasks import Task
 
 Array = np.ndarray[Any, Any]
 _NIFTI = ".nii.gz"
@@ -39,7 +39,7 @@ def on_own_grid(
 
     Args:
         task: a voxel-level task.
-        final: (L, *S) masks, or (1, *S) values.
+        final: (L, *S) masks, or (K, *S) values.
         logits: (K, *S).
         region: (*S) where values count, 0 elsewhere; None for everywhere.
         grid: of these.
@@ -56,14 +56,11 @@ def on_own_grid(
         return found
     source = CtSource("", own.in_space, own.affine_ras, ())
     there = resample_to_ct([task], {task.name: logits.reshape(-1, *grid.in_space)}, grid.affine_ras, source)
-    if isinstance(task, Segmentation):
-        masks = there.masks[task.name]
-        return arrays_of(task, np.stack([masks[label].reshape(own.shape) for label in task.labels]), numbers)
-    values = there.values[task.name]
+    values = np.stack([array.reshape(own.shape) for array in there.arrays_of(task).values()])
     if region is not None:
         way = Resample(grid.affine_ras, own.affine_ras, own.in_space)
-        values = values * way.mask(region.reshape(grid.in_space).astype(np.float32))
-    return arrays_of(task, values.reshape(1, *own.shape))
+        values = values * way.mask(region.reshape(grid.in_space).astype(np.float32)).reshape(own.shape)
+    return arrays_of(task, values, numbers)
 
 
 def write_masks(
@@ -72,7 +69,7 @@ def write_masks(
     """Write the mask of each label of a task.
 
     Args:
-        task: a Segmentation; of others nothing is written.
+        task: of one without masks nothing is written.
         arrays: (H, W) by label.
         nifti_files: how the NIfTI file of each label is or would be called.
         source: the case's file, which knows the size of the image; without one, or without a size, the grid of the
@@ -84,11 +81,11 @@ def write_masks(
     Raises:
         DataError: the masks are no images, or cannot be written.
     """
-    if not isinstance(task, Segmentation):
+    if not task.masks:
         return {}
     shape = None if source is None else full_shape(source)
     written = {}
-    for label in task.labels:
+    for label in task.answer_names:
         path = nifti_files[label].with_name(nifti_files[label].name.removesuffix(_NIFTI) + ".png")
         if arrays[label].ndim != 2:
             found = f"the mask of {label} has the shape {arrays[label].shape}, an image has two axes."

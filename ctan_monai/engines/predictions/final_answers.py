@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from ctan_monai.data.formats.image_masks import resized_mask
 from ctan_monai.engines.predictions.batch_parts import affine_of, answer_of, finite_logits
 from ctan_monai.engines.predictions.ct_resample import resample_to_ct
 from ctan_monai.errors import DataError
-from ctan_monai.tasks import Segmentation, Task, check_tasks
+from ctan_monai.tasks import Task, check_tasks
 from ctan_monai.transforms.postprocess import postprocess_for
 
 NOTICE = "Research only, not for clinical use."
@@ -90,7 +90,7 @@ class FinalAnswersd(MapTransform):  # type: ignore[misc]  # MONAI has no type hi
         first = self.tasks[0]
         found: dict[str, Any] = {name: _meta_tensor(answer, affine) for name, answer in answers.items()}
         found[_PRED] = found[first.name]
-        if isinstance(first, Segmentation):
+        if first.masks:
             painted = label_map(answers[first.name])
             found[_PRED] = _meta_tensor(painted if affine is None else painted[None], affine)
         found["result"] = {"notice": NOTICE, **{task.name: _in_words(task, answers[task.name]) for task in self.tasks}}
@@ -126,7 +126,7 @@ def _on_picture(task: Task, logits: Tensor, shape: tuple[int, ...]) -> Array:
     if not task.pixel_level:
         return np.asarray(final.numpy())
     rows, columns = shape[1], shape[0]
-    if isinstance(task, Segmentation):
+    if task.masks:
         return np.stack([resized_mask(mask, (rows, columns)).T for mask in final.numpy()]).astype(np.uint8)
     sized = torch.nn.functional.interpolate(final[None], (rows, columns), mode="bilinear", align_corners=False)[0]
     return np.asarray(sized.transpose(1, 2).contiguous().numpy())
@@ -136,10 +136,7 @@ def _on_own_picture(task: Task, logits: Tensor, here: Grid, own: Grid) -> Array:
     """Return the final answer in (columns, rows), as `on_own_grid` has it for a case that knows its file's grid."""
     source = CtSource("", own.in_space, own.affine_ras, ())
     there = resample_to_ct([task], {task.name: logits.cpu().reshape(-1, *here.in_space)}, here.affine_ras, source)
-    if isinstance(task, Segmentation):
-        masks = there.masks[task.name]
-        return np.stack([masks[label].reshape(own.shape).T for label in task.labels]).astype(np.uint8)
-    return np.ascontiguousarray(there.values[task.name].reshape(own.shape).T[None])
+    return _stacked([array.reshape(own.shape).T for array in there.arrays_of(task).values()])
 
 
 def _on_volume(
@@ -149,13 +146,17 @@ def _on_volume(
     found = resample_to_ct(tasks, logits, affine_ras, source)
     answers: dict[str, Array] = {}
     for task in tasks:
-        if isinstance(task, Segmentation):
-            answers[task.name] = np.stack([found.masks[task.name][label] for label in task.labels]).astype(np.uint8)
-        elif task.pixel_level:
-            answers[task.name] = found.values[task.name][None]
+        if task.pixel_level:
+            answers[task.name] = _stacked(list(found.arrays_of(task).values()))
         else:
             answers[task.name] = postprocess_for(task)(logits[task.name][None])[0].cpu().numpy()
     return answers
+
+
+def _stacked(channels: Sequence[Array]) -> Array:
+    """Return (K, *S), masks as uint8."""
+    found = np.stack(channels)
+    return found.astype(np.uint8) if found.dtype == np.bool_ else found
 
 
 def _meta_tensor(answer: Array, affine: Array | None) -> MetaTensor:
@@ -169,9 +170,9 @@ def _without_grid(image: MetaTensor) -> MetaTensor:
 
 
 def _in_words(task: Task, answer: Array) -> dict[str, Any]:
-    if isinstance(task, Segmentation):
-        return {"labels": {str(number): label for number, label in enumerate(task.labels, start=1)}}
+    if task.masks:
+        return {"labels": {str(number): label for number, label in enumerate(task.answer_names, start=1)}}
     if task.pixel_level:
         numbers = {"min": answer.min(), "mean": answer.mean(), "max": answer.max()}
-        return {"unit": getattr(task, "unit", ""), **{name: float(value) for name, value in numbers.items()}}
+        return {"unit": task.answer_unit, **{name: float(value) for name, value in numbers.items()}}
     return answer_of(task, torch.from_numpy(answer))

@@ -16,7 +16,7 @@ from ctan_monai.engines.distributed.processes import rank, wait_for_all
 from ctan_monai.engines.runs.run_folder import move_aside
 from ctan_monai.errors import ConfigError
 from ctan_monai.files.json_files import write_json
-from ctan_monai.tasks import Regression, Segmentation, Task
+from ctan_monai.tasks import Task
 
 _DOSE_UNIT = "Gy"
 _logger = logging.getLogger(__name__)
@@ -24,8 +24,8 @@ WRITTEN_JSON = "written.json"
 
 
 def is_dose(task: Task) -> bool:
-    """Tell whether a task predicts an absorbed dose: a voxel-level Regression in Gy."""
-    return isinstance(task, Regression) and task.pixel_level and task.unit == _DOSE_UNIT
+    """Tell whether a task predicts an absorbed dose: a value per voxel in Gy."""
+    return task.pixel_level and task.answer_unit == _DOSE_UNIT
 
 
 def file_names(tasks: Sequence[Task], volumes: Sequence[str] = ()) -> dict[tuple[str, str], str]:
@@ -39,10 +39,9 @@ def file_names(tasks: Sequence[Task], volumes: Sequence[str] = ()) -> dict[tuple
     """
     wanted = [("", volume) for volume in volumes]
     for task in tasks:
-        if isinstance(task, Segmentation):
-            wanted += [(task.name, label) for label in task.labels]
-        if task.pixel_level and not (isinstance(task, Segmentation) and task.overlapping):
-            wanted.append((task.name, task.name))
+        if task.pixel_level:
+            wanted += [(task.name, name) for name in task.answer_names]
+            wanted += [(task.name, task.name)] if task.masks and task.exclusive else []
     names = {key: re.sub(r"[^A-Za-z0-9_-]+", "_", key[1]) + ".nii.gz" for key in wanted}
     lower = [name.lower() for name in names.values()]
     twice = sorted({name for name in lower if lower.count(name) > 1})
@@ -60,20 +59,19 @@ def arrays_of(
 
     Args:
         task: a voxel-level task.
-        final: (L, *S) masks, or (1, *S) values.
+        final: (L, *S) masks, or (K, *S) values.
         numbers: of each label in a label map; None counts from 1.
 
     Returns:
         Per label a mask, uint8, and for exclusive labels the label map under the task's name; or the values, float32,
-        under the task's name.
+        under the names of the answer.
     """
-    if not isinstance(task, Segmentation):
-        return {task.name: final[0].astype(np.float32)}
-    arrays = {label: mask.astype(np.uint8) for label, mask in zip(task.labels, final, strict=True)}
-    if not task.overlapping:
-        given = numbers or {label: number for number, label in enumerate(task.labels, start=1)}
+    dtype = np.uint8 if task.masks else np.float32
+    arrays = {name: channel.astype(dtype) for name, channel in zip(task.answer_names, final, strict=True)}
+    if task.masks and task.exclusive:
+        given = numbers or {label: number for number, label in enumerate(task.answer_names, start=1)}
         label_map = np.zeros(final.shape[1:], np.min_scalar_type(max(given.values())))
-        for label, mask in zip(task.labels, final, strict=True):
+        for label, mask in zip(task.answer_names, final, strict=True):
             label_map[mask.astype(bool)] = given[label]
         arrays[task.name] = label_map
     return arrays

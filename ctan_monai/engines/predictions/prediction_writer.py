@@ -24,7 +24,7 @@ from ctan_monai.engines.predictions.predictions_index import INDEX_FILE, Predict
 from ctan_monai.engines.runs.options import as_bool
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.metrics.base import natural_order
-from ctan_monai.tasks import Segmentation, Task, check_tasks, region_key
+from ctan_monai.tasks import Task, check_tasks, region_key
 from ctan_monai.transforms.postprocess import postprocess_for
 
 logger = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ class WritePredictions:
                 "openkbp exactly one voxel-level Regression in Gy.",
                 "Correct the formats or the tasks.",
             )
-        masks_only = all(isinstance(task, Segmentation) or not task.pixel_level for task in self.tasks)
+        masks_only = all(task.masks or not task.pixel_level for task in self.tasks)
         if "png" in self.formats and "nifti" not in self.formats and not masks_only:
             raise ConfigError("WritePredictions.formats", "png holds masks only.", "Write voxel-level values as nifti.")
 

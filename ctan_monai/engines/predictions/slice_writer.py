@@ -12,7 +12,7 @@ from ctan_monai.data.cases.case import check_case_id
 from ctan_monai.engines.handlers.case_metrics_writer import case_csv
 from ctan_monai.engines.loop.slice_pooling import SlicePoolingInferer
 from ctan_monai.files.json_files import write_text
-from ctan_monai.tasks import Classification, Task, check_tasks
+from ctan_monai.tasks import Task, check_tasks
 from ctan_monai.transforms.postprocess import activate
 
 SLICES_FILE = "slices.csv"
@@ -32,7 +32,7 @@ class WriteSlices:
 
     def __init__(self, inferer: SlicePoolingInferer, tasks: Iterable[Task], output_dir: str | Path) -> None:
         self.inferer, self.folder = inferer, Path(str(output_dir))
-        self.tasks = [task for task in check_tasks(tasks) if isinstance(task, Classification)]
+        self.tasks = [task for task in check_tasks(tasks) if task.classifies]
 
     def attach(self, engine: Engine) -> None:
         """Register with an evaluator."""
@@ -54,6 +54,6 @@ class WriteSlices:
                 weights = answers.weights[position].cpu().tolist()
                 rows = rows or [{"slice": index} for index in range(len(probs))]
                 for row, prob, weight in zip(rows, probs, weights, strict=True):
-                    for name, p, w in zip(task.classes, prob, weight, strict=True):
+                    for name, p, w in zip(task.answer_names, prob, weight, strict=True):
                         row |= {f"{task.name}: {name}": round(p, 6), f"{task.name}: {name} weight": round(w, 6)}
             write_text(case_csv(rows), self.folder / check_case_id(str(case)) / SLICES_FILE)
