@@ -186,7 +186,7 @@ def test_a_folder_as_published_with_labels_missing_and_pictures_of_any_kind(run,
     (odd / "notes.txt").write_text("no image")
     given = {"method": "hps", "run_dir": str(folder), "cache_dir": cache, "input": str(odd)}
     run("ham10000", "inference.yaml", run_id="inferring", kind="infer", **given)
-    shapes = dict.fromkeys(["grey", "palette", "clear", "print"], (60, 80))
+    shapes = dict.fromkeys(["gray", "palette", "clear", "print"], (60, 80))
     check_inference(folder / "inference", {**shapes, "up_right": (80, 60)})
     (odd / "broken.jpg").write_bytes((odd / "print.jpg").read_bytes()[:500])
     with pytest.raises(RuntimeError) as caught:
@@ -224,7 +224,7 @@ def test_the_command_without_a_run_says_to_train_first(tmp_path):
     ended = command("inferring", "--config_file", str(BUNDLE / "configs" / "inference.yaml"), *options, cwd=tmp_path)
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
-    assert "CheckpointError: none/model.pt: there is no trained network" in ended.stderr
+    assert "CheckpointError: none/run.json: there is no trained network" in ended.stderr
     assert "Train first" in ended.stderr
 
 

@@ -93,7 +93,7 @@ def test_every_module_that_writes_a_table_makes_its_cells_safe(repository, figur
             writers.append(path.name)
             assert "safe_cell" in text or "synthetic" in text.lower(), path
     figure(f"{len(writers)} modules write tables")
-    assert {"table.py", "identities.py", "answers.py", "case_metrics_writer.py"} <= set(writers)
+    assert {"table.py", "identities.py", "batch_parts.py", "case_metrics_writer.py"} <= set(writers)
 
 
 @pytest.mark.promise(6, "a checkpoint, the best model and the metrics of a run name no case")

@@ -68,7 +68,7 @@ def test_a_folder_that_is_in_use_is_left_alone(app, run_dir, repository):
 def test_no_app_is_written_without_a_bundle_or_weights(run_dir, tmp_path, repository):
     with pytest.raises(ConfigError, match=r"inference\.yaml"):
         write_app(tmp_path, run_dir, tmp_path / "app")
-    with pytest.raises(CheckpointError, match="Name the folder of a run"):
+    with pytest.raises(CheckpointError, match="name the folder of a run"):
         write_app(repository / "bundles" / "prostate", tmp_path, tmp_path / "app")
     with pytest.raises(ConfigError, match="MiB"):
         write_app(repository / "bundles" / "prostate", run_dir, tmp_path / "app", upload_mib=0)

@@ -125,7 +125,7 @@ def test_the_network_of_a_run_needs_nothing_but_its_folder(run_dir, trained):
 
 
 def test_a_folder_without_a_run_is_named(tmp_path):
-    with pytest.raises(CheckpointError, match=r"run\.json: no network can be built from it.*Name the folder of a run"):
+    with pytest.raises(CheckpointError, match=r"run\.json: there is no trained network.*name the folder of a run"):
         network_of_run(tmp_path)
 
 

@@ -65,7 +65,7 @@ def test_names_that_are_found_only_when_asked_for_bring_their_module_and_tables_
         {"a.yaml": "a: {_target_: ctan_monai.engines.run_setting}\nb: $ctan_monai.metrics.delta.published_table2"},
         tmp_path,
     )
-    assert (tmp_path / "scripts" / "engines" / "runs" / "run_settings.py").is_file()
+    assert (tmp_path / "scripts" / "engines" / "runs" / "manifest.py").is_file()
     assert not (tmp_path / "scripts" / "engines" / "loop" / "trainer.py").exists()
     table = (tmp_path / "scripts" / "metrics" / "table2.csv").read_bytes()
     assert table == (ROOT / "ctan_monai" / "metrics" / "table2.csv").read_bytes()

@@ -43,7 +43,7 @@ def test_training_is_by_slice_on_request(cache):
 def test_a_split_without_patients_and_unknown_ones_are_refused(cache, tmp_path):
     content = json.loads((cache / "datalist.json").read_text())
     (tmp_path / "datalist.json").write_text(json.dumps({**content, "test": []}))
-    with pytest.raises(DataError, match=r"no patient is in \['test'\]"):
+    with pytest.raises(DataError, match=r"no patient was found for \['test'\]"):
         dicom_datalist(tmp_path, "unused", splits=("test",))
     with pytest.raises(ConfigError, match="splits"):
         dicom_datalist(cache, "unused", splits=("training",))
