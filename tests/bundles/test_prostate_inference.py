@@ -95,6 +95,7 @@ def test_without_input_a_synthetic_patient_goes_the_same_way_and_a_second_run_ke
     ("change", "message"),
     [
         ({"input": "nowhere"}, "there is no such folder"),
+        ({"method": "mtan"}, "was trained with --method hps"),
         ({"formats": ["pdf"]}, "expected a list of some of"),
         ({"pixel_mm": "wide"}, "pixel_mm: 'wide' was found. Remedy: Give a positive number"),
     ],

@@ -34,16 +34,23 @@ def untrained_run(bundle, folder, **options):
 
 
 def _center(network):
-    """Move each output by its median over a smooth image, so that about half of the voxels are inside."""
+    """Move each output by its median over a smooth image, and spread those of masks to a standard deviation of 1.
+
+    So about half of the voxels are inside, and none is a tie that a rounding of 1e-8 decides.
+    """
     axes = torch.meshgrid(*[torch.linspace(-3, 3, 64)] * network.spatial_dims, indexing="ij")
     image = (0.5 + 0.5 * torch.sin(sum((at + 2) * axis for at, axis in enumerate(axes))))[None, None]
+    heads = dict(network.named_modules())
     with torch.no_grad():
         answers = network(image.repeat(1, int(network.settings["in_channels"]), *[1] * network.spatial_dims))
-        for name, bias in network.named_parameters():
-            for task in network.tasks:
-                if name.endswith(f"{task.name}.head.bias") and task.pixel_level:
-                    logits = answers[task.name].flatten(2).median(2).values[0]
-                    bias -= logits[: len(bias)]
+        for task in network.tasks:
+            if not task.pixel_level:
+                continue
+            head, logits = heads[next(name for name in heads if name.endswith(f"{task.name}.head"))], answers[task.name]
+            middle = logits.flatten(2).median(2).values[0]
+            spread = (logits.flatten(2)[0] - middle[:, None]).std() if task.masks else 1.0
+            head.weight /= spread
+            head.bias.copy_((head.bias - middle) / spread)
 
 
 def packed_untrained(bundle, folder, **options):
