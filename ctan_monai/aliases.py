@@ -81,6 +81,8 @@ OPTIONS = {
     "empty_share": "empty_fraction",
     "top_share": "top_fraction",
 }
+# keys of data.json of runs, and of what a case's file knows of its patient
+RECORD_KEYS = {"normalised_to_gy": "normalized_to_gy", "dose_normalised_to_gy": "dose_normalized_to_gy"}
 # ids of entries in train.yaml that stand elsewhere now
 CONFIG_IDS = {
     "train#loss_function": "loss",
@@ -127,6 +129,15 @@ def current_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     {'empty_fraction': 0.5, 'seed': 0}
     """
     return {OPTIONS.get(name, name): value for name, value in settings.items()}
+
+
+def current_record(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record by the keys that it has now.
+
+    >>> current_record({"normalised_to_gy": 60.0, "synthetic": True})
+    {'normalized_to_gy': 60.0, 'synthetic': True}
+    """
+    return {RECORD_KEYS.get(key, key): value for key, value in record.items()}
 
 
 def settings_under_all_names(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ctan_monai.aliases import current_record
 from ctan_monai.data.cases.cache import read_case_file
 from ctan_monai.data.cases.case import Case
 from ctan_monai.data.cases.file_grid import Grid, moved, own_grid_of
@@ -96,12 +97,12 @@ def plan_of(meta: Mapping[str, Any]) -> Plan:
 
     >>> plan_of({"prescription_gy": 60.0, "fractions": 20})
     Plan(prescription_gy=60.0, fraction_gy=3.0)
-    >>> plan_of({"prescription_gy": 60.0, "fractions": 20, "dose_normalised_to_gy": 78.0})
+    >>> plan_of({"prescription_gy": 60.0, "fractions": 20, "dose_normalised_to_gy": 78.0})  # an old key is read too
     Plan(prescription_gy=78.0, fraction_gy=3.0)
     """
     prescribed_gy, fractions = meta.get("prescription_gy"), meta.get("fractions")
     fraction_gy = prescribed_gy / fractions if prescribed_gy and fractions else None
-    return Plan(meta.get("dose_normalised_to_gy") or prescribed_gy, fraction_gy)
+    return Plan(current_record(meta).get("dose_normalized_to_gy") or prescribed_gy, fraction_gy)
 
 
 def _read_nifti(path: Path, case: Case) -> Array:

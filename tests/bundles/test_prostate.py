@@ -91,7 +91,7 @@ def test_training_and_evaluation_leave_what_they_promise(run, options, tmp_path,
         "source": "DICOM",
         "synthetic": True,
         "prescriptions_gy": {"60": 3},
-        "normalised_to_gy": None,
+        "normalized_to_gy": None,
         "cases": {"train": 1, "validation": 1, "test": 1},
     }
     log = (folder / "log.txt").read_text()

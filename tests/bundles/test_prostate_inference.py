@@ -45,7 +45,7 @@ def run_dir(tmp_path_factory):
     write_run(network, folder)
     save_atomic(network.state_dict(), folder / "model.pt")
     (folder / "settings.json").write_text(json.dumps({"pixel_mm": 3.0}))
-    doses = {"prescriptions_gy": {"60": 3}, "normalised_to_gy": None}
+    doses = {"prescriptions_gy": {"60": 3}, "normalized_to_gy": None}
     write_data_record(folder, {"synthetic": True, "cases": {"train": 1}, **doses})
     return folder
 

@@ -17,7 +17,7 @@ from ctan_monai.errors import CtanError
 
 pytestmark = pytest.mark.faults
 SETTINGS = {"seed": 1, "size": [3, 4], "method": "tiny"}
-RECORD = {"synthetic": True, "prescriptions_gy": {"60": 3}, "normalised_to_gy": None, "cases": {"train": 3}}
+RECORD = {"synthetic": True, "prescriptions_gy": {"60": 3}, "normalized_to_gy": None, "cases": {"train": 3}}
 READERS = {
     "run.json": lambda folder: load_best(TinyNetwork(), folder),
     "data.json": read_data_record,

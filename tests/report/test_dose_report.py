@@ -158,7 +158,7 @@ def test_gamma_stands_on_both_pages_and_in_a_table_with_how_it_was_computed(one)
     (first, second) = table(one / "gamma.csv")
     assert f"{float(first['pass_percent']):.1f} %" == rate
     assert f"± {float(first['interval_95_percent']):.1f} %" == interval
-    assert (second["dose_percent"], second["distance_mm"], second["normalisation"]) == ("2.0", "2.0", "global")
+    assert (second["dose_percent"], second["distance_mm"], second["normalization"]) == ("2.0", "2.0", "global")
     assert read(one / "cohort.html").row("3 %/3 mm")[0] == "1"
     report_doses(one, targets=["PTV"])
     assert not (one / "gamma.csv").exists(), "a table of an earlier report does not stay"
@@ -207,7 +207,7 @@ def test_a_prediction_for_a_new_ct_says_what_it_was_learned_from_and_is_judged_b
     case = box_case(meta=unknown, planned=False)
     folder = write_predictions(tmp_path, [(case, {**ANSWERED, "Bladder": TARGET}, predicted_dose(3.0))])
     (tmp_path / "goals.yaml").write_text("goals: [{structure: Bladder, goal: D50% <= 104 %, fraction_gy: 2}]")
-    record = {"synthetic": True, "prescriptions_gy": {"60": 9}, "normalised_to_gy": None, "cases": {"train": 9}}
+    record = {"synthetic": True, "prescriptions_gy": {"60": 9}, "normalized_to_gy": None, "cases": {"train": 9}}
     write_data_record(tmp_path / "run", record)
     report_doses(folder, goals=tmp_path / "goals.yaml", run_dir=tmp_path / "run")
     page = read(folder / "patients" / "pt_1.html")

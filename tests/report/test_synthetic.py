@@ -12,7 +12,7 @@ from ctan_monai.engines.predictions.predictions_index import read_index
 from ctan_monai.report import report_predictions, report_run
 from ctan_monai.report.case_view import load_view
 
-RECORD = {"prescriptions_gy": {"60": 3}, "normalised_to_gy": None, "cases": {"train": 2, "validation": 1}}
+RECORD = {"prescriptions_gy": {"60": 3}, "normalized_to_gy": None, "cases": {"train": 2, "validation": 1}}
 
 
 @pytest.mark.parametrize("synthetic", [True, False])

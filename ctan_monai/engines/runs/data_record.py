@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ctan_monai.aliases import current_record
 from ctan_monai.engines.distributed.processes import rank
 from ctan_monai.errors import CheckpointError, ConfigError
 from ctan_monai.files.json_files import write_json
 
 DATA_FILE = "data.json"
-_KEYS, _DOSE_KEYS = ("synthetic", "cases"), ("prescriptions_gy", "normalised_to_gy")
+_KEYS, _DOSE_KEYS = ("synthetic", "cases"), ("prescriptions_gy", "normalized_to_gy")
 DATALIST_FILE = "datalist.json"
 
 
@@ -23,7 +24,7 @@ def write_data_record(output_dir: str | Path, record: Mapping[str, Any]) -> None
         output_dir: the run's folder.
         record: ``synthetic``, whether the data are; ``cases``, their number by split; where a dose is learned,
             ``prescriptions_gy``, how many cases have each prescription, by its text in Gy ('unknown' where it is not
-            known), and ``normalised_to_gy``, the dose that every prescription was scaled to, or None. Others may stand
+            known), and ``normalized_to_gy``, the dose that every prescription was scaled to, or None. Others may stand
             beside these.
 
     Raises:
@@ -64,7 +65,7 @@ def read_data_record(run_dir: str | Path) -> dict[str, Any] | None:
         raise CheckpointError(path, f"it is no JSON ({error}).", remedy) from error
     if not isinstance(record, dict) or not set(_KEYS) <= set(record):
         raise CheckpointError(path, f"it does not hold {list(_KEYS)}.", remedy)
-    return {"prescriptions_gy": {}, "normalised_to_gy": None, **record}
+    return {"prescriptions_gy": {}, "normalized_to_gy": None, **current_record(record)}
 
 
 def write_datalist(

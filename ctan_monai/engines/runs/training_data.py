@@ -59,8 +59,8 @@ def _doses(record: Mapping[str, Any]) -> tuple[str, float | None]:
     """Return which prescriptions were learned, in words, and the only one."""
     counts: dict[str, int] = dict(record["prescriptions_gy"] or {})
     known = [gy for gy in counts if gy != _UNKNOWN]
-    if record["normalised_to_gy"] is not None:
-        return f"every prescription was scaled to {record['normalised_to_gy']:g} Gy", float(record["normalised_to_gy"])
+    if record["normalized_to_gy"] is not None:
+        return f"every prescription was scaled to {record['normalized_to_gy']:g} Gy", float(record["normalized_to_gy"])
     if not known:
         return "prescriptions not known", None
     if len(counts) == 1:

@@ -10,7 +10,7 @@ from ctan_monai.errors import CheckpointError, ConfigError
 RECORD = {
     "synthetic": True,
     "prescriptions_gy": {"60": 20, "unknown": 1},
-    "normalised_to_gy": None,
+    "normalized_to_gy": None,
     "cases": {"train": 15, "validation": 3, "test": 3},
 }
 
@@ -25,7 +25,15 @@ def test_where_no_dose_is_learned_there_are_no_prescriptions(tmp_path):
     write_data_record(tmp_path, {"synthetic": False, "cases": {"train": 3}})
     assert json.loads((tmp_path / "data.json").read_text()) == {"synthetic": False, "cases": {"train": 3}}
     assert read_data_record(tmp_path)["prescriptions_gy"] == {}
-    assert read_data_record(tmp_path)["normalised_to_gy"] is None
+    assert read_data_record(tmp_path)["normalized_to_gy"] is None
+
+
+def test_a_record_of_a_run_of_before_is_read_by_the_keys_of_today(tmp_path):
+    record = {"synthetic": True, "cases": {"train": 3}, "prescriptions_gy": {"60": 3}, "normalised_to_gy": 70.0}
+    (tmp_path / "data.json").write_text(json.dumps(record))
+    found = read_data_record(tmp_path)
+    assert found["normalized_to_gy"] == 70.0
+    assert "normalised_to_gy" not in found
 
 
 def test_a_run_without_a_record_has_none(tmp_path):
@@ -33,8 +41,8 @@ def test_a_run_without_a_record_has_none(tmp_path):
 
 
 def test_a_record_that_says_less_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="normalised_to_gy"):
-        write_data_record(tmp_path, {key: value for key, value in RECORD.items() if key != "normalised_to_gy"})
+    with pytest.raises(ConfigError, match="normalized_to_gy"):
+        write_data_record(tmp_path, {key: value for key, value in RECORD.items() if key != "normalized_to_gy"})
     assert not (tmp_path / "data.json").exists()
 
 

@@ -13,7 +13,7 @@ from ctan_monai.engines.runs.training_data import trained_on
 
 def record(folder, **changes):
     """Write the record of a run."""
-    known = {"synthetic": False, "prescriptions_gy": {"60": 20}, "normalised_to_gy": None, "cases": {"train": 14}}
+    known = {"synthetic": False, "prescriptions_gy": {"60": 20}, "normalized_to_gy": None, "cases": {"train": 14}}
     write_data_record(folder, {**known, **changes})
     return folder
 
@@ -31,7 +31,7 @@ def record(folder, **changes):
         ),
         ({"prescriptions_gy": {"unknown": 20}}, "Trained on 14 patients; prescriptions not known.", None),
         (
-            {"prescriptions_gy": {"60": 12, "74": 8}, "normalised_to_gy": 70},
+            {"prescriptions_gy": {"60": 12, "74": 8}, "normalized_to_gy": 70},
             "Trained on 14 patients; every prescription was scaled to 70 Gy.",
             70,
         ),

@@ -103,7 +103,7 @@ def data_record(folder: str | Path) -> dict[str, Any]:
         "source": content["source"],
         "synthetic": content["synthetic"],
         "prescriptions_gy": content["prescriptions_gy"],
-        "normalised_to_gy": content["options"]["normalize_to_gy"],
+        "normalized_to_gy": content["options"]["normalize_to_gy"],
         "cases": {split: len(content[split]) for split in SPLITS},
     }
 

@@ -123,7 +123,7 @@ def stoic_record(
     return {
         "synthetic": synthetic,
         "prescriptions_gy": {},
-        "normalised_to_gy": None,
+        "normalized_to_gy": None,
         "cases": {split: len({item["case"] for item in entries}) for split, entries in datalists.items()},
         "source": "synthetic chests" if synthetic else Path(str(dataset_dir)).name,
     }

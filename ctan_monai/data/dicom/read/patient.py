@@ -171,7 +171,7 @@ def _dose(
             raise DataError(study.ct[0].path.parent, None, reason, "Add the RTPLAN, or give --prescription.")
         factor = options.normalize_to_gy / prescription
         dose_gy = dose_gy * np.float32(factor)
-        facts |= {"dose_normalised_to_gy": options.normalize_to_gy, "dose_factor": factor}
+        facts |= {"dose_normalized_to_gy": options.normalize_to_gy, "dose_factor": factor}
     return dose_gy, region, {**facts, "notes": notes}
 
 

@@ -46,7 +46,7 @@ def test_synthetic_patients_go_the_way_of_dicom_and_say_what_they_are(synthetic)
     record = data_record(synthetic)
     assert record["synthetic"] is True
     assert record["prescriptions_gy"] == {"60": 3}
-    assert record["normalised_to_gy"] is None
+    assert record["normalized_to_gy"] is None
     assert record["cases"] == {"train": 1, "validation": 1, "test": 1}
     (item,) = dicom_datalist(synthetic, "unused")["train"]
     case = read_case_file(item["file"])
@@ -135,7 +135,7 @@ def test_settings_that_it_was_prepared_with_may_be_repeated(export, tmp_path, mo
     }
     made = prepared_folder(export, tmp_path / "cache", 6.0, workers=1, progress=False, **options)
     assert prepared_folder(made, "unused", 6.0, **options) == made
-    assert data_record(made)["normalised_to_gy"] == 30.0
+    assert data_record(made)["normalized_to_gy"] == 30.0
     assert data_record(made)["prescriptions_gy"] == {"60": 3}
 
 

@@ -225,7 +225,7 @@ def test_of_several_targets_the_highest_counts_and_the_others_are_said(read, pat
 def test_doses_are_normalized_to_a_common_prescription(read, patient):
     plain, case = read(patient), read(patient, normalize_to_gy=78.0)
     np.testing.assert_allclose(case.volumes["dose"], plain.volumes["dose"] * 1.3, rtol=1e-6)
-    assert case.meta["dose_normalised_to_gy"] == 78.0
+    assert case.meta["dose_normalized_to_gy"] == 78.0
     assert case.meta["dose_factor"] == pytest.approx(1.3)
     assert case.meta["prescription_gy"] == 60.0
     with pytest.raises(DataError, match="cannot be normalized, as the prescription is unknown"):
