@@ -25,6 +25,7 @@ from torch import Tensor
 
 from ctan_monai.metrics.variance_share import variance_share
 from ctan_monai.networks import MultiTaskNetwork, create_network, methods
+from ctan_monai.networks.registry import own_backbone
 from ctan_monai.networks.sites import recording, replacing
 
 ROOT, IMAGES = Path(__file__).parents[1], 32
@@ -83,7 +84,7 @@ def main() -> None:
         channels = len(config.get_parsed_content("image_channels"))
         own = dict(config.get_parsed_content("network_def#decoder_options"))
         for join in options.joins.split(","):
-            for method in methods():
+            for method in (name for name in methods() if own_backbone(name) is None):
                 found: dict[str, list[float]] = {}
                 for seed in range(options.seeds):
                     torch.manual_seed(seed)

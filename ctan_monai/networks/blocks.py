@@ -36,6 +36,21 @@ def conv_norm_relu(spatial_dims: int, in_channels: int, out_channels: int, kerne
     )
 
 
+def project_query(spatial_dims: int, in_channels: int, out_channels: int) -> nn.Module:
+    """Make a 1x1 convolution, a norm over each sample and ReLU, for the deepest features of a task.
+
+    Their scale differs too much from batch to batch for running statistics (docs/adr/0029).
+
+    Args:
+        spatial_dims: 2 or 3.
+        in_channels: channels that come in.
+        out_channels: channels that go out.
+    """
+    return nn.Sequential(
+        convolution(spatial_dims, in_channels, out_channels, 1), nn.GroupNorm(1, out_channels), nn.ReLU(inplace=True)
+    )
+
+
 def residual_block(spatial_dims: int, in_channels: int, out_channels: int, expansion: int) -> nn.Module:
     """Make a block of a ResNet with a 1x1 shortcut, at stride 1.
 

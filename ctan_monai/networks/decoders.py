@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ctan_monai.errors import ConfigError
-from ctan_monai.networks.blocks import INTERPOLATION, UpBlock, conv_norm_relu
+from ctan_monai.networks.blocks import INTERPOLATION, UpBlock, conv_norm_relu, project_query
 from ctan_monai.networks.encoder import Features
 from ctan_monai.tasks import Classification, Regression, Segmentation, Task, unregistered
 
@@ -90,7 +90,7 @@ class PixelDecoder(nn.Module):
         self.deepest: nn.Module = nn.Identity()
         deepest = plan.query_channels + (plan.channels[-1] if plan.deepest_skip else 0)
         if project and plan.deepest_skip:
-            self.query = conv_norm_relu(dims, plan.query_channels, width, 1)
+            self.query = project_query(dims, plan.query_channels, width)
             self.deepest = conv_norm_relu(dims, plan.channels[-1], width, 1)
             deepest = 2 * width
         self.join = conv_norm_relu(dims, deepest, width, 1)
@@ -164,7 +164,7 @@ class ImageDecoder(nn.Module):
         self.average = Pool[Pool.ADAPTIVEAVG, plan.spatial_dims](1)
         self.query: nn.Module = nn.Identity()
         if self.late:
-            self.query, width = conv_norm_relu(plan.spatial_dims, plan.query_channels, width, 1), 2 * width
+            self.query, width = project_query(plan.spatial_dims, plan.query_channels, width), 2 * width
         self.head: nn.Module = nn.Linear(width, out_channels)
         if plan.slice_score:
             self.head = ScoredHead(self.head, width)

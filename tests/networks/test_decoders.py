@@ -65,6 +65,19 @@ def test_skips_come_to_the_width_of_the_blocks_output_and_the_image_stays_as_it_
     assert wide.join[0].in_channels == 2048 + 2048
 
 
+@pytest.mark.parametrize("options", [{}, {"image_level": "late_query"}])
+def test_a_query_of_any_scale_is_projected_alike_in_training_and_after_it(options):
+    decoders = create_network("hps", (DOSE, GRADE), "resnet18", decoder_options=options).decoders
+    for name in ("dose", "grade") if options else ("dose",):
+        project = decoders[name].query
+        query = wave(2, 512, 3, 4) * 10  # far above the norm's epsilon
+        expected = project.train()(query)
+        for scale in (10.0, 1e3, 1.0):  # as between batches; nothing is remembered of them
+            assert torch.allclose(project(scale * query), expected, atol=1e-2)
+        assert torch.equal(project.eval()(query), expected)
+        assert torch.allclose(project(torch.cat([query, 1e3 * query]))[:2], expected, atol=1e-6)
+
+
 @pytest.mark.parametrize(("join", "least", "most"), [("project", 0.1, 1.0), ("wide", 0.0, 0.02)])
 def test_with_resnet50_the_query_brings_a_tenth_of_a_new_networks_logits_if_skips_are_projected(join, least, most):
     torch.manual_seed(0)
