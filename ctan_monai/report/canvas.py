@@ -34,6 +34,12 @@ def colors_of(names: Sequence[str]) -> dict[str, str]:
     return {name: COLORS[position % len(COLORS)] for position, name in enumerate(names)}
 
 
+def line_color(index: int) -> str:
+    """Return the color of a line on white by its number; after seven they repeat."""
+    color = COLORS[index % len(COLORS)]
+    return ON_WHITE.get(color, color)
+
+
 def new_figure(width_inches: float, height_inches: float, arrange: bool = True) -> Figure:
     """Make an empty white figure; ``arrange`` lets matplotlib place its parts without overlap."""
     from matplotlib.figure import Figure

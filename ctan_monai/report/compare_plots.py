@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ctan_monai.metrics.main_metric import main_metric_for
-from ctan_monai.report.canvas import COLORS, GRID, ON_WHITE, TEXT, new_figure
+from ctan_monai.report.canvas import COLORS, GRID, TEXT, line_color, new_figure
 from ctan_monai.report.compare_files import ComparedRow, Comparison
 from ctan_monai.report.compare_judge import MEAN
 from ctan_monai.report.run_files import RunHistory
@@ -28,7 +28,7 @@ def curves_figure(comparison: Comparison) -> Figure:
     panels, figure = _panels(len(names) + 1)
     for panel, name in zip(panels, ["selection", *(f"selection_{name}" for name in names)], strict=True):
         for index, row in enumerate(comparison.rows):
-            _lines(panel, row, "validation", name, _color(index))
+            _lines(panel, row, "validation", name, line_color(index))
         title = "all tasks" if name == "selection" else name.removeprefix("selection_")
         _finish(panel, f"Validation, selection score: {title}", "epoch")
     panels[0].legend(fontsize=8)
@@ -43,7 +43,7 @@ def weights_figure(comparison: Comparison) -> Figure | None:
     panels, figure = _panels(len(rows))
     for panel, row in zip(panels, rows, strict=True):
         for index, task in enumerate(comparison.tasks):
-            _lines(panel, row, "weights", task.name, _color(index), task.name)
+            _lines(panel, row, "weights", task.name, line_color(index), task.name)
         _finish(panel, f"Weights of the losses: {row.name}", "epoch")
         panel.legend(fontsize=8)
     return figure
@@ -64,10 +64,10 @@ def boxes_figure(comparison: Comparison) -> Figure | None:
         known = [column[~np.isnan(column)] for column in columns if column is not None]
         boxes = panel.boxplot(known, widths=0.55, showfliers=len(known[0]) > _POINTS_MAX, patch_artist=True)
         for index, (box, values) in enumerate(zip(boxes["boxes"], known, strict=True)):
-            box.set(facecolor="white", edgecolor=_color(index), linewidth=1.6)
+            box.set(facecolor="white", edgecolor=line_color(index), linewidth=1.6)
             if len(values) <= _POINTS_MAX:
                 place = index + 1 + np.linspace(-0.18, 0.18, len(values))
-                panel.plot(place, values, ".", color=_color(index), markersize=3, alpha=0.6)
+                panel.plot(place, values, ".", color=line_color(index), markersize=3, alpha=0.6)
         panel.set_xticks(range(1, len(columns) + 1), [row.name for row in comparison.rows], rotation=30, ha="right")
         _finish(panel, title, "test cases, mean over seeds")
     return figure
@@ -125,11 +125,6 @@ def _differs(history: RunHistory, name: str) -> bool:
 def _case_means(row: ComparedRow, comparison: Comparison, metric: Any) -> Any:
     tables = [metric.case_values(run.evaluated.values(metric)) for run in row.runs if run.seed in comparison.seeds]
     return None if any(table is None for table in tables) else metric.factor * np.mean(tables, axis=0)
-
-
-def _color(index: int) -> str:
-    color = COLORS[index % len(COLORS)]
-    return ON_WHITE.get(color, color)
 
 
 def _finish(panel: Axes, title: str, label: str) -> None:

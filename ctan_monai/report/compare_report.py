@@ -100,7 +100,7 @@ def _case_rows(comparison: Comparison) -> list[dict[str, Any]]:
 
 def _tables(comparison: Comparison, summary: Mapping[str, Any]) -> list[Section]:
     counts = f"{summary['cases']} test cases in {summary['clusters']} clusters, {len(summary['seeds'])} seeds."
-    sections = [Section("Figures", [*_warnings(comparison, summary), counts], [paper_table(summary)])]
+    sections = [Section("Results", [*_warnings(comparison, summary), counts], [paper_table(summary)])]
     method = _method_words(summary)
     parts: tuple[tuple[str, list[str], Table | None], ...] = (
         (f"Against {summary['reference']}", [method], test_table(summary, "against_reference")),

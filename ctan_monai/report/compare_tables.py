@@ -131,7 +131,7 @@ def trivial_table(summary: Summary) -> Table | None:
         [task, found["answer"], number(found["figure"]), summary["tasks"][task]["unit"]]
         for task, found in summary["trivial"].items()
     ]
-    return Table(("task", "answer", "figure", "unit"), rows) if rows else None
+    return Table(("task", "answer", "value", "unit"), rows) if rows else None
 
 
 def other_table(summary: Summary) -> Table:
@@ -148,7 +148,10 @@ def other_table(summary: Summary) -> Table:
         for name in shown
     ]
     return Table(
-        ["figure", *summary["rows"], "trivial"], rows, "Mean over seeds, in the units of the evaluation.", dense=True
+        ["metric", *summary["rows"], "naive baseline"],
+        rows,
+        "Mean over seeds, in the units of the evaluation.",
+        dense=True,
     )
 
 

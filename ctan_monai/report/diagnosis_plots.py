@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ctan_monai.report.canvas import COLORS, GRID, ON_WHITE, TEXT, new_figure
+from ctan_monai.report.canvas import COLORS, GRID, TEXT, line_color, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -117,9 +117,9 @@ def gradients_figure(found: Found) -> Figure | None:
     norms, cosines = figure.subplots(1, 2)
     places = range(len(rows))
     for index, task in enumerate(rows[0]["norm"]):
-        norms.plot([row["norm"][task] for row in rows], places, "o-", color=_color(index), label=task)
+        norms.plot([row["norm"][task] for row in rows], places, "o-", color=line_color(index), label=task)
     for index, pair in enumerate(rows[0]["cosine"]):
-        color = _color(index + len(rows[0]["norm"]))
+        color = line_color(index + len(rows[0]["norm"]))
         cosines.plot([row["cosine"][pair] for row in rows], places, "o", color=color, label=pair)
         for place, row in enumerate(rows):
             values = [value for value in row["cosine_by_batch"][pair] if _known(value)]
@@ -154,11 +154,6 @@ def _unit(metric: Mapping[str, Any]) -> str:
 
 def _known(value: Any) -> bool:
     return isinstance(value, int | float) and not math.isnan(value)
-
-
-def _color(index: int) -> str:
-    color = COLORS[index % len(COLORS)]
-    return ON_WHITE.get(color, color)
 
 
 def _finish(panel: Axes, title: str, label: str) -> None:

@@ -119,7 +119,7 @@ def report_predictions(
     if isinstance(summary, Mapping):
         rows = [(name, _shown(value)) for name, value in summary.get("metrics", {}).items()]
         over = f"Over {summary.get('cases')} cases; unknown where no case has the label."
-        tables = [Table(("figure", "value"), rows)]
+        tables = [Table(("metric", "value"), rows)]
         sections.insert(0, Section("All cases", [over], tables, [_confusion(path) for path in _confusions(folder)]))
     path = _write(folder / REPORT_FILE, f"Predictions in {folder.resolve().name}", sections, _links(cohort, folder))
     if isinstance(summary, Mapping):
@@ -195,7 +195,7 @@ def _best(history: RunHistory) -> Section:
     shown = [record for record in validated if record["epoch"] in best_epochs] or validated[-1:]
     names = list(dict.fromkeys(name for record in shown for name in record["validation"]))
     rows = [[name, *(_shown(record["validation"].get(name)) for record in shown)] for name in names]
-    head = ["figure", *(f"epoch {record['epoch']}" for record in shown)]
+    head = ["metric", *(f"epoch {record['epoch']}" for record in shown)]
     return Section("Validation", paragraphs, [Table(head, rows)])
 
 
