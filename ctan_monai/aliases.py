@@ -80,6 +80,7 @@ OPTIONS = {
     "normalise_to_gy": "normalize_to_gy",
     "empty_share": "empty_fraction",
     "top_share": "top_fraction",
+    "shares": "split_fractions",
 }
 # keys of data.json of runs, and of what a case's file knows of its patient
 RECORD_KEYS = {"normalised_to_gy": "normalized_to_gy", "dose_normalised_to_gy": "dose_normalized_to_gy"}

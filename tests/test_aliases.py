@@ -10,6 +10,7 @@ from pydoc import locate
 import pytest
 
 from ctan_monai import aliases
+from ctan_monai.data.datasets.ham10000.datalist import ham10000_datalist
 from ctan_monai.data.datasets.openkbp.datalist import openkbp_datalist
 from ctan_monai.engines.loop.slice_pooling import SlicePoolingInferer
 from ctan_monai.engines.runs.manifest import read_manifest, run_setting
@@ -114,11 +115,13 @@ def test_options_of_before_are_read_by_both_names(tmp_path):
     assert both == {"top_fraction": 0.4, "top_share": 0.4, "seed": 0}
 
 
-def test_calls_in_old_configs_give_options_by_their_old_names():
+def test_calls_in_old_configs_give_options_by_their_old_names(tmp_path):
     with pytest.warns(DeprecationWarning, match="top_fraction"):
         assert SlicePoolingInferer("topk", top_share=0.4).top_fraction == 0.4
     with pytest.warns(DeprecationWarning, match="empty_fraction"), pytest.raises(ConfigError, match="empty_fraction"):
         openkbp_datalist(None, "sample", "cache", empty_share=7)
+    with pytest.warns(DeprecationWarning, match="split_fractions"), pytest.raises(ConfigError, match="split_fractions"):
+        ham10000_datalist(None, tmp_path, (64, 64), shares=(0.5, 0.5))
 
 
 def test_an_old_option_is_refused_on_the_command_line_with_its_new_name(tmp_path):

@@ -158,7 +158,7 @@ def dicom(
         in_dir,
         out_dir,
         DicomOptions(**settings),
-        shares=_shares(split),
+        split_fractions=_fractions(split),
         key_file=key,
         identities=identities,
         **written,
@@ -170,7 +170,7 @@ def _listed(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _shares(text: str) -> tuple[float, ...]:
+def _fractions(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in _listed(text))
     except ValueError as error:

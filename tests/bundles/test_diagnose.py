@@ -31,7 +31,7 @@ SIZES = {
         "pixel_mm": 6.0,
         "image_size": [64, 64],
         "phantoms": 8,
-        "shares": [0.5, 0.25, 0.25],
+        "split_fractions": [0.5, 0.25, 0.25],
         "phantom_grid": {"_target_": "ctan_monai.data.PhantomGrid", **GRID},
     },
     "openkbp": {"slices": "dose"},

@@ -67,7 +67,7 @@ def test_with_bundle_root_the_command_works_from_anywhere_and_names_what_is_wron
         ({"image_size": [16, 16]}, r"image_size: \[16, 16\] was found"),
         ({"slices": "few"}, r"slices: 'few' is unknown"),
         ({"pixel_mm": -1}, r"pixel_mm: -1 was found. Remedy: Give a positive number"),
-        ({"shares": [0.5, 0.5]}, r"split: .* was found"),
+        ({"split_fractions": [0.5, 0.5]}, r"split: .* was found"),
         ({"phantoms": 2}, r"phantoms: 2 was found"),
         ({"dicom": {"boost": "add"}}, r"boost: 'add' is unknown"),
         ({"names": "nowhere.yaml"}, r"nowhere.yaml"),

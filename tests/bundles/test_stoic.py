@@ -129,7 +129,7 @@ def test_the_bundle_is_found_from_the_root_and_from_its_own_folder(workflow, mon
         ({"slice_mm": "thin"}, r"slice_mm: 'thin' was found"),
         ({"slices": 0}, r"slices: 0 was found"),
         ({"spatial_dims": 4}, r"spatial_dims: 4 is unknown"),
-        ({"shares": [1, 1, 1]}, r"shares: \[1, 1, 1\] was found"),
+        ({"split_fractions": [1, 1, 1]}, r"split_fractions: \[1, 1, 1\] was found"),
         ({"dataset_dir": "nothing"}, r"nothing: no STOIC data were found"),
     ],
 )

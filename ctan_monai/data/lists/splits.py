@@ -14,30 +14,30 @@ SPLITS = ("train", "validation", "test")
 def grouped_split(
     groups: Mapping[str, str],
     classes: Mapping[str, int | str | None] | None = None,
-    shares: Sequence[float] = (0.7, 0.1, 0.2),
+    split_fractions: Sequence[float] = (0.7, 0.1, 0.2),
     seed: int = 0,
 ) -> dict[str, list[str]]:
     """Divide cases.
 
     Within each class the groups are drawn in an order that depends on the seed and their names only, and each goes to
-    the split that lacks most cases. So the shares hold within each class, to the size of a group, and the result does
-    not depend on the order in which cases are listed.
+    the split that lacks most cases. So the fractions hold within each class, to the size of a group, and the result
+    does not depend on the order in which cases are listed.
 
     Args:
         groups: the group of each case, such as its lesion or patient.
         classes: the class of each case, None where it is unknown; a group counts as what most of its cases are.
-        shares: of training, validation and test; they add up to 1.
+        split_fractions: of training, validation and test; they add up to 1.
         seed: another seed draws others.
 
     Returns:
-        Cases by split, sorted. A class of at least as many groups as there are splits with a positive share has a
+        Cases by split, sorted. A class of at least as many groups as there are splits with a positive fraction has a
         group in each of them.
 
     Raises:
-        ConfigError: the shares are no three numbers from 0 to 1 that add up to 1, or nothing is left for training.
+        ConfigError: the fractions are no three numbers from 0 to 1 that add up to 1, or nothing is left for training.
     """
-    check_shares(shares)
-    wanted = {split: float(share) for split, share in zip(SPLITS, shares, strict=True) if share > 0}
+    check_split_fractions(split_fractions)
+    wanted = {split: float(fraction) for split, fraction in zip(SPLITS, split_fractions, strict=True) if fraction > 0}
     members: dict[str, list[str]] = {}
     for case, group in groups.items():
         members.setdefault(group, []).append(case)
@@ -47,7 +47,7 @@ def grouped_split(
     found: dict[str, list[str]] = {split: [] for split in SPLITS}
     for stratum in sorted(strata):
         drawn = sorted(strata[stratum], key=lambda group: draw(seed, group))
-        lacking = {split: share * sum(len(members[group]) for group in drawn) for split, share in wanted.items()}
+        lacking = {split: fraction * sum(len(members[group]) for group in drawn) for split, fraction in wanted.items()}
         first = list(wanted) if len(drawn) >= len(wanted) else []
         for number, group in enumerate(drawn):
             split = first[number] if number < len(first) else max(lacking, key=lambda each: lacking[each])
@@ -70,7 +70,7 @@ def _class_of(cases: Sequence[str], classes: Mapping[str, int | str | None]) -> 
 def divide(
     patients: Mapping[str, str],
     seed: int = 0,
-    shares: Sequence[float] = (0.7, 0.15, 0.15),
+    split_fractions: Sequence[float] = (0.7, 0.15, 0.15),
     kept: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Divide patients.
@@ -82,20 +82,20 @@ def divide(
     Args:
         patients: who each pseudonym is.
         seed: another seed draws others.
-        shares: of training, validation and test; they add up to 1.
+        split_fractions: of training, validation and test; they add up to 1.
         kept: splits of an earlier run.
 
     Returns:
-        Split by patient. With three patients or more, no split of a positive share is empty; with fewer, training
+        Split by patient. With three patients or more, no split of a positive fraction is empty; with fewer, training
         comes first.
 
     Raises:
-        ConfigError: the shares are no three numbers from 0 to 1 that add up to 1.
+        ConfigError: the split fractions are no three numbers from 0 to 1 that add up to 1.
     """
-    check_shares(shares)
+    check_split_fractions(split_fractions)
     names = sorted(patients, key=lambda name: draw(seed, patients[name]))
     found = {name: split for name, split in (kept or {}).items() if name in patients}
-    left = dict(zip(SPLITS, _sizes(len(names), shares), strict=True))
+    left = dict(zip(SPLITS, _sizes(len(names), split_fractions), strict=True))
     for split in found.values():
         left[split] -= 1
     for name in names:
@@ -107,20 +107,21 @@ def divide(
     return {name: found[name] for name in names}
 
 
-def check_shares(shares: Sequence[float], setting: str = "shares") -> None:
-    """Refuse shares that divide nothing.
+def check_split_fractions(fractions: Sequence[float], setting: str = "split_fractions") -> None:
+    """Check that split fractions are three that add up to 1, with some for training.
 
     Raises:
         ConfigError: they are no three numbers from 0 to 1 that add up to 1, or nothing is left for training.
     """
-    numbers = isinstance(shares, list | tuple) and all(isinstance(share, int | float) for share in shares)
-    usable = numbers and len(shares) == 3 and all(0 <= share <= 1 for share in shares) and abs(sum(shares) - 1) < 1e-6
-    if not usable or shares[0] <= 0:
-        raise ConfigError(setting, f"{shares} was found.", "Give three that add up to 1, as 0.7, 0.15, 0.15.")
+    numbers = isinstance(fractions, list | tuple) and all(isinstance(fraction, int | float) for fraction in fractions)
+    usable = numbers and len(fractions) == 3 and all(0 <= fraction <= 1 for fraction in fractions)
+    usable = usable and abs(sum(fractions) - 1) < 1e-6
+    if not usable or fractions[0] <= 0:
+        raise ConfigError(setting, f"{fractions} was found.", "Give three that add up to 1, as 0.7, 0.15, 0.15.")
 
 
-def _sizes(count: int, shares: Sequence[float]) -> list[int]:
-    others = [0 if share == 0 or count < 3 else max(1, round(share * count)) for share in shares[1:]]
-    if count == 2 and shares[1] > 0:
+def _sizes(count: int, fractions: Sequence[float]) -> list[int]:
+    others = [0 if fraction == 0 or count < 3 else max(1, round(fraction * count)) for fraction in fractions[1:]]
+    if count == 2 and fractions[1] > 0:
         others[0] = 1
     return [count - sum(others), *others]

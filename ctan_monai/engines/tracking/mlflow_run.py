@@ -143,8 +143,8 @@ def find_run(folder: Path) -> MLflowRun | None:
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Name the entries of nested mappings by their path.
 
-    >>> list(flatten({"seed": 0, "shares": {"train": 0.7}, "datalist": None}))
-    [('seed', '0'), ('shares.train', '0.7'), ('datalist', 'None')]
+    >>> list(flatten({"seed": 0, "split_fractions": {"train": 0.7}, "datalist": None}))
+    [('seed', '0'), ('split_fractions.train', '0.7'), ('datalist', 'None')]
     """
     for name, value in settings.items():
         if isinstance(value, Mapping):

@@ -60,11 +60,11 @@ def test_cases_of_unknown_class_are_divided_too():
 
 
 def test_a_split_without_a_share_stays_empty():
-    found = grouped_split({str(n): str(n) for n in range(10)}, shares=(0.8, 0.0, 0.2))
+    found = grouped_split({str(n): str(n) for n in range(10)}, split_fractions=(0.8, 0.0, 0.2))
     assert [len(found[split]) for split in SPLITS] == [8, 0, 2]
 
 
-@pytest.mark.parametrize("shares", [(0.7, 0.2), (0.7, 0.2, 0.2), (0.0, 0.5, 0.5), (1.2, -0.1, -0.1)])
-def test_shares_that_divide_nothing_are_refused(shares):
-    with pytest.raises(ConfigError, match="shares"):
-        grouped_split({"a": "a"}, shares=shares)
+@pytest.mark.parametrize("split_fractions", [(0.7, 0.2), (0.7, 0.2, 0.2), (0.0, 0.5, 0.5), (1.2, -0.1, -0.1)])
+def test_fractions_that_divide_nothing_are_refused(split_fractions):
+    with pytest.raises(ConfigError, match="split_fractions"):
+        grouped_split({"a": "a"}, split_fractions=split_fractions)

@@ -82,10 +82,14 @@ def test_the_figures_of_every_epoch_are_those_of_the_history(store, tmp_path):
 def test_parameters_are_the_settings_the_versions_and_the_data(store, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "data.json").write_text('{"synthetic": true, "cases": {"train": 2}}')
-    train(store[0], tmp_path / "run", settings={"method": "ctan", "shares": {"train": 0.7}, "datalist": "x" * 900})
+    train(
+        store[0],
+        tmp_path / "run",
+        settings={"method": "ctan", "split_fractions": {"train": 0.7}, "datalist": "x" * 900},
+    )
     params = runs_of(store[0])[1]["run"].data.params
     assert params["method"] == "ctan"
-    assert params["shares.train"] == "0.7"
+    assert params["split_fractions.train"] == "0.7"
     assert params["datalist"] == "x" * 500  # the most that every server takes
     assert params["data.synthetic"] == "True"
     assert params["data.cases.train"] == "2"

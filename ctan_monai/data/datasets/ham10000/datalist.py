@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from ctan_monai.aliases import takes_old_arguments
 from ctan_monai.data.cases.cache import CaseCache, read_header
 from ctan_monai.data.cases.case import Case, check_case_id
 from ctan_monai.data.datasets.ham10000.reader import (
@@ -34,12 +35,13 @@ _SMALLEST = 32  # rows and columns; in less there is nothing to outline
 _LONGEST_NAME = 64
 
 
+@takes_old_arguments("data.ham10000_datalist")
 def ham10000_datalist(
     dataset_dir: str | Path | None,
     cache_dir: str | Path,
     image_size: Sequence[int],
     splits: Sequence[str] = SPLITS,
-    shares: Sequence[float] = (0.7, 0.1, 0.2),
+    split_fractions: Sequence[float] = (0.7, 0.1, 0.2),
     seed: int = 0,
     datalist: str | Path | None = None,
     workers: int | None = None,
@@ -56,7 +58,7 @@ def ham10000_datalist(
         cache_dir: folder for the cached cases, and for the synthetic images.
         image_size: rows and columns that images and masks are resized to.
         splits: what to list.
-        shares: of training, validation and test.
+        split_fractions: of training, validation and test.
         seed: of the split.
         datalist: JSON file ``{"train": ["ISIC_0024306", ...], "validation": [...], "test": [...]}`` that chooses
             images by name instead.
@@ -90,9 +92,9 @@ def ham10000_datalist(
     items = {source.stem: {"case": source.stem, "file": str(file)} for source, file in files.items()}
     if not synthetic:
         _logger.info("%d images of %s, cached in %s", len(items), root, cache.cache_dir)
-    divided = _divide(list(items.values()), shares, seed) if wanted is None else wanted
+    divided = _divide(list(items.values()), split_fractions, seed) if wanted is None else wanted
     result = {split: [items[image] for image in divided[split] if image in items] for split in splits}
-    remedy = "Give more images, other shares, or a datalist file that names some for each split."
+    remedy = "Give more images, other split fractions, or a datalist file that names some for each split."
     refuse_empty(root, result, "image", remedy)
     return result
 
@@ -116,9 +118,9 @@ def check_image_size(image_size: Sequence[int]) -> tuple[int, int]:
     return pair[0], pair[1]
 
 
-def _divide(items: Sequence[Item], shares: Sequence[float], seed: int) -> dict[str, list[str]]:
+def _divide(items: Sequence[Item], split_fractions: Sequence[float], seed: int) -> dict[str, list[str]]:
     diagnoses = {item["case"]: read_header(item["file"]).values.get(DIAGNOSIS) for item in items}
-    return grouped_split(group_related(read_fingerprints(items)), diagnoses, shares, seed)
+    return grouped_split(group_related(read_fingerprints(items)), diagnoses, split_fractions, seed)
 
 
 def image_inference_list(

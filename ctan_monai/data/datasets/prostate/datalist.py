@@ -29,7 +29,7 @@ def dicom_datalist(
     empty_fraction: float = 0.0,
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
-    shares: Sequence[float] = (0.7, 0.15, 0.15),
+    split_fractions: Sequence[float] = (0.7, 0.15, 0.15),
     workers: int | None = None,
     progress: bool = True,
 ) -> dict[str, list[Item]]:
@@ -44,7 +44,7 @@ def dicom_datalist(
         empty_fraction: slices of the other kind to add, see there.
         options: of ``DicomOptions``, for a folder of DICOM.
         seed: of the split, likewise.
-        shares: of training, validation and test, likewise.
+        split_fractions: of training, validation and test, likewise.
         workers: processes that prepare.
         progress: show bars.
 
@@ -61,7 +61,7 @@ def dicom_datalist(
     if not (folder / DATALIST).is_file():
         given = DicomOptions(**(options or {}))
         folder = prepare_dicom(
-            folder, cache_dir, given, workers=workers, seed=seed, shares=shares, progress=progress
+            folder, cache_dir, given, workers=workers, seed=seed, split_fractions=split_fractions, progress=progress
         ).datalist.parent
     content = read_datalist(folder)
     if content["synthetic"]:
@@ -69,7 +69,7 @@ def dicom_datalist(
     if len(content["prescriptions_gy"]) > 1:
         _logger.warning("mixed prescriptions, cases by Gy: %s", content["prescriptions_gy"])
     found = {split: [folder / item["file"] for item in content[split]] for split in splits}
-    remedy = "Add patients (three fill every split), or prepare them with other shares."
+    remedy = "Add patients (three fill every split), or prepare them with other split fractions."
     refuse_empty(folder, {split: content[split] for split in SPLITS}, "patient", remedy, required=splits)
     return {name: _items(files, slices if name == "train" else None, empty_fraction) for name, files in found.items()}
 

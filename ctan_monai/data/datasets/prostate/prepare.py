@@ -27,7 +27,7 @@ from ctan_monai.data.dicom.read.options import DicomOptions
 from ctan_monai.data.dicom.read.pseudonyms import Pseudonyms, read_or_make_key
 from ctan_monai.data.dicom.read.scan import Scan, scan
 from ctan_monai.data.dicom.read.table import ACCEPTED, LEFT_OUT, Row, prescriptions, reasons, write_tables
-from ctan_monai.data.lists.splits import check_shares, divide, draw
+from ctan_monai.data.lists.splits import check_split_fractions, divide, draw
 from ctan_monai.errors import ConfigError, DataError
 
 _logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def prepare_dicom(
     kind: outputs.Format = "cache",
     workers: int | None = None,
     seed: int = 0,
-    shares: Sequence[float] = (0.7, 0.15, 0.15),
+    split_fractions: Sequence[float] = (0.7, 0.15, 0.15),
     patient_by: str = "id",
     key_file: str | Path | None = None,
     identities: str | Path | None = None,
@@ -89,7 +89,7 @@ def prepare_dicom(
         kind: 'cache' for training, 'nifti' for other tools.
         workers: processes; None for one per processor, at most 4; 0 or 1 for none but this one.
         seed: of the split.
-        shares: of training, validation and test.
+        split_fractions: of training, validation and test.
         patient_by: 'id' or 'study'; see ``link.link``.
         key_file: file of the pseudonyms' key, instead of the one in ``out_dir``; made if it is not there.
         identities: CSV file to write which says whose pseudonym is whose; None for none.
@@ -102,7 +102,7 @@ def prepare_dicom(
         DataError: there is no DICOM, no case was accepted, or ``out_dir`` cannot be written.
         ConfigError: an argument has an unknown value.
     """
-    _check_arguments(kind, shares, patient_by)
+    _check_arguments(kind, split_fractions, patient_by)
     options, out_dir = options or DicomOptions(), Path(out_dir)
     if identities is not None and Path(identities).resolve().is_relative_to(out_dir.resolve()):
         raise ConfigError("identities", "the file would lie among the prepared data.", "Give a place elsewhere.")
@@ -121,21 +121,23 @@ def prepare_dicom(
         rows = [replace(row, source=os.path.relpath(row.source, in_dir) if row.source else "") for row in rows]
         if identities is not None:
             write_identities(Path(identities), Path(in_dir), jobs, unlinked, rows, names)
-        kept = kept_splits(out_dir / DATALIST, seed, shares)
+        kept = kept_splits(out_dir / DATALIST, seed, split_fractions)
         who = {row.patient for row in rows if row.status == ACCEPTED}
-        split = divide({job.patient: job.linked.identity for job in jobs if job.patient in who}, seed, shares, kept)
+        split = divide(
+            {job.patient: job.linked.identity for job in jobs if job.patient in who}, seed, split_fractions, kept
+        )
         rows = [replace(row, split=split[row.patient]) if row.status == ACCEPTED else row for row in rows]
         tables = write_tables(rows, out_dir)
         prepared = Prepared(out_dir / DATALIST, tuple(rows), found.counts(), len(found.unreadable), found.others)
         _refuse_none(prepared, in_dir)
-        write_datalist(prepared.datalist, rows, kind, options, seed, shares)
+        write_datalist(prepared.datalist, rows, kind, options, seed, split_fractions)
         write_manifest(out_dir, rows, [prepared.datalist, *tables])
     _log(prepared, found)
     return prepared
 
 
-def _check_arguments(kind: str, shares: Sequence[float], patient_by: str) -> None:
-    check_shares(shares, "split")
+def _check_arguments(kind: str, split_fractions: Sequence[float], patient_by: str) -> None:
+    check_split_fractions(split_fractions, "split")
     for name, value, allowed in (
         ("format", kind, get_args(outputs.Format)),
         ("patient_by", patient_by, ("id", "study")),

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ctan_monai.aliases import current_settings
 from ctan_monai.data.dicom.read.options import DicomOptions
 from ctan_monai.data.dicom.read.table import ACCEPTED, Row, prescriptions
 from ctan_monai.data.lists.splits import SPLITS
@@ -47,19 +48,19 @@ def remove_leftovers(out_dir: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def kept_splits(path: Path, seed: int, shares: Sequence[float]) -> dict[str, str]:
-    """Return the splits of an earlier run with the same seed and shares."""
+def kept_splits(path: Path, seed: int, split_fractions: Sequence[float]) -> dict[str, str]:
+    """Return the splits of an earlier run with the same seed and split fractions."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if (content["seed"], content["shares"]) != (seed, list(shares)):
+        content = current_settings(json.loads(path.read_text(encoding="utf-8")))
+        if (content["seed"], content["split_fractions"]) != (seed, list(split_fractions)):
             return {}
         return {item["patient"]: split for split in SPLITS for item in content[split]}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
 def write_datalist(
-    path: Path, rows: Sequence[Row], kind: str, options: DicomOptions, seed: int, shares: Sequence[float]
+    path: Path, rows: Sequence[Row], kind: str, options: DicomOptions, seed: int, split_fractions: Sequence[float]
 ) -> None:
     """Write the list of the accepted cases by split, with paths relative to its folder.
 
@@ -74,7 +75,7 @@ def write_datalist(
         "prescriptions_gy": prescriptions(rows),
         "options": options.to_json(),
         "seed": seed,
-        "shares": list(shares),
+        "split_fractions": list(split_fractions),
         **{split: [_item(row, kind) for row in accepted if row.split == split] for split in SPLITS},
     }
     with replacing(path) as temporary:

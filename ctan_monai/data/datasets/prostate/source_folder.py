@@ -43,7 +43,7 @@ def prepared_folder(
     phantoms: int = 20,
     phantom_grid: PhantomGrid | None = None,
     seed: int = 0,
-    shares: Sequence[float] = (0.7, 0.15, 0.15),
+    split_fractions: Sequence[float] = (0.7, 0.15, 0.15),
     workers: int | None = None,
     progress: bool = True,
 ) -> Path:
@@ -61,7 +61,7 @@ def prepared_folder(
         phantoms: how many synthetic patients.
         phantom_grid: voxels of their CT.
         seed: of the split.
-        shares: of training, validation and test.
+        split_fractions: of training, validation and test.
         workers: processes that prepare; None for one per processor.
         progress: show bars.
 
@@ -84,7 +84,9 @@ def prepared_folder(
         source, target = _synthetic(Path(cache_dir), phantoms, phantom_grid or PhantomGrid(), progress)
     else:
         source, target = Path(str(dataset_dir)), Path(cache_dir)
-    made = prepare_dicom(source, target, settings, workers=workers, seed=seed, shares=shares, progress=progress)
+    made = prepare_dicom(
+        source, target, settings, workers=workers, seed=seed, split_fractions=split_fractions, progress=progress
+    )
     return made.datalist.parent
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from ctan_monai.aliases import takes_old_arguments
 from ctan_monai.data.cases.cache import Header, read_header
 from ctan_monai.data.datasets.stoic.chest_case import (
     LUNGS,
@@ -29,6 +30,7 @@ _logger = logging.getLogger(__name__)
 _SHOWN = 4  # synthetic CTs that stand for a user's
 
 
+@takes_old_arguments("data.stoic_datalist")
 def stoic_datalist(
     dataset_dir: str | Path | None,
     cache_dir: str | Path,
@@ -36,7 +38,7 @@ def stoic_datalist(
     slice_mm: float | None = 3.0,
     slices: int | None = None,
     splits: Sequence[str] = SPLITS,
-    shares: Sequence[float] = (0.7, 0.1, 0.2),
+    split_fractions: Sequence[float] = (0.7, 0.1, 0.2),
     seed: int = 0,
     datalist: str | Path | None = None,
     workers: int | None = None,
@@ -56,7 +58,7 @@ def stoic_datalist(
         slices: None for one item per patient. Otherwise the patients of ``train`` become that many items each, with
             ``slices``: the first and last + 1 of a part of the lungs from which `RandSelectSliced` draws one.
         splits: what to list.
-        shares: of training, validation and test.
+        split_fractions: of training, validation and test.
         seed: of the split.
         datalist: JSON file ``{"train": ["8622", ...], "validation": [...], "test": [...]}`` that chooses patients
             instead.
@@ -89,9 +91,9 @@ def stoic_datalist(
     names = {path: patient for patient, path in found.scans.items()}
     items = {names[source]: {"case": names[source], "file": str(file)} for source, file in files.items()}
     _logger.info("%d CTs of %s, cached in %s", len(items), found.root, cache.cache_dir)
-    divided = _divide(found, list(items.values()), shares, seed) if wanted is None else wanted
+    divided = _divide(found, list(items.values()), split_fractions, seed) if wanted is None else wanted
     result = {split: [items[patient] for patient in divided[split] if patient in items] for split in splits}
-    remedy = "Give more patients, other shares, or a datalist file that names some for each split."
+    remedy = "Give more patients, other split fractions, or a datalist file that names some for each split."
     refuse_empty(found.root, result, "patient", remedy)
     if slices is not None and "train" in result:
         result["train"] = [part for item in result["train"] for part in _parts(item, slices)]
@@ -145,9 +147,9 @@ def _parts(item: Item, count: int) -> list[Item]:
     return parts
 
 
-def _divide(found: Stoic, items: Sequence[Item], shares: Sequence[float], seed: int) -> dict[str, list[str]]:
+def _divide(found: Stoic, items: Sequence[Item], split_fractions: Sequence[float], seed: int) -> dict[str, list[str]]:
     strata = {item["case"]: found.rows[item["case"]].stratum for item in items}
-    return grouped_split(group_related(read_fingerprints(items)), strata, shares, seed)
+    return grouped_split(group_related(read_fingerprints(items)), strata, split_fractions, seed)
 
 
 def chest_inference_list(

@@ -38,7 +38,7 @@ def tabular_datalist(
     label_values: Mapping[str, Mapping[str, int | Sequence[int]]] | None = None,
     slices: Literal["labelled", "all"] | None = None,
     empty_fraction: float = 0.0,
-    shares: Sequence[float] = (0.7, 0.1, 0.2),
+    split_fractions: Sequence[float] = (0.7, 0.1, 0.2),
     seed: int = 0,
     fold: int = 0,
     divided_as: str | Path | None = None,
@@ -69,7 +69,7 @@ def tabular_datalist(
             slices in which a mask of the tasks has a voxel, or a value differs from that of the volume's corner (all
             slices of a case without such labels), 'all'.
         empty_fraction: other slices to add to the labeled, as a fraction of those.
-        shares: of training, validation and test, where the table does not divide.
+        split_fractions: of training, validation and test, where the table does not divide.
         seed: of that split.
         fold: number of the fold to validate on.
         divided_as: JSON file with the names of the cases of each split, as a run keeps it (`engines.write_datalist`):
@@ -103,7 +103,7 @@ def tabular_datalist(
     if divided_as is not None and str(divided_as):
         divided = divide_as_before(read_choice(divided_as), items, given_splits(path, rows, fold))
     else:
-        divided = divide(path, rows, items, layout, shares, seed, fold)
+        divided = divide(path, rows, items, layout, split_fractions, seed, fold)
     _require(path, divided, required)
     if slices is not None:
         divided["train"] = _slice_items(divided["train"], layout, slices, empty_fraction)
@@ -140,7 +140,7 @@ def _check_slices(slices: str | None, empty_fraction: float, layout: Layout) -> 
 
 
 def _require(path: Path, divided: Mapping[str, Sequence[Item]], required: Sequence[str]) -> None:
-    remedy = "Give these splits cases, other shares, or leave the split to this program."
+    remedy = "Give these splits cases, other split fractions, or leave the split to this program."
     refuse_empty(path, divided, "case", remedy, required)
     if not divided["test"]:
         _logger.warning("%s has no test set: there will be nothing to evaluate on", path)

@@ -24,7 +24,7 @@ def divide(
     rows: Sequence[Row],
     items: Sequence[Item],
     layout: Layout,
-    shares: Sequence[float] = (0.7, 0.1, 0.2),
+    split_fractions: Sequence[float] = (0.7, 0.1, 0.2),
     seed: int = 0,
     fold: int = 0,
 ) -> dict[str, list[Item]]:
@@ -35,17 +35,17 @@ def divide(
         rows: of the cases.
         items: of the same cases, in that order.
         layout: its first exclusive classification is spread evenly.
-        shares: of training, validation and test, where the table does not divide.
+        split_fractions: of training, validation and test, where the table does not divide.
         seed: of that split.
         fold: number of the fold to validate on.
 
     Raises:
         DataError: only some rows say their split, or there is no such fold.
-        ConfigError: the shares do not add up to 1.
+        ConfigError: the split fractions do not add up to 1.
     """
     chosen = given_splits(path, rows, fold)
     if not any(chosen.values()):
-        return _by_group(items, layout, shares, seed)
+        return _by_group(items, layout, split_fractions, seed)
     found = {split: [item for item in items if chosen[item["case"]] == split] for split in SPLITS}
     if found["train"] and not found["validation"]:
         again = _by_group(found["train"], layout, (1 - _HELD_OUT, _HELD_OUT, 0.0), seed)
@@ -97,13 +97,15 @@ def given_splits(path: Path, rows: Sequence[Row], fold: int = 0) -> dict[str, st
     return found
 
 
-def _by_group(items: Sequence[Item], layout: Layout, shares: Sequence[float], seed: int) -> dict[str, list[Item]]:
+def _by_group(
+    items: Sequence[Item], layout: Layout, split_fractions: Sequence[float], seed: int
+) -> dict[str, list[Item]]:
     exclusive = [task for task in layout.image_level if isinstance(task, Classification) and task.exclusive]
     classes: dict[str, int | str | None] = {}
     if exclusive:
         for item in items:
             value = read_header(item["file"]).values.get(exclusive[0].name)
             classes[item["case"]] = None if value is None else str(value)
-    divided = grouped_split(group_related(read_fingerprints(items)), classes, shares, seed)
+    divided = grouped_split(group_related(read_fingerprints(items)), classes, split_fractions, seed)
     by_name = {item["case"]: item for item in items}
     return {split: [by_name[case] for case in cases] for split, cases in divided.items()}

@@ -59,7 +59,7 @@ def test_a_case_is_what_training_saw_of_the_same_ct(listed, tmp_path):
     patient.write(tmp_path / "in")
     (item,) = listed(tmp_path / "in", pixel_mm=3.0)
     options = DicomOptions(pixel_mm=3.0)
-    prepare_dicom(tmp_path / "in", tmp_path / "cache", options, workers=1, shares=(1, 0, 0), progress=False)
+    prepare_dicom(tmp_path / "in", tmp_path / "cache", options, workers=1, split_fractions=(1, 0, 0), progress=False)
     trained = read_case_file(next((tmp_path / "cache" / "cases").glob("*.case")))
     predicted = read_case_file(item["file"])
     assert predicted.case == trained.case  # one key in one cache: a patient has one pseudonym

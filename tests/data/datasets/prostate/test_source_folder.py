@@ -82,13 +82,13 @@ def test_fewer_synthetic_patients_than_splits_are_refused(tmp_path):
 
 
 def test_a_split_without_patients_is_refused_with_what_to_do(export, tmp_path):
-    made = prepared_folder(export, tmp_path, 6.0, shares=(1.0, 0.0, 0.0), workers=1, progress=False)
+    made = prepared_folder(export, tmp_path, 6.0, split_fractions=(1.0, 0.0, 0.0), workers=1, progress=False)
     with pytest.raises(DataError) as caught:
         dicom_datalist(made, "unused")
     assert "no patient was found for ['validation']; the splits hold {'train': 3, 'validation': 0, 'test': 0}" in str(
         caught.value
     )
-    assert "Add patients (three fill every split), or prepare them with other shares" in str(caught.value)
+    assert "Add patients (three fill every split), or prepare them with other split fractions" in str(caught.value)
 
 
 def test_a_folder_of_dicom_is_prepared_with_the_settings(export, prepared):

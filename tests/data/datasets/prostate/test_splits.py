@@ -1,7 +1,10 @@
 """Patients are divided as the seed says, and stay where they are."""
 
+import json
+
 import pytest
 
+from ctan_monai.data.datasets.prostate.prepared_folder import kept_splits
 from ctan_monai.data.lists.splits import divide
 from ctan_monai.errors import ConfigError
 
@@ -14,13 +17,13 @@ def sizes(split):
     return [list(split.values()).count(name) for name in ("train", "validation", "test")]
 
 
-def test_shares_are_kept_and_no_split_is_empty():
+def test_fractions_are_kept_and_no_split_is_empty():
     assert sizes(divide(people(*range(100)))) == [70, 15, 15]
     assert sizes(divide(people(*range(10)))) == [6, 2, 2]
     assert sizes(divide(people(1, 2, 3))) == [1, 1, 1]
     assert sizes(divide(people(1, 2))) == [1, 1, 0]
     assert sizes(divide(people(1))) == [1, 0, 0]
-    assert sizes(divide(people(*range(10)), shares=(0.8, 0.2, 0))) == [8, 2, 0]
+    assert sizes(divide(people(*range(10)), split_fractions=(0.8, 0.2, 0))) == [8, 2, 0]
 
 
 def test_the_same_seed_divides_alike_in_any_order_and_under_any_pseudonym():
@@ -39,9 +42,18 @@ def test_patients_that_come_later_move_nobody():
     assert divide(people(5), kept=first) == {"pt_5": first["pt_5"]}
 
 
+@pytest.mark.parametrize("name", ["shares", "split_fractions"])
+def test_a_folder_of_before_or_of_today_keeps_its_splits_where_it_was_divided_alike(tmp_path, name):
+    path, fractions = tmp_path / "datalist.json", [0.6, 0.2, 0.2]
+    lists = {"train": [{"patient": "a"}], "validation": [{"patient": "b"}], "test": []}
+    path.write_text(json.dumps({"seed": 3, name: fractions, **lists}))
+    assert kept_splits(path, 3, fractions) == {"a": "train", "b": "validation"}
+    assert kept_splits(path, 4, fractions) == kept_splits(path, 3, [0.5, 0.3, 0.2]) == {}
+
+
 @pytest.mark.parametrize(
-    "shares", [(0.5, 0.5), (0.5, 0.4, 0.2), (0, 0.5, 0.5), (1.2, -0.1, -0.1), None, ("a", 0.5, 0.5)]
+    "split_fractions", [(0.5, 0.5), (0.5, 0.4, 0.2), (0, 0.5, 0.5), (1.2, -0.1, -0.1), None, ("a", 0.5, 0.5)]
 )
-def test_shares_that_divide_nothing_are_refused(shares):
-    with pytest.raises(ConfigError, match="shares: "):
-        divide(people(1), shares=shares)
+def test_fractions_that_divide_nothing_are_refused(split_fractions):
+    with pytest.raises(ConfigError, match="split_fractions: "):
+        divide(people(1), split_fractions=split_fractions)

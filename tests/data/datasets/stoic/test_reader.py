@@ -142,13 +142,13 @@ def test_the_split_is_by_patient_spread_over_the_labels_and_the_seed_decides(dra
         found = stoic_datalist(drawn, tmp_path, SIZE, seed=seed, progress=False, workers=0, **options)
         return {split: [item["case"] for item in items] for split, items in found.items()}
 
-    one = listed(0, shares=(0.34, 0.33, 0.33))
+    one = listed(0, split_fractions=(0.34, 0.33, 0.33))
     rows = table_of(drawn)
     assert sorted(case for cases in one.values() for case in cases) == sorted(rows)
     for cases in one.values():
         assert sorted(rows[case].stratum for case in cases) == ["negative", "negative", "positive", "severe"]
-    assert listed(0, shares=(0.34, 0.33, 0.33)) == one
-    assert listed(1, shares=(0.34, 0.33, 0.33)) != one
+    assert listed(0, split_fractions=(0.34, 0.33, 0.33)) == one
+    assert listed(1, split_fractions=(0.34, 0.33, 0.33)) != one
 
 
 def test_the_lungs_of_a_patient_are_divided_into_parts_that_cover_them(drawn, tmp_path):
@@ -228,7 +228,7 @@ def test_several_processes_read_the_same(drawn, tmp_path):
         ({"slices": 0}, "slices: 0 was found"),
         ({"splits": ["training"]}, "splits"),
         ({"image_size": 64}, "image_size: 64"),
-        ({"shares": (0.5, 0.5)}, "shares"),
+        ({"split_fractions": (0.5, 0.5)}, "split_fractions"),
     ],
 )
 def test_settings_that_are_none_are_refused(drawn, tmp_path, options, message):

@@ -68,7 +68,7 @@ def test_a_fold_validates_and_test_cases_stay_out_of_it(tmp_path, fold, held_out
 
 def test_without_splits_groups_stay_together_and_classes_are_spread(tmp_path):
     rows = images(tmp_path, 40, group=lambda n: f"g{n // 2}", grade=lambda n: ["low", "high"][n // 2 % 2])
-    found = lists(write_csv(tmp_path / "cases.csv", rows), tmp_path, [GRADE], shares=(0.5, 0.25, 0.25), seed=3)
+    found = lists(write_csv(tmp_path / "cases.csv", rows), tmp_path, [GRADE], split_fractions=(0.5, 0.25, 0.25), seed=3)
     for split, share in (("train", 20), ("validation", 10), ("test", 10)):
         assert abs(len(found[split]) - share) <= 2  # a group of each class
     group = {f"c{number:02d}": number // 2 for number in range(40)}
@@ -77,7 +77,9 @@ def test_without_splits_groups_stay_together_and_classes_are_spread(tmp_path):
     for items in found.values():
         classes = [read_header(item["file"]).values["grade"] for item in items]
         assert abs(classes.count(0) - classes.count(1)) <= 2
-    again = lists(write_csv(tmp_path / "cases.csv", rows[::-1]), tmp_path, [GRADE], shares=(0.5, 0.25, 0.25), seed=3)
+    again = lists(
+        write_csv(tmp_path / "cases.csv", rows[::-1]), tmp_path, [GRADE], split_fractions=(0.5, 0.25, 0.25), seed=3
+    )
     assert {split: set(cases) for split, cases in names(again).items()} == {
         split: set(cases) for split, cases in names(found).items()
     }

@@ -77,7 +77,7 @@ def make_cohort(
         progress: show a bar in a terminal.
 
     Raises:
-        ConfigError: counts, shares or names make no sense.
+        ConfigError: counts, split fractions or names make no sense.
         DataError: the folder holds something else, another cohort or more patients, or cannot be written.
     """
     folder, grid, prescription = Path(folder), grid or PhantomGrid(), prescription or Prescription()
@@ -120,14 +120,14 @@ def _shown(todo: list[int], progress: bool) -> Any:
     return tqdm(todo, desc="synthetic patients", unit="patient", disable=None if progress and todo else True)
 
 
-def _split(ids: list[str], shares: Sequence[float]) -> dict[str, list[str]]:
-    """Share patients out; rounding goes to train."""
-    wanted = sum(share > 0 for share in shares)
-    if len(shares) != len(SPLITS) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6 or len(ids) < wanted:
-        reason = f"{len(ids)} patients and shares {list(shares)} of {SPLITS}."
-        raise ConfigError("splits", reason, "Give three shares that add up to 1, and a patient for each.")
-    last = [max(round(share * len(ids)), int(share > 0)) for share in shares[1:]]
-    if shares[0] == 0:
+def _split(ids: list[str], fractions: Sequence[float]) -> dict[str, list[str]]:
+    """Split patients by fractions; what rounding leaves goes to training."""
+    wanted = sum(fraction > 0 for fraction in fractions)
+    if len(fractions) != len(SPLITS) or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6 or len(ids) < wanted:
+        reason = f"{len(ids)} patients and fractions {list(fractions)} of {SPLITS}."
+        raise ConfigError("splits", reason, "Give three fractions that add up to 1, and a patient for each.")
+    last = [max(round(fraction * len(ids)), int(fraction > 0)) for fraction in fractions[1:]]
+    if fractions[0] == 0:
         last[0] = len(ids) - last[1]
     first = len(ids) - sum(last)
     edges = [0, first, first + last[0], len(ids)]

@@ -125,7 +125,7 @@ def test_fewer_patients_than_are_there_and_deleted_files_are_said(make):
 
 
 @pytest.mark.parametrize(
-    ("patients", "shares", "sizes"),
+    ("patients", "split_fractions", "sizes"),
     [
         (24, (0.75, 0.125, 0.125), (18, 3, 3)),
         (3, (0.8, 0.1, 0.1), (1, 1, 1)),
@@ -133,14 +133,16 @@ def test_fewer_patients_than_are_there_and_deleted_files_are_said(make):
         (5, (0, 0.5, 0.5), (0, 3, 2)),
     ],
 )
-def test_patients_are_shared_out(patients, shares, sizes):
-    parts = module._split([str(number) for number in range(patients)], shares)
+def test_patients_are_shared_out(patients, split_fractions, sizes):
+    parts = module._split([str(number) for number in range(patients)], split_fractions)
     assert tuple(len(part) for part in parts.values()) == sizes
     assert [name for part in parts.values() for name in part] == [str(number) for number in range(patients)]
 
 
-@pytest.mark.parametrize(("patients", "shares"), [(2, (0.5, 0.25, 0.25)), (9, (0.5, 0.5)), (9, (0.5, 0.6, -0.1))])
+@pytest.mark.parametrize(
+    ("patients", "split_fractions"), [(2, (0.5, 0.25, 0.25)), (9, (0.5, 0.5)), (9, (0.5, 0.6, -0.1))]
+)
 @pytest.mark.usefixtures("without_making")
-def test_shares_that_make_no_sense_are_refused(make, patients, shares):
-    with pytest.raises(ConfigError, match="shares"):
-        make(patients, splits=shares)
+def test_fractions_that_make_no_sense_are_refused(make, patients, split_fractions):
+    with pytest.raises(ConfigError, match="fractions"):
+        make(patients, splits=split_fractions)
