@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from ctan_monai.data.datasets.prostate.phantom.cohort import make_cohort
+from ctan_monai.data.phantom.cohort import make_cohort
 
 KEY = ".pseudonym.key"
 

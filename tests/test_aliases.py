@@ -43,7 +43,7 @@ def test_every_name_of_an_old_config_is_found_and_moved_ones_tell_the_new_name(c
         assert told == ([] if new == name else [f"{name} is now {new}; write the new name, the old one will go."])
         assert locate(new) is found
         moved += new != name
-    assert moved == 32
+    assert moved == 31
 
 
 def test_no_config_of_this_repository_holds_an_old_name(repository):
@@ -60,7 +60,7 @@ def test_no_config_of_this_repository_holds_an_old_name(repository):
         "from ctan_monai.data.cases import Case",
         "from ctan_monai.data.datalist import read_choice",
         "import ctan_monai.data.own.layout as m; m.Layout",
-        "from ctan_monai.data.phantom.grid import PhantomGrid",
+        "from ctan_monai.data.datasets.prostate.phantom.grid import PhantomGrid",
         "from ctan_monai.data.dicom_out import write_rtstruct",
         "from ctan_monai.engines.distributed import distribute",
     ],

@@ -8,7 +8,7 @@ from ctan_monai.lazy_names import lazy_names
 # of a module which aliases.py still finds here, as ham10000_datalist is
 _PUBLIC = {
     "Case": "cases.case",
-    "PhantomGrid": "datasets.prostate.phantom",
+    "PhantomGrid": "phantom",
     "SeededDataset": "lists.dataset",
     "check_cases": "lists.dataset",
     "check_leakage": "lists.leakage",

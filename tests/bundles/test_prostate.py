@@ -14,7 +14,7 @@ from bundle_kit import check_run, command, start
 
 from ctan_monai.data.cases.cache import read_case_file
 from ctan_monai.data.datasets.prostate.datalist import dicom_datalist
-from ctan_monai.data.datasets.prostate.phantom import PhantomGrid, make_cohort
+from ctan_monai.data.phantom import PhantomGrid, make_cohort
 from ctan_monai.engines import read_data_record
 from ctan_monai.errors import ConfigError, find_ctan_error
 from ctan_monai.metrics.dvh import doses_inside

@@ -9,8 +9,8 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 
-from ctan_monai.data.datasets.prostate.phantom import PhantomGrid, make_cohort
 from ctan_monai.data.datasets.tabular.files import parts_of, read_volumes
+from ctan_monai.data.phantom import PhantomGrid, make_cohort
 from ctan_monai.errors import DataError
 
 SHAPE, SPACING_MM, FIRST_LPS = (7, 6, 5), (1.5, 2.0, 3.0), (10.0, -20.0, 30.0)

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ctan_monai.data.cases.cache import processors
-from ctan_monai.data.datasets.prostate.phantom.cohort import make_cohort
-from ctan_monai.data.datasets.prostate.phantom.grid import PhantomGrid
 from ctan_monai.data.datasets.prostate.prepare import KEY
 from ctan_monai.data.dicom.read.ct_case import CtJob, CtOutcome, make_ct_case, make_nifti_case
 from ctan_monai.data.dicom.read.header import read_header
@@ -21,6 +19,8 @@ from ctan_monai.data.dicom.read.pseudonyms import Pseudonyms, read_or_make_key
 from ctan_monai.data.dicom.read.scan import Scan, scan
 from ctan_monai.data.formats.nifti import is_nifti
 from ctan_monai.data.lists.datalist import Item
+from ctan_monai.data.phantom.cohort import make_cohort
+from ctan_monai.data.phantom.grid import PhantomGrid
 from ctan_monai.errors import DataError
 from ctan_monai.files.atomic import replacing
 from ctan_monai.files.duplicates import check_ids

@@ -15,14 +15,14 @@ import numpy as np
 from ctan_monai.aliases import takes_old_arguments
 from ctan_monai.data.cases.cache import read_header
 from ctan_monai.data.datasets.prostate.datalist import read_datalist
-from ctan_monai.data.datasets.prostate.phantom.cohort import make_cohort
-from ctan_monai.data.datasets.prostate.phantom.grid import PhantomGrid
-from ctan_monai.data.datasets.prostate.phantom.patient import PHANTOM_VERSION
 from ctan_monai.data.datasets.prostate.prepare import KEY, prepare_dicom
 from ctan_monai.data.datasets.prostate.prepared_folder import DATALIST
 from ctan_monai.data.dicom.read.names import read_mapping
 from ctan_monai.data.dicom.read.options import DicomOptions
 from ctan_monai.data.lists.splits import SPLITS
+from ctan_monai.data.phantom.cohort import make_cohort
+from ctan_monai.data.phantom.grid import PhantomGrid
+from ctan_monai.data.phantom.patient import PHANTOM_VERSION
 from ctan_monai.errors import ConfigError
 from ctan_monai.files.atomic import replacing
 

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from ctan_monai.data.cases.case import Case
 from ctan_monai.data.cases.file_grid import OWN_GRID, Grid
+from ctan_monai.data.cases.volume_grid import VolumeGrid, resample
 from ctan_monai.data.datasets.tabular.files import is_picture, read_values, read_volumes
-from ctan_monai.data.datasets.tabular.grids import VolumeGrid, resample
 from ctan_monai.data.datasets.tabular.labels import inside_of, split_map
 from ctan_monai.data.datasets.tabular.layout import Layout
 from ctan_monai.data.datasets.tabular.rows import Row

@@ -13,11 +13,11 @@ from pydicom.uid import generate_uid
 
 from ctan_monai.data.cases.cache import read_case_file
 from ctan_monai.data.datasets.prostate.inference import dicom_inference_list
-from ctan_monai.data.datasets.prostate.phantom import PhantomGrid
 from ctan_monai.data.datasets.prostate.prepare import prepare_dicom
 from ctan_monai.data.dicom.read.options import DicomOptions
 from ctan_monai.data.dicom.write import CtReference
 from ctan_monai.data.formats.ct_source import read_source, source_path
+from ctan_monai.data.phantom import PhantomGrid
 from ctan_monai.errors import DataError
 
 

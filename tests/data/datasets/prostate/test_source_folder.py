@@ -9,8 +9,8 @@ from dicom_phantoms import Patient
 
 from ctan_monai.data.cases.cache import read_case_file
 from ctan_monai.data.datasets.prostate.datalist import data_record, dicom_datalist
-from ctan_monai.data.datasets.prostate.phantom import PhantomGrid
 from ctan_monai.data.datasets.prostate.source_folder import prepared_folder
+from ctan_monai.data.phantom import PhantomGrid
 from ctan_monai.errors import ConfigError, DataError
 
 SMALL = {"rows": 24, "columns": 30, "slices": 8, "spacing_mm": 6.0, "pixel_mm": (4.0, 4.2)}

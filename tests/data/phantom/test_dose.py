@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_edt, map_coordinates
 
-from ctan_monai.data.datasets.prostate.phantom import make_patient
 from ctan_monai.data.dicom.write import Prescription
+from ctan_monai.data.phantom import make_patient
 
 
 def dose_on_ct(patient):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ctan_monai.data.datasets.prostate.phantom.shapes import Point
+from ctan_monai.data.phantom.shapes import Point
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ctan_monai.data.datasets.prostate.phantom import Patient, PhantomGrid, make_patient, write_patient_dicom
 from ctan_monai.data.dicom.write import SeededUids
+from ctan_monai.data.phantom import Patient, PhantomGrid, make_patient, write_patient_dicom
 
 GRID = PhantomGrid(rows=112, columns=144, slices=40, row_mm=2.9, column_mm=3.3, slice_mm=4.0)
 

@@ -9,13 +9,13 @@ import pytest
 import SimpleITK as sitk
 from dicom_validity import dice, errors_but_synthetic, rasterized
 
-from ctan_monai.data.datasets.prostate.phantom import STRUCTURES, write_patient_dicom
 from ctan_monai.data.dicom.read.link import link
 from ctan_monai.data.dicom.read.options import DicomOptions
 from ctan_monai.data.dicom.read.patient import read_patient
 from ctan_monai.data.dicom.read.scan import scan
 from ctan_monai.data.dicom.read.select import select
 from ctan_monai.data.dicom.write import SeededUids
+from ctan_monai.data.phantom import STRUCTURES, write_patient_dicom
 from ctan_monai.errors import DataError
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])

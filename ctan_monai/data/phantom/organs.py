@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
-from ctan_monai.data.datasets.prostate.phantom.anatomy import Anatomy
-from ctan_monai.data.datasets.prostate.phantom.grid import Block, Canvas, PhantomGrid
-from ctan_monai.data.datasets.prostate.phantom.shapes import (
+from ctan_monai.data.phantom.anatomy import Anatomy
+from ctan_monai.data.phantom.grid import Block, Canvas, PhantomGrid
+from ctan_monai.data.phantom.shapes import (
     Coordinates,
     Floats,
     along,
@@ -47,13 +47,13 @@ def draw_organs(canvas: Canvas, anatomy: Anatomy, random: np.random.Generator) -
     urine = np.maximum(urine, 0.8 - rectum_here)
     gland = np.maximum(gland, 0.8 - rectum_here)
     texture = smooth_field(random, canvas.axes_of(block), (5.0, 5.0, 5.0))
-    canvas.paint(vesicles, 30 + 8 * texture, block)
+    canvas.paint(vesicles, 30 + 8 * texture, block, t2=0.85)
     canvas.paint(urine, _WALL_HU, block)
-    canvas.paint(urine + 3.0, _URINE_HU, block)
-    canvas.paint(gland, _GLAND_HU + 6 * texture, block)
+    canvas.paint(urine + 3.0, _URINE_HU, block, t2=1.0)
+    canvas.paint(gland, _GLAND_HU + 6 * texture, block, t2=0.55)
     for place in anatomy.fiducials:
         part = canvas.around(place, 4)
-        canvas.paint(sphere(canvas.at(part), place, 1.3), _GOLD_HU, part)
+        canvas.paint(sphere(canvas.at(part), place, 1.3), _GOLD_HU, part, t2=0.0)
     return {
         "Rectum": rectum,
         "Bladder": (block, urine),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ctan_monai.data.datasets.prostate.phantom.anatomy import Anatomy
-from ctan_monai.data.datasets.prostate.phantom.grid import Block, Canvas
-from ctan_monai.data.datasets.prostate.phantom.shapes import (
+from ctan_monai.data.phantom.anatomy import Anatomy
+from ctan_monai.data.phantom.grid import Block, Canvas
+from ctan_monai.data.phantom.shapes import (
     Coordinates,
     Floats,
     along,

@@ -5,9 +5,9 @@ and RTDOSE, ``make_cohort`` a folder of patients. Everything is called synthetic
 from it says anything about patients.
 """
 
-from ctan_monai.data.datasets.prostate.phantom.cohort import Cohort, make_cohort
-from ctan_monai.data.datasets.prostate.phantom.grid import PhantomGrid
-from ctan_monai.data.datasets.prostate.phantom.patient import STRUCTURES, Patient, make_patient
-from ctan_monai.data.datasets.prostate.phantom.write import write_patient_dicom
+from ctan_monai.data.phantom.cohort import Cohort, make_cohort
+from ctan_monai.data.phantom.grid import PhantomGrid
+from ctan_monai.data.phantom.patient import STRUCTURES, Patient, make_patient
+from ctan_monai.data.phantom.write import write_patient_dicom
 
 __all__ = ["STRUCTURES", "Cohort", "Patient", "PhantomGrid", "make_cohort", "make_patient", "write_patient_dicom"]

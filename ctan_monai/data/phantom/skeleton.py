@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ctan_monai.data.datasets.prostate.phantom.anatomy import Anatomy
-from ctan_monai.data.datasets.prostate.phantom.grid import Block, Canvas
-from ctan_monai.data.datasets.prostate.phantom.shapes import (
+from ctan_monai.data.phantom.anatomy import Anatomy
+from ctan_monai.data.phantom.grid import Block, Canvas
+from ctan_monai.data.phantom.shapes import (
     Coordinates,
     Floats,
     along,
@@ -58,7 +58,7 @@ def _draw_femur(canvas: Canvas, anatomy: Anatomy, side: int, spongy: Floats) -> 
     surface = join(join(surface, shaft, 14), lesser, 6)
     cortex = along(at.z, [(-70, 5.5), (-40, 4.5), (-5, 2.2), (40, 1.6)])
     _draw_bone(canvas, block, surface, spongy, cortex)
-    canvas.paint(np.maximum(surface + 8.5, at.z + 22), _MARROW_HU, block)
+    canvas.paint(np.maximum(surface + 8.5, at.z + 22), _MARROW_HU, block, t2=0.7)
     return block, np.maximum(surface, _SHAFT_END_MM - canvas.axes_of(block)[0][:, None, None])
 
 
@@ -87,7 +87,9 @@ def _draw_hip_bone(canvas: Canvas, anatomy: Anatomy, side: int, spongy: Floats) 
     surface = np.maximum(surface, 25.3 - sphere(at, head, 0))  # the joint's gap
     surface = np.maximum(surface, 2.0 - at.x)  # the symphysis
     _draw_bone(canvas, block, surface, spongy, along(at.z, [(-50, 2.2), (20, 2.0), (60, 2.6)]))
-    canvas.paint(np.maximum(sphere(at, head, 26.2), 0 * at.x - 5), 60.0, block)  # cartilage; the head is drawn over it
+    canvas.paint(
+        np.maximum(sphere(at, head, 26.2), 0 * at.x - 5), 60.0, block, t2=0.45
+    )  # cartilage; the head is drawn over it
 
 
 def _wing(at: Coordinates) -> Floats:
@@ -119,4 +121,4 @@ def _draw_sacrum(canvas: Canvas, spongy: Floats) -> None:
             hole = capsule(at, (x, 60, height), (x, 110, height - 6), 3.6)
             canvas.paint(np.maximum(hole, surface), -60.0, block)
     canal = ellipse(at, np.float32(0), y + 0.45 * half_depth + 4, 0.22 * half_width + 2, 0.18 * half_depth + 2)
-    canvas.paint(np.maximum(canal, 34 - at.z), 15.0, block)
+    canvas.paint(np.maximum(canal, 34 - at.z), 15.0, block, t2=0.95)

@@ -11,12 +11,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ctan_monai.data.datasets.prostate.phantom.grid import PhantomGrid
-from ctan_monai.data.datasets.prostate.phantom.patient import PHANTOM_VERSION, make_patient
-from ctan_monai.data.datasets.prostate.phantom.write import write_patient_dicom
 from ctan_monai.data.dicom.write.identity import Clock, SeededUids
 from ctan_monai.data.dicom.write.rtplan import Prescription
 from ctan_monai.data.lists.splits import SPLITS
+from ctan_monai.data.phantom.grid import PhantomGrid
+from ctan_monai.data.phantom.patient import PHANTOM_VERSION, make_patient
+from ctan_monai.data.phantom.write import write_patient_dicom
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.files.atomic import replacing
 

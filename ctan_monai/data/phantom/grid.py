@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
-from ctan_monai.data.datasets.prostate.phantom.shapes import Coordinates, Floats, Point, smooth_field
+from ctan_monai.data.phantom.shapes import Coordinates, Floats, Point, smooth_field
 from ctan_monai.errors import ConfigError
 
 Block = tuple[slice, slice, slice]
@@ -18,6 +18,10 @@ AIR_HU, HIGHEST_HU = -1024, 3071  # 12 bits, as scanners store
 _BLUR_MM = 0.8
 _NOISE_HU = 15.0  # in the middle of the pelvis; planning CTs have 10 to 20
 _STREAK_HU, _HARDENING_HU = 7.0, -9.0
+# T2-weighted signal by HU where HU tell the tissue: nothing in gas and couch, then fat, skin, muscle, bone with
+# fatty marrow, cortex; shaped after the usual contrast, not measured
+_HU_OF_TISSUE = (-250.0, -130.0, -70.0, 0.0, 52.0, 150.0, 400.0, 700.0)
+_T2_OF_TISSUE = (0.0, 0.80, 0.80, 0.40, 0.25, 0.55, 0.55, 0.04)
 
 
 @dataclass(frozen=True)
@@ -88,11 +92,13 @@ class Canvas:
 
     Attributes:
         ct_hu: (K, R, C) float32, air at first.
+        t2: (K, R, C) float32, ideal signal of a T2-weighted image, 0 where there is none.
     """
 
     def __init__(self, grid: PhantomGrid, random: np.random.Generator) -> None:
         self.grid, self.axes_mm = grid, grid.axes_mm()
         self.ct_hu: Floats = np.full(grid.shape, -1000, np.float32)
+        self.t2: Floats = np.zeros(grid.shape, np.float32)
         bend = [smooth_field(random, self.axes_mm, (_WARP_KNOT_MM,) * 3) * np.float32(_WARP_MM) for _ in range(3)]
         z, y, x = self.axes_mm
         self._at = Coordinates(x + bend[0], y[:, None] + bend[1], z[:, None, None] + bend[2])
@@ -121,18 +127,23 @@ class Canvas:
         z, y, x = self.axes_mm
         return z[block[0]], y[block[1]], x[block[2]]
 
-    def paint(self, distance_mm: Floats, hu: Floats | float, block: Block | None = None) -> None:
+    def paint(
+        self, distance_mm: Floats, hu: Floats | float, block: Block | None = None, t2: float | None = None
+    ) -> None:
         """Paint a body.
 
         Args:
             distance_mm: of each voxel to the body, negative inside; shape of the block.
             hu: what it is made of; a number, or one per voxel.
             block: the part of the grid; None: all of it.
+            t2: its signal in a T2-weighted image, from 0 to 1; None: that of tissue of such HU.
         """
-        part = self.ct_hu if block is None else self.ct_hu[block]
         edge_mm = np.float32(0.5 * (self.grid.row_mm + self.grid.column_mm))
         share = np.clip(np.float32(0.5) - distance_mm / edge_mm, 0, 1)
-        part += share * (np.asarray(hu, np.float32) - part)
+        signal = np.interp(hu, _HU_OF_TISSUE, _T2_OF_TISSUE) if t2 is None else t2
+        for image, value in ((self.ct_hu, hu), (self.t2, signal)):
+            part = image if block is None else image[block]
+            part += share * (np.asarray(value, np.float32) - part)
 
 
 def scan(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ctan_monai.data.datasets.prostate.phantom.dose import beam_dose
-from ctan_monai.data.datasets.prostate.phantom.shapes import (
+from ctan_monai.data.phantom.dose import beam_dose
+from ctan_monai.data.phantom.shapes import (
     Coordinates,
     along,
     blade,

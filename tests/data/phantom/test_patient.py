@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation, binary_erosion, center_of_mass, label
 
-from ctan_monai.data.datasets.prostate.phantom import STRUCTURES, PhantomGrid, make_patient
 from ctan_monai.data.dicom.write import Prescription
+from ctan_monai.data.phantom import STRUCTURES, PhantomGrid, make_patient
 from ctan_monai.errors import ConfigError
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])

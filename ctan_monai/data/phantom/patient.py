@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from ctan_monai.data.datasets.prostate.phantom.anatomy import Anatomy, draw_anatomy
-from ctan_monai.data.datasets.prostate.phantom.body import draw_body
-from ctan_monai.data.datasets.prostate.phantom.dose import Axes, plan_dose
-from ctan_monai.data.datasets.prostate.phantom.grid import Canvas, PhantomGrid, scan
-from ctan_monai.data.datasets.prostate.phantom.organs import Surfaces, draw_organs, targets, whole
-from ctan_monai.data.datasets.prostate.phantom.skeleton import draw_skeleton
 from ctan_monai.data.dicom.write.rtplan import Prescription
+from ctan_monai.data.phantom.anatomy import Anatomy, draw_anatomy
+from ctan_monai.data.phantom.body import draw_body
+from ctan_monai.data.phantom.dose import Axes, plan_dose
+from ctan_monai.data.phantom.grid import Canvas, PhantomGrid, scan
+from ctan_monai.data.phantom.organs import Surfaces, draw_organs, targets, whole
+from ctan_monai.data.phantom.skeleton import draw_skeleton
 from ctan_monai.errors import ConfigError
 
 PHANTOM_VERSION = 1  # raise it when the same seed gives another patient
@@ -73,6 +73,47 @@ class Patient:
         return whole(self.surfaces[name], self.grid).transpose(2, 1, 0)
 
 
+@dataclass(frozen=True, eq=False)
+class Pelvis:
+    """What was drawn of a patient, before any scanner saw it.
+
+    Args:
+        anatomy: sizes and filling.
+        canvas: what each voxel is made of.
+        surfaces: by structure, a part of the grid (slices, rows, columns) and distances to the surface there, mm.
+        noise_random: of the CT's noise.
+        dose_random: of the dose.
+        mr_random: of the MR's noise and coils.
+        random: of what is left.
+    """
+
+    anatomy: Anatomy
+    canvas: Canvas
+    surfaces: Surfaces = field(repr=False)
+    noise_random: np.random.Generator
+    dose_random: np.random.Generator
+    mr_random: np.random.Generator
+    random: np.random.Generator
+
+    def scan(self) -> npt.NDArray[np.int16]:
+        """Return the CT (K, R, C), in HU; once, as it draws from the noise."""
+        canvas = self.canvas
+        return scan(canvas.ct_hu, canvas.axes_mm, canvas.grid, self.anatomy.head_mm[2], self.noise_random)
+
+
+def draw_pelvis(seed: int | Sequence[int], grid: PhantomGrid) -> Pelvis:
+    """Draw a synthetic patient; arguments as for `make_patient`, whose anatomy it has."""
+    body_random, bones_random, organs_random, noise_random, dose_random, space_random, random, mr_random = (
+        np.random.default_rng(seed).spawn(8)
+    )
+    anatomy = draw_anatomy(random)
+    canvas = Canvas(grid, space_random)
+    surfaces: Surfaces = {"External": draw_body(canvas, anatomy, body_random)}
+    surfaces |= draw_skeleton(canvas, anatomy, bones_random)
+    surfaces |= draw_organs(canvas, anatomy, organs_random)
+    return Pelvis(anatomy, canvas, surfaces, noise_random, dose_random, mr_random, random)
+
+
 def make_patient(
     seed: int | Sequence[int],
     grid: PhantomGrid | None = None,
@@ -99,20 +140,14 @@ def make_patient(
     """
     grid, prescription = grid or PhantomGrid(), prescription or Prescription()
     _check(prescription, dose_mm, without)
-    body_random, bones_random, organs_random, noise_random, dose_random, space_random, random = np.random.default_rng(
-        seed
-    ).spawn(7)
-    anatomy = draw_anatomy(random)
-    canvas = Canvas(grid, space_random)
-    external = draw_body(canvas, anatomy, body_random)
-    surfaces: Surfaces = {"External": external, **draw_skeleton(canvas, anatomy, bones_random)}
-    surfaces |= draw_organs(canvas, anatomy, organs_random)
+    pelvis = draw_pelvis(seed, grid)
+    canvas, surfaces, random = pelvis.canvas, pelvis.surfaces, pelvis.random
     surfaces |= targets(surfaces, grid)
-    ct_hu = scan(canvas.ct_hu, canvas.axes_mm, grid, anatomy.head_mm[2], noise_random)
-    dose_gy, dose_axes_mm = plan_dose(surfaces, grid, canvas.axes_mm, dose_mm, prescription.dose_gy, dose_random)
+    ct_hu = pelvis.scan()
+    dose_gy, dose_axes_mm = plan_dose(surfaces, grid, canvas.axes_mm, dose_mm, prescription.dose_gy, pelvis.dose_random)
     shift = random.uniform((-15, -180, -900), (15, -60, 300))  # where a scanner's couch and table may put it
     return Patient(
-        anatomy=anatomy,
+        anatomy=pelvis.anatomy,
         grid=grid,
         ct_hu=ct_hu.transpose(2, 1, 0),
         dose_gy=dose_gy.transpose(2, 1, 0),

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from ctan_monai import __version__
-from ctan_monai.data.datasets.prostate.phantom.patient import Patient
 from ctan_monai.data.dicom.write.common import IMPLEMENTATION_UID, LONG, decimal, save, stamp
 from ctan_monai.data.dicom.write.identity import Clock, UidSource
 from ctan_monai.data.dicom.write.planes import contours_of_level
@@ -17,6 +16,7 @@ from ctan_monai.data.dicom.write.reference import SOFTWARE, CtReference, Origin,
 from ctan_monai.data.dicom.write.rtdose import build_rtdose
 from ctan_monai.data.dicom.write.rtplan import build_rtplan
 from ctan_monai.data.dicom.write.rtstruct import Contour, build_rtstruct
+from ctan_monai.data.phantom.patient import Patient
 from ctan_monai.errors import DataError
 from ctan_monai.files.whole_folder import write_whole
 

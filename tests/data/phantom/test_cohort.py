@@ -7,8 +7,8 @@ import shutil
 import pydicom
 import pytest
 
-from ctan_monai.data.datasets.prostate.phantom import cohort as module
-from ctan_monai.data.datasets.prostate.phantom import make_cohort
+from ctan_monai.data.phantom import cohort as module
+from ctan_monai.data.phantom import make_cohort
 from ctan_monai.errors import ConfigError, DataError
 
 

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 from scipy.special import expit
 
-from ctan_monai.data.datasets.prostate.phantom.grid import Block, PhantomGrid
-from ctan_monai.data.datasets.prostate.phantom.organs import Surfaces, signed_distance
-from ctan_monai.data.datasets.prostate.phantom.shapes import Floats, smooth_field
+from ctan_monai.data.phantom.grid import Block, PhantomGrid
+from ctan_monai.data.phantom.organs import Surfaces, signed_distance
+from ctan_monai.data.phantom.shapes import Floats, smooth_field
 
 FIELDS = 9
 _ATTENUATION_PER_MM = 0.0042  # 6 MV in water at depth, a little less than 0.005 for the scatter that it carries
