@@ -78,7 +78,7 @@ def test_old_arguments_mean_what_they_meant():
     for each in (old, new):
         each.set_random_state(0)
     names = ("rotate_range", "scale_range", "translate_range")
-    parameters = [[getattr(each.rand_affine.rand_affine_grid, name) for name in names] for each in (old, new)]
+    parameters = [[getattr(each.matrices, name) for name in names] for each in (old, new)]
     assert parameters[0] == parameters[1]
     with pytest.raises(TypeError, match="both were given"):
         RandAffineLabelsd(tasks, zoom=0.2, scale_range=0.2)

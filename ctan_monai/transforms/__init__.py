@@ -6,7 +6,7 @@ from ctan_monai.transforms.color import RandColorJitterd
 from ctan_monai.transforms.crop import CropOrPadLabelsd, RandPatchLabelsd, RandSelectSliced
 from ctan_monai.transforms.labels import DropLabelsd, SetDependentLabeld, read_label
 from ctan_monai.transforms.load import LoadCaseFiled
-from ctan_monai.transforms.mirror import RandMirrorLabelsd, mirror_sample
+from ctan_monai.transforms.mirror import RandMirrorLabelsd
 from ctan_monai.transforms.normalize import NormalizeChannelsd
 from ctan_monai.transforms.postprocess import activate, postprocess_for
 from ctan_monai.transforms.window import RandWindowChannelsd, WindowChannelsd
@@ -27,7 +27,6 @@ __all__ = [
     "SetDependentLabeld",
     "WindowChannelsd",
     "activate",
-    "mirror_sample",
     "postprocess_for",
     "read_label",
     "spatial_modes",

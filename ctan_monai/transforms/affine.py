@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from monai.transforms import RandAffined
+import torch
+from monai.transforms import Affine, RandAffineGrid
+from monai.transforms.utils import create_grid
+from torch import Tensor
+from torch.nn.functional import grid_sample
 
 from ctan_monai.aliases import takes_old_arguments
 from ctan_monai.errors import ConfigError
 from ctan_monai.tasks import Task, check_tasks, region_key
-from ctan_monai.transforms.labels import with_layout_of
+from ctan_monai.transforms.batch import Batch, RandBatchTransform, change_rows, chosen, reseeded, upload
 
 
 def spatial_modes(tasks: Iterable[Task]) -> dict[str, str]:
@@ -29,10 +34,11 @@ def spatial_modes(tasks: Iterable[Task]) -> dict[str, str]:
     return modes
 
 
-class RandAffineLabelsd(RandAffined):  # type: ignore[misc]  # MONAI has no type hints that mypy could follow
+class RandAffineLabelsd(RandBatchTransform):
     """Randomly apply an affine transform with probability ``prob``, to image and labels alike.
 
-    MONAI's ``RandAffined`` with the keys and interpolation modes of the tasks. What moves in from outside is 0, so
+    MONAI's ``RandAffined`` for whole batches: the same draws, the same matrices and grids, the same interpolation in
+    float64, with the keys and interpolation modes of the tasks. What moves in from outside is 0, so
     scale the image first such that 0 is air, or the mirror image of what is inside. A sample keeps its layout: masks
     uint8, labels plain tensors. A dose is moved, its values stay. The affine of the image follows.
 
@@ -64,18 +70,70 @@ class RandAffineLabelsd(RandAffined):  # type: ignore[misc]  # MONAI has no type
             raise ConfigError("RandAffineLabelsd.outside", f"found {outside!r}.", "Use zeros or reflection.")
         if spatial_dims not in (2, 3):
             raise ConfigError("RandAffineLabelsd.spatial_dims", f"found {spatial_dims!r}.", "Use 2 or 3.")
-        self.modes = spatial_modes(tasks)
-        super().__init__(
-            keys=list(self.modes),
-            mode=list(self.modes.values()),
-            padding_mode=outside,
+        super().__init__(prob)
+        self.modes, self.spatial_dims, self.outside = spatial_modes(tasks), spatial_dims, outside
+        self.matrices = RandAffineGrid(
             rotate_range=rotate_range if spatial_dims == 2 else (0.0, 0.0, rotate_range),
             scale_range=(scale_range,) * spatial_dims,
             translate_range=(translate_range,) * spatial_dims,
-            prob=prob,
-            allow_missing_keys=True,
         )
 
-    def __call__(self, sample: Mapping[str, Any], lazy: bool | None = None) -> dict[str, Any]:
-        """Return the sample, or a moved copy of it."""
-        return with_layout_of(sample, super().__call__(sample, lazy=lazy), self.modes)
+    def set_random_state(self, seed: int | None = None, state: Any = None) -> RandAffineLabelsd:
+        """Seed the choice of samples, and the matrices alike, as MONAI does."""
+        super().set_random_state(seed, state)
+        if seed is None:
+            self.matrices.set_random_state(seed, state)
+        else:
+            own = self.matrices.R if "R" in vars(self.matrices) else None  # else it is the one that all have in common
+            self.matrices.R = reseeded(own, seed)
+        return self
+
+    def draw(self) -> Tensor | None:
+        """Draw a matrix (d + 1, d + 1) float32 from moved to unmoved voxels, both counted from the image's middle."""
+        self.randomize(None)
+        self.matrices.randomize()  # once whether or not it is needed, as MONAI does
+        if not self._do_transform:
+            return None
+        self.matrices((0,) * self.spatial_dims, lazy=True)
+        matrix: Tensor = self.matrices.affine.float()
+        return matrix
+
+    def apply(self, batch: Mapping[str, Any], drawn: Sequence[Tensor | None]) -> Batch:
+        """Move the samples that a matrix was drawn for."""
+        rows = chosen(drawn)
+        if not rows:
+            return dict(batch)
+        image = batch["image"]  # (B, C, *S)
+        matrices = upload(torch.stack([matrix for matrix in drawn if matrix is not None]), image.device)
+        grid = sampling_grid(matrices, image.shape[2:])  # (b, *S, d)
+        moved = dict(batch)
+        for key in self.modes.keys() & batch.keys():
+            sample = partial(self._sampled, grid=grid, mode=self.modes[key])
+            moved[key] = change_rows(batch[key], rows, sample)
+        return moved
+
+    def _sampled(self, part: Tensor, grid: Tensor, mode: str) -> Tensor:
+        found = grid_sample(part.to(grid.dtype), grid, mode=mode, padding_mode=self.outside, align_corners=False)
+        return found.to(torch.float32).to(part.dtype)  # (b, C, *S)
+
+    def moved_affine(self, affine_ras: Tensor, drawn: Any, shape: Sequence[int]) -> Tensor:
+        """Return the affine that follows the moved voxels."""
+        moved = Affine.compute_w_affine(len(affine_ras) - 1, drawn, shape, shape)
+        return affine_ras @ torch.as_tensor(moved, dtype=affine_ras.dtype)
+
+
+def sampling_grid(matrices: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return where to look for each voxel of moved images, as `torch.nn.functional.grid_sample` wants it.
+
+    Args:
+        matrices: (b, d + 1, d + 1) float32, see `RandAffineLabelsd.draw`.
+        shape: *S of the images, d axes.
+
+    Returns:
+        (b, *S, d) float64; rounded to float32 before it is scaled, as MONAI's is.
+    """
+    voxels = create_grid(shape, device=matrices.device, backend="torch").flatten(1)  # (d + 1, voxels) float64
+    places = torch.stack([matrix @ voxels.float() for matrix in matrices])  # (b, d + 1, voxels)
+    axes = list(range(len(shape) - 1, -1, -1))  # the last axis comes first
+    grid = places[:, axes].movedim(1, -1).double().reshape(len(matrices), *shape, len(shape))
+    return grid * torch.tensor([2.0 / max(2, shape[axis]) for axis in axes], dtype=grid.dtype).to(grid.device)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from monai.transforms import RandomizableTransform
 from torch import Tensor
 
 from ctan_monai.errors import ConfigError
+from ctan_monai.transforms.batch import Batch, RandBatchTransform, change_rows, chosen, upload
 
 _LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in what the eye sees as brightness (ITU-R BT.601)
 
 
-class RandColorJitterd(RandomizableTransform):  # type: ignore[misc]  # MONAI has no type hints
+class RandColorJitterd(RandBatchTransform):
     """Randomly change brightness, contrast, saturation and white balance of an RGB image with probability ``prob``.
 
     The image is (3, *S), red, green and blue, 0 to 255, and stays in that range; put this before the normalization.
@@ -47,39 +47,45 @@ class RandColorJitterd(RandomizableTransform):  # type: ignore[misc]  # MONAI ha
         for name, share in self.shares.items():
             if not 0 <= share < 1:
                 raise ConfigError(f"RandColorJitterd.{name}", f"found {share}.", "Give a fraction from 0 to below 1.")
-        self.factors: list[float] = []
 
-    def randomize(self, data: Any = None) -> None:
+    def draw(self) -> list[float] | None:
         """Draw brightness, contrast, saturation and three channels' factors, the same number of draws each time."""
-        super().randomize(data)
+        self.randomize(None)
         spread = [self.shares[name] for name in ("brightness", "contrast", "saturation", *["balance"] * 3)]
-        self.factors = [1 + share * float(self.R.uniform(-1, 1)) for share in spread]
+        factors = [1 + share * float(self.R.uniform(-1, 1)) for share in spread]
+        return factors if self._do_transform else None
 
-    def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the sample, perhaps with another image."""
-        self.randomize()
-        if not self._do_transform:
-            return dict(sample)
-        return {**sample, "image": change_colors(sample["image"], self.factors)}
+    def apply(self, batch: Mapping[str, Any], drawn: Sequence[list[float] | None]) -> Batch:
+        """Change the images that factors were drawn for."""
+        rows = chosen(drawn)
+        if not rows:
+            return dict(batch)
+        factors = [drawn[row] for row in rows]
+        return {**batch, "image": change_rows(batch["image"], rows, lambda image: change_colors(image, factors))}
 
 
-def change_colors(image: Tensor, factors: list[float]) -> Tensor:
-    """Return an RGB image (3, *S), 0 to 255, in other colors.
+def change_colors(image: Tensor, factors: Sequence[Any]) -> Tensor:
+    """Return RGB images, 0 to 255, in other colors.
 
     Args:
-        image: (3, *S).
-        factors: of brightness, contrast, saturation, red, green and blue; 1 changes nothing.
+        image: (B, 3, *S), or one of (3, *S).
+        factors: of each image's brightness, contrast, saturation, red, green and blue, (B, 6), or (6,) for one; 1
+            changes nothing.
 
     Raises:
-        ConfigError: the image has not three channels.
+        ConfigError: the images have not three channels.
     """
-    if image.shape[0] != len(_LUMA):
-        raise ConfigError("RandColorJitterd", f"the image has {image.shape[0]} channels.", "Give red, green and blue.")
-    brightness, contrast, saturation, *balance = factors
-    ones = [1] * (image.ndim - 1)
-    found = image * image.new_tensor(balance).reshape(3, *ones) * brightness  # (3, *S)
-    luma = (found * image.new_tensor(_LUMA).reshape(3, *ones)).sum(0, keepdim=True)  # (1, *S)
+    if isinstance(factors[0], int | float):
+        return change_colors(image[None], [factors])[0]
+    if image.shape[1] != len(_LUMA):
+        raise ConfigError("RandColorJitterd", f"the image has {image.shape[1]} channels.", "Give red, green and blue.")
+    ones = [1] * (image.ndim - 2)
+    table = upload(factors, image.device, image.dtype).reshape(-1, 6, *ones)  # (B, 6, 1 ...)
+    brightness, contrast, saturation, balance = table[:, :1], table[:, 1:2], table[:, 2:3], table[:, 3:]
+    found = image * balance * brightness  # (B, 3, *S)
+    luma = (found * upload(_LUMA, image.device, image.dtype).reshape(3, *ones)).sum(1, keepdim=True)  # (B, 1, *S)
+    mean = luma.mean(tuple(range(1, image.ndim)), keepdim=True)  # (B, 1 ...)
     found = luma + saturation * (found - luma)
-    found = luma.mean() + contrast * (found - luma.mean())
+    found = mean + contrast * (found - mean)
     changed: Tensor = found.clamp(0, 255)
     return changed

@@ -10,12 +10,13 @@ from monai.transforms import Randomizable, RandSpatialCropd, ResizeWithPadOrCrop
 from ctan_monai.errors import ConfigError
 from ctan_monai.tasks import Task
 from ctan_monai.transforms.affine import spatial_modes
+from ctan_monai.transforms.batch import Batch, BatchTransform, apply_to_batch, each_sample, plain
 from ctan_monai.transforms.labels import with_layout_of
 
 _SMALLEST = 32  # below, nothing is left of an image after an encoder's five halvings
 
 
-class CropOrPadLabelsd(ResizeWithPadOrCropd):  # type: ignore[misc]  # MONAI has no type hints that mypy could follow
+class CropOrPadLabelsd(BatchTransform, ResizeWithPadOrCropd):  # type: ignore[misc]  # MONAI has no type hints
     """Cut the middle out of a sample, or put zeros around it: image, labels and regions alike.
 
     MONAI's ``ResizeWithPadOrCropd`` with the keys of the tasks. Scale the image first such that 0 is air. What is put
@@ -35,7 +36,8 @@ class CropOrPadLabelsd(ResizeWithPadOrCropd):  # type: ignore[misc]  # MONAI has
             raise ConfigError(
                 "image_size", f"{image_size!r} was found.", f"Give whole numbers of at least {_SMALLEST}: [128, 128]."
             )
-        super().__init__(list(spatial_modes(tasks)), spatial_size=size, mode="constant", allow_missing_keys=True)
+        keys = list(spatial_modes(tasks))
+        ResizeWithPadOrCropd.__init__(self, keys, spatial_size=size, mode="constant", allow_missing_keys=True)
         self.size = tuple(size)
 
     def __call__(self, sample: Mapping[str, Any], lazy: bool | None = None) -> dict[str, Any]:
@@ -44,14 +46,27 @@ class CropOrPadLabelsd(ResizeWithPadOrCropd):  # type: ignore[misc]  # MONAI has
         Raises:
             ConfigError: the sample has another number of axes.
         """
-        found = tuple(sample["image"].shape[1:])
-        if len(found) != len(self.size):
-            raise ConfigError(
-                "image_size", f"{list(self.size)} for an image of {found}.", f"Give {len(found)} numbers."
-            )
-        if found == self.size:
+        if self._fits(tuple(sample["image"].shape[1:])):
             return dict(sample)
-        return with_layout_of(sample, super().__call__(sample, lazy=lazy), self.keys)
+        return with_layout_of(sample, ResizeWithPadOrCropd.__call__(self, sample, lazy=lazy), self.keys)
+
+    def apply(self, batch: Mapping[str, Any], drawn: Sequence[None]) -> Batch:
+        """Cut or pad all samples: to MONAI, which treats all channels alike, they are channels of one."""
+        if self._fits(tuple(batch["image"].shape[2:])):
+            return dict(batch)
+        flat = {key: batch[key].flatten(0, 1) for key in self.keys if key in batch}
+        cut = ResizeWithPadOrCropd.__call__(self, flat)
+        return {
+            **batch,
+            **{key: plain(cut[key]).to(batch[key].dtype).reshape(*batch[key].shape[:2], *self.size) for key in flat},
+        }
+
+    def _fits(self, shape: tuple[int, ...]) -> bool:
+        if len(shape) != len(self.size):
+            raise ConfigError(
+                "image_size", f"{list(self.size)} for an image of {shape}.", f"Give {len(shape)} numbers."
+            )
+        return shape == self.size
 
 
 class RandPatchLabelsd(Randomizable, Transform):  # type: ignore[misc]  # MONAI has no type hints
@@ -90,6 +105,9 @@ class RandPatchLabelsd(Randomizable, Transform):  # type: ignore[misc]  # MONAI 
             found = f"{list(self.size)} for an image of {shape}."
             raise ConfigError("patch_size", found, f"Give {len(shape)} numbers.")
         return with_layout_of(sample, self.crop(self.pad(sample)), self.keys)
+
+
+apply_to_batch.register(RandPatchLabelsd, each_sample)
 
 
 class RandSelectSliced(Randomizable, Transform):  # type: ignore[misc]  # MONAI has no type hints

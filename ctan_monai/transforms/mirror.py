@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
-from monai.transforms import RandomizableTransform
 from torch import Tensor
 
 from ctan_monai.errors import ConfigError
 from ctan_monai.tasks import Task, check_tasks, present_key, region_key
+from ctan_monai.transforms.batch import Batch, RandBatchTransform, change_rows, chosen, upload
 from ctan_monai.transforms.load import check_channels
 
 
-class RandMirrorLabelsd(RandomizableTransform):  # type: ignore[misc]  # MONAI has no type hints
+class RandMirrorLabelsd(RandBatchTransform):
     """Randomly mirror the patient with probability ``prob``; a left parotid is still called left afterwards.
 
     Args:
@@ -45,12 +46,15 @@ class RandMirrorLabelsd(RandomizableTransform):  # type: ignore[misc]  # MONAI h
         pairs = [pair for task in self.tasks for pair in task.mirror_pairs]
         self.channel_order = mirrored_order(check_channels(image_channels), [*pairs, *channel_pairs])
 
-    def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the sample, or its mirror image."""
+    def draw(self) -> bool | None:
+        """Draw whether to mirror a sample."""
         self.randomize(None)
-        if not self._do_transform:
-            return dict(sample)
-        return mirror_sample(sample, self.tasks, self.channel_order, self.spatial_axis)
+        return True if self._do_transform else None
+
+    def apply(self, batch: Mapping[str, Any], drawn: Sequence[bool | None]) -> Batch:
+        """Mirror the samples for which that was drawn."""
+        rows = chosen(drawn)
+        return mirror_batch(batch, rows, self.tasks, self.channel_order, self.spatial_axis) if rows else dict(batch)
 
 
 def mirrored_order(names: Sequence[str], pairs: Iterable[Sequence[str]]) -> list[int]:
@@ -75,34 +79,38 @@ def mirrored_order(names: Sequence[str], pairs: Iterable[Sequence[str]]) -> list
     return order
 
 
-def mirror_sample(
-    sample: Mapping[str, Any], tasks: Iterable[Task], channel_order: Sequence[int], spatial_axis: int
-) -> dict[str, Any]:
-    """Mirror a sample (`LoadCaseFiled`) along one spatial axis.
+def mirror_batch(
+    batch: Mapping[str, Any], rows: Sequence[int], tasks: Iterable[Task], channel_order: Sequence[int], axis: int
+) -> Batch:
+    """Mirror some samples of a batch along one spatial axis.
 
     The affine stays: the mirror image is another patient, lying on the same grid.
 
     Args:
-        sample: tensors (C, *S) without a batch dimension.
-        tasks: the tasks of the sample.
+        batch: tensors (B, C, *S).
+        rows: samples to mirror, at least one.
+        tasks: the tasks of the samples.
         channel_order: which channel of the image stands at each place afterwards (`mirrored_order`).
-        spatial_axis: axis to mirror, counted without the channels.
+        axis: spatial axis to mirror, counted from the first.
     """
-    mirrored = dict(sample)
-    mirrored["image"] = _flip(sample["image"], spatial_axis, channel_order)
+    changes: dict[str, Callable[[Tensor], Tensor]] = {"image": partial(_flip, axis=axis, order=channel_order)}
     for task in tasks:
         if not task.pixel_level:
             continue
         order = mirrored_order(task.label_names, task.mirror_pairs)
-        mirrored[task.name] = _flip(sample[task.name], spatial_axis, order)
+        changes[task.name] = partial(_flip, axis=axis, order=order)
         if task.present_shape:
-            mirrored[present_key(task)] = sample[present_key(task)][order]  # (L,)
-        if region_key(task) in sample:
-            mirrored[region_key(task)] = _flip(sample[region_key(task)], spatial_axis, [0])
-    return mirrored
+            changes[present_key(task)] = partial(_in_order, order=order)  # (B, L)
+        if region_key(task) in batch:
+            changes[region_key(task)] = partial(_flip, axis=axis, order=[0])
+    return {**batch, **{key: change_rows(batch[key], rows, change) for key, change in changes.items()}}
 
 
-def _flip(tensor: Tensor, spatial_axis: int, order: Sequence[int]) -> Tensor:
-    if list(order) != list(range(len(tensor))):
-        tensor = tensor[list(order)]  # (C, *S)
-    return torch.flip(tensor, dims=(spatial_axis + 1,))
+def _flip(tensor: Tensor, axis: int, order: Sequence[int]) -> Tensor:
+    return torch.flip(_in_order(tensor, order), dims=(axis + 2,))  # (B, C, *S)
+
+
+def _in_order(tensor: Tensor, order: Sequence[int]) -> Tensor:
+    if list(order) == list(range(tensor.shape[1])):
+        return tensor
+    return tensor.index_select(1, upload(list(order), tensor.device))  # (B, C, *S)

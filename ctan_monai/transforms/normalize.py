@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from monai.transforms import Transform
 from torch import Tensor
 
 from ctan_monai.data.cases.cache import read_header
 from ctan_monai.data.datasets.tabular.values import STATISTICS
 from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.transforms.batch import Batch, BatchTransform, upload
 from ctan_monai.transforms.load import check_channels
 from ctan_monai.transforms.window import scale_windows
 
@@ -18,7 +18,7 @@ METHODS = ("window", "zscore", "imagenet")
 IMAGENET_MEAN, IMAGENET_DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of values from 0 to 255
 
 
-class NormalizeChannelsd(Transform):  # type: ignore[misc]  # MONAI has no type hints that mypy could follow
+class NormalizeChannelsd(BatchTransform):
     """Scale every channel of ``image``.
 
     Put it right after `LoadCaseFiled`, before what fills borders with zeros.
@@ -46,28 +46,35 @@ class NormalizeChannelsd(Transform):  # type: ignore[misc]  # MONAI has no type 
         if method == "imagenet" and len(self.channels) != len(IMAGENET_MEAN):
             raise ConfigError("normalize", f"imagenet for {len(self.channels)} channels.", "Use window or zscore.")
         self.window = ends
+        self._known: dict[str, list[list[float]]] = {}
 
-    def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the sample with a new image."""
-        image = sample["image"]  # (C, *S)
+    def apply(self, batch: Mapping[str, Any], drawn: Sequence[None]) -> Batch:
+        """Scale the images."""
+        image = batch["image"]  # (B, C, *S)
         if self.method == "window":
             lower, upper = self.window
-            return {**sample, "image": scale_windows(image, {at: (lower, upper) for at in range(len(self.channels))})}
+            windows = {at: (lower, upper) for at in range(len(self.channels))}
+            return {**batch, "image": scale_windows(image, [windows] * len(drawn))}
         if self.method == "imagenet":
-            return {**sample, "image": _standardized(image, IMAGENET_MEAN, IMAGENET_DEVIATION)}
-        mean, deviation = zip(*(self._statistics(sample)), strict=True)
-        return {**sample, "image": _standardized(image, mean, deviation) * (image != 0)}
+            return {**batch, "image": _standardized(image, [[IMAGENET_MEAN, IMAGENET_DEVIATION]])}
+        statistics = [self._statistics(*origin) for origin in zip(batch["file"], batch["case"], strict=True)]
+        table = [list(zip(*channels, strict=True)) for channels in statistics]  # (B, 2, C)
+        return {**batch, "image": _standardized(image, table) * (image != 0)}
 
-    def _statistics(self, sample: Mapping[str, Any]) -> list[list[float]]:
+    def _statistics(self, file: str, case: str) -> list[list[float]]:
         """Return mean and standard deviation of each channel of the case, of which the sample may be a slice."""
-        found = read_header(sample["file"]).meta.get(STATISTICS, {})
-        if not all(name in found for name in self.channels):
-            reason = f"it has no statistics of {list(self.channels)}."
-            raise DataError(sample["file"], sample["case"], reason, "Prepare it again from a table of cases.")
-        return [found[name] for name in self.channels]
+        if file not in self._known:
+            found = read_header(file).meta.get(STATISTICS, {})
+            if not all(name in found for name in self.channels):
+                reason = f"it has no statistics of {list(self.channels)}."
+                raise DataError(file, case, reason, "Prepare it again from a table of cases.")
+            self._known[file] = [found[name] for name in self.channels]
+        return self._known[file]
 
 
-def _standardized(image: Tensor, mean: Sequence[float], deviation: Sequence[float]) -> Tensor:
-    shape = (-1, *[1] * (image.ndim - 1))
-    standardized: Tensor = (image - image.new_tensor(mean).reshape(shape)) / image.new_tensor(deviation).reshape(shape)
+def _standardized(image: Tensor, table: Any) -> Tensor:
+    """Return images (B, C, *S) less a mean, divided by a deviation, of which the table (B or 1, 2, C) has both."""
+    numbers = upload(table, image.device, image.dtype)
+    mean, deviation = numbers.reshape(*numbers.shape, *[1] * (image.ndim - 2)).unbind(1)  # (B or 1, C, 1 ...)
+    standardized: Tensor = (image - mean) / deviation
     return standardized

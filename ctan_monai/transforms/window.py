@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from monai.transforms import RandomizableTransform, Transform
 from torch import Tensor
 
 from ctan_monai.errors import ConfigError
+from ctan_monai.transforms.batch import Batch, BatchTransform, RandBatchTransform, upload
 from ctan_monai.transforms.load import check_channels
 
+Windows = Mapping[int, tuple[float, float]]  # what becomes 0 and 1, by channel
 
-class WindowChannelsd(Transform):  # type: ignore[misc]  # MONAI has no type hints that mypy could follow
+
+class WindowChannelsd(BatchTransform):
     """Scale channels of ``image`` from a window of gray values to 0 ... 1, and cut off what lies outside.
 
     Channels without a window, such as contours, are left alone (MONAI's ``ScaleIntensityRanged`` has one range for
@@ -30,12 +32,12 @@ class WindowChannelsd(Transform):  # type: ignore[misc]  # MONAI has no type hin
         self.image_channels = check_channels(image_channels)
         self.windows = check_windows(self.image_channels, windows)
 
-    def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the sample with a new image."""
-        return {**sample, "image": scale_windows(sample["image"], self.windows)}
+    def apply(self, batch: Mapping[str, Any], drawn: Sequence[None]) -> Batch:
+        """Scale the images."""
+        return {**batch, "image": scale_windows(batch["image"], [self.windows] * len(drawn))}
 
 
-class RandWindowChannelsd(RandomizableTransform):  # type: ignore[misc]  # MONAI has no type hints
+class RandWindowChannelsd(RandBatchTransform):
     """Scale as `WindowChannelsd`, with windows that vary a little: brightness and contrast for augmentation.
 
     Args:
@@ -61,20 +63,18 @@ class RandWindowChannelsd(RandomizableTransform):  # type: ignore[misc]  # MONAI
         if not 0 <= jitter < 0.5:
             raise ConfigError("RandWindowChannelsd.jitter", f"found {jitter}, expected 0 to 0.5.", "Use about 0.1.")
         self.jitter = jitter
-        self.moves: dict[int, tuple[float, float]] = {}
 
-    def randomize(self, data: Any = None) -> None:
-        """Draw how far the ends of each window move, the same number of draws each time."""
-        super().randomize(data)
-        self.moves = {channel: tuple(self.R.uniform(-self.jitter, self.jitter, 2)) for channel in self.windows}
+    def draw(self) -> Windows:
+        """Draw how far the ends of each window move, the same number of draws each time, and return the windows."""
+        self.randomize(None)
+        moves = {channel: self.R.uniform(-self.jitter, self.jitter, 2).tolist() for channel in self.windows}
+        if not self._do_transform:
+            return self.windows
+        return {channel: _moved(window, moves[channel]) for channel, window in self.windows.items()}
 
-    def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the sample with a new image."""
-        self.randomize()
-        windows = self.windows
-        if self._do_transform:
-            windows = {channel: _moved(self.windows[channel], self.moves[channel]) for channel in self.windows}
-        return {**sample, "image": scale_windows(sample["image"], windows)}
+    def apply(self, batch: Mapping[str, Any], drawn: Sequence[Windows]) -> Batch:
+        """Scale each image by its windows."""
+        return {**batch, "image": scale_windows(batch["image"], drawn)}
 
 
 def check_windows(channels: Sequence[str], windows: Mapping[str, Sequence[float]]) -> dict[int, tuple[float, float]]:
@@ -93,14 +93,21 @@ def check_windows(channels: Sequence[str], windows: Mapping[str, Sequence[float]
     return {channels.index(name): (float(window[0]), float(window[1])) for name, window in windows.items()}
 
 
-def scale_windows(image: Tensor, windows: Mapping[int, tuple[float, float]]) -> Tensor:
-    """Return a copy of the image (C, *S) in which each channel with a window runs from 0 to 1."""
+def scale_windows(image: Tensor, windows: Sequence[Windows]) -> Tensor:
+    """Return a copy of images in which each channel with a window runs from 0 to 1.
+
+    Args:
+        image: (B, C, *S).
+        windows: of each image, all for the same channels.
+    """
     scaled = image.clone()
-    for channel, (lower, upper) in windows.items():
-        scaled[channel] = ((image[channel] - lower) / (upper - lower)).clamp(0, 1)  # (*S)
+    for channel in windows[0]:
+        ends = [(each[channel][0], each[channel][1] - each[channel][0]) for each in windows]
+        table = upload(ends, image.device, image.dtype).reshape(-1, 2, *[1] * (image.ndim - 2))  # (B, 2, 1 ...)
+        scaled[:, channel] = ((image[:, channel] - table[:, 0]) / table[:, 1]).clamp(0, 1)  # (B, *S)
     return scaled
 
 
-def _moved(window: tuple[float, float], shares: tuple[float, float]) -> tuple[float, float]:
+def _moved(window: tuple[float, float], shares: Sequence[float]) -> tuple[float, float]:
     width = window[1] - window[0]
     return window[0] + shares[0] * width, window[1] + shares[1] * width

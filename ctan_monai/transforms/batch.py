@@ -1,0 +1,164 @@
+"""Transforms of batches: the same arithmetic for one sample in a loader's process and for a batch on any device."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import NormalizeIntensityd, RandomizableTransform, Resized, Transform
+from monai.utils import MAX_SEED
+from torch import Tensor
+
+from ctan_monai.errors import ConfigError
+
+Batch = dict[str, Any]
+
+
+class BatchTransform(Transform):  # type: ignore[misc]  # MONAI has no type hints that mypy could follow
+    """A transform whose random numbers and whose effect are apart, so that a sample is a batch of one.
+
+    `draw` says what one sample is changed by, `apply` changes a batch by what was drawn for each of its samples.
+    Called with a sample it does both.
+    """
+
+    def draw(self) -> Any:
+        """Draw what a sample is changed by; None leaves it as it is, or nothing is random here."""
+        return None
+
+    @abstractmethod
+    def apply(self, batch: Mapping[str, Any], drawn: Sequence[Any]) -> Batch:
+        """Return a changed batch; entries that stay are handed on as the same objects.
+
+        Args:
+            batch: plain tensors with a leading batch dimension, all on one device, and lists of anything else.
+            drawn: one result of `draw` for each sample.
+        """
+
+    def moved_affine(self, affine_ras: Tensor, drawn: Any, shape: Sequence[int]) -> Tensor:
+        """Return where an image (C, *S) of that shape lies afterwards, (4, 4); most transforms leave it there."""
+        return affine_ras
+
+    def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a changed sample; its image stays a MetaTensor if it is one."""
+        drawn = self.draw()
+        batch = {key: plain(value)[None] if isinstance(value, Tensor) else [value] for key, value in sample.items()}
+        changed = dict(sample)
+        for key, value in self.apply(batch, [drawn]).items():
+            if value is not batch[key]:
+                changed[key] = value[0]
+                if isinstance(before := sample[key], MetaTensor):
+                    affine_ras = self.moved_affine(before.affine, drawn, before.shape[1:])
+                    changed[key] = MetaTensor(value[0], meta={**before.meta, "affine": affine_ras})
+        return changed
+
+
+class RandBatchTransform(RandomizableTransform, BatchTransform):  # type: ignore[misc]  # MONAI has no type hints
+    """A `BatchTransform` that draws from ``self.R``."""
+
+    _generator: np.random.RandomState | None = None
+
+    def set_random_state(self, seed: int | None = None, state: Any = None) -> RandBatchTransform:
+        """Seed as MONAI does, which makes a new generator for each sample; seeding one anew takes a tenth of that."""
+        if seed is None:
+            super().set_random_state(seed, state)
+            return self
+        self._generator = reseeded(self._generator, seed)
+        self.R = self._generator
+        return self
+
+
+def reseeded(generator: np.random.RandomState | None, seed: int) -> np.random.RandomState:
+    """Return a generator in the state that ``np.random.RandomState(seed)`` begins in, the given one if there is one."""
+    generator = np.random.RandomState(0) if generator is None else generator
+    generator.seed(int(seed) % MAX_SEED)
+    return generator
+
+
+def plain(value: Tensor) -> Tensor:
+    """Return a tensor without metadata, which slow down everything."""
+    return value.as_tensor() if isinstance(value, MetaTensor) else value
+
+
+def upload(values: Any, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """Return numbers as a tensor on a device, without waiting for it."""
+    made = torch.as_tensor(values, dtype=dtype)
+    return made.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else made.to(device)
+
+
+def chosen(drawn: Sequence[Any]) -> list[int]:
+    """Return which samples something was drawn for."""
+    return [at for at, entry in enumerate(drawn) if entry is not None]
+
+
+def change_rows(tensor: Tensor, rows: Sequence[int], change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return a batch of which some samples are changed.
+
+    Args:
+        tensor: (B, ...).
+        rows: samples to change, at least one.
+        change: (b, ...) -> (b, ...) of the same shape and type.
+    """
+    if len(rows) == len(tensor):
+        return change(tensor)
+    at = upload(list(rows), tensor.device)
+    return tensor.index_copy(0, at, change(tensor.index_select(0, at)))
+
+
+@singledispatch
+def apply_to_batch(transform: Any, batch: Mapping[str, Any], drawn: Sequence[Any]) -> Batch:
+    """Change a batch by any transform that has a form for batches.
+
+    Transforms that look neither at metadata nor at other samples are applied sample by sample, on the batch's device.
+
+    Args:
+        transform: of a pipeline.
+        batch: as for `BatchTransform.apply`.
+        drawn: for each sample what `BatchTransform.draw` returned; for others a function that seeds the transform.
+
+    Raises:
+        ConfigError: there is no such form.
+    """
+    remedy = "Use data_on: loader, or derive the transform from ctan_monai.transforms.batch.BatchTransform."
+    raise ConfigError("data_on", f"device cannot apply {type(transform).__name__} to a batch.", remedy)
+
+
+def has_batch_form(transform: Any) -> bool:
+    """Tell whether `apply_to_batch` takes a transform."""
+    return apply_to_batch.dispatch(type(transform)) is not apply_to_batch.dispatch(object)
+
+
+@apply_to_batch.register
+def _(transform: BatchTransform, batch: Mapping[str, Any], drawn: Sequence[Any]) -> Batch:
+    return transform.apply(batch, drawn)
+
+
+@apply_to_batch.register(NormalizeIntensityd)
+def _(transform: Any, batch: Mapping[str, Any], drawn: Sequence[Any]) -> Batch:
+    form = transform.normalizer
+    constants = form.channel_wise and not form.nonzero and form.subtrahend is not None and form.divisor is not None
+    if not constants:
+        return each_sample(transform, batch, drawn)
+    # such a form takes its channels one by one, in place, whatever lies behind them: here all samples of the batch
+    changed = {key: plain(form(batch[key].clone().transpose(0, 1))).transpose(0, 1) for key in transform.keys}
+    return {**batch, **changed}
+
+
+def each_sample(transform: Any, batch: Mapping[str, Any], drawn: Sequence[Any]) -> Batch:
+    """Apply a transform to one sample after the other, each with its own seed."""
+    changed = []
+    for at, seed in enumerate(drawn):
+        if seed is not None:
+            seed()
+        changed.append(transform({key: value[at] for key, value in batch.items()}))
+    return {
+        key: torch.stack([plain(sample[key]) for sample in changed]) if isinstance(value, Tensor) else value
+        for key, value in batch.items()
+    }
+
+
+apply_to_batch.register(Resized, each_sample)
