@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from ctan_monai.data.datasets.ham10000.reader import Ham10000, find_ham10000
-from ctan_monai.data.formats.images import mean_rgb, read_picture, thumbnail_of
+from ctan_monai.data.formats.images import mean_rgb, read_image_file, thumbnail_of
 from ctan_monai.data.lists.leakage import ImageFingerprint, find_leaks, group_related, same_images
 from ctan_monai.data.lists.splits import draw, grouped_split
 
@@ -56,10 +56,10 @@ COPIES: dict[str, Change] = {
 def traces_of(found: Ham10000) -> list[ImageFingerprint]:
     """Read every image's fingerprint, without the cache."""
     fingerprints = []
-    for name, path in found.pictures.items():
-        picture, row = read_picture(path, name), found.rows.get(name)
+    for name, path in found.images.items():
+        image, row = read_image_file(path, name), found.rows.get(name)
         fingerprints.append(
-            ImageFingerprint(name, row and row.lesion, None, picture.sha256, picture.thumbnail, picture.mean_rgb)
+            ImageFingerprint(name, row and row.lesion, None, image.sha256, image.thumbnail, image.mean_rgb)
         )
     return fingerprints
 
@@ -82,7 +82,7 @@ def plant(found: Ham10000, chosen: list[ImageFingerprint], change: Change) -> li
     """Save some images again, under other names."""
     copies = []
     for fingerprint in chosen:
-        with Image.open(found.pictures[fingerprint.case]) as image:
+        with Image.open(found.images[fingerprint.case]) as image:
             copied = change(image.convert("RGB")).convert("RGB")
         color = mean_rgb(copied)
         copies.append(
@@ -121,8 +121,8 @@ def main() -> None:
     leaks = find_leaks({part: [by_case[name] for name in names] for part, names in split.items()})
     sizes = {part: len(names) for part, names in split.items()}
     print(f"split by group_related {sizes}: {len(leaks)} leaks")
-    by_picture = grouped_split({name: name for name in by_case}, diagnoses)
-    leaks = find_leaks({part: [by_case[name] for name in names] for part, names in by_picture.items()})
+    by_image = grouped_split({name: name for name in by_case}, diagnoses)
+    leaks = find_leaks({part: [by_case[name] for name in names] for part, names in by_image.items()})
     print(f"split by image, as often published: {len(leaks)} leaks")
 
 

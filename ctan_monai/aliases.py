@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module, util
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar, cast
 
@@ -84,6 +85,8 @@ OPTIONS = {
 }
 # keys of data.json of runs, and of what a case's file knows of its patient
 RECORD_KEYS = {"normalised_to_gy": "normalized_to_gy", "dose_normalised_to_gy": "dose_normalized_to_gy"}
+# files of runs and comparisons, relative to their folder
+FILES = {"images/curves.png": "pictures/curves.png"}
 # ids of entries in train.yaml that stand elsewhere now
 CONFIG_IDS = {
     "train#loss_function": "loss",
@@ -139,6 +142,17 @@ def current_record(record: Mapping[str, Any]) -> dict[str, Any]:
     {'normalized_to_gy': 60.0, 'synthetic': True}
     """
     return {RECORD_KEYS.get(key, key): value for key, value in record.items()}
+
+
+def existing_file(folder: Path, name: str) -> Path:
+    """Return the path of a run's or comparison's file, by the name of before where only that is there.
+
+    Args:
+        folder: of the run or comparison.
+        name: of the file today, relative to it.
+    """
+    path, old = folder / name, folder / FILES.get(name, name)
+    return old if old.exists() and not path.exists() else path
 
 
 def settings_under_all_names(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -115,6 +115,17 @@ def test_options_of_before_are_read_by_both_names(tmp_path):
     assert both == {"top_fraction": 0.4, "top_share": 0.4, "seed": 0}
 
 
+def test_files_of_before_are_found_where_there_are_none_of_today(tmp_path):
+    for name, old in aliases.FILES.items():
+        assert aliases.existing_file(tmp_path, name) == tmp_path / name
+        (tmp_path / old).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / old).write_text("old")
+        assert aliases.existing_file(tmp_path, name) == tmp_path / old
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("new")
+        assert aliases.existing_file(tmp_path, name) == tmp_path / name
+
+
 def test_calls_in_old_configs_give_options_by_their_old_names(tmp_path):
     with pytest.warns(DeprecationWarning, match="top_fraction"):
         assert SlicePoolingInferer("topk", top_share=0.4).top_fraction == 0.4

@@ -89,7 +89,7 @@ def metadata_of(plan: Plan) -> dict[str, Any]:
     image = {
         "type": "image",
         "format": "hounsfield" if plan.image.kind == "ct" else "magnitude" if plan.image.kind == "mr" else "RGB",
-        "modality": {"ct": "CT", "mr": "MR"}.get(plan.image.kind, "picture"),
+        "modality": {"ct": "CT", "mr": "MR"}.get(plan.image.kind, "image"),
         "num_channels": len(plan.image.channels),
         "spatial_shape": shape,
         "dtype": "float32",
@@ -115,7 +115,7 @@ def metadata_of(plan: Plan) -> dict[str, Any]:
         "authors": "write your name here",
         "copyright": "write here who holds it",
         "data_source": "write here where the data come from; without any, synthetic cases are used",
-        "data_type": "JPEG or PNG" if plan.image.pictures else "NIfTI or MetaImage",
+        "data_type": "JPEG or PNG" if plan.image.is_image_file else "NIfTI or MetaImage",
         "image_classes": f"channels {', '.join(plan.image.channels)}",
         "label_classes": "; ".join(_about(task) for task in tasks),
         "pred_classes": "; ".join(_returned(task) for task in tasks),
@@ -142,7 +142,7 @@ def _about(task: Task) -> str:
 
 def _summary(plan: Plan) -> str:
     kind = {"ct": "CT", "mr": "MR", "rgb": "color images", "grey": "gray images"}[plan.image.kind]
-    seen = f"axial slices of {kind}" if plan.slices else kind if plan.image.pictures else f"{kind} volumes"
+    seen = f"axial slices of {kind}" if plan.slices else kind if plan.image.is_image_file else f"{kind} volumes"
     return f"From {seen} ({', '.join(plan.image.channels)}): " + "; ".join(map(_about, plan.layout.tasks)) + "."
 
 
@@ -156,7 +156,7 @@ def _columns(plan: Plan) -> str:
     lines = {**_ABOUT}
     for name in header_of(layout, plan.image.kind):
         if name == IMAGE:
-            what = "JPEG or PNG" if plan.image.pictures else "NIfTI or .mha"
+            what = "JPEG or PNG" if plan.image.is_image_file else "NIfTI or .mha"
             lines[name] = f"the image, {what}"
         elif name in layout.image_channels:
             lines[name] = f"the channel {name} of the image"
@@ -195,7 +195,7 @@ def _class_cells(task: Classification) -> str:
 
 
 def _grid_note(plan: Plan) -> str:
-    if plan.image.pictures:
+    if plan.image.is_image_file:
         return "Results have the size of the image's file."
     return "Results lie on the grid of the image's file, whatever `--axes` and `--spacing_mm` the network works on."
 
@@ -206,7 +206,7 @@ def _example(plan: Plan) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, header, restval="", lineterminator="\n")
     writer.writeheader()
-    ending = ".png" if plan.image.pictures else ".nii.gz"
+    ending = ".png" if plan.image.is_image_file else ".nii.gz"
     by_name = {task.name: task for task in plan.layout.image_level}
     for number in range(3):
         case = f"patient{number + 1}"

@@ -41,7 +41,7 @@ class Plan:
     @property
     def slices(self) -> bool:
         """Whether a 2D network sees slices of volumes."""
-        return self.spatial_dims == 2 and not self.image.pictures
+        return self.spatial_dims == 2 and not self.image.is_image_file
 
     @property
     def classes(self) -> int | None:
@@ -53,7 +53,7 @@ class Plan:
     @property
     def grid_settings(self) -> list[str]:
         """Options that evaluation and inference have to agree about with the training."""
-        return ["size"] if self.image.pictures else ["spacing_mm", "axes", "patch_size"]
+        return ["size"] if self.image.is_image_file else ["spacing_mm", "axes", "patch_size"]
 
 
 def parts_of(plan: Plan) -> dict[str, str]:
@@ -140,8 +140,8 @@ def _image_format(plan: Plan) -> str:
     """Return what exported files say of their images."""
     stored = {"ct": "HU", "mr": "as stored"}.get(plan.image.kind, "0 to 255")
     entries = ["channels: '@image_channels'", f"values: {stored}", "normalize: '@normalize'", "window: '@window'"]
-    grid = ["size: '@size'"] if plan.image.pictures else ["axes: '@axes'", "spacing_mm: '@spacing_mm'"]
-    grid += [] if plan.image.pictures else ["size: '@patch_size'"]
+    grid = ["size: '@size'"] if plan.image.is_image_file else ["axes: '@axes'", "spacing_mm: '@spacing_mm'"]
+    grid += [] if plan.image.is_image_file else ["size: '@patch_size'"]
     return _wrapped("image_format: {", [*entries, *grid], "}  # of exported files", "  ")
 
 
@@ -158,7 +158,7 @@ def _option(name: str, value: str, note: str) -> str:
 def _data_parts(plan: Plan) -> dict[str, str]:
     """Return the options of the grid, and what hands them to the lists of cases."""
     option_lines, options = [], list(plan.grid_settings)
-    if plan.image.pictures:
+    if plan.image.is_image_file:
         sizes = "'$[256, 256] if @datalist else [80, 96]'"
         option_lines.append(_option("size", sizes, "rows, columns that images are resized to"))
     else:
@@ -184,9 +184,9 @@ def _data_parts(plan: Plan) -> dict[str, str]:
         "grid_options": "\n".join(option_lines),
         "datalist_options": f",\n{listed}",
         "inference_options": f",\n    {inference[2:]}" if inference else "",
-        "inferer_options": "" if plan.image.pictures else ", roi_size: '@patch_size'",
+        "inferer_options": "" if plan.image.is_image_file else ", roi_size: '@patch_size'",
         "batch_size": _batch(plan),
-        "validation_batch": "8" if plan.image.pictures else "1",
+        "validation_batch": "8" if plan.image.is_image_file else "1",
     }
 
 
@@ -200,12 +200,12 @@ def _transform_parts(plan: Plan) -> dict[str, str]:
     front = "    - {_target_: ctan_monai.transforms."
     common = "tasks: '@tasks', image_channels: '@image_channels'"
     pairs = any(task.mirror_pairs for task in plan.layout.segmentations)
-    axes = (["1"] if pairs else ["0", "1"]) if plan.image.pictures else [_side_axis(plan)]
+    axes = (["1"] if pairs else ["0", "1"]) if plan.image.is_image_file else [_side_axis(plan)]
     mirrors = [f"{front}RandMirrorLabelsd, {common},\n      spatial_axis: {axis}, prob: '@augment'}}" for axis in axes]
     patch = f"{front}RandPatchLabelsd, tasks: '@tasks', patch_size: '@patch_size'}}"
     shift = "    - {_target_: RandShiftIntensityd, keys: image, offsets: 0.1, prob: '@augment'}"
     color = f"{front}RandColorJitterd, prob: '@augment'}}"
-    outside = " outside: reflection,\n     " if plan.image.pictures else ""
+    outside = " outside: reflection,\n     " if plan.image.is_image_file else ""
     return {
         "normalize_options": "\n".join(
             [
@@ -215,7 +215,7 @@ def _transform_parts(plan: Plan) -> dict[str, str]:
         ),
         "before_normalize": color if plan.image.kind == "rgb" else "",
         "after_normalize": shift if plan.image.kind != "rgb" else "",
-        "patch": "" if plan.image.pictures else patch,
+        "patch": "" if plan.image.is_image_file else patch,
         "mirror": "\n".join(mirrors),
         "affine": (" spatial_dims: 3," if plan.spatial_dims == 3 else "") + outside,
     }
@@ -274,7 +274,7 @@ def _loss_line(task: Task, at: int, weighted: bool) -> str:
 def _output_parts(plan: Plan) -> dict[str, str]:
     masks_only = not plan.layout.voxel_regressions
     first = plan.image.channels[0]
-    if plan.image.pictures:
+    if plan.image.is_image_file:
         writing = f"formats: [{'png' if masks_only else 'png, nifti'}]"
         shown = "image: '@image_channels'" if len(plan.image.channels) in (1, 3) else f"image: [{first}]"
     else:
@@ -286,7 +286,7 @@ def _output_parts(plan: Plan) -> dict[str, str]:
     return {
         "writing": writing,
         "report_image": shown,
-        "shown_cases": "4" if plan.image.pictures else "1",
+        "shown_cases": "4" if plan.image.is_image_file else "1",
         "run_settings": "\n".join(_inherited(name, "output_dir") for name in inherited),
         "inference_settings": "\n".join(_inherited(name, "run_dir") for name in inherited[4:]),
     }

@@ -9,7 +9,7 @@ from typing import Literal
 
 from ctan_monai.data.datasets.tabular.layout import ABOUT, IMAGE, LABEL, RGB
 from ctan_monai.data.datasets.tabular.sides import side_of
-from ctan_monai.data.datasets.tabular.synthetic import KINDS, PICTURES
+from ctan_monai.data.datasets.tabular.synthetic import IMAGE_FILE_KINDS, KINDS
 from ctan_monai.errors import ConfigError
 from ctan_monai.tasks import Classification, Regression, Segmentation, Task
 
@@ -56,9 +56,9 @@ class NewImage:
     channels: tuple[str, ...]
 
     @property
-    def pictures(self) -> bool:
-        """Whether the image is two-dimensional, not a volume."""
-        return self.kind in PICTURES
+    def is_image_file(self) -> bool:
+        """Whether an image is a JPEG or PNG, not a volume."""
+        return self.kind in IMAGE_FILE_KINDS
 
 
 def parse_task(text: str) -> NewTask:
@@ -114,7 +114,7 @@ def parse_image(text: str, spatial_dims: int) -> NewImage:
     wrong = [name for name in channels if not _WORD.fullmatch(name) or name in (*ABOUT, IMAGE, LABEL)]
     if kind not in KINDS:
         raise ConfigError("--image", f"{kind!r} is unknown.", f"Use one of {', '.join(KINDS)}; mr:t1,t2 for channels.")
-    if kind in PICTURES and spatial_dims == 3:
+    if kind in IMAGE_FILE_KINDS and spatial_dims == 3:
         raise ConfigError("--image", f"{kind} means images, which have two axes.", "Use ct or mr, or 2 dimensions.")
     if wrong or len(set(channels)) < len(channels) or (kind == "rgb" and channels != RGB):
         raise ConfigError("--image", f"{text!r} has channels that cannot be used.", "Write for example mr:t1,t2,flair.")

@@ -16,7 +16,7 @@ from ctan_monai.report.canvas import save_figure
 from ctan_monai.report.case_view import load_view
 from ctan_monai.report.dvh_plot import dvh_figure
 from ctan_monai.report.findings_view import draw_findings, is_findings
-from ctan_monai.report.image_view import draw_picture, is_picture
+from ctan_monai.report.image_view import draw_2d_image, is_2d_image
 from ctan_monai.report.layout import CaseView
 from ctan_monai.report.overlay import CT_WINDOW_HU, overlay_figure
 from ctan_monai.report.planes import PlaneRule
@@ -74,7 +74,7 @@ def draw_cases(
     drawn = []
     for predicted in index.cases[:max_cases]:
         try:
-            if is_picture(predicted) or is_findings(predicted, index.tasks):
+            if is_2d_image(predicted) or is_findings(predicted, index.tasks):
                 drawn.append(_draw_flat(folder, predicted, index.tasks, image))
                 continue
             view, caption = load_view(predicted, index.tasks, str(image), targets, structures)
@@ -88,8 +88,8 @@ def draw_cases(
 
 def _draw_flat(folder: Path, predicted: PredictedCase, tasks: Sequence[Task], image: str | Sequence[str]) -> CaseImages:
     """Draw what has no planes to choose: an image, or a volume with answers for the patient as a whole."""
-    if is_picture(predicted):
-        caption, figure = draw_picture(predicted, tasks, [image] if isinstance(image, str) else image)
+    if is_2d_image(predicted):
+        caption, figure = draw_2d_image(predicted, tasks, [image] if isinstance(image, str) else image)
     else:
         caption, figure = draw_findings(predicted, tasks, folder, str(image))
     return CaseImages(predicted.case, caption, (save_figure(figure, folder / predicted.case / "overlay.png"),))

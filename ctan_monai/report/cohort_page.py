@@ -120,13 +120,13 @@ def _errors(results: Sequence[CaseResult]) -> list[Section]:
     words = (
         f"Boxes of the errors of {', '.join(_DRAWN)} in each structure, a dot for each patient; figures in the table"
     )
-    picture = png_of(box_figure(panels, "error / Gy", zero=True), _DOTS_PER_INCH)
+    image = png_of(box_figure(panels, "error / Gy", zero=True), _DOTS_PER_INCH)
     notes = [
         "Error: predicted - planned, in the planned contours. SD: standard deviation between patients. Boxes: "
         "quartiles and median; whiskers reach to the last patient within 1.5 boxes."
     ]
     tables = [Table(head_row, rows, dense=True)]
-    return [Section("Dose errors in each structure", (), tables, [(picture, words)], True, notes)]
+    return [Section("Dose errors in each structure", (), tables, [(image, words)], True, notes)]
 
 
 def _spread(spread: Spread) -> list[Entry]:
@@ -172,9 +172,9 @@ def _gamma(results: Sequence[CaseResult], gamma: Gamma | None) -> Section:
         return Section("Gamma", [f"Gamma was not computed: {' '.join(notes)}"])
     rows = [_spread_row(name, values, 1) for name, values in rates.items()]
     head = ("Criterion", "Patients", "Mean ± SD / %", "Median [quartiles] / %", "Range / %")
-    picture = png_of(box_figure({"Gamma pass rate": rates}, "voxels that pass / %"), _DOTS_PER_INCH)
+    image = png_of(box_figure({"Gamma pass rate": rates}, "voxels that pass / %"), _DOTS_PER_INCH)
     words = "Boxes of the gamma pass rates, a dot for each patient; figures in the table"
-    return Section("Gamma", [gamma_words(gamma)], [Table(head, rows)], [(picture, words)])
+    return Section("Gamma", [gamma_words(gamma)], [Table(head, rows)], [(image, words)])
 
 
 def _dice(results: Sequence[CaseResult]) -> list[Section]:
@@ -184,9 +184,9 @@ def _dice(results: Sequence[CaseResult]) -> list[Section]:
         return []
     rows = [_spread_row(name, values, 3) for name, values in dices.items()]
     head = ("Structure", "Patients", "Mean ± SD", "Median [quartiles]", "Range")
-    picture = png_of(box_figure({"Dice, predicted against planned contour": dices}, "Dice (no unit)"), _DOTS_PER_INCH)
+    image = png_of(box_figure({"Dice, predicted against planned contour": dices}, "Dice (no unit)"), _DOTS_PER_INCH)
     words = "Boxes of the Dice of each structure, a dot for each patient; figures in the table"
-    return [Section("Contours", (), [Table(head, rows)], [(picture, words)])]
+    return [Section("Contours", (), [Table(head, rows)], [(image, words)])]
 
 
 def _spread_row(name: str, values: Sequence[float], digits: int) -> list[Entry]:

@@ -16,7 +16,7 @@ from ctan_monai.report.canvas import save_figure
 from ctan_monai.report.case_view import load_view
 from ctan_monai.report.compare_files import ComparedRow, Comparison
 from ctan_monai.report.html import Section
-from ctan_monai.report.image_view import draw_picture, is_picture
+from ctan_monai.report.image_view import draw_2d_image, is_2d_image
 from ctan_monai.report.overlay import overlay_figure
 
 _logger = logging.getLogger(__name__)
@@ -65,15 +65,15 @@ def draw_chosen(comparison: Comparison, folder: Path) -> Section:
         f"Cases are ordered by the mean over tasks of their rank in the answers of {candidate.name}, averaged over"
         " seeds (by the task's figure, or by the probability of the right answer). Images are of the first seed."
     )
-    pictures = []
+    images = []
     for name, case in chosen_cases(candidate, comparison).items():
         for row in rows:
             words = f"{name} case {case}, {row.name}"
             try:
-                pictures.append((_draw(row, case, words, folder / f"{name}-{row.name}.png"), words))
+                images.append((_draw(row, case, words, folder / f"{name}-{row.name}.png"), words))
             except DataError as error:
                 _logger.warning("No image of the %s: %s", words, error)
-    return Section("Best, median and worst case", [rule], pictures=pictures)
+    return Section("Best, median and worst case", [rule], images=images)
 
 
 def _draw(row: ComparedRow, case: str, words: str, path: Path) -> Path:
@@ -82,8 +82,8 @@ def _draw(row: ComparedRow, case: str, words: str, path: Path) -> Path:
     if predicted is None:
         raise DataError(row.runs[0].evaluated.folder, case, "its prediction was not kept.", "Evaluate again.")
     channels = _channels(predicted, index)
-    if is_picture(predicted):
-        _, figure = draw_picture(predicted, index.tasks, channels[:_COLOR_CHANNELS], words)
+    if is_2d_image(predicted):
+        _, figure = draw_2d_image(predicted, index.tasks, channels[:_COLOR_CHANNELS], words)
     else:
         view, caption = load_view(predicted, index.tasks, channels[0])
         figure = overlay_figure(view, subtitle=f"{words}; {caption}")

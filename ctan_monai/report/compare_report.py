@@ -79,7 +79,7 @@ def report_comparison(folder: str | Path) -> Path:
     title = f"Comparison on {Path(comparison.plan['bundle']).name}"
     with replacing(root / TABLE_FILE) as temporary:
         temporary.write_text(_markdown(title, tables), encoding="utf-8")
-    sections = [*tables, *_pictures(comparison, summary), _commands(comparison)]
+    sections = [*tables, *_images(comparison, summary), _commands(comparison)]
     with replacing(root / REPORT_FILE) as temporary:
         temporary.write_text(page(title, sections, _NOTE), encoding="utf-8")
     _logger.info("Tables: %s. Everything on one page: %s", root / TABLE_FILE, root / REPORT_FILE)
@@ -157,8 +157,8 @@ def _cost_words(comparison: Comparison) -> str:
     )
 
 
-def _pictures(comparison: Comparison, summary: Mapping[str, Any]) -> list[Section]:
-    folder = comparison.folder / "pictures"
+def _images(comparison: Comparison, summary: Mapping[str, Any]) -> list[Section]:
+    folder = comparison.folder / "images"
     figures = (
         ("forest", "improvement of each row over the reference with intervals", forest_figure(summary)),
         ("boxes", "distribution over test cases", boxes_figure(comparison)),
@@ -166,7 +166,7 @@ def _pictures(comparison: Comparison, summary: Mapping[str, Any]) -> list[Sectio
         ("weights", "weights of the losses over epochs", weights_figure(comparison)),
     )
     drawn = [(save_figure(figure, folder / f"{name}.png"), words) for name, words, figure in figures if figure]
-    return [Section("Pictures", pictures=drawn), draw_chosen(comparison, folder)]
+    return [Section("Images", images=drawn), draw_chosen(comparison, folder)]
 
 
 def _commands(comparison: Comparison) -> Section:

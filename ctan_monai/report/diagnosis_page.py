@@ -71,15 +71,13 @@ def write_page(found: Mapping[str, Any], folder: Path, name: str) -> Path:
     Raises:
         DataError: a file cannot be written.
     """
-    pictures = {
-        key: save_figure(figure, folder / "pictures" / f"{key}.png") for key, figure in figures_of(found) if figure
-    }
+    images = {key: save_figure(figure, folder / "images" / f"{key}.png") for key, figure in figures_of(found) if figure}
     sections = [summary_section(found)]
     for key, heading in _WORDS.items():
         tables = [table for make in _TABLES[key] if (table := make(found)) is not None]
-        if key in pictures or tables:
-            shown = [(pictures[key], heading)] if key in pictures else []
-            sections.append(Section(heading, [_TEXTS[key]], tables, shown, pictures_first=True))
+        if key in images or tables:
+            shown = [(images[key], heading)] if key in images else []
+            sections.append(Section(heading, [_TEXTS[key]], tables, shown, images_first=True))
     sections.append(_words(found))
     path = folder / PAGE_FILE
     with replacing(path) as temporary:

@@ -77,7 +77,7 @@ def dvh_figure(view: CaseView, subtitle: str = "", words: tuple[str, str] = ("re
 
     curves = dvh_curves(view)
     if not curves or (view.dose_reference is None and view.dose_predicted is None):
-        raise DataError("picture", view.case, "it has no dose or no structure.", "There is no DVH to draw.")
+        raise DataError("image", view.case, "it has no dose or no structure.", "There is no DVH to draw.")
     colors = _colors(view)
     figure = new_figure(10.5, 5.8)
     panel = figure.subplots()

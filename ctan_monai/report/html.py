@@ -76,16 +76,16 @@ class Section:
         heading: of the section.
         paragraphs: texts.
         tables: tables.
-        pictures: PNG, as file or as bytes, with what it shows in words (for who cannot see it).
-        pictures_first: whether they stand before the tables.
+        images: PNG, as file or as bytes, with what it shows in words (for who cannot see it).
+        images_first: whether they stand before the tables.
         notes: texts under all of it.
     """
 
     heading: str
     paragraphs: Sequence[str] = ()
     tables: Sequence[Table] = ()
-    pictures: Sequence[tuple[Path | bytes, str]] = ()
-    pictures_first: bool = False
+    images: Sequence[tuple[Path | bytes, str]] = ()
+    images_first: bool = False
     notes: Sequence[str] = ()
 
 
@@ -125,8 +125,8 @@ def _section(section: Section) -> str:
     parts = [f"<h2>{html.escape(section.heading)}</h2>"]
     parts += [f"<p>{html.escape(text)}</p>" for text in section.paragraphs]
     tables = [_table(table) for table in section.tables]
-    pictures = [_picture(picture, words) for picture, words in section.pictures]
-    parts += [*pictures, *tables] if section.pictures_first else [*tables, *pictures]
+    images = [_image(image, words) for image, words in section.images]
+    parts += [*images, *tables] if section.images_first else [*tables, *images]
     parts += [f'<p class="note">{html.escape(text)}</p>' for text in section.notes]
     return "<section>\n" + "\n".join(parts) + "\n</section>"
 
@@ -156,6 +156,6 @@ def _cell(value: Entry) -> str:
     return f"<td{kind}{span}>{text}</td>"
 
 
-def _picture(picture: Path | bytes, words: str) -> str:
-    content = base64.b64encode(picture if isinstance(picture, bytes) else picture.read_bytes()).decode("ascii")
+def _image(image: Path | bytes, words: str) -> str:
+    content = base64.b64encode(image if isinstance(image, bytes) else image.read_bytes()).decode("ascii")
     return f'<figure><img alt="{html.escape(words, quote=True)}" src="data:image/png;base64,{content}"></figure>'

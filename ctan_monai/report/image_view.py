@@ -29,7 +29,7 @@ _HEIGHT, _BARS = 4.6, 3.4  # inches: the image's height, the width of a panel of
 _HEAD = 0.9
 
 
-def is_picture(predicted: PredictedCase) -> bool:
+def is_2d_image(predicted: PredictedCase) -> bool:
     """Tell whether a predicted case has two axes.
 
     Raises:
@@ -38,7 +38,7 @@ def is_picture(predicted: PredictedCase) -> bool:
     return predicted.source is not None and len(read_header(predicted.source).shape) == 2
 
 
-def draw_picture(
+def draw_2d_image(
     predicted: PredictedCase, tasks: Sequence[Task], channels: Sequence[str], title: str | None = None
 ) -> tuple[str, Figure]:
     """Draw a predicted image.

@@ -111,14 +111,14 @@ def _planes(view: CaseView, window: tuple[float, float]) -> Section:
         note += (
             " In the difference, blue is too little dose, orange too much; where the plan is unknown, none is shown."
         )
-    picture = png_of(plan_figure(view, window), _DOTS_PER_INCH)
-    return Section("Dose on three planes", pictures=[(picture, f"{words}: {parts}, in Gy")], notes=[note])
+    image = png_of(plan_figure(view, window), _DOTS_PER_INCH)
+    return Section("Dose on three planes", images=[(image, f"{words}: {parts}, in Gy")], notes=[note])
 
 
 def _dvh(view: CaseView, result: CaseResult) -> list[Section]:
     if not result.structures:
         return []
-    picture = png_of(dvh_figure(view, words=("planned", "predicted")), _DOTS_PER_INCH)
+    image = png_of(dvh_figure(view, words=("planned", "predicted")), _DOTS_PER_INCH)
     means = "; ".join(f"{each.name} {_mean_words(each)}" for each in result.structures)
     words = f"Cumulative dose-volume histograms, planned solid and predicted dashed. Mean doses: {means}"
     note = (
@@ -127,7 +127,7 @@ def _dvh(view: CaseView, result: CaseResult) -> list[Section]:
     )
     own = [each.name for each in result.structures if not each.planned_contour]
     notes = [note, *([f"Predicted contours were used for {', '.join(own)}."] if own else [])]
-    return [Section("Dose-volume histograms", pictures=[(picture, words)], notes=notes)]
+    return [Section("Dose-volume histograms", images=[(image, words)], notes=notes)]
 
 
 def _mean_words(structure: StructureResult) -> str:
@@ -244,13 +244,13 @@ def _gamma(view: CaseView, result: CaseResult, gamma: Gamma | None) -> Section:
         for rate in result.gamma
     ]
     head = ("Criterion", "Pass rate", "95 % interval of the draw", "Voxels examined", "Voxels above the cutoff")
-    picture = []
+    image = []
     try:
         words = "Gamma on the axial plane; what fails is orange to red"
-        picture = [(png_of(gamma_figure(view, gamma), _DOTS_PER_INCH), words)]
+        image = [(png_of(gamma_figure(view, gamma), _DOTS_PER_INCH), words)]
     except CtanError as error:  # the metrics are worth a page without the map
         rows.append([f"no map: {error}"])
-    return Section("Gamma", [gamma_words(gamma, result.gamma[0].normalization_gy)], [Table(head, rows)], picture)
+    return Section("Gamma", [gamma_words(gamma, result.gamma[0].normalization_gy)], [Table(head, rows)], image)
 
 
 def gamma_words(gamma: Gamma, highest_gy: float | None = None) -> str:

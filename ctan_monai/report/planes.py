@@ -58,7 +58,7 @@ def turn(volume: Array, affine_ras: Array) -> Array:
     from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 
     if volume.ndim != 3:
-        raise DataError("picture", None, f"the volume has the shape {volume.shape}.", "Only 3D cases have planes.")
+        raise DataError("image", None, f"the volume has the shape {volume.shape}.", "Only 3D cases have planes.")
     turned: Array = apply_orientation(volume, ornt_transform(io_orientation(affine_ras), axcodes2ornt(_DISPLAY_AXES)))
     return turned
 

@@ -34,9 +34,9 @@ def report_run(
     predictions_dir: str | Path | None = None,
     goals: str | Path | None = None,
     gamma: bool | str | Mapping[str, Any] = False,
-    **pictures: Any,
+    **images: Any,
 ) -> Path | None:
-    """Write ``pictures/curves.png`` and ``report.html`` into a run's folder, and say where everything lies.
+    """Write ``images/curves.png`` and ``report.html`` into a run's folder, and say where everything lies.
 
     Put it last in a config's run list. Under several processes only the first does anything. A run that MLflow tracks
     gets its page, images and network there.
@@ -46,7 +46,7 @@ def report_run(
         predictions_dir: predictions of a few (validation) cases to draw; None: ``<output_dir>/predictions``, if there.
         goals: YAML file of clinical goals; where it is given, predicted doses get the pages of `report_predictions`.
         gamma: the same for gamma pass rates, or options of `metrics.gamma.Gamma`.
-        pictures: options of `draw_cases`.
+        images: options of `draw_cases`.
 
     Returns:
         The page, None in other processes.
@@ -61,13 +61,13 @@ def report_run(
     folder = Path(str(output_dir))
     predictions_dir = predictions_dir or folder / "predictions"
     history = read_history(folder)
-    curves = save_figure(curves_figure(history), folder / "pictures" / "curves.png")
-    sections = [_about(folder), _best(history), Section("Learning curves", pictures=[(curves, "learning curves")])]
+    curves = save_figure(curves_figure(history), folder / "images" / "curves.png")
+    sections = [_about(folder), _best(history), Section("Learning curves", images=[(curves, "learning curves")])]
     drawn, cohort = [], None
     if (Path(str(predictions_dir)) / INDEX_FILE).is_file():
         if goals or gamma_options(gamma):
-            cohort = report_doses(predictions_dir, goals=goals, gamma=gamma, run_dir=folder, **_shared(pictures))
-        drawn = draw_cases(predictions_dir, **pictures)
+            cohort = report_doses(predictions_dir, goals=goals, gamma=gamma, run_dir=folder, **_shared(images))
+        drawn = draw_cases(predictions_dir, **images)
         sections += [_case(case) for case in drawn]
     links = _links(cohort, folder)
     if (diagnosis := read_diagnosis(folder / FOLDER)) is not None:
@@ -87,7 +87,7 @@ def report_predictions(
     goals: str | Path | None = None,
     gamma: bool | str | Mapping[str, Any] = False,
     run_dir: str | Path | None = None,
-    **pictures: Any,
+    **images: Any,
 ) -> Path | None:
     """Draw predicted cases and write ``report.html`` beside them, with the metrics over all cases if there are any.
 
@@ -99,7 +99,7 @@ def report_predictions(
         goals: YAML file of clinical goals for doses (`metrics.goals`), None for none.
         gamma: whether to compute gamma pass rates of doses, or options of `metrics.gamma.Gamma`.
         run_dir: the run that predicted doses, of which pages say what it was trained on.
-        pictures: options of `draw_cases`.
+        images: options of `draw_cases`.
 
     Returns:
         The page, None in processes other than the first.
@@ -112,8 +112,8 @@ def report_predictions(
     if rank() != 0:
         return None
     folder = Path(str(predictions_dir))
-    cohort = report_doses(folder, goals=goals, gamma=gamma, run_dir=run_dir, **_shared(pictures))
-    drawn = draw_cases(folder, **pictures)
+    cohort = report_doses(folder, goals=goals, gamma=gamma, run_dir=run_dir, **_shared(images))
+    drawn = draw_cases(folder, **images)
     sections = [_case(case) for case in drawn]
     summary = read_json(folder / SUMMARY_FILE)
     if isinstance(summary, Mapping):
@@ -128,9 +128,9 @@ def report_predictions(
     return path
 
 
-def _shared(pictures: Mapping[str, Any]) -> dict[str, Any]:
+def _shared(images: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of images that pages about doses have, too."""
-    return {name: pictures[name] for name in ("targets", "structures", "image", "window") if name in pictures}
+    return {name: images[name] for name in ("targets", "structures", "image", "window") if name in images}
 
 
 def _links(cohort: Path | None, folder: Path) -> list[tuple[str, str]]:
@@ -201,8 +201,8 @@ def _best(history: RunHistory) -> Section:
 
 def _case(case: CaseImages) -> Section:
     words = {"overlay.png": "image with contours, and dose where there is one", "dvh.png": "dose-volume histograms"}
-    pictures = [(file, f"{case.case}: {words.get(file.name, file.name)}") for file in case.files]
-    return Section(case.case, [case.caption] if case.caption else [], pictures=pictures)
+    images = [(file, f"{case.case}: {words.get(file.name, file.name)}") for file in case.files]
+    return Section(case.case, [case.caption] if case.caption else [], images=images)
 
 
 def _shown(value: Any) -> str | float | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ctan_monai.data.formats.images import PICTURE_SUFFIXES
+from ctan_monai.data.formats.images import IMAGE_FILE_SUFFIXES
 from ctan_monai.data.formats.itk_volume import NRRD_SUFFIX
 from ctan_monai.data.formats.nifti import NIFTI_SUFFIXES, load_nifti
 from ctan_monai.errors import DataError
@@ -53,7 +53,7 @@ class CheckedDatastore(LocalDatastore):  # type: ignore[misc]  # monailabel has 
             _check_object(image_info)
             received = Path(image_filename)
             check_received(received, self._upload_mib)
-            if received.name.lower().endswith((*NIFTI_SUFFIXES, NRRD_SUFFIX, *PICTURE_SUFFIXES)):
+            if received.name.lower().endswith((*NIFTI_SUFFIXES, NRRD_SUFFIX, *IMAGE_FILE_SUFFIXES)):
                 grid_of(received, None)  # what is broken is refused now, not when somebody opens it
             self._names.add(image_id)
             if image_id in self.list_images():

@@ -89,8 +89,8 @@ def grid_of(image: Path, case: str | None) -> tuple[tuple[int, ...], npt.NDArray
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(image) as picture:
-            turned = ImageOps.exif_transpose(picture)
+        with Image.open(image) as opened:
+            turned = ImageOps.exif_transpose(opened)
             return (turned.height, turned.width), None
     except (OSError, ValueError) as error:
         raise DataError(image, case, f"it cannot be read ({error}).", "Give NIfTI, NRRD, JPEG or PNG.") from error
@@ -112,7 +112,7 @@ def _layers(
             raise DataError(label, case, "its layers have no names.", "Save the segmentation as .seg.nrrd again.")
         numbers, affine_ras = found.values, found.affine_ras
     elif name.endswith(".png"):
-        numbers = read_label_picture(label, case)
+        numbers = read_label_image(label, case)
     else:
         found_suffix = f"it ends in {''.join(label.suffixes)[-16:]!r}, expected one of {', '.join(LABEL_SUFFIXES)}."
         raise DataError(label, case, found_suffix, "In 3D Slicer, choose .nii.gz as MONAI Label's file extension.")
@@ -203,7 +203,7 @@ def _by(shape: Iterable[int]) -> str:
     return " x ".join(str(size) for size in shape)
 
 
-def read_label_picture(label: Path, case: str | None) -> npt.NDArray[Any]:
+def read_label_image(label: Path, case: str | None) -> npt.NDArray[Any]:
     """Read a label map that is a PNG.
 
     Raises:
@@ -212,8 +212,8 @@ def read_label_picture(label: Path, case: str | None) -> npt.NDArray[Any]:
     from PIL import Image
 
     try:
-        with Image.open(label) as picture:
-            found = np.array(picture)
+        with Image.open(label) as opened:
+            found = np.array(opened)
     except (OSError, ValueError) as error:
         raise DataError(label, case, f"it cannot be read ({error}).", "Give the label as PNG.") from error
     if found.ndim != 2:

@@ -19,7 +19,7 @@ from monai.bundle import ConfigParser
 from torch import Tensor
 
 from ctan_monai.data.formats.ct_source import CtSource, read_source, source_path
-from ctan_monai.data.formats.images import PICTURE_SUFFIXES
+from ctan_monai.data.formats.images import IMAGE_FILE_SUFFIXES
 from ctan_monai.data.formats.itk_volume import NRRD_SUFFIX
 from ctan_monai.data.formats.nifti import NIFTI_SUFFIXES, load_nifti, write_nifti
 from ctan_monai.engines.predictions.batch_parts import affine_of, answer_of, finite_logits
@@ -29,9 +29,9 @@ from ctan_monai.errors import CtanError, DataError, find_ctan_error
 from ctan_monai.networks import MultiTaskNetwork
 from ctan_monai.serve.answer import Answer, predictive_entropy
 from ctan_monai.serve.app_folder import AppFolder
+from ctan_monai.serve.image_grid import on_image_grid
 from ctan_monai.serve.names import is_plain
 from ctan_monai.serve.nrrd import read_nrrd
-from ctan_monai.serve.picture import on_picture
 from ctan_monai.tasks import Segmentation, Task
 from ctan_monai.transforms.postprocess import postprocess_for
 
@@ -228,8 +228,8 @@ class Predictor:
         answers = {
             task.name: answer_of(task, postprocess_for(task)(logits[task.name][None])[0]) for task in image_level
         }
-        if image.suffix.lower() in PICTURE_SUFFIXES or not dense:
-            masks, values = on_picture(dense, logits, file, image)
+        if image.suffix.lower() in IMAGE_FILE_SUFFIXES or not dense:
+            masks, values = on_image_grid(dense, logits, file, image)
             return Answer(case, masks, values, answers, doubt, None)
         source = source_of(image, file, case)
         found = resample_to_ct(dense, logits, affine_of(sample["image"][None], 0, case), source)

@@ -67,7 +67,7 @@ def write_result(
         numbers: of a label map, by name; a .seg.nrrd has them inside.
 
     Returns:
-        ``<stem>.nii.gz``, of a picture with pixels of 1 mm; for numbers below 256 of a picture ``<stem>.png``; or what
+        ``<stem>.nii.gz``, of an image with pixels of 1 mm; for numbers below 256 of an image ``<stem>.png``; or what
         was asked for.
 
     Raises:

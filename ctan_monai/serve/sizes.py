@@ -7,12 +7,12 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from ctan_monai.data.formats.images import PICTURE_SUFFIXES
+from ctan_monai.data.formats.images import IMAGE_FILE_SUFFIXES
 from ctan_monai.data.formats.itk_volume import NRRD_SUFFIX, unpacked_bytes
 from ctan_monai.data.formats.nifti import NIFTI_SUFFIXES
 from ctan_monai.errors import DataError
 
-IMAGE_SUFFIXES = (*NIFTI_SUFFIXES, NRRD_SUFFIX, *PICTURE_SUFFIXES, ".mha", ".dcm")
+IMAGE_SUFFIXES = (*NIFTI_SUFFIXES, NRRD_SUFFIX, *IMAGE_FILE_SUFFIXES, ".mha", ".dcm")
 _MIB = 2**20
 _META_HEADER_BYTES = 2**16
 _META_BYTES = {"CHAR": 1, "SHORT": 2, "MET_INT": 4, "MET_UINT": 4, "FLOAT": 4}
@@ -54,7 +54,7 @@ def _unpacked(file: Path, limit: int) -> int:
     name, size = file.name.lower(), file.stat().st_size
     if name.endswith(NRRD_SUFFIX):
         return max(size, unpacked_bytes(file))
-    if name.endswith(PICTURE_SUFFIXES):
+    if name.endswith(IMAGE_FILE_SUFFIXES):
         return max(size, _pixels(file))
     if name.endswith((".mha", ".mhd")):
         return max(size, _meta_bytes(file))
@@ -76,8 +76,8 @@ def _pixels(file: Path) -> int:
     from PIL import Image
 
     try:
-        with Image.open(file) as picture:
-            return picture.width * picture.height * len(picture.getbands())
+        with Image.open(file) as opened:
+            return opened.width * opened.height * len(opened.getbands())
     except Image.DecompressionBombError:
         return 2**62
     except (OSError, ValueError):

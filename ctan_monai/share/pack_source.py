@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ctan_monai.aliases import current_settings
+from ctan_monai.aliases import current_settings, existing_file
 from ctan_monai.config_values import refuse_code
 from ctan_monai.engines.runs.data_record import DATA_FILE, read_data_record
 from ctan_monai.engines.runs.manifest import SETTINGS_FILE
@@ -22,7 +22,7 @@ from ctan_monai.networks.forms import complete_record
 from ctan_monai.share.pack_configs import default_network, default_settings
 
 PLACES = ("dataset_dir", "datalist")  # options that say where something lies on the machine of the training
-CURVES = "curves.png"
+CURVES = "images/curves.png"
 _DATALIST_FILE = "datalist.json"
 
 
@@ -86,7 +86,7 @@ def _of_run(folder: Path) -> Trained:
     network = network_of_run(folder)
     settings = current_settings(_json_of(folder / SETTINGS_FILE, needed=True))
     kept = {name: without_places(value, name) for name, value in settings.items()}
-    curves = folder / "pictures" / CURVES
+    curves = existing_file(folder, CURVES)
     datalist, summary = folder / _DATALIST_FILE, folder / "evaluation" / "summary.json"
     record, data = complete_record(_json_of(folder / RUN_FILE, needed=True)), read_data_record(folder)
     history, evaluation = _json_of(folder / "metrics.json"), _json_of(summary)

@@ -93,7 +93,7 @@ def test_images_that_cannot_be_are_refused(text):
         parse_image(text, 2)
 
 
-def test_pictures_have_two_dimensions():
+def test_images_have_two_dimensions():
     with pytest.raises(ConfigError, match="which have two axes"):
         parse_image("grey", 3)
     assert (parse_image("", 2).kind, parse_image("", 3).kind) == ("rgb", "ct")

@@ -15,7 +15,7 @@ SMALL = {"encoder": "resnet18", "image_size": [64, 64], "batch_size": 16, "epoch
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     """A cache for all tests of this file: the synthetic images are drawn once."""
-    return str(tmp_path_factory.mktemp("pictures"))
+    return str(tmp_path_factory.mktemp("images"))
 
 
 @pytest.mark.slow

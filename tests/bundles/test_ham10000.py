@@ -92,7 +92,7 @@ def test_a_wrong_knob_is_named_with_what_may_be_given(workflow, tmp_path, cache,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["ctan", "mtan", "hps", "stl"])
-def test_training_evaluation_and_inference_on_synthetic_pictures(run, tmp_path, cache, caplog, method):
+def test_training_evaluation_and_inference_on_synthetic_images(run, tmp_path, cache, caplog, method):
     folder = tmp_path / "run"
     options = {**SMALL, "method": method, "cache_dir": cache, "output_dir": str(folder)}
     with caplog.at_level(logging.WARNING):
@@ -151,7 +151,7 @@ def check_inference(folder, shapes):
 
 
 @pytest.mark.slow
-def test_a_folder_as_published_with_labels_missing_and_pictures_of_any_kind(run, workflow, tmp_path, published, caplog):
+def test_a_folder_as_published_with_labels_missing_and_images_of_any_kind(run, workflow, tmp_path, published, caplog):
     folder, cache = tmp_path / "run", str(tmp_path / "cache")
     options = {**SMALL, "method": "hps", "batch_size": 4, "dataset_dir": str(published), "cache_dir": cache}
     options |= {"output_dir": str(folder), "known_masks": 0.5, "sampler": "balanced", "class_weights": "inverse"}
@@ -175,14 +175,14 @@ def test_a_folder_as_published_with_labels_missing_and_pictures_of_any_kind(run,
     check_evaluation(folder / "evaluation", names["test"], table_of(published), (60, 80))
     odd = tmp_path / "odd"
     odd.mkdir()
-    picture = Image.open(next(published.rglob("SYN_0000003.jpg")))
+    image = Image.open(next(published.rglob("SYN_0000003.jpg")))
     turned = Image.Exif()
     turned[0x0112] = 6  # the camera was held upright
-    picture.convert("L").save(odd / "gray.png")
-    picture.convert("P").save(odd / "palette.png")
-    picture.convert("RGBA").save(odd / "clear.png")
-    picture.convert("CMYK").save(odd / "print.jpg")
-    picture.save(odd / "up right.jpg", exif=turned)
+    image.convert("L").save(odd / "gray.png")
+    image.convert("P").save(odd / "palette.png")
+    image.convert("RGBA").save(odd / "clear.png")
+    image.convert("CMYK").save(odd / "print.jpg")
+    image.save(odd / "up right.jpg", exif=turned)
     (odd / "notes.txt").write_text("no image")
     given = {"method": "hps", "run_dir": str(folder), "cache_dir": cache, "input": str(odd)}
     run("ham10000", "inference.yaml", run_id="inferring", kind="infer", **given)
@@ -230,7 +230,7 @@ def test_the_command_without_a_run_says_to_train_first(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.data
-def test_real_pictures_are_trained_on_evaluated_and_inferred(run, tmp_path):
+def test_real_images_are_trained_on_evaluated_and_inferred(run, tmp_path):
     if not REAL.is_dir():
         pytest.skip(f"no real HAM10000 images in {REAL}; set CTAN_TEST_DATA")
     table = table_of(REAL)

@@ -7,7 +7,7 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
-from tabular_data import save_picture, save_volume, write_csv
+from tabular_data import save_image, save_volume, write_csv
 from typer.testing import CliRunner
 
 from ctan_monai.apps.main import app
@@ -46,8 +46,8 @@ def own_cases(folder, shape):
         name, lacking = f"p{number}", LACKING[number] if split == "train" else ()
         if len(shape) == 2:
             np.save(folder / f"{name}_dose.npy", phantom.volumes["dose"])
-            image = save_picture(folder / f"{name}.png", np.clip(phantom.image * 90, 0, 255))
-            files = {"lesion": save_picture(folder / f"{name}_map.png", labels), "dose": f"{name}_dose.npy"}
+            image = save_image(folder / f"{name}.png", np.clip(phantom.image * 90, 0, 255))
+            files = {"lesion": save_image(folder / f"{name}_map.png", labels), "dose": f"{name}_dose.npy"}
         else:
             affine_ras = np.diag([-2.0, -2.0, 3.0, 1.0])  # as a scanner stores it, not as the network sees it
             image = save_volume(folder / f"{name}.nii.gz", (phantom.image * 300).astype(np.int16), affine_ras)

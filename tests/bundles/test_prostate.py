@@ -99,8 +99,8 @@ def test_training_and_evaluation_leave_what_they_promise(run, options, tmp_path,
     assert "give --dataset_dir for real ones" in log
     lists = dicom_datalist(next(Path(options["cache_dir"]).glob("synthetic_*/prepared")), "", ("validation", "test"))
     (seen,), (tested,) = lists["validation"], lists["test"]
-    pictures = [f"predictions/{seen['case']}/{name}.png" for name in ("overlay", "dvh")]
-    check_run(folder, method, ("oar", "dose"), {"oar_dice", "oar_dice_CTV", "dose_mae_region"}, pictures)
+    images = [f"predictions/{seen['case']}/{name}.png" for name in ("overlay", "dvh")]
+    check_run(folder, method, ("oar", "dose"), {"oar_dice", "oar_dice_CTV", "dose_mae_region"}, images)
     given = {key: value for key, value in given.items() if key not in ("pixel_mm", "phantoms")}  # the run says them
     evaluated = run("prostate", *OVERLAY, run_id="evaluating", **given)
     assert evaluated.check_properties() == []

@@ -78,10 +78,10 @@ def check_evaluation(folder, table, cases, severity_of_negatives):
     assert summary["severe_auroc"] == mann_whitney(over if severity_of_negatives == "negative" else among)
     assert 0 <= summary["covid_ece"] <= 1
     assert summary["severe_brier"] >= 0
-    check_pictures(folder, cases)
+    check_images(folder, cases)
 
 
-def check_pictures(folder, cases):
+def check_images(folder, cases):
     for case in cases:
         assert (folder / case / "overlay.png").read_bytes().startswith(b"\x89PNG")
     assert (folder / "report.html").is_file()
@@ -166,7 +166,7 @@ def test_training_evaluation_and_inference_on_synthetic_chests(run, tmp_path, ca
     cases = [f"SYN_{number:04d}" for number in range(4)]
     assert [row["case"] for row in rows_of(folder / "inference" / "predictions.csv")] == cases
     check_slices(folder / "inference", cases)
-    check_pictures(folder / "inference", cases)
+    check_images(folder / "inference", cases)
 
 
 @pytest.mark.slow
@@ -245,7 +245,7 @@ def test_one_switch_makes_it_3d(run, tmp_path, cache):
     check_evaluation(folder / "evaluation", table, names, "missing")
     given = {"method": "ctan", "run_dir": str(folder), "cache_dir": cache}
     run("stoic", "inference.yaml", run_id="inferring", kind="infer", **given)
-    check_pictures(folder / "inference", [f"SYN_{number:04d}" for number in range(4)])
+    check_images(folder / "inference", [f"SYN_{number:04d}" for number in range(4)])
 
 
 def test_splits_that_share_a_ct_are_refused_before_training(workflow, tmp_path, published):

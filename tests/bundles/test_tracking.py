@@ -11,7 +11,7 @@ KNOBS = {"encoder": "resnet18", "method": "hps", "image_size": [64, 64]}
 
 
 @pytest.mark.slow
-def test_mlflow_has_settings_figures_pictures_and_a_network_that_predicts(run, tmp_path, monkeypatch):
+def test_mlflow_has_settings_figures_images_and_a_network_that_predicts(run, tmp_path, monkeypatch):
     address, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "run"
     given_options = {**KNOBS, "cache_dir": str(tmp_path / "cache"), "output_dir": str(folder)}
     run("ham10000", "train.yaml", tracking="mlflow", tracking_uri=address, epochs=2, batch_size=16, **given_options)
@@ -36,21 +36,21 @@ def test_mlflow_has_settings_figures_pictures_and_a_network_that_predicts(run, t
     assert found.data.metrics["evaluation/lesion_dice"] == measured["lesion_dice"]
 
     got = Path(client.download_artifacts(found.info.run_id, "", str(tmp_path / "got")))
-    pictures = sorted(path.relative_to(got).parts[0] for path in got.rglob("*.png"))
-    assert pictures.count("report") >= 2
-    assert pictures.count("evaluation") == 1
+    images = sorted(path.relative_to(got).parts[0] for path in got.rglob("*.png"))
+    assert images.count("report") >= 2
+    assert images.count("evaluation") == 1
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in got.rglob("*.png"))
     assert (got / "report" / "report.html").is_file()
     assert not list(folder.glob("config_*.json"))  # the run's folder has configs/
 
-    pictures_dir = tmp_path / "pictures"
-    pictures_dir.mkdir()
-    shutil.copy(next((tmp_path / "cache").rglob("*.jpg")), pictures_dir / "new.jpg")
+    images_dir = tmp_path / "images"
+    images_dir.mkdir()
+    shutil.copy(next((tmp_path / "cache").rglob("*.jpg")), images_dir / "new.jpg")
     answers = []
     for source in (folder, got / "run"):
         out = tmp_path / f"out{len(answers)}"
         options = {"method": "hps", "run_dir": str(source), "output_dir": str(out)}
-        run("ham10000", "inference.yaml", kind="infer", input=str(pictures_dir), **options)
+        run("ham10000", "inference.yaml", kind="infer", input=str(images_dir), **options)
         answers.append((out / "predictions.csv").read_text())
     assert "new" in answers[0]
     assert answers[0] == answers[1]

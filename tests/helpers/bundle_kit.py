@@ -24,7 +24,7 @@ def command(*arguments, cwd):
     )
 
 
-def check_run(folder, method, tasks, figures, pictures):
+def check_run(folder, method, tasks, figures, images):
     """See that the folder of a run of one epoch is complete.
 
     Args:
@@ -32,7 +32,7 @@ def check_run(folder, method, tasks, figures, pictures):
         method: that was trained.
         tasks: names.
         figures: some that validation must have measured.
-        pictures: files in the folder that must be PNG.
+        images: files in the folder that must be PNG.
     """
     metrics = json.loads((folder / "metrics.json").read_text())
     assert len(metrics["epochs"]) == 1
@@ -42,6 +42,6 @@ def check_run(folder, method, tasks, figures, pictures):
     assert json.loads((folder / "run.json").read_text())["method"] == method
     for name in ("last.pt", "model.pt", "settings.json", "versions.json", "log.txt", "report.html"):
         assert (folder / name).stat().st_size > 0
-    for name in ("pictures/curves.png", *pictures):
+    for name in ("images/curves.png", *images):
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
     assert (folder / "configs" / "train.yaml").is_file() or not any((folder / "configs").iterdir())

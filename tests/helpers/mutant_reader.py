@@ -102,14 +102,14 @@ class Picture:
         return [folder / f"{self.name}{self.suffix}"]
 
     def read(self, folder):
-        from ctan_monai.data.formats.images import picture_affine_ras, read_picture
+        from ctan_monai.data.formats.images import image_affine_ras, read_image_file
 
-        rgb = read_picture(folder / f"{self.name}{self.suffix}", self.name).rgb
+        rgb = read_image_file(folder / f"{self.name}{self.suffix}", self.name).rgb
         return Case(
             self.name,
             {"rgb": rgb[..., 0], "green": rgb[..., 1], "blue": rgb[..., 2]},
             {},
-            picture_affine_ras(rgb.shape[:2], rgb.shape[:2]),
+            image_affine_ras(rgb.shape[:2], rgb.shape[:2]),
         )
 
 
@@ -129,11 +129,11 @@ class PictureMask(Picture):
         Image.fromarray((wave * 255).astype(np.uint8)).save(folder / f"{self.name}{self.suffix}")
 
     def read(self, folder):
-        from ctan_monai.data.formats.image_masks import read_picture_mask
-        from ctan_monai.data.formats.images import picture_affine_ras
+        from ctan_monai.data.formats.image_masks import read_mask_file
+        from ctan_monai.data.formats.images import image_affine_ras
 
-        mask = read_picture_mask(folder / f"{self.name}{self.suffix}", self.name, (40, 52))
-        return Case(self.name, {}, {"lesion": mask}, picture_affine_ras((40, 52), (40, 52)))
+        mask = read_mask_file(folder / f"{self.name}{self.suffix}", self.name, (40, 52))
+        return Case(self.name, {}, {"lesion": mask}, image_affine_ras((40, 52), (40, 52)))
 
 
 class MetaImage(Nifti):

@@ -36,7 +36,7 @@ def save_volume(path, values, affine_ras=AFFINE_RAS):
     return path.name
 
 
-def save_picture(path, values):
+def save_image(path, values):
     """Write PNG or JPEG, and return the file's name."""
     Image.fromarray(np.asarray(values, np.uint8)).save(path)
     return path.name

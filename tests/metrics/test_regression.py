@@ -86,7 +86,7 @@ def test_an_unknown_label_is_left_out():
     assert metric.selection() is None
 
 
-def test_pictures_have_no_slices():
+def test_images_have_no_slices():
     metric = VoxelError(DOSE)
     target = {"dose": torch.ones(1, 3, 3), "dose_present": torch.tensor(True)}
     metric.update("x", {"dose": torch.zeros(1, 3, 3)}, target, (1.0, 1.0))

@@ -51,7 +51,7 @@ def test_the_page_has_an_image_for_each_question_and_needs_nothing_beside_it(fol
     assert "http" not in page
     assert "<script" not in page
     for name in ("effects", "shares", "ranks", "masks", "gradients"):
-        assert (folder / "pictures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (folder / "images" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_diagnosis_of_few_parts_has_fewer_images(tmp_path):

@@ -26,13 +26,13 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.rows, self.pictures, self.links, self.open, self.words = [], [], [], [], ""
+        self.rows, self.images, self.links, self.open, self.words = [], [], [], [], ""
         self.feed(text)
         assert self.open == []
 
     def handle_starttag(self, tag, attrs):
         if tag == "img":
-            self.pictures.append(dict(attrs))
+            self.images.append(dict(attrs))
         if tag == "a":
             self.links.append(dict(attrs)["href"])
         if tag not in ("meta", "img"):
@@ -89,7 +89,7 @@ def table(path):
         return list(csv.DictReader(file))
 
 
-def test_a_patients_page_holds_pictures_goals_and_doses(reported):
+def test_a_patients_page_holds_images_goals_and_doses(reported):
     text = (reported / "patients" / "pt_2.html").read_text(encoding="utf-8")
     page = Page(text)
     assert "SYNTHETIC" in page.words
@@ -102,8 +102,8 @@ def test_a_patients_page_holds_pictures_goals_and_doses(reported):
     assert page.row("PTV (15.4 cc)", "planned")[:2] == ["60.00", "60.00"]
     assert ["error", "+3.00", "+3.00", "+3.00", "+3.00", "+3.00", "+3.00", "+3.00"] in page.rows
     assert "Gamma was not computed: it was not asked for." in page.words
-    assert len(page.pictures) == 2
-    assert all(len(picture["alt"]) > 40 for picture in page.pictures)
+    assert len(page.images) == 2
+    assert all(len(image["alt"]) > 40 for image in page.images)
     assert page.links == ["../cohort.html"]
 
 
@@ -154,7 +154,7 @@ def test_gamma_stands_on_both_pages_and_in_a_table_with_how_it_was_computed(one)
     assert (examined, eligible) == ("200", f"{BODY.sum() * 13 // 14:,}")
     for said in ("Global gamma", "60.0 Gy", "at least 10 % of the highest", "planned dose is known"):
         assert said in page.words
-    assert "Gamma on the axial plane" in page.pictures[2]["alt"]
+    assert "Gamma on the axial plane" in page.images[2]["alt"]
     (first, second) = table(one / "gamma.csv")
     assert f"{float(first['pass_percent']):.1f} %" == rate
     assert f"± {float(first['interval_95_percent']):.1f} %" == interval

@@ -151,12 +151,12 @@ def test_the_lungs_lie_within_the_box_that_is_drawn(predict, chest):
         assert held.mean() > 0.97  # windpipe and recesses are left out
 
 
-def test_the_patients_right_is_on_the_left_of_every_picture(predict, chest):
+def test_the_patients_right_is_on_the_left_of_every_image(predict, chest):
     _, figure = draw(predict(chest))
     assert chest.affine_ras[0, 1] < 0  # columns run to the patient's left
-    pictures = [axes for axes in figure.axes if axes.images]
-    assert len(pictures) == 2 + 2 * 4
-    for axes in pictures:
+    images = [axes for axes in figure.axes if axes.images]
+    assert len(images) == 2 + 2 * 4
+    for axes in images:
         letters = {text.get_text(): text.get_position()[0] for text in axes.texts}
         assert letters == {"R": pytest.approx(0.05, abs=0.02), "L": pytest.approx(0.95, abs=0.02)}
         assert not axes.xaxis_inverted()
@@ -213,7 +213,7 @@ def test_what_cannot_be_shown_is_named(predict, plain):
         draw_findings(predicted, TASKS, folder)
 
 
-def test_the_page_shows_the_pictures(predict, plain, chest):
+def test_the_page_shows_the_images(predict, plain, chest):
     folder = predict(plain, chest)
     page = report_predictions(folder).read_text()
     assert "severe 46% (reference: not known)" in page

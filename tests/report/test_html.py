@@ -16,11 +16,11 @@ class _Reader(HTMLParser):
 
     def __init__(self):
         super().__init__()
-        self.open, self.cells, self.pictures, self.text = [], [], [], ""
+        self.open, self.cells, self.images, self.text = [], [], [], ""
 
     def handle_starttag(self, tag, attrs):
         if tag == "img":
-            self.pictures.append(dict(attrs))
+            self.images.append(dict(attrs))
         if tag not in VOID:
             self.open.append(tag)
 
@@ -49,15 +49,15 @@ def test_texts_are_shown_and_never_executed(tmp_path):
     reader = _read(text)
     assert "<script" not in text
     assert reader.cells == [nasty, nasty]
-    assert reader.pictures[0]["alt"] == nasty
+    assert reader.images[0]["alt"] == nasty
 
 
-def test_pictures_are_inside_and_nothing_is_loaded_from_elsewhere(tmp_path):
+def test_images_are_inside_and_nothing_is_loaded_from_elsewhere(tmp_path):
     content = b"\x89PNG" + bytes(range(256))
     (tmp_path / "a.png").write_bytes(content)
-    text = page("t", [Section("h", pictures=[(tmp_path / "a.png", "a")])])
-    (picture,) = _read(text).pictures
-    assert base64.b64decode(picture["src"].removeprefix("data:image/png;base64,")) == content
+    text = page("t", [Section("h", images=[(tmp_path / "a.png", "a")])])
+    (image,) = _read(text).images
+    assert base64.b64decode(image["src"].removeprefix("data:image/png;base64,")) == content
     assert not re.search(r"https?:|<link|<script|url\(", text)
 
 

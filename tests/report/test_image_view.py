@@ -12,12 +12,12 @@ from PIL import Image
 
 from ctan_monai.data.cases.cache import read_case_file, write_case
 from ctan_monai.data.cases.case import Case
-from ctan_monai.data.formats.images import picture_affine_ras
+from ctan_monai.data.formats.images import image_affine_ras
 from ctan_monai.engines.predictions.prediction_writer import WritePredictions
 from ctan_monai.engines.predictions.predictions_index import PredictedCase, read_index
 from ctan_monai.errors import DataError
 from ctan_monai.report import draw_cases, report_predictions
-from ctan_monai.report.image_view import draw_picture, is_picture
+from ctan_monai.report.image_view import draw_2d_image, is_2d_image
 from ctan_monai.tasks import Classification, Segmentation
 from ctan_monai.transforms import LoadCaseFiled
 
@@ -38,7 +38,7 @@ def box(shape, share):
 def folder(tmp_path):
     """Predictions of an image with a reference and of one without, on blue skin."""
     volumes = {name: np.full(SHAPE, 255 if name == "blue" else 0, np.uint8) for name in CHANNELS}
-    affine, meta = picture_affine_ras(FULL, SHAPE), {"full_shape": list(FULL)}
+    affine, meta = image_affine_ras(FULL, SHAPE), {"full_shape": list(FULL)}
     items = []
     for name, masks, values in (("known", {"lesion": box(SHAPE, 0.2)}, {"diagnosis": 1}), ("bare", {}, {})):
         write_case(tmp_path / f"{name}.case", Case(name, volumes, masks, affine, values, meta))
@@ -59,20 +59,18 @@ def pixels(figure):
 
 def test_the_caption_says_what_was_found_and_how_far_it_agrees(folder):
     index = read_index(folder)
-    bare, known = (draw_picture(case, index.tasks, CHANNELS)[0] for case in index.cases)
+    bare, known = (draw_2d_image(case, index.tasks, CHANNELS)[0] for case in index.cases)
     inner, outer = box(SHAPE, 0.3).sum(), box(SHAPE, 0.2).sum()
     assert known == f"lesion: mean Dice {2 * inner / (inner + outer):.3g}; diagnosis: mel 88% (reference: mel)"
     assert bare == f"lesion: {box(FULL, 0.3).mean():.0%} of the image; diagnosis: mel 88%"
 
 
-def test_a_picture_has_the_shape_of_its_file_and_says_where_nothing_was_found(folder):
-    case = Case(
-        "tall", {name: np.zeros(SHAPE, np.uint8) for name in CHANNELS}, {}, picture_affine_ras((160, 80), SHAPE)
-    )
+def test_an_image_has_the_shape_of_its_file_and_says_where_nothing_was_found(folder):
+    case = Case("tall", {name: np.zeros(SHAPE, np.uint8) for name in CHANNELS}, {}, image_affine_ras((160, 80), SHAPE))
     write_case(folder / "tall.case", case)
     Image.new("L", (80, 160)).save(folder / "tall.png")
     predicted = PredictedCase("tall", folder / "tall.case", {"lesion": {"lesion": folder / "tall.png"}}, {})
-    caption, figure = draw_picture(predicted, [LESION], CHANNELS)
+    caption, figure = draw_2d_image(predicted, [LESION], CHANNELS)
     assert caption == "lesion: none found"
     black = pixels(figure).max(-1) < 10
     rows, columns = (np.count_nonzero(black.mean(axis=axis) > 0.3) for axis in (1, 0))
@@ -82,21 +80,21 @@ def test_a_picture_has_the_shape_of_its_file_and_says_where_nothing_was_found(fo
 def test_the_first_line_is_the_case_or_what_was_asked_for(folder):
     index = read_index(folder)
     case = index.cases[0]
-    lines = [draw_picture(case, index.tasks, CHANNELS, title)[1].get_suptitle() for title in (None, "best case, ctan")]
+    lines = [draw_2d_image(case, index.tasks, CHANNELS, title)[1].get_suptitle() for title in (None, "best case, ctan")]
     assert [text.split("\n")[0] for text in lines] == [case.case, "best case, ctan"]
 
 
-def test_a_drawn_picture_is_called_synthetic(folder):
+def test_a_drawn_image_is_called_synthetic(folder):
     index = read_index(folder)
     bare = read_case_file(index.cases[0].source)
     write_case(index.cases[0].source, dataclasses.replace(bare, meta={**bare.meta, "synthetic": True}))
-    assert draw_picture(index.cases[0], index.tasks, CHANNELS)[0].startswith("SYNTHETIC, no patient; lesion: ")
+    assert draw_2d_image(index.cases[0], index.tasks, CHANNELS)[0].startswith("SYNTHETIC, no patient; lesion: ")
 
 
-def test_the_picture_shows_the_colors_and_both_outlines_where_they_are(folder):
+def test_the_image_shows_the_colors_and_both_outlines_where_they_are(folder):
     index = read_index(folder)
     known = next(case for case in index.cases if case.case == "known")
-    _, figure = draw_picture(known, index.tasks, CHANNELS)
+    _, figure = draw_2d_image(known, index.tasks, CHANNELS)
     shown = pixels(figure)
     blue = (shown[..., 2] > 200) & (shown[..., :2].max(-1) < 40)
     rows, columns = (np.flatnonzero(blue.any(axis=axis)) for axis in (1, 0))
@@ -109,7 +107,7 @@ def test_the_picture_shows_the_colors_and_both_outlines_where_they_are(folder):
     assert not ((lines > 0.4) & (lines < 0.6)).any()
 
 
-def test_pictures_and_page_are_made_for_all_that_can_be_read(folder):
+def test_images_and_page_are_made_for_all_that_can_be_read(folder):
     drawn = draw_cases(folder, image=CHANNELS)
     assert [case.case for case in drawn] == ["bare", "known"]
     assert all(file.read_bytes().startswith(b"\x89PNG") for case in drawn for file in case.files)
@@ -133,8 +131,8 @@ def test_masks_as_nifti_are_drawn_too(tmp_path):
 
 def test_what_cannot_be_shown_is_named(folder):
     index = read_index(folder)
-    assert all(is_picture(case) for case in index.cases)
+    assert all(is_2d_image(case) for case in index.cases)
     with pytest.raises(DataError, match=r"\['ct'\] cannot be shown.*red"):
-        draw_picture(index.cases[0], index.tasks, ["ct"])
+        draw_2d_image(index.cases[0], index.tasks, ["ct"])
     with pytest.raises(DataError, match="source of the case is not known"):
-        draw_picture(dataclasses.replace(index.cases[0], source=None), index.tasks, CHANNELS)
+        draw_2d_image(dataclasses.replace(index.cases[0], source=None), index.tasks, CHANNELS)

@@ -28,7 +28,7 @@ def _stored_otherwise(volume, order, flips):
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("flips", FLIPS)
-def test_the_picture_does_not_depend_on_how_the_array_was_stored(order, flips):
+def test_the_image_does_not_depend_on_how_the_array_was_stored(order, flips):
     volume = np.arange(2 * 3 * 4).reshape(2, 3, 4)
     stored, affine_ras = _stored_otherwise(volume, order, flips)
     np.testing.assert_array_equal(turn(stored, affine_ras), volume)
@@ -100,6 +100,6 @@ def test_a_rule_that_is_none_is_refused(rule):
         choose_point(rule, (9, 9, 9))
 
 
-def test_a_picture_without_depth_has_no_planes():
+def test_an_image_without_depth_has_no_planes():
     with pytest.raises(DataError, match="Only 3D"):
         turn(np.zeros((4, 4)), LPI)

@@ -16,7 +16,7 @@ from ctan_monai.report.case_view import load_view
 from ctan_monai.tasks import Classification
 
 
-def test_a_run_ends_with_curves_pictures_of_cases_and_one_page(run_folder, predictions, caplog):
+def test_a_run_ends_with_curves_images_of_cases_and_one_page(run_folder, predictions, caplog):
     with caplog.at_level(logging.INFO):
         path = report_run(run_folder, predictions, targets=["PTV70"])
     assert path == run_folder / "report.html"
@@ -24,7 +24,7 @@ def test_a_run_ends_with_curves_pictures_of_cases_and_one_page(run_folder, predi
     for found in ("ctan", "resnet18", "&lt;dwa&gt;", "epoch 3, selection score 0.3", "oar_dice", "pt_1", "pt_2"):
         assert found in text
     assert text.count("data:image/png;base64,") == 1 + 2 + 2
-    for name in (run_folder / "pictures" / "curves.png", predictions / "pt_1" / "overlay.png", path):
+    for name in (run_folder / "images" / "curves.png", predictions / "pt_1" / "overlay.png", path):
         assert name.is_file()
         assert str(name) in caplog.text, "the log says where it lies"
     assert "model.pt" in caplog.text

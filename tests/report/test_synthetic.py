@@ -24,7 +24,7 @@ def test_the_page_of_a_run_says_what_it_learned_from(run_folder, synthetic):
     assert "<td>prescriptions_gy</td>" in text
 
 
-def test_pictures_of_a_synthetic_case_say_so(predictions, patient):
+def test_images_of_a_synthetic_case_say_so(predictions, patient):
     index = read_index(predictions)
     assert "SYNTHETIC" not in load_view(index.cases[0], index.tasks)[1]
     write_case(index.cases[0].source, dataclasses.replace(patient, meta={"synthetic": True}))

@@ -43,7 +43,7 @@ def test_of_classes_that_exclude_each_other_the_most_probable_is_named():
     assert found["age"] == {"value": 61.5, "unit": "years"}
 
 
-def test_a_picture_has_pixels_and_no_volumes():
+def test_an_image_has_pixels_and_no_volumes():
     found = figures((OAR,), Answer("x", {"oar": masks([1, 0], [1, 1])}, {}, {}, {}, None))
     assert found["structures"] == [{"structure": "a", "pixels": 1}, {"structure": "b", "pixels": 2}]
 

@@ -57,12 +57,12 @@ def test_a_dose_stays_a_dose(tmp_path):
     np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))).T, dose_gy)
 
 
-def test_without_a_wish_it_is_nifti_and_png_of_a_picture(tmp_path):
+def test_without_a_wish_it_is_nifti_and_png_of_an_image(tmp_path):
     assert nib.load(written(tmp_path)).shape == (2, 3, 4)
     assert write_result(answer(None), ARRAY[0], tmp_path / "b").name == "b.png"
 
 
-def test_a_picture_as_nrrd_has_its_columns_first(tmp_path):
+def test_an_image_as_nrrd_has_its_columns_first(tmp_path):
     path = written(tmp_path, ARRAY[0], affine_ras=None, result_extension=".nrrd")
     np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), ARRAY[0])
 

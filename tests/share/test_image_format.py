@@ -94,7 +94,7 @@ def test_onnxruntime_alone_predicts_a_jpeg_as_the_bundle_does(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was held upright
     Image.fromarray(rgb.astype(np.uint8)).save(path, exif=exif)
-    run_alone("onnx_picture.py", model, path, out)
+    run_alone("onnx_image.py", model, path, out)
     data, array, _ = infer(bundle, str(path))
     assert 0 < array.mean() < 1
     assert np.array_equal(np.array(Image.open(out / "lesion.png")) > 0, array.T > 0)

@@ -190,7 +190,7 @@ def test_pages_follow_the_order_of_the_zoo_and_say_that_the_data_are_synthetic(e
     ]
     assert "torchrun --standalone --nnodes=1 --nproc_per_node=2" in page
     assert "](curves.png)" in page
-    assert (elsewhere / "docs" / "curves.png").read_bytes() == (small_run / "pictures" / "curves.png").read_bytes()
+    assert (elsewhere / "docs" / "curves.png").read_bytes() == (small_run / "images" / "curves.png").read_bytes()
     for name in ("README.md", "model_card.md"):
         text = (elsewhere / "docs" / name).read_text()
         assert "Synthetic data (4 for train, 2 for validation, 2 for test)" in text

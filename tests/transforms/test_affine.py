@@ -131,7 +131,7 @@ def test_dimensions_are_two_or_three():
         RandAffineLabelsd(TASKS, spatial_dims=4)
 
 
-def test_pictures_without_background_can_be_continued_by_their_mirror_image():
+def test_images_without_background_can_be_continued_by_their_mirror_image():
     sample = {"image": MetaTensor(torch.ones(1, 40, 48)), "oar": torch.ones(2, 40, 48, dtype=torch.uint8)}
     filled = {}
     for outside in ("zeros", "reflection"):

@@ -15,9 +15,9 @@ import numpy.typing as npt
 from ctan_monai.data.formats.images import (
     alpha_of,
     check_opaque,
-    decode_picture,
+    decode_image,
+    image_bytes,
     orientation_of,
-    picture_bytes,
     upright,
 )
 from ctan_monai.errors import DataError
@@ -46,7 +46,7 @@ def read_gray(path: Path, case: str) -> Array:
     Raises:
         DataError: it cannot be read, has several channels that differ, or a pixel is transparent.
     """
-    image = decode_picture(picture_bytes(path, case), path, case)
+    image = decode_image(image_bytes(path, case), path, case)
     check_opaque(image, path, case)
     return _gray(upright(image), path, case)
 
@@ -60,7 +60,7 @@ def read_label_numbers(path: Path, case: str) -> Array:
     Raises:
         DataError: it cannot be read, is JPEG, has several channels that differ, or says two things about a pixel.
     """
-    image = decode_picture(picture_bytes(path, case), path, case)
+    image = decode_image(image_bytes(path, case), path, case)
     if image.format != "PNG":
         raise DataError(path, case, "it is JPEG, which changes the numbers of labels.", "Store the label map as PNG.")
     image = upright(image)
@@ -90,7 +90,7 @@ def read_inside(path: Path, case: str) -> Mask:
     Raises:
         DataError: it cannot be read, or can be read in more than one way.
     """
-    decoded = decode_picture(picture_bytes(path, case), path, case)
+    decoded = decode_image(image_bytes(path, case), path, case)
     image = upright(decoded)
     alpha = alpha_of(image)
     if alpha is None:
@@ -112,7 +112,7 @@ def read_inside(path: Path, case: str) -> Mask:
     return bright
 
 
-def read_picture_mask(
+def read_mask_file(
     path: str | Path, case: str, full_shape: tuple[int, int], size: tuple[int, int] | None = None
 ) -> Mask:
     """Read the mask of an image, see `read_inside`.
@@ -147,22 +147,22 @@ def check_shape(shape: tuple[int, ...], full_shape: tuple[int, int], path: Path,
     raise DataError(path, case, reason, "Give the label of this image, drawn on it as viewers show it.")
 
 
-def note_of_turn(picture: Path, label: Path, full_shape: tuple[int, int]) -> str | None:
+def note_of_turn(image: Path, label: Path, full_shape: tuple[int, int]) -> str | None:
     """Say that nobody can tell which way a label was drawn: its image is turned by EXIF, it is not, and it fits both.
 
     Args:
-        picture: the file.
+        image: the file.
         label: the file, PNG or JPEG.
         full_shape: rows and columns of the image, turned.
     """
     from PIL import Image
 
-    with Image.open(picture) as of_picture, Image.open(label) as of_label:
-        found, of_the_label = orientation_of(of_picture), orientation_of(of_label)
+    with Image.open(image) as of_image, Image.open(label) as of_label:
+        found, of_the_label = orientation_of(of_image), orientation_of(of_label)
     if found == 1 or of_the_label != 1 or (found >= _SIDEWAYS and full_shape[0] != full_shape[1]):
         return None
     return (
-        f"{picture.name} is turned as its EXIF orientation {found} says, {label.name} has none and is taken as it is: "
+        f"{image.name} is turned as its EXIF orientation {found} says, {label.name} has none and is taken as it is: "
         "see that they fit"
     )
 
@@ -226,7 +226,7 @@ def _areas_between(values: Array, low: int, high: int) -> list[int]:
     return [int(value) for value in np.unique(middle[flat])]
 
 
-def write_picture_mask(
+def write_mask_file(
     mask: npt.NDArray[Any], path: str | Path, full_shape: tuple[int, int] | None = None
 ) -> npt.NDArray[np.bool_]:
     """Write a mask as PNG, 0 outside and 255 inside.

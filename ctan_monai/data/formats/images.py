@@ -18,7 +18,7 @@ from ctan_monai.errors import DataError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
+IMAGE_FILE_SUFFIXES = (".jpg", ".jpeg", ".png")
 CHANNELS = ("red", "green", "blue")
 THUMBNAIL_SIDE = 16  # see `leakage`: enough to know an image again, too little to be one
 _READABLE_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
@@ -35,7 +35,7 @@ Thumbnail = npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True)
-class Picture:
+class RgbImage:
     """A color image.
 
     Args:
@@ -53,7 +53,7 @@ class Picture:
     mean_rgb: tuple[float, float, float]
 
 
-def read_picture(path: str | Path, case: str, size: tuple[int, int] | None = None) -> Picture:
+def read_image_file(path: str | Path, case: str, size: tuple[int, int] | None = None) -> RgbImage:
     """Read an image.
 
     Args:
@@ -68,8 +68,8 @@ def read_picture(path: str | Path, case: str, size: tuple[int, int] | None = Non
     from PIL.Image import Resampling
 
     path = Path(path)
-    content = picture_bytes(path, case)
-    image = decode_picture(content, path, case)
+    content = image_bytes(path, case)
+    image = decode_image(content, path, case)
     if image.mode not in _READABLE_MODES:
         reason = f"its pixels are of the kind {image.mode}, expected 8 bits per channel."
         raise DataError(path, case, reason, "Convert it to an RGB image.")
@@ -83,7 +83,7 @@ def read_picture(path: str | Path, case: str, size: tuple[int, int] | None = Non
     thumbnail, color = thumbnail_of(image), mean_rgb(image)
     if size is not None and size != full_shape:
         image = image.resize((size[1], size[0]), Resampling.BILINEAR)  # Pillow widens the filter when it shrinks
-    return Picture(np.array(image), full_shape, hashlib.sha256(content).hexdigest(), thumbnail, color)
+    return RgbImage(np.array(image), full_shape, hashlib.sha256(content).hexdigest(), thumbnail, color)
 
 
 def orientation_of(image: Image) -> int:
@@ -149,20 +149,20 @@ def mean_rgb(image: Image) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def picture_affine_ras(full_shape: tuple[int, int], shape: tuple[int, int]) -> npt.NDArray[np.float64]:
+def image_affine_ras(full_shape: tuple[int, int], shape: tuple[int, int]) -> npt.NDArray[np.float64]:
     """Return the (4, 4) affine of a resized image: from (row, column) to the pixels of the file.
 
     Lengths are pixels of the file, because a photograph does not say what a pixel is in mm; columns run to the left
     and rows to the back in RAS, as ITK reads a PNG.
 
-    >>> picture_affine_ras((450, 600), (225, 300)) @ [0, 1, 0, 1]  # between the file's columns 2 and 3
+    >>> image_affine_ras((450, 600), (225, 300)) @ [0, 1, 0, 1]  # between the file's columns 2 and 3
     array([-2.5, -0.5,  0. ,  1. ])
     """
     y, x = (full / size for full, size in zip(full_shape, shape, strict=True))
     return np.array([[0, -x, 0, -(x - 1) / 2], [-y, 0, 0, -(y - 1) / 2], [0, 0, 1, 0], [0, 0, 0, 1]], np.float64)
 
 
-def picture_bytes(path: Path, case: str) -> bytes:
+def image_bytes(path: Path, case: str) -> bytes:
     """Return the content of an image's file.
 
     Raises:
@@ -174,7 +174,7 @@ def picture_bytes(path: Path, case: str) -> bytes:
         raise DataError(path, case, f"it cannot be read ({error.strerror}).", _AGAIN) from error
 
 
-def decode_picture(content: bytes, path: Path, case: str) -> Image:
+def decode_image(content: bytes, path: Path, case: str) -> Image:
     """Return the image that a file's content holds, of any kind of pixels.
 
     Raises:

@@ -19,7 +19,7 @@ _logger = logging.getLogger(__name__)
 # or more, of different lesions by less than 0.991, but for one pair (0.9989) that is one lesion under two numbers. Of
 # images with little contrast, saved with few colors or bits, 0.98 can be left; their mean color stays within a
 # gray level, which that of no two lesions does that are so alike.
-SAME_PICTURE = 0.993
+SAME_IMAGE = 0.993
 ALIKE, SAME_COLOR = 0.975, 2.0
 _BLOCK = 2000  # images compared at once: a block of correlations takes 16 MB
 _MOST_LISTED = 10
@@ -39,7 +39,7 @@ class ImageFingerprint:
         lesion: its number, None if it is not known.
         patient: None if it is not known.
         sha256: of the image's file, as hex.
-        thumbnail: (16, 16) int8, see `pictures.thumbnail_of`.
+        thumbnail: (16, 16) int8, see `images.thumbnail_of`.
         mean_rgb: mean color, 0 to 255; None if it is not known.
     """
 
@@ -131,7 +131,7 @@ def same_images(first: Sequence[ImageFingerprint], second: Sequence[ImageFingerp
             alike = own[start : start + _BLOCK] @ other.T  # (block, M)
             rows, columns = np.nonzero(alike >= ALIKE)
             apart = np.abs(my_colors[rows + start] - their_colors[columns]).max(1)  # (pairs,); nan: not known
-            same = (alike[rows, columns] >= SAME_PICTURE) | (apart <= SAME_COLOR)
+            same = (alike[rows, columns] >= SAME_IMAGE) | (apart <= SAME_COLOR)
             found.update(zip((rows[same] + start).tolist(), columns[same].tolist(), strict=True))
     return sorted(found)
 
@@ -215,8 +215,8 @@ def _between(one: str, first: Sequence[ImageFingerprint], other: str, second: Se
     for i, j in _equal(first, second, "sha256"):
         same_file.add((i, j))
         leaks.append(Leak("same file", first[i].case, one, second[j].case, other))
-    pictures = [pair for pair in same_images(first, second) if pair not in same_file]
-    return leaks + [Leak("same image", first[i].case, one, second[j].case, other) for i, j in pictures]
+    images = [pair for pair in same_images(first, second) if pair not in same_file]
+    return leaks + [Leak("same image", first[i].case, one, second[j].case, other) for i, j in images]
 
 
 def _equal(

@@ -13,7 +13,7 @@ from ctan_monai.data.cases.cache import read_header
 from ctan_monai.data.cases.file_grid import Grid, turned
 from ctan_monai.data.cases.resample import Resample
 from ctan_monai.data.formats.ct_source import CtSource
-from ctan_monai.data.formats.image_masks import write_picture_mask
+from ctan_monai.data.formats.image_masks import write_mask_file
 from ctan_monai.engines.predictions.ct_resample import resample_to_ct
 from ctan_monai.engines.predictions.prediction_files import arrays_of
 from ctan_monai.errors import DataError
@@ -90,7 +90,7 @@ def write_masks(
         if arrays[label].ndim != 2:
             found = f"the mask of {label} has the shape {arrays[label].shape}, an image has two axes."
             raise DataError(path, path.parent.name, found, "Write volumes in the format nifti.")
-        write_picture_mask(arrays[label], path, shape)
+        write_mask_file(arrays[label], path, shape)
         written[label] = path
     return written
 

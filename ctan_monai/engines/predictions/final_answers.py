@@ -75,9 +75,9 @@ class FinalAnswersd(MapTransform):  # type: ignore[misc]  # MONAI has no type hi
             own = own_grid_of(read_header(data["file"]).meta) if "file" in data else None
             here = Grid(tuple(image.shape[1:]), affine_of(image[None], 0, case))
             answers = {
-                task.name: _on_own_picture(task, logits[task.name], here, own)
+                task.name: _on_own_image(task, logits[task.name], here, own)
                 if own is not None and task.pixel_level
-                else _on_picture(task, logits[task.name], shape)
+                else _on_image(task, logits[task.name], shape)
                 for task in self.tasks
             }
         else:
@@ -120,7 +120,7 @@ def _of_one(logits: Tensor, task: Task, image: Tensor) -> Tensor:
     return logits[0] if logits.ndim == axes + 1 else logits
 
 
-def _on_picture(task: Task, logits: Tensor, shape: tuple[int, ...]) -> Array:
+def _on_image(task: Task, logits: Tensor, shape: tuple[int, ...]) -> Array:
     """Return the final answer in (columns, rows); masks as `WritePredictions` writes them."""
     final = postprocess_for(task)(logits[None])[0].cpu()
     if not task.pixel_level:
@@ -132,7 +132,7 @@ def _on_picture(task: Task, logits: Tensor, shape: tuple[int, ...]) -> Array:
     return np.asarray(sized.transpose(1, 2).contiguous().numpy())
 
 
-def _on_own_picture(task: Task, logits: Tensor, here: Grid, own: Grid) -> Array:
+def _on_own_image(task: Task, logits: Tensor, here: Grid, own: Grid) -> Array:
     """Return the final answer in (columns, rows), as `on_own_grid` has it for a case that knows its file's grid."""
     source = CtSource("", own.in_space, own.affine_ras, ())
     there = resample_to_ct([task], {task.name: logits.cpu().reshape(-1, *here.in_space)}, here.affine_ras, source)

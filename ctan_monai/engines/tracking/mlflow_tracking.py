@@ -120,35 +120,35 @@ def figures_of(record: Mapping[str, Any]) -> dict[str, Any]:
     return figures | {f"validation/{name}": value for name, value in record.get("validation", {}).items()}
 
 
-def publish_run(folder: Path, pictures: Iterable[Path]) -> None:
+def publish_run(folder: Path, images: Iterable[Path]) -> None:
     """Add what a tracked run made at its end: ``run/`` is what its network needs, ``report/`` what people look at.
 
     The folder ``run``, downloaded, is a ``run_dir`` for inference. Nothing happens where the run was not tracked.
 
     Args:
         folder: the run's.
-        pictures: files to look at, in the folder.
+        images: files to look at, in the folder.
     """
     run = find_run(folder)
     if run is None:
         return
     files = [(path, "run") for pattern in _RUN_FILES for path in sorted(folder.glob(pattern))]
-    files += [(path, "report") for path in pictures]
+    files += [(path, "report") for path in images]
     _tolerate(lambda found: _send_files(found, folder, files), run)
 
 
-def publish_evaluation(folder: Path, metrics: Mapping[str, Any], pictures: Iterable[Path]) -> None:
+def publish_evaluation(folder: Path, metrics: Mapping[str, Any], images: Iterable[Path]) -> None:
     """Add what an evaluation measured to the MLflow run of its run's folder: ``evaluation/<metric>`` and images.
 
     Args:
         folder: of the evaluation, in the run's folder; elsewhere, or where the run was not tracked, nothing happens.
         metrics: over all cases.
-        pictures: files to look at, in the folder.
+        images: files to look at, in the folder.
     """
     run = find_run(folder.parent)
     if run is None:
         return
-    files = [(path, folder.name) for path in pictures]
+    files = [(path, folder.name) for path in images]
 
     def send(found: MLflowRun) -> None:
         found.log_figures({f"{folder.name}/{name}": value for name, value in metrics.items()})

@@ -75,7 +75,7 @@ def test_a_slice_that_is_not_there_is_refused(tmp_path, make_case, index):
         read_slice(tmp_path / "a.case", index)
 
 
-def test_a_picture_has_no_slices(tmp_path, make_case):
+def test_an_image_has_no_slices(tmp_path, make_case):
     write_case(tmp_path / "a.case", make_case(shape=(9, 7)))
     with pytest.raises(DataError, match="slice 0 was asked for"):
         read_slice(tmp_path / "a.case", 0)

@@ -12,9 +12,9 @@ from ctan_monai.data.formats.image_masks import (
     read_gray,
     read_inside,
     read_label_numbers,
-    read_picture_mask,
+    read_mask_file,
 )
-from ctan_monai.data.formats.images import read_picture
+from ctan_monai.data.formats.images import read_image_file
 from ctan_monai.errors import DataError
 
 ROWS, COLUMNS = np.indices((48, 64))
@@ -66,7 +66,7 @@ def png_of_16_bits(path, values):
 def test_a_mask_in_the_alpha_channel_is_what_is_opaque(tmp_path, layers):
     path = saved(tmp_path / "m.png", *layers)
     assert np.array_equal(read_inside(path, "m"), DISC)
-    assert np.array_equal(read_picture_mask(path, "m", DISC.shape), DISC)
+    assert np.array_equal(read_mask_file(path, "m", DISC.shape), DISC)
 
 
 @pytest.mark.parametrize(
@@ -111,26 +111,26 @@ def test_a_palette_of_colors_on_black_is_read_by_its_numbers(tmp_path):
 
 
 @pytest.mark.parametrize("layers", [(SHAPE, WHITE, SHAPE, SHAPE), (SHAPE, SHAPE)], ids=["RGBA", "LA"])
-def test_a_picture_with_transparent_pixels_is_refused(tmp_path, layers):
+def test_an_image_with_transparent_pixels_is_refused(tmp_path, layers):
     path = saved(tmp_path / "a.png", *layers)
     count = int((~DISC).sum())
-    for read in (read_picture, read_gray):
+    for read in (read_image_file, read_gray):
         with pytest.raises(DataError, match=rf"a\.png \(case a\): {count} of its {DISC.size} pixels are transparent"):
             read(path, "a")
 
 
 @pytest.mark.parametrize("channels", [2, 3, 4])
 @pytest.mark.promise(3, "a color image of 16 bits is refused, not cut to its high byte")
-def test_a_color_picture_of_16_bits_is_refused(tmp_path, channels):
+def test_a_color_image_of_16_bits_is_refused(tmp_path, channels):
     values = np.random.default_rng(0).integers(0, 4096, (40, 40, channels))
     path = png_of_16_bits(tmp_path / "a.png", values)
     assert np.array(Image.open(path)).max() <= 15  # what Pillow makes of a 12-bit camera's image
-    for read in (read_picture, read_gray, read_inside, read_label_numbers):
+    for read in (read_image_file, read_gray, read_inside, read_label_numbers):
         with pytest.raises(DataError, match=rf"its {4 if channels == 2 else channels} channels have 16 bits each"):
             read(path, "a")
 
 
-def test_a_gray_picture_of_16_bits_keeps_its_values(tmp_path):
+def test_a_gray_image_of_16_bits_keeps_its_values(tmp_path):
     values = (ROWS * 300 + COLUMNS).astype(np.uint16)
     path = saved(tmp_path / "a.png", values)
     assert np.array_equal(read_gray(path, "a"), values)
@@ -198,7 +198,7 @@ def turned(path, values, orientation):
     return path
 
 
-def test_masks_and_gray_pictures_are_turned_as_pictures_are(tmp_path):
+def test_masks_and_gray_images_are_turned_as_images_are(tmp_path):
     path = turned(tmp_path / "m.png", SHAPE, 6)
     assert np.array_equal(read_inside(path, "m"), np.rot90(DISC, -1))
     assert np.array_equal(read_gray(path, "m"), np.rot90(SHAPE, -1))
@@ -217,4 +217,4 @@ def test_a_mask_that_could_lie_either_way_is_told(tmp_path):
     assert note_of_turn(upside_down, turned(tmp_path / "n.png", SHAPE, 3), (48, 64)) is None
     assert note_of_turn(mask, mask, (48, 64)) is None
     with pytest.raises(DataError, match="its image 64 and 48 as its EXIF orientation turns it"):
-        read_picture_mask(mask, "m", (64, 48))
+        read_mask_file(mask, "m", (64, 48))

@@ -14,7 +14,7 @@ from ctan_monai.data.cases.cache import write_case
 from ctan_monai.data.cases.case import Case
 from ctan_monai.data.datasets.ham10000.datalist import ham10000_datalist
 from ctan_monai.data.datasets.ham10000.synthetic import LOOKS, draw_lesion
-from ctan_monai.data.formats.images import read_picture
+from ctan_monai.data.formats.images import read_image_file
 from ctan_monai.data.lists.leakage import (
     ImageFingerprint,
     check_leakage,
@@ -55,35 +55,35 @@ def fingerprint(
     case: str, image: Image.Image, folder: Path, lesion: str | None = None, patient: str | None = None
 ) -> ImageFingerprint:
     image.save(folder / f"{case}.png")
-    picture = read_picture(folder / f"{case}.png", case)
-    return ImageFingerprint(case, lesion, patient, picture.sha256, picture.thumbnail, picture.mean_rgb)
+    image = read_image_file(folder / f"{case}.png", case)
+    return ImageFingerprint(case, lesion, patient, image.sha256, image.thumbnail, image.mean_rgb)
 
 
 @pytest.fixture
-def pictures() -> list[Image.Image]:
+def images() -> list[Image.Image]:
     """Three lesions of each class."""
     names = [name for name in LOOKS for _ in range(3)]
     return [Image.fromarray(draw_lesion(name, number, 0)[0]) for number, name in enumerate(names)]
 
 
-def test_clean_splits_have_no_leak(pictures, tmp_path):
-    fingerprints = [fingerprint(f"p{n}", image, tmp_path, f"l{n}", f"q{n}") for n, image in enumerate(pictures)]
+def test_clean_splits_have_no_leak(images, tmp_path):
+    fingerprints = [fingerprint(f"p{n}", image, tmp_path, f"l{n}", f"q{n}") for n, image in enumerate(images)]
     assert find_leaks({"train": fingerprints[::3], "validation": fingerprints[1::3], "test": fingerprints[2::3]}) == []
 
 
 @pytest.mark.promise(4, "the same image in two splits is found, however it was saved again")
 @pytest.mark.parametrize("copy", COPIES)
-def test_the_same_picture_is_found_however_it_was_saved_again(pictures, tmp_path, copy):
-    train = [fingerprint(f"p{n}", image, tmp_path) for n, image in enumerate(pictures)]
-    planted = [fingerprint(f"c{n}", COPIES[copy](image), tmp_path) for n, image in enumerate(pictures)]
+def test_the_same_image_is_found_however_it_was_saved_again(images, tmp_path, copy):
+    train = [fingerprint(f"p{n}", image, tmp_path) for n, image in enumerate(images)]
+    planted = [fingerprint(f"c{n}", COPIES[copy](image), tmp_path) for n, image in enumerate(images)]
     leaks = find_leaks({"train": train, "test": planted})
-    assert {(leak.first, leak.second) for leak in leaks} == {(f"p{n}", f"c{n}") for n in range(len(pictures))}
+    assert {(leak.first, leak.second) for leak in leaks} == {(f"p{n}", f"c{n}") for n in range(len(images))}
     assert {leak.kind for leak in leaks} == {"same image"}
 
 
 @pytest.mark.promise(4, "a lesion, patient, file or case in two splits is found before training")
-def test_lesion_patient_file_and_case_are_found_and_named(pictures, tmp_path):
-    a, b, c, d, e, f = pictures[::3][:6]
+def test_lesion_patient_file_and_case_are_found_and_named(images, tmp_path):
+    a, b, c, d, e, f = images[::3][:6]
     train = [
         fingerprint("a", a, tmp_path, "l1", "q1"),
         fingerprint("b", b, tmp_path, "l2", "q2"),
@@ -108,9 +108,9 @@ def test_lesion_patient_file_and_case_are_found_and_named(pictures, tmp_path):
     }
 
 
-def test_what_is_in_one_split_twice_is_no_leak(pictures, tmp_path):
-    twice = [fingerprint("a", pictures[0], tmp_path, "l1"), fingerprint("b", pictures[0], tmp_path, "l1")]
-    assert find_leaks({"train": twice, "test": [fingerprint("c", pictures[5], tmp_path, "l2")]}) == []
+def test_what_is_in_one_split_twice_is_no_leak(images, tmp_path):
+    twice = [fingerprint("a", images[0], tmp_path, "l1"), fingerprint("b", images[0], tmp_path, "l1")]
+    assert find_leaks({"train": twice, "test": [fingerprint("c", images[5], tmp_path, "l2")]}) == []
 
 
 def test_thumbnails_that_are_a_little_less_alike_need_the_same_color_too():
@@ -129,7 +129,7 @@ def test_thumbnails_that_are_a_little_less_alike_need_the_same_color_too():
     assert pair(None, None) == []
 
 
-def test_pictures_without_contrast_are_not_taken_for_each_other(tmp_path):
+def test_images_without_contrast_are_not_taken_for_each_other(tmp_path):
     images = [Image.new("RGB", (32, 32), (gray,) * 3) for gray in (0, 90, 255)]
     for image in images:
         image.putpixel((9, 9), (image.getpixel((9, 9))[0] ^ 1,) * 3)  # of one color only, they are refused
@@ -137,8 +137,8 @@ def test_pictures_without_contrast_are_not_taken_for_each_other(tmp_path):
     assert same_images(flat, flat) == []
 
 
-def test_links_join_whatever_is_connected_over_any_number_of_steps(pictures, tmp_path):
-    a, b, c, d = pictures[::5][:4]
+def test_links_join_whatever_is_connected_over_any_number_of_steps(images, tmp_path):
+    a, b, c, d = images[::5][:4]
     fingerprints = [
         fingerprint("z", a, tmp_path, lesion="l1"),
         fingerprint("y", b, tmp_path, lesion="l1", patient="q"),
@@ -149,10 +149,10 @@ def test_links_join_whatever_is_connected_over_any_number_of_steps(pictures, tmp
     assert group_related(fingerprints) == {"z": "w", "y": "w", "x": "w", "w": "w", "v": "v"}
 
 
-def test_the_check_lists_the_pairs_and_says_what_to_do(pictures, tmp_path):
+def test_the_check_lists_the_pairs_and_says_what_to_do(images, tmp_path):
     items = {}
     for split, lesion in (("train", "l7"), ("test", "l7")):
-        found = fingerprint(split, pictures[0 if split == "train" else 4], tmp_path)
+        found = fingerprint(split, images[0 if split == "train" else 4], tmp_path)
         meta = {"lesion_id": lesion, "patient_id": None, "file_sha256": found.sha256}
         meta["thumbnail"] = found.thumbnail.tobytes().hex()
         path = tmp_path / f"{split}.case"
@@ -165,8 +165,8 @@ def test_the_check_lists_the_pairs_and_says_what_to_do(pictures, tmp_path):
         check_leakage(items, on_leak="ignore")
 
 
-def test_what_a_reader_keeps_of_a_picture_is_read_again(pictures, tmp_path):
-    made = fingerprint("a", pictures[0], tmp_path, "l1", "q1")
+def test_what_a_reader_keeps_of_an_image_is_read_again(images, tmp_path):
+    made = fingerprint("a", images[0], tmp_path, "l1", "q1")
     meta = fingerprint_meta(made.lesion, made.patient, made.sha256, made.thumbnail, made.mean_rgb)
     write_case(tmp_path / "a.case", Case("a", {"red": np.ones((4, 4), np.uint8)}, {}, np.eye(4), {}, meta))
     (found,) = read_fingerprints([{"case": "a", "file": str(tmp_path / "a.case")}])
@@ -182,7 +182,7 @@ def test_a_case_that_was_prepared_without_traces_is_named(tmp_path):
 
 
 @pytest.mark.data
-def test_280_real_pictures_of_as_many_lesions_are_all_different(tmp_path):
+def test_280_real_images_of_as_many_lesions_are_all_different(tmp_path):
     if not REAL.is_dir():
         pytest.skip(f"no real HAM10000 images in {REAL}; set CTAN_TEST_DATA")
     datalists = ham10000_datalist(REAL, tmp_path, [96, 128], workers=0, progress=False)

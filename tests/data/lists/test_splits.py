@@ -33,7 +33,7 @@ def test_shares_hold_within_each_class_to_the_size_of_a_group():
             assert abs(sum(classes[case] == name for case in found[split]) - share * total) <= 4
 
 
-def test_forty_lesions_of_one_picture_are_divided_into_28_4_and_8():
+def test_forty_lesions_of_one_image_are_divided_into_28_4_and_8():
     found = grouped_split({str(n): str(n) for n in range(40)})
     assert [len(found[split]) for split in SPLITS] == [28, 4, 8]
 

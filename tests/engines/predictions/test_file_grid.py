@@ -122,16 +122,16 @@ def test_what_was_resampled_is_brought_back_to_the_voxels_of_the_file(tmp_path, 
         )
 
 
-def test_a_picture_is_answered_in_the_size_of_its_file(tmp_path):
+def test_an_image_is_answered_in_the_size_of_its_file(tmp_path):
     rows, columns = np.indices((96, 128))
-    picture = (rows + columns).astype(np.uint8)
-    folder = predict(tmp_path, picture, None, ".png", size=[48, 64], sample="grey")
+    image = (rows + columns).astype(np.uint8)
+    folder = predict(tmp_path, image, None, ".png", size=[48, 64], sample="grey")
     found, affine = written(folder, "value")
-    assert found.shape == picture.shape
-    np.testing.assert_allclose(found[4:-4, 4:-4], picture[4:-4, 4:-4], atol=1.0)
+    assert found.shape == image.shape
+    np.testing.assert_allclose(found[4:-4, 4:-4], image[4:-4, 4:-4], atol=1.0)
     assert affine[:2, :2].tolist() == [[0, -1], [-1, 0]]  # pixels of the file
     bright = written(folder, "bright")[0]
-    assert (bright[4:-4, 4:-4] != (picture >= 150)[4:-4, 4:-4]).mean() < 0.01
+    assert (bright[4:-4, 4:-4] != (image >= 150)[4:-4, 4:-4]).mean() < 0.01
     from PIL import Image
 
     np.testing.assert_array_equal(np.array(Image.open(folder / "bright.png")) > 0, bright > 0)

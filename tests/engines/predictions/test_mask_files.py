@@ -9,7 +9,7 @@ from PIL import Image
 
 from ctan_monai.data.cases.cache import write_case
 from ctan_monai.data.cases.case import Case
-from ctan_monai.data.formats.images import picture_affine_ras
+from ctan_monai.data.formats.images import image_affine_ras
 from ctan_monai.engines.predictions.prediction_writer import WritePredictions
 from ctan_monai.engines.predictions.predictions_index import read_index
 from ctan_monai.errors import ConfigError, DataError
@@ -28,7 +28,7 @@ def disc(shape, radius=0.5):
 
 def predict(tmp_path, tasks, answers, meta=None, shape=SHAPE, **options):
     """Write what a network that gives some logits would predict for one image."""
-    case = Case("a", {"red": np.ones(shape, np.uint8)}, {}, picture_affine_ras(FULL, SHAPE), {}, meta or {})
+    case = Case("a", {"red": np.ones(shape, np.uint8)}, {}, image_affine_ras(FULL, SHAPE), {}, meta or {})
     write_case(tmp_path / "a.case", case)
     items = [{"case": "a", "file": str(tmp_path / "a.case")}]
     engine = Engine(lambda _, batch: {"image": batch["image"], "pred": answers})
@@ -41,7 +41,7 @@ def logits(mask):
     return {"lesion": torch.from_numpy(mask.astype(np.float32) * 8 - 4)[None, None]}
 
 
-def test_a_mask_has_the_size_of_the_pictures_file_and_lies_where_it_was_found(tmp_path):
+def test_a_mask_has_the_size_of_the_images_file_and_lies_where_it_was_found(tmp_path):
     folder = predict(tmp_path, [LESION], logits(disc(SHAPE)), {"full_shape": list(FULL)}, formats=["png"])
     image = Image.open(folder / "a" / "lesion.png")
     assert (image.size, image.mode) == ((96, 72), "L")
@@ -74,7 +74,7 @@ def test_exclusive_labels_are_written_each(tmp_path):
     assert np.array_equal(found["rim"], rim & ~core)
 
 
-def test_volumes_and_values_are_no_pictures(tmp_path):
+def test_volumes_and_values_are_no_images(tmp_path):
     volume = logits(np.ones((4, 5, 6), bool))
     with pytest.raises(DataError, match="an image has two axes"):
         predict(tmp_path, [LESION], volume, shape=(4, 5, 6), formats=["png"])

@@ -173,10 +173,10 @@ def test_a_finished_run_gets_its_files_and_its_evaluation(store, tmp_path):
     folder = tmp_path / "run"
     train(store[0], folder)
     evaluation = folder / "evaluation"
-    for name in ("model.pt", "configs/train.yaml", "report.html", "pictures/curves.png", "evaluation/p1/overlay.png"):
+    for name in ("model.pt", "configs/train.yaml", "report.html", "images/curves.png", "evaluation/p1/overlay.png"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
-    publish_run(folder, [folder / "report.html", folder / "pictures" / "curves.png"])
+    publish_run(folder, [folder / "report.html", folder / "images" / "curves.png"])
     figures = {"dose_mae_volume": 2.5, "oar_dice": None, "PTV D95%": float("nan"), "PTV D2%": 71.0}
     publish_evaluation(evaluation, figures, [evaluation / "p1" / "overlay.png"])
     client, runs = runs_of(store[0])
@@ -187,7 +187,7 @@ def test_a_finished_run_gets_its_files_and_its_evaluation(store, tmp_path):
         "run/settings.json",
         "run/configs/train.yaml",
         "report/report.html",
-        "report/pictures/curves.png",
+        "report/images/curves.png",
         "evaluation/p1/overlay.png",
     ):
         path = Path(client.download_artifacts(runs["run"].info.run_id, name, str(tmp_path)))

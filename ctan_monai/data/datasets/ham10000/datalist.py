@@ -20,7 +20,7 @@ from ctan_monai.data.datasets.ham10000.reader import (
     find_ham10000,
 )
 from ctan_monai.data.datasets.ham10000.synthetic import is_synthetic, write_lesion_phantoms
-from ctan_monai.data.formats.images import CHANNELS, PICTURE_SUFFIXES, picture_affine_ras, read_picture
+from ctan_monai.data.formats.images import CHANNELS, IMAGE_FILE_SUFFIXES, image_affine_ras, read_image_file
 from ctan_monai.data.lists.datalist import Item, check_splits, choose, refuse_empty
 from ctan_monai.data.lists.leakage import group_related, read_fingerprints
 from ctan_monai.data.lists.splits import SPLITS, grouped_split
@@ -28,7 +28,7 @@ from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.files.duplicates import check_ids
 
 _logger = logging.getLogger(__name__)
-_VERSION = "picture-4"  # raise it when the same file gives another case
+_VERSION = "image-4"  # raise it when the same file gives another case
 _SHOWN = 4  # synthetic images that stand for a user's
 _STRETCH = 1.1  # how much an image may be stretched before the log says so
 _SMALLEST = 32  # rows and columns; in less there is nothing to outline
@@ -76,15 +76,15 @@ def ham10000_datalist(
     check_splits(splits)
     size = check_image_size(image_size)
     synthetic = dataset_dir is None or str(dataset_dir) == ""
-    root = synthetic_pictures(cache_dir) if synthetic else Path(str(dataset_dir))
+    root = synthetic_images(cache_dir) if synthetic else Path(str(dataset_dir))
     found = find_ham10000(root)
     remedy = "Name images without their ending, as ISIC_0024306."
-    wanted = choose(datalist, splits, found.pictures, f"images of {root}", remedy)
-    listed = found.pictures if wanted is None else itertools.chain.from_iterable(wanted.values())
+    wanted = choose(datalist, splits, found.images, f"images of {root}", remedy)
+    listed = found.images if wanted is None else itertools.chain.from_iterable(wanted.values())
     images = list(dict.fromkeys(listed))
     cache = CaseCache(Path(cache_dir) / f"{size[0]}x{size[1]}", Ham10000Reader(found, size), READER_VERSION)
     files = cache.prepare(
-        [found.pictures[image] for image in images],
+        [found.images[image] for image in images],
         workers=0 if synthetic else workers,
         on_error=on_error,
         progress=progress,
@@ -99,7 +99,7 @@ def ham10000_datalist(
     return result
 
 
-def synthetic_pictures(cache_dir: str | Path) -> Path:
+def synthetic_images(cache_dir: str | Path) -> Path:
     """Return a folder of synthetic images in HAM10000's layout, made at the first time, and say so in the log."""
     root = write_lesion_phantoms(Path(cache_dir) / "synthetic")
     _logger.warning("synthetic images in use (%s): they show no patients; give --dataset_dir for HAM10000", root)
@@ -139,7 +139,7 @@ def image_inference_list(
         on_error: 'skip' leaves out images that cannot be read, and the log lists them; 'raise' stops.
 
     Returns:
-        Items ``{"case", "file"}``; a case is called as `picture_name` says.
+        Items ``{"case", "file"}``; a case is called as `image_name` says.
 
     Raises:
         DataError: there is no image, two have one name, or one (with 'skip': each) cannot be read.
@@ -147,15 +147,15 @@ def image_inference_list(
     """
     size = check_image_size(image_size)
     if source is None or str(source) == "":
-        found = list(find_ham10000(synthetic_pictures(cache_dir)).pictures.values())[:_SHOWN]
+        found = list(find_ham10000(synthetic_images(cache_dir)).images.values())[:_SHOWN]
     else:
-        found = _pictures_in(Path(str(source)))
-    names = {path: picture_name(path) for path in found}
+        found = _images_in(Path(str(source)))
+    names = {path: image_name(path) for path in found}
     check_ids(names)
     for path, name in names.items():
         if name != path.stem:
             _logger.warning("%s is called %s in the results", path, name)
-    files = PictureFileCache(Path(cache_dir) / "pictures" / f"{size[0]}x{size[1]}", PictureReader(size), _VERSION)
+    files = ImageFileCache(Path(cache_dir) / "images" / f"{size[0]}x{size[1]}", ImageFileReader(size), _VERSION)
     cached = files.prepare(found, on_error=on_error, skip_fraction=1.0)
     _warn_of_strange(cached, size)
     return [{"case": names[path], "file": str(file)} for path, file in cached.items()]
@@ -176,24 +176,24 @@ def _warn_of_strange(cached: Mapping[Path, Path], size: tuple[int, int]) -> None
         _logger.warning("%d of %d images have no color, for example %s", len(gray), len(found), gray[0])
 
 
-def picture_name(path: str | Path) -> str:
+def image_name(path: str | Path) -> str:
     """Return what the case of an image is called: its file's name without the ending, made fit for file names.
 
-    >>> picture_name("lesion (1) left.jpg")
+    >>> image_name("lesion (1) left.jpg")
     'lesion__1__left'
     """
     return check_case_id(re.sub(r"[^A-Za-z0-9._-]", "_", Path(path).stem)[:_LONGEST_NAME])
 
 
-class PictureFileCache(CaseCache):
+class ImageFileCache(CaseCache):
     """A cache of images whose files may have any name."""
 
     def name_of(self, source: Path) -> str:
         """Return the id of an image's case."""
-        return picture_name(source)
+        return image_name(source)
 
 
-class PictureReader:
+class ImageFileReader:
     """Reads an image of which nothing else is known into a case, for `CaseCache`.
 
     Args:
@@ -209,23 +209,23 @@ class PictureReader:
         Raises:
             DataError: it cannot be read, or has less than 32 rows or columns.
         """
-        case = picture_name(path)
-        picture = read_picture(path, case, self.size)
-        if min(picture.full_shape) < _SMALLEST:
-            reason = f"it has {picture.full_shape[0]} rows and {picture.full_shape[1]} columns, expected {_SMALLEST}"
+        case = image_name(path)
+        image = read_image_file(path, case, self.size)
+        if min(image.full_shape) < _SMALLEST:
+            reason = f"it has {image.full_shape[0]} rows and {image.full_shape[1]} columns, expected {_SMALLEST}"
             raise DataError(path, case, f"{reason} of each at least.", "Give the image itself, not an icon of it.")
-        volumes: dict[str, Any] = {name: picture.rgb[..., at].copy() for at, name in enumerate(CHANNELS)}
-        is_gray = bool((picture.rgb == picture.rgb[..., :1]).all())
-        meta: dict[str, Any] = {"full_shape": list(picture.full_shape), "grey": is_gray}
+        volumes: dict[str, Any] = {name: image.rgb[..., at].copy() for at, name in enumerate(CHANNELS)}
+        is_gray = bool((image.rgb == image.rgb[..., :1]).all())
+        meta: dict[str, Any] = {"full_shape": list(image.full_shape), "grey": is_gray}
         meta |= {"synthetic": True} if is_synthetic(path) else {}
-        return Case(case, volumes, {}, picture_affine_ras(picture.full_shape, self.size), {}, meta)
+        return Case(case, volumes, {}, image_affine_ras(image.full_shape, self.size), {}, meta)
 
 
-def _pictures_in(source: Path) -> list[Path]:
+def _images_in(source: Path) -> list[Path]:
     candidates = [source] if source.is_file() else sorted(source.glob("[!.]*"))
-    found = [path for path in candidates if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()]
+    found = [path for path in candidates if path.suffix.lower() in IMAGE_FILE_SUFFIXES and path.is_file()]
     found = [path for path in found if path == source or not path.stem.endswith(MASK_ENDING)]
     if not found:
-        reason = f"no image was found; looked for a file, or files in a folder, with one of {PICTURE_SUFFIXES}."
+        reason = f"no image was found; looked for a file, or files in a folder, with one of {IMAGE_FILE_SUFFIXES}."
         raise DataError(source, None, reason, "Check the path.")
     return found

@@ -19,12 +19,12 @@ from typing import Any
 from ctan_monai.data.cases.case import Case, check_case_id
 from ctan_monai.data.datasets.ham10000.synthetic import is_synthetic
 from ctan_monai.data.datasets.ham10000.table import Row, read_table
-from ctan_monai.data.formats.image_masks import note_of_turn, read_picture_mask
+from ctan_monai.data.formats.image_masks import note_of_turn, read_mask_file
 from ctan_monai.data.formats.images import (
     CHANNELS,
-    PICTURE_SUFFIXES,
-    picture_affine_ras,
-    read_picture,
+    IMAGE_FILE_SUFFIXES,
+    image_affine_ras,
+    read_image_file,
 )
 from ctan_monai.data.lists.leakage import fingerprint_meta
 from ctan_monai.errors import DataError
@@ -45,13 +45,13 @@ class Ham10000:
 
     Args:
         root: the folder.
-        pictures: files by image id.
+        images: files by image id.
         masks: files by image id; an image whose mask is not known is absent.
         rows: of the table, by image id.
     """
 
     root: Path
-    pictures: Mapping[str, Path]
+    images: Mapping[str, Path]
     masks: Mapping[str, Path]
     rows: Mapping[str, Row]
 
@@ -68,21 +68,21 @@ def find_ham10000(dataset_dir: str | Path) -> Ham10000:
     """
     root = Path(dataset_dir)
     files = [path for depth in _DEPTHS for path in sorted(root.glob(depth)) if not path.name.startswith(".")]
-    pictures: dict[str, Path] = {}
+    images: dict[str, Path] = {}
     masks: dict[str, Path] = {}
     tables = [path for path in files if path.stem == TABLE_NAME and path.suffix in _TABLE_SUFFIXES]
     again = 0
     for path in files:
-        if path.suffix.lower() in PICTURE_SUFFIXES:
+        if path.suffix.lower() in IMAGE_FILE_SUFFIXES:
             is_mask = path.stem.endswith(MASK_ENDING)
-            kind = masks if is_mask else pictures
+            kind = masks if is_mask else images
             again += kind.setdefault(path.stem.removesuffix(MASK_ENDING) if is_mask else path.stem, path) != path
-    if not pictures or not tables:
-        raise _nothing_found(root, len(pictures))
+    if not images or not tables:
+        raise _nothing_found(root, len(images))
     rows = read_table(tables[0])
-    known = {image: path for image, path in pictures.items() if image in rows or image in masks}
+    known = {image: path for image, path in images.items() if image in rows or image in masks}
     for count, what in (
-        (len(pictures) - len(known), f"images have neither a mask nor a row in {tables[0].name}; left out"),
+        (len(images) - len(known), f"images have neither a mask nor a row in {tables[0].name}; left out"),
         (len(rows.keys() - known.keys()), f"rows of {tables[0].name} have no image"),
         (len(masks.keys() - known.keys()), "masks have no image"),
         (again, "images or masks are there twice; the first one counts"),
@@ -121,24 +121,24 @@ class Ham10000Reader:
             DataError: image or mask cannot be read.
         """
         case = check_case_id(path.stem)
-        picture = read_picture(path, case, self.size)
+        image = read_image_file(path, case, self.size)
         row, mask = self.found.rows.get(case), self.found.masks.get(case)
-        shape = (picture.rgb.shape[0], picture.rgb.shape[1])
-        masks = {} if mask is None else {LESION: read_picture_mask(mask, case, picture.full_shape, self.size)}
+        shape = (image.rgb.shape[0], image.rgb.shape[1])
+        masks = {} if mask is None else {LESION: read_mask_file(mask, case, image.full_shape, self.size)}
         if mask is not None and not masks[LESION].any():
             _logger.warning("%s: the mask %s is empty", case, mask)
-        if mask is not None and (note := note_of_turn(path, mask, picture.full_shape)):
+        if mask is not None and (note := note_of_turn(path, mask, image.full_shape)):
             _logger.warning("%s: %s", case, note)
         lesion, patient = (None, None) if row is None else (row.lesion, row.patient)
-        fingerprint = fingerprint_meta(lesion, patient, picture.sha256, picture.thumbnail, picture.mean_rgb)
+        fingerprint = fingerprint_meta(lesion, patient, image.sha256, image.thumbnail, image.mean_rgb)
         about = {"synthetic": True} if is_synthetic(path) else {}
         return Case(
             case,
-            {name: picture.rgb[..., channel].copy() for channel, name in enumerate(CHANNELS)},
+            {name: image.rgb[..., channel].copy() for channel, name in enumerate(CHANNELS)},
             masks,
-            picture_affine_ras(picture.full_shape, shape),
+            image_affine_ras(image.full_shape, shape),
             {} if row is None or row.diagnosis is None else {DIAGNOSIS: row.diagnosis},
-            {**fingerprint, "full_shape": list(picture.full_shape), **about, **({} if row is None else row.about)},
+            {**fingerprint, "full_shape": list(image.full_shape), **about, **({} if row is None else row.about)},
         )
 
     def state(self, path: Path) -> str:
@@ -158,9 +158,9 @@ def _reader(root: str, size: tuple[int, int] | None) -> Ham10000Reader:
     return Ham10000Reader(_FOUND.get(root) or find_ham10000(root), size)
 
 
-def _nothing_found(root: Path, pictures: int) -> DataError:
+def _nothing_found(root: Path, images: int) -> DataError:
     reason = (
-        f"no HAM10000 data were found; there are {pictures} images. Looked, up to three folders deep, for "
+        f"no HAM10000 data were found; there are {images} images. Looked, up to three folders deep, for "
         f"<image_id>.jpg, <image_id>{MASK_ENDING}.png and {TABLE_NAME}.csv."
     )
     remedy = "Give --dataset_dir the folder that holds them (https://doi.org/10.7910/DVN/DBW86T), or leave it out."

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ctan_monai.data.datasets.ham10000.table import CLASSES
-from ctan_monai.data.formats.image_masks import write_picture_mask
+from ctan_monai.data.formats.image_masks import write_mask_file
 from ctan_monai.files.whole_folder import write_whole
 
 MARK = "SYNTHETIC.txt"  # says what the folder holds
@@ -82,9 +82,9 @@ def write_lesion_phantoms(
     return write_whole(target, MARK, lambda draft: _write_all(draft, seed, counts, shape))
 
 
-def is_synthetic(picture: str | Path) -> bool:
+def is_synthetic(image: str | Path) -> bool:
     """Tell whether an image lies in a folder that `write_lesion_phantoms` made."""
-    return any((folder / MARK).is_file() for folder in list(Path(picture).parents)[:2])
+    return any((folder / MARK).is_file() for folder in list(Path(image).parents)[:2])
 
 
 def draw_lesion(name: str, lesion: int, view: int, shape: tuple[int, int] = SHAPE) -> tuple[Any, npt.NDArray[np.bool_]]:
@@ -151,7 +151,7 @@ def _with_hairs(rgb: npt.NDArray[np.uint8], random: np.random.Generator) -> npt.
     return np.array(image)
 
 
-def _pictures(lesions: Mapping[str, int]) -> Iterator[tuple[str, int, int]]:
+def _images(lesions: Mapping[str, int]) -> Iterator[tuple[str, int, int]]:
     """Yield class, lesion and view of each image."""
     kinds = [name for name in CLASSES for _ in range(lesions.get(name, 0))]
     for lesion, name in enumerate(kinds):
@@ -167,12 +167,12 @@ def _write_all(folder: Path, seed: int, lesions: Mapping[str, int], shape: tuple
     for place in (*parts, masks):
         place.mkdir()
     rows = []
-    for number, (name, lesion, view) in enumerate(_pictures(lesions)):
+    for number, (name, lesion, view) in enumerate(_images(lesions)):
         image = f"SYN_{number:07d}"
         rgb, mask = draw_lesion(name, seed * 100_000 + lesion, view, shape)
         Image.fromarray(rgb).save(parts[number % 2] / f"{image}.jpg", quality=_QUALITY)
         path = masks / f"{image}_segmentation.png"
-        write_picture_mask(mask, path)
+        write_mask_file(mask, path)
         if number % 8 == 0:
             palette = Image.fromarray(mask.astype(np.uint8), mode="P")
             palette.putpalette([0, 0, 0, 255, 255, 255])

@@ -13,7 +13,7 @@ from ctan_monai.data.cases.file_grid import Grid
 from ctan_monai.data.cases.grid import reorient
 from ctan_monai.data.dicom.read.reading import check_whole, numbers_of, read_dicom, reading
 from ctan_monai.data.formats.image_masks import read_gray
-from ctan_monai.data.formats.images import PICTURE_SUFFIXES
+from ctan_monai.data.formats.images import IMAGE_FILE_SUFFIXES
 from ctan_monai.data.formats.itk_volume import NRRD_SUFFIX, read_by_itk, read_nrrd_volume
 from ctan_monai.data.formats.metaimage import MHA_SUFFIX, MHD_SUFFIX, read_mha, voxels_of
 from ctan_monai.data.formats.nifti import NIFTI_SUFFIXES, is_nifti, load_nifti
@@ -23,14 +23,14 @@ Array = npt.NDArray[Any]
 Affine = npt.NDArray[np.float64]
 
 VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, MHA_SUFFIX, MHD_SUFFIX, NRRD_SUFFIX)
-IMAGE_SUFFIXES = (*VOLUME_SUFFIXES, *PICTURE_SUFFIXES)
+IMAGE_SUFFIXES = (*VOLUME_SUFFIXES, *IMAGE_FILE_SUFFIXES)
 _VOXELS_MAX = 2**30
 _SAME = ("SeriesInstanceUID", "Rows", "Columns", "PixelSpacing", "RescaleSlope", "RescaleIntercept", "NumberOfFrames")
 
 
-def is_picture(path: Path) -> bool:
+def is_image_file(path: Path) -> bool:
     """Tell by its name whether a file is an image."""
-    return path.suffix.lower() in PICTURE_SUFFIXES
+    return path.suffix.lower() in IMAGE_FILE_SUFFIXES
 
 
 def read_volumes(

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ctan_monai.data.cases.case import Case
 from ctan_monai.data.cases.file_grid import OWN_GRID, Grid
 from ctan_monai.data.cases.volume_grid import VolumeGrid, resample
-from ctan_monai.data.datasets.tabular.files import is_picture, read_values, read_volumes
+from ctan_monai.data.datasets.tabular.files import is_image_file, read_values, read_volumes
 from ctan_monai.data.datasets.tabular.labels import inside_of, split_map
 from ctan_monai.data.datasets.tabular.layout import Layout
 from ctan_monai.data.datasets.tabular.rows import Row
@@ -27,7 +27,7 @@ from ctan_monai.data.formats.image_masks import (
     read_label_numbers,
     shrunk_mask,
 )
-from ctan_monai.data.formats.images import PICTURE_SUFFIXES, picture_affine_ras, read_picture
+from ctan_monai.data.formats.images import IMAGE_FILE_SUFFIXES, image_affine_ras, read_image_file
 from ctan_monai.data.lists.leakage import fingerprint_meta
 from ctan_monai.errors import DataError
 from ctan_monai.tasks import region_key
@@ -134,7 +134,7 @@ def _lengths(grid: VolumeGrid) -> str:
     return " x ".join(f"{length:.3g}" for length in grid.spacing_mm)
 
 
-def read_picture_case(row: Row, layout: Layout) -> Case:
+def read_image_case(row: Row, layout: Layout) -> Case:
     """Read a case of images.
 
     Raises:
@@ -149,8 +149,8 @@ def read_picture_case(row: Row, layout: Layout) -> Case:
 
     labels = [*row.masks.values(), *row.maps.values()]
     for path in labels:
-        if not is_picture(path):
-            reason = f"it does not end in one of {PICTURE_SUFFIXES}, as its image."
+        if not is_image_file(path):
+            reason = f"it does not end in one of {IMAGE_FILE_SUFFIXES}, as its image."
             raise DataError(path, row.case, reason, "Convert it to PNG.")
     masks = {name: fitting(read_inside(path, row.case), path) for name, path in row.masks.items()}
     for task in layout.segmentations:
@@ -162,10 +162,10 @@ def read_picture_case(row: Row, layout: Layout) -> Case:
         volumes[name] = _resized(fitting(read_values(path, row.case), path), size)
     masks = {name: shrunk_mask(mask, size) for name, mask in masks.items()}
     notes = [note for path in labels if (note := note_of_turn(row.images[0], path, full_shape))]
-    own = Grid(full_shape, picture_affine_ras(full_shape, full_shape)).to_meta()
+    own = Grid(full_shape, image_affine_ras(full_shape, full_shape)).to_meta()
     about = {STATISTICS: statistics_of(volumes, layout), "full_shape": list(full_shape), NOTES: notes, OWN_GRID: own}
     return Case(
-        row.case, volumes, masks, picture_affine_ras(full_shape, size), dict(row.values), {**fingerprint, **about}
+        row.case, volumes, masks, image_affine_ras(full_shape, size), dict(row.values), {**fingerprint, **about}
     )
 
 
@@ -173,10 +173,10 @@ def _channels(row: Row, layout: Layout) -> tuple[dict[str, Array], tuple[int, in
     """Return the channels at their final size, rows and columns of the file, and what the image is known by."""
     channels = layout.image_channels
     if layout.color:
-        picture = read_picture(row.images[0], row.case, layout.size)
-        volumes: dict[str, Array] = {name: picture.rgb[..., at].copy() for at, name in enumerate(channels)}
-        fingerprint = fingerprint_meta(None, row.group, picture.sha256, picture.thumbnail, picture.mean_rgb)
-        return volumes, picture.full_shape, fingerprint
+        image = read_image_file(row.images[0], row.case, layout.size)
+        volumes: dict[str, Array] = {name: image.rgb[..., at].copy() for at, name in enumerate(channels)}
+        fingerprint = fingerprint_meta(None, row.group, image.sha256, image.thumbnail, image.mean_rgb)
+        return volumes, image.full_shape, fingerprint
     if len(row.images) != len(channels):
         reason = f"it is one image for the channels {', '.join(channels)}."
         raise DataError(row.images[0], row.case, reason, "Name an image for each channel.")
@@ -195,7 +195,7 @@ def _gray_of(path: Path, case: str) -> Array:
     try:
         return read_gray(path, case)
     except DataError:
-        rgb = read_picture(path, case).rgb.astype(np.float32)
+        rgb = read_image_file(path, case).rgb.astype(np.float32)
         return np.asarray(np.rint(rgb @ np.array([0.299, 0.587, 0.114], np.float32)), np.int32)  # ITU-R BT.601
 
 
@@ -237,11 +237,11 @@ def _regions(case: Case, layout: Layout) -> dict[str, npt.NDArray[np.bool_]]:
 
 
 def _read(row: Row, layout: Layout) -> Case:
-    if is_picture(row.images[0]):
+    if is_image_file(row.images[0]):
         if layout.spatial_dims == 3:
             reason = "it is an image, but the network takes volumes."
             raise DataError(row.images[0], row.case, reason, "Give volumes, or make a bundle of --spatial-dims 2.")
-        return read_picture_case(row, layout)
+        return read_image_case(row, layout)
     if layout.color:
         reason = "it is no image, but the image's channels are red, green and blue."
         raise DataError(row.images[0], row.case, reason, "Give JPEG or PNG, or other image_channels.")

@@ -26,14 +26,14 @@ from ctan_monai.tasks import Classification, Regression, Segmentation, Task, reg
 
 _logger = logging.getLogger(__name__)
 KINDS = ("ct", "mr", "rgb", "grey")
-PICTURES = ("rgb", "grey")
+IMAGE_FILE_KINDS = ("rgb", "grey")
 SIZES = {"train": 12, "validation": 4, "test": 4}
 TABLE = "datalist.csv"
 _VOLUMES = {
     2: ((48, 48, 16), (4.0, 4.0, 8.0)),
     3: ((48, 48, 32), (4.0, 4.0, 4.0)),
 }  # voxels, mm; by the network's dimensions
-_PICTURE = (80, 96)
+_IMAGE_SHAPE = (80, 96)
 _UNKNOWN_SHARE = 0.25
 _FULLY_KNOWN = 3  # first training cases, so that no label is unknown everywhere
 _BODY_HU, _AIR_HU = 40, -1000
@@ -53,7 +53,7 @@ def sample_table(cache_dir: str | Path, layout: Layout, kind: str) -> Path:
         ConfigError: the kind is unknown, or does not fit the layout.
         DataError: they cannot be written.
     """
-    if kind not in KINDS or (kind in PICTURES and layout.spatial_dims == 3) or layout.color != (kind == "rgb"):
+    if kind not in KINDS or (kind in IMAGE_FILE_KINDS and layout.spatial_dims == 3) or layout.color != (kind == "rgb"):
         found = f"{kind!r} for the channels {list(layout.image_channels)} in {layout.spatial_dims}D."
         raise ConfigError("sample", found, f"Use one of {KINDS}; rgb for red, green, blue; volumes in 3D.")
     text = repr((VERSION, kind, layout.spatial_dims, layout.tasks, layout.image_channels, layout.label_values, SIZES))
@@ -81,7 +81,9 @@ def _write_cases(folder: Path, layout: Layout, kind: str) -> None:
     rows = []
     splits = [split for split, count in SIZES.items() for _ in range(count)]
     for number, split in enumerate(splits):
-        phantom = draw_phantom(layout, number, _PICTURE if kind in PICTURES else _VOLUMES[layout.spatial_dims][0])
+        phantom = draw_phantom(
+            layout, number, _IMAGE_SHAPE if kind in IMAGE_FILE_KINDS else _VOLUMES[layout.spatial_dims][0]
+        )
         name = _name_of(number)
         first = splits.index(split)
         about = {"case": name, "group": f"{split}_{(number - first) // 2}", "split": split}
@@ -121,10 +123,10 @@ def _write_image(folder: Path, number: int, image: Array, layout: Layout, kind: 
     columns = [IMAGE] if single else list(layout.image_channels)
     written = {}
     for at, column in enumerate(columns):
-        file = f"{_name_of(number)}_{column}" + (".png" if kind in PICTURES else ".nii.gz")
-        if kind in PICTURES:
+        file = f"{_name_of(number)}_{column}" + (".png" if kind in IMAGE_FILE_KINDS else ".nii.gz")
+        if kind in IMAGE_FILE_KINDS:
             gray = _gray_values(image, at)
-            _write_picture(folder / file, _in_colors(gray, number) if kind == "rgb" else gray)
+            _write_image_file(folder / file, _in_colors(gray, number) if kind == "rgb" else gray)
         else:
             hu = np.where(image > 0, _BODY_HU + 150 * (image - 1), _AIR_HU)
             values = hu if kind == "ct" else 300 * (at + 1) * image
@@ -147,7 +149,7 @@ def _in_colors(gray: Array, number: int) -> Array:
     return np.asarray(np.clip((gray * light)[..., None] * skin + [0, 0, 20], 0, 255))
 
 
-def _write_picture(path: Path, values: Array) -> None:
+def _write_image_file(path: Path, values: Array) -> None:
     from PIL import Image
 
     Image.fromarray(np.rint(values).astype(np.uint8)).save(path)
@@ -207,5 +209,5 @@ def _write_map(folder: Path, stem: str, values: Array) -> str:
     if values.dtype.kind == "f":
         np.save(folder / f"{stem}.npy", values)
         return f"{stem}.npy"
-    _write_picture(folder / f"{stem}.png", values)
+    _write_image_file(folder / f"{stem}.png", values)
     return f"{stem}.png"

@@ -12,7 +12,7 @@ from ctan_monai.errors import DataError
 @pytest.fixture
 def folder(tmp_path):
     """Three images of different kinds among things that are none."""
-    root = tmp_path / "pictures"
+    root = tmp_path / "images"
     root.mkdir()
     rgb = np.random.default_rng(0).integers(0, 256, (60, 80, 3)).astype(np.uint8)
     for name in ("b.JPG", "a.png", "c.jpeg", "a_segmentation.png", ".hidden.png"):
@@ -21,7 +21,7 @@ def folder(tmp_path):
     return root
 
 
-def test_pictures_of_a_folder_become_cases_without_labels(folder, tmp_path):
+def test_images_of_a_folder_become_cases_without_labels(folder, tmp_path):
     items = image_inference_list(folder, tmp_path / "cache", [48, 64])
     assert [item["case"] for item in items] == ["a", "b", "c"]
     case = read_case_file(items[0]["file"])
@@ -47,7 +47,7 @@ def test_stretching_and_missing_color_are_said_each_time(folder, tmp_path, caplo
             assert f"1 of 4 images have no color, for example {folder}/d.png" in caplog.text
 
 
-def test_two_pictures_of_one_name_are_refused(folder, tmp_path):
+def test_two_images_of_one_name_are_refused(folder, tmp_path):
     Image.linear_gradient("L").resize((80, 60)).save(folder / "a.jpg")
     with pytest.raises(DataError, match=r"a.jpg and a.png would both be called a"):
         image_inference_list(folder, tmp_path / "cache", [48, 64])
@@ -56,7 +56,7 @@ def test_two_pictures_of_one_name_are_refused(folder, tmp_path):
         image_inference_list(folder, tmp_path / "cache", [48, 64])
 
 
-def test_a_folder_without_pictures_and_a_picture_that_is_none_are_named(folder, tmp_path):
+def test_a_folder_without_images_and_an_image_that_is_none_are_named(folder, tmp_path):
     with pytest.raises(DataError, match="no image was found"):
         image_inference_list(tmp_path / "nowhere", tmp_path / "cache", [48, 64])
     (folder / "d.jpg").write_text("<html>404</html>")
@@ -77,13 +77,13 @@ def test_names_that_cannot_be_folders_are_changed_aloud(tmp_path, caplog):
         image_inference_list(tmp_path, tmp_path / "cache", [48, 64])
 
 
-def test_an_icon_is_no_picture(folder, tmp_path):
+def test_an_icon_is_no_image(folder, tmp_path):
     Image.linear_gradient("L").resize((2, 2)).save(folder / "dot.png")
     with pytest.raises(DataError, match=r"dot.png \(case dot\): it has 2 rows and 2 columns, expected 32"):
         image_inference_list(folder, tmp_path / "cache", [48, 64])
 
 
-def test_unreadable_pictures_can_be_left_out_but_not_all_of_them(folder, tmp_path, caplog):
+def test_unreadable_images_can_be_left_out_but_not_all_of_them(folder, tmp_path, caplog):
     for name in ("d.jpg", "e.png", "f.png", "g.png"):
         (folder / name).write_text("<html>404</html>")
     with caplog.at_level(logging.WARNING):
@@ -96,7 +96,7 @@ def test_unreadable_pictures_can_be_left_out_but_not_all_of_them(folder, tmp_pat
         image_inference_list(folder, tmp_path / "cache", [48, 64], on_error="skip")
 
 
-def test_without_an_input_synthetic_pictures_are_used_and_called_so(tmp_path, caplog):
+def test_without_an_input_synthetic_images_are_used_and_called_so(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         items = image_inference_list(None, tmp_path, [48, 64])
     assert "synthetic" in caplog.text

@@ -45,7 +45,7 @@ def test_the_classes_are_in_the_order_that_is_documented():
 
 def test_a_case_has_colors_mask_and_class_and_what_the_table_says(root):
     found = find_ham10000(root)
-    case = Ham10000Reader(found, None)(found.pictures["SYN_0000001"])
+    case = Ham10000Reader(found, None)(found.images["SYN_0000001"])
     rgb = np.array(Image.open(next(root.rglob("SYN_0000001.jpg"))))
     assert np.array_equal(np.stack([case.volumes[name] for name in ("red", "green", "blue")], -1), rgb)
     mask = np.array(Image.open(next(root.rglob("SYN_0000001_segmentation.png"))))
@@ -59,9 +59,9 @@ def test_a_case_has_colors_mask_and_class_and_what_the_table_says(root):
     }
 
 
-def test_pictures_and_masks_are_resized_together_to_any_size(root, tmp_path):
+def test_images_and_masks_are_resized_together_to_any_size(root, tmp_path):
     whole = find_ham10000(root)
-    for image, path in list(whole.pictures.items())[:3]:
+    for image, path in list(whole.images.items())[:3]:
         full, small = (Ham10000Reader(whole, size)(path) for size in (None, (32, 40)))
         assert small.shape == (32, 40)
         assert abs(small.masks["lesion"].mean() - full.masks["lesion"].mean()) < 0.02, image
@@ -72,16 +72,16 @@ def test_pictures_and_masks_are_resized_together_to_any_size(root, tmp_path):
 def test_it_is_found_however_its_folders_are_arranged(root, tmp_path, layout):
     before = find_ham10000(root)
     other = tmp_path / "other"
-    pictures, masks = {
+    images, masks = {
         "one folder": (other / "images", other / "masks"),
         "everything at the top": (other, other),
         "deep": (other / "a" / "HAM10000_images_part_1", other / "a" / "masks"),
         "tab": (other / "images", other / "masks"),
     }[layout]
-    for folder in (pictures, masks):
+    for folder in (images, masks):
         folder.mkdir(parents=True, exist_ok=True)
-    for path in before.pictures.values():
-        shutil.copy(path, pictures)
+    for path in before.images.values():
+        shutil.copy(path, images)
     for path in before.masks.values():
         shutil.copy(path, masks)
     table = (root / "HAM10000_metadata.csv").read_text()
@@ -90,7 +90,7 @@ def test_it_is_found_however_its_folders_are_arranged(root, tmp_path, layout):
     else:
         (other / "HAM10000_metadata.csv").write_text("\ufeff" + table, encoding="utf-8")
     after = find_ham10000(other)
-    assert list(after.pictures) == list(before.pictures)
+    assert list(after.images) == list(before.images)
     assert after.masks.keys() == before.masks.keys()
     assert after.rows == before.rows
 
@@ -112,14 +112,14 @@ def test_what_is_not_known_is_absent_and_not_negative(root, tmp_path):
     assert all(read_header(items[image]).values == {} for image in mel)
 
 
-def test_pictures_of_which_nothing_is_known_are_left_out_and_counted(root, caplog):
+def test_images_of_which_nothing_is_known_are_left_out_and_counted(root, caplog):
     shutil.copy(next(root.rglob("SYN_0000001.jpg")), root / "ISIC_0034321.jpg")
     part = root / "ham10000_images_part_1"  # Kaggle's copy has every image twice
     shutil.copytree(root / "HAM10000_images_part_1", part)
     next((root / "HAM10000_images_part_2").glob("*.jpg")).unlink()
     with caplog.at_level(logging.WARNING):
         found = find_ham10000(root)
-    assert "ISIC_0034321" not in found.pictures
+    assert "ISIC_0034321" not in found.images
     text = caplog.text
     assert "1 images have neither a mask nor a row" in text
     assert "1 rows of HAM10000_metadata.csv have no image" in text
@@ -142,14 +142,14 @@ def test_where_there_is_nothing_the_error_says_what_was_looked_for(tmp_path):
         (lambda text: text.replace("SYN_0000002,", "../x,"), r"a case id is 1 to 64"),
     ],
 )
-def test_a_table_that_is_wrong_is_refused_with_line_and_picture(root, change, message):
+def test_a_table_that_is_wrong_is_refused_with_line_and_image(root, change, message):
     table = root / "HAM10000_metadata.csv"
     table.write_text(change(table.read_text()))
     with pytest.raises(DataError, match=message):
         read_table(table)
 
 
-def test_a_picture_that_cannot_be_read_is_named_among_all_others(root, tmp_path):
+def test_an_image_that_cannot_be_read_is_named_among_all_others(root, tmp_path):
     path = next(root.rglob("SYN_0000005.jpg"))
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(DataError, match=r"1 of \d+ cases cannot be used(.|\n)*SYN_0000005\.jpg \(case SYN_0000005\)"):
@@ -158,10 +158,10 @@ def test_a_picture_that_cannot_be_read_is_named_among_all_others(root, tmp_path)
     assert "SYN_0000005" not in {item["case"] for items in kept.values() for item in items}
 
 
-def test_every_picture_is_in_one_split_every_lesion_too_and_the_classes_are_spread(drawn, tmp_path):
+def test_every_image_is_in_one_split_every_lesion_too_and_the_classes_are_spread(drawn, tmp_path):
     found = listed(drawn, tmp_path)
     cases = [item["case"] for items in found.values() for item in items]
-    assert sorted(cases) == list(find_ham10000(drawn).pictures)
+    assert sorted(cases) == list(find_ham10000(drawn).images)
     lesions = {split: {read_header(item["file"]).meta["lesion_id"] for item in found[split]} for split in found}
     assert not lesions["train"] & lesions["test"]
     assert not lesions["train"] & lesions["validation"]
@@ -207,7 +207,7 @@ def test_processes_read_the_same_as_one(drawn, tmp_path):
             assert Path(item["file"]).read_bytes() == Path(other["file"]).read_bytes()
 
 
-def test_a_datalist_file_chooses_pictures_by_name(drawn, tmp_path):
+def test_a_datalist_file_chooses_images_by_name(drawn, tmp_path):
     path = tmp_path / "few.json"
     wanted = {"train": ["SYN_0000001", "SYN_0000009"], "validation": ["SYN_0000003"], "test": ["SYN_0000004"]}
     path.write_text(json.dumps(wanted))
@@ -222,7 +222,7 @@ def test_a_datalist_file_chooses_pictures_by_name(drawn, tmp_path):
         listed(drawn, tmp_path / "c", datalist=path)
 
 
-def test_without_a_folder_synthetic_pictures_are_made_and_called_so(tmp_path, caplog):
+def test_without_a_folder_synthetic_images_are_made_and_called_so(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         first = ham10000_datalist(None, tmp_path, [32, 40], progress=False)
     assert "synthetic images in use" in caplog.text

@@ -30,9 +30,9 @@ def test_the_layout_is_the_published_one_and_says_that_it_is_synthetic(tmp_path)
         ("SYN_0002", "df", "synthetic"),
     ]
     for row in rows:
-        (picture,) = root.rglob(f"{row['image_id']}.jpg")
+        (image,) = root.rglob(f"{row['image_id']}.jpg")
         (mask,) = root.rglob(f"{row['image_id']}_segmentation.png")
-        assert Image.open(picture).size == Image.open(mask).size == (60, 40)
+        assert Image.open(image).size == Image.open(mask).size == (60, 40)
     modes = {Image.open(path).mode for path in root.rglob("*_segmentation.png")}
     assert modes == {"L", "P"}
 

@@ -114,7 +114,7 @@ def test_what_is_no_ct_of_a_chest_is_refused(write_mha, change, message):
         read_scan(write_mha(np.ascontiguousarray(change(ARRAY))))
 
 
-def test_a_missing_file_a_text_a_picture_and_an_odd_voxel_size_are_refused(write_mha, tmp_path):
+def test_a_missing_file_a_text_an_image_and_an_odd_voxel_size_are_refused(write_mha, tmp_path):
     with pytest.raises(DataError, match=r"none\.mha"):
         read_scan(tmp_path / "none.mha")
     (tmp_path / "text.mha").write_text("hello\nworld\n")

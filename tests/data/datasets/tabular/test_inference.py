@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tabular_data import GRADE, TUMOUR, full_case, ramp, save_picture, save_volume, write_csv
+from tabular_data import GRADE, TUMOUR, full_case, ramp, save_image, save_volume, write_csv
 
 from ctan_monai.data.cases.cache import read_case_file
 from ctan_monai.data.datasets.tabular import tabular_inference_list
@@ -39,8 +39,8 @@ def test_channels_are_found_by_file_name_and_by_folder(tmp_path):
         listed(str(tmp_path / "in"), tmp_path, ("t1", "flair"))
 
 
-def test_pictures_are_brought_to_the_size_that_was_trained_on(tmp_path):
-    save_picture(tmp_path / "a.png", np.indices((3, 40, 50))[2].transpose(1, 2, 0))
+def test_images_are_brought_to_the_size_that_was_trained_on(tmp_path):
+    save_image(tmp_path / "a.png", np.indices((3, 40, 50))[2].transpose(1, 2, 0))
     (item,) = listed(str(tmp_path / "a.png"), tmp_path, ("red", "green", "blue"), size=[32, 48])
     assert read_case_file(item["file"]).shape == (32, 48)
 

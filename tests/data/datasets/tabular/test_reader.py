@@ -15,7 +15,7 @@ from tabular_data import (
     full_case,
     label_map,
     ramp,
-    save_picture,
+    save_image,
     save_volume,
     volume_layout,
     write_csv,
@@ -28,7 +28,7 @@ from ctan_monai.errors import DataError
 from ctan_monai.tasks import Regression, Segmentation
 
 RGB = ("red", "green", "blue")
-PICTURE = np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8)
 
 
 def read(folder, row, layout=None, **options):
@@ -236,22 +236,22 @@ def test_a_file_that_is_no_image_is_refused(tmp_path, name):
 # ---- images
 
 
-def picture_row(folder, **changes):
+def image_row(folder, **changes):
     mask = np.zeros((40, 50), np.uint8)
     mask[10:30, 5:25] = 255
     return {
-        "image": save_picture(folder / "p.png", PICTURE),
-        "tumour": save_picture(folder / "map.png", (mask > 0) + np.uint8(mask[::-1] > 250)),
+        "image": save_image(folder / "p.png", IMAGE),
+        "tumour": save_image(folder / "map.png", (mask > 0) + np.uint8(mask[::-1] > 250)),
         "dose": "",
         **changes,
     }
 
 
-def test_a_color_picture_has_three_channels_and_can_be_resized(tmp_path):
+def test_a_color_image_has_three_channels_and_can_be_resized(tmp_path):
     layout = volume_layout([TUMOUR, DOSE], RGB, size=[32, 64])
     np.save(tmp_path / "dose.npy", np.full((40, 50), 12.5))
-    case = read(tmp_path, picture_row(tmp_path, dose="dose.npy"), layout)
-    expected = Image.fromarray(PICTURE).resize((64, 32), Image.Resampling.BILINEAR)
+    case = read(tmp_path, image_row(tmp_path, dose="dose.npy"), layout)
+    expected = Image.fromarray(IMAGE).resize((64, 32), Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(np.stack([case.volumes[name] for name in RGB], -1), np.array(expected))
     np.testing.assert_allclose(case.volumes["dose"], 12.5)
     assert case.masks["edema"].mean() == pytest.approx(400 / 2000, abs=0.02)
@@ -260,7 +260,7 @@ def test_a_color_picture_has_three_channels_and_can_be_resized(tmp_path):
     assert case.meta["file_sha256"] == hashlib.sha256((tmp_path / "p.png").read_bytes()).hexdigest()
 
 
-def test_a_gray_picture_of_16_bits_keeps_its_values(tmp_path):
+def test_a_gray_image_of_16_bits_keeps_its_values(tmp_path):
     values = np.arange(2000, dtype=np.uint16).reshape(40, 50) * 16
     Image.fromarray(values).save(tmp_path / "x.png")
     layout = volume_layout([Segmentation("lung", ["lung"])], ("grey",))
@@ -270,11 +270,11 @@ def test_a_gray_picture_of_16_bits_keeps_its_values(tmp_path):
 
 
 @pytest.mark.parametrize("highest", [1, 255])
-def test_masks_of_pictures_are_0_and_1_or_0_and_255(tmp_path, highest):
+def test_masks_of_images_are_0_and_1_or_0_and_255(tmp_path, highest):
     mask = (np.indices((40, 50)).sum(0) % 7 == 0) * highest
-    save_picture(tmp_path / "m.png", mask)
+    save_image(tmp_path / "m.png", mask)
     layout = volume_layout([Segmentation("lesion", ["lesion"])], RGB)
-    case = read(tmp_path, {"image": save_picture(tmp_path / "p.png", PICTURE), "lesion": "m.png"}, layout)
+    case = read(tmp_path, {"image": save_image(tmp_path / "p.png", IMAGE), "lesion": "m.png"}, layout)
     np.testing.assert_array_equal(case.masks["lesion"], mask > 0)
 
 
@@ -283,14 +283,14 @@ def test_masks_of_pictures_are_0_and_1_or_0_and_255(tmp_path, highest):
     [
         ("tumour", np.zeros((40, 49)), "it has 40 rows and 49 columns, its image 40 and 50"),
         ("tumour", np.full((40, 50), 3), "the label map holds 3"),
-        ("tumour", PICTURE, "it has colors, expected one channel"),
+        ("tumour", IMAGE, "it has colors, expected one channel"),
         ("core", np.full((40, 50), 3), "its values run from 3 to 3, expected 0 and 1, or 0 and 255"),
     ],
 )
-def test_labels_that_do_not_fit_a_picture_are_refused(tmp_path, column, values, message):
-    row = picture_row(tmp_path)
+def test_labels_that_do_not_fit_an_image_are_refused(tmp_path, column, values, message):
+    row = image_row(tmp_path)
     row = {name: cell for name, cell in row.items() if name != "tumour"} | {"core": "", "edema": ""}
-    row = row | {column: save_picture(tmp_path / "label.png", values)}
+    row = row | {column: save_image(tmp_path / "label.png", values)}
     with pytest.raises(DataError, match=message):
         read(tmp_path, row, volume_layout([TUMOUR, DOSE], RGB))
 
@@ -299,13 +299,13 @@ def test_labels_that_do_not_fit_a_picture_are_refused(tmp_path, column, values, 
 def test_a_numpy_file_that_is_no_map_is_refused(tmp_path, values):
     np.save(tmp_path / "dose.npy", values)
     with pytest.raises(DataError, match=r"it holds|it cannot be read as NumPy"):
-        read(tmp_path, picture_row(tmp_path, dose="dose.npy"), volume_layout([TUMOUR, DOSE], RGB))
+        read(tmp_path, image_row(tmp_path, dose="dose.npy"), volume_layout([TUMOUR, DOSE], RGB))
 
 
-def test_pictures_and_volumes_are_not_mistaken_for_each_other(tmp_path):
+def test_images_and_volumes_are_not_mistaken_for_each_other(tmp_path):
     with pytest.raises(DataError, match="it is an image, but the network takes volumes"):
-        read(tmp_path, picture_row(tmp_path), volume_layout([TUMOUR, DOSE], spatial_dims=3))
-    row = picture_row(tmp_path, image=save_volume(tmp_path / "a.nii.gz", ramp()))
+        read(tmp_path, image_row(tmp_path), volume_layout([TUMOUR, DOSE], spatial_dims=3))
+    row = image_row(tmp_path, image=save_volume(tmp_path / "a.nii.gz", ramp()))
     with pytest.raises(DataError, match="it is no image"):
         read(tmp_path, row, volume_layout([TUMOUR, DOSE], RGB))
     with pytest.raises(DataError, match=r"images of the size \[32, 48\] are wanted"):
@@ -313,21 +313,21 @@ def test_pictures_and_volumes_are_not_mistaken_for_each_other(tmp_path):
 
 
 @pytest.mark.parametrize("channels", [RGB, ("grey",)])
-def test_a_mask_beside_a_turned_picture_is_told_where_it_could_lie_either_way(tmp_path, channels):
+def test_a_mask_beside_a_turned_image_is_told_where_it_could_lie_either_way(tmp_path, channels):
     exif = Image.Exif()
     exif[0x0112] = 3  # upside down
-    Image.fromarray(PICTURE if channels == RGB else PICTURE[..., 0]).save(tmp_path / "a.png", exif=exif)
+    Image.fromarray(IMAGE if channels == RGB else IMAGE[..., 0]).save(tmp_path / "a.png", exif=exif)
     mask = np.arange(2000).reshape(40, 50) % 7 == 0
-    row = {"case": "p", "image": "a.png", "core": save_picture(tmp_path / "m.png", mask), "edema": ""}
+    row = {"case": "p", "image": "a.png", "core": save_image(tmp_path / "m.png", mask), "edema": ""}
     case = read(tmp_path, row, volume_layout([TUMOUR], channels))
-    np.testing.assert_array_equal(case.volumes[channels[0]], PICTURE[::-1, ::-1, 0])
+    np.testing.assert_array_equal(case.volumes[channels[0]], IMAGE[::-1, ::-1, 0])
     np.testing.assert_array_equal(case.masks["core"], mask)
     assert case.meta[NOTES][0].startswith("a.png is turned as its EXIF orientation 3 says, m.png has none")
 
 
 @pytest.mark.parametrize("mode", ["P", "L"])
-def test_a_gray_picture_is_what_it_shows_also_by_a_palette(tmp_path, mode):
-    image = Image.fromarray((PICTURE[..., 0] // 64).astype(np.uint8)).convert("P")
+def test_a_gray_image_is_what_it_shows_also_by_a_palette(tmp_path, mode):
+    image = Image.fromarray((IMAGE[..., 0] // 64).astype(np.uint8)).convert("P")
     image.putpalette([gray for value in (200, 10, 90, 160) for gray in (value,) * 3])
     expected = np.array(image.convert("L"))
     image.convert(mode).save(tmp_path / "a.png")

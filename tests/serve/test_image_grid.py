@@ -38,40 +38,40 @@ def predictor(repository, tmp_path):
 
 
 @pytest.fixture
-def picture(tmp_path):
+def image(tmp_path):
     rows, columns = np.indices((ROWS, COLUMNS))
     colors = np.stack([rows * 3, columns * 2, 255 - rows], -1).astype(np.uint8)
     Image.fromarray(colors).save(tmp_path / "synthetic.png")
     return tmp_path / "synthetic.png"
 
 
-def test_the_outline_has_the_pictures_own_size_and_the_probabilities_add_up(predictor, picture):
-    answer = predictor.predict(picture)
+def test_the_outline_has_the_images_own_size_and_the_probabilities_add_up(predictor, image):
+    answer = predictor.predict(image)
     assert answer.masks["lesion"]["lesion"].shape == (ROWS, COLUMNS)
     assert sum(answer.answers["diagnosis"].values()) == pytest.approx(1, abs=1e-5)
     assert set(answer.doubt) == {"lesion", "diagnosis"}
 
 
-def test_the_outline_is_a_png_and_the_diagnosis_in_the_figures_only(predictor, picture):
+def test_the_outline_is_a_png_and_the_diagnosis_in_the_figures_only(predictor, image):
     lesion, diagnosis = (AnswerOf(predictor, task) for task in predictor.tasks)
-    file, said = lesion({"image": str(picture)})
+    file, said = lesion({"image": str(image)})
     with Image.open(file) as found:
         assert found.size == (COLUMNS, ROWS)
         assert int((np.array(found) == 1).sum()) == said["structures"][0]["pixels"]
     Path(file).unlink()
-    none, said = diagnosis({"image": str(picture)})
+    none, said = diagnosis({"image": str(image)})
     assert none is None
     probabilities = said["answers"]["diagnosis"]["probabilities"]
     assert said["answers"]["diagnosis"]["class"] == max(probabilities, key=probabilities.get)
 
 
-def test_a_corrected_outline_is_learned_from(predictor, picture, tmp_path):
+def test_a_corrected_outline_is_learned_from(predictor, image, tmp_path):
     drawn = np.zeros((ROWS, COLUMNS), np.uint8)
     drawn[20:50, 30:70] = 1
     Image.fromarray(drawn).save(tmp_path / "label.png")
-    mask = predictor.predict(picture).masks["lesion"]["lesion"]
+    mask = predictor.predict(image).masks["lesion"]["lesion"]
     task = predictor.tasks[0]
-    case = Labeled(picture, tmp_path / "label.png")
+    case = Labeled(image, tmp_path / "label.png")
     given = learn(predictor, task, [case, replace(case, submitted=False)], Options(epochs=1))
     expected = 2 * mask[20:50, 30:70].sum() / (mask.sum() + drawn.sum())
     assert given["dice_before"] == pytest.approx(expected, abs=1e-4)
@@ -79,7 +79,7 @@ def test_a_corrected_outline_is_learned_from(predictor, picture, tmp_path):
     assert given["change_of_values"] == {}
 
 
-def test_a_label_of_another_size_is_refused(predictor, picture, tmp_path):
+def test_a_label_of_another_size_is_refused(predictor, image, tmp_path):
     Image.fromarray(np.ones((10, 20), np.uint8)).save(tmp_path / "label.png")
     with pytest.raises(DataError, match="10 x 20"):
-        learn(predictor, predictor.tasks[0], [Labeled(picture, tmp_path / "label.png")], Options(epochs=1))
+        learn(predictor, predictor.tasks[0], [Labeled(image, tmp_path / "label.png")], Options(epochs=1))

@@ -1,4 +1,4 @@
-"""Predict an image with onnxruntime alone: python onnx_picture.py model.onnx lesion.jpg FOLDER; masks as PNG."""
+"""Predict an image with onnxruntime alone: python onnx_image.py model.onnx lesion.jpg FOLDER; masks as PNG."""
 
 import json
 import sys

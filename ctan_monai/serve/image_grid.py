@@ -18,7 +18,7 @@ from ctan_monai.transforms.postprocess import activate, postprocess_for
 Array = npt.NDArray[Any]
 
 
-def on_picture(
+def on_image_grid(
     tasks: Sequence[Task], logits: Mapping[str, Tensor], file: Path, image: Path
 ) -> tuple[dict[str, dict[str, Array]], dict[str, Array]]:
     """Interpolate probabilities and values linearly, then decide.
@@ -61,7 +61,7 @@ def _size(image: Path) -> tuple[int, int]:
     from PIL import Image
 
     try:
-        with Image.open(image) as picture:
-            return picture.height, picture.width
+        with Image.open(image) as opened:
+            return opened.height, opened.width
     except OSError as error:
         raise DataError(image, None, f"it cannot be read ({error}).", "Give a JPEG or PNG.") from error
