@@ -86,7 +86,10 @@ OPTIONS = {
 # keys of data.json of runs, and of what a case's file knows of its patient
 RECORD_KEYS = {"normalised_to_gy": "normalized_to_gy", "dose_normalised_to_gy": "dose_normalized_to_gy"}
 # files of runs and comparisons, relative to their folder
-FILES = {"images/curves.png": "pictures/curves.png"}
+FILES = {
+    "images/curves.png": "pictures/curves.png",
+    "naive_baselines/baselines.json": "trivial/trivial.json",
+}
 # ids of entries in train.yaml that stand elsewhere now
 CONFIG_IDS = {
     "train#loss_function": "loss",

@@ -79,7 +79,7 @@ def analyze(comparison: Comparison, draws: int = DRAWS, seed: int = 0) -> dict[s
         "draws": draws,
         "missing": list(comparison.missing),
         "rows": rows,
-        "trivial": _trivial(comparison, metrics),
+        "naive_baselines": _baselines(comparison, metrics),
     }
 
 
@@ -159,13 +159,13 @@ def _metric(metric: MainMetric) -> dict[str, Any]:
     }
 
 
-def _trivial(comparison: Comparison, metrics: Sequence[MainMetric]) -> dict[str, Any]:
-    found: Evaluated | None = comparison.trivial
+def _baselines(comparison: Comparison, metrics: Sequence[MainMetric]) -> dict[str, Any]:
+    found: Evaluated | None = comparison.baselines
     if found is None:
         return {}
     return {
         task.name: {
-            "answer": comparison.trivial_words.get(task.name, ""),
+            "answer": comparison.baseline_words.get(task.name, ""),
             "figure": metric.factor * metric.figure(found.values(metric)),
             "other_figures": {key: value for key, value in found.metrics.items() if key.startswith(f"{task.name}_")},
         }

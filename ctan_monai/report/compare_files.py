@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ctan_monai.aliases import existing_file
 from ctan_monai.engines.handlers.case_metrics_writer import PER_CASE_FILE, SUMMARY_FILE
 from ctan_monai.errors import DataError
 from ctan_monai.metrics.base import natural_order
@@ -25,9 +26,8 @@ RUNS_FOLDER = "runs"
 COMMANDS_FILE = "commands.sh"
 GROUPS_FILE = "groups.json"
 COSTS_FILE = "costs.json"
-TRIVIAL_FOLDER = "trivial"
 EVALUATION_FOLDER = "evaluation"
-TRIVIAL_FILE = "trivial.json"
+BASELINES_FILE = "naive_baselines/baselines.json"
 
 Floats = NDArray[np.float64]
 
@@ -93,8 +93,8 @@ class Comparison:
         rows: those with a finished run, the reference among them.
         seeds: that all of these rows have finished.
         groups: for each case its cluster.
-        trivial: answers that need no image, None if they were not computed.
-        trivial_words: what they answer, by task.
+        baselines: naive baselines, None if they were not computed.
+        baseline_words: what they answer, by task.
         costs: of a training step, by row.
         missing: runs that are not finished, in words.
     """
@@ -105,8 +105,8 @@ class Comparison:
     rows: tuple[ComparedRow, ...]
     seeds: tuple[int, ...]
     groups: tuple[str, ...]
-    trivial: Evaluated | None
-    trivial_words: Mapping[str, str]
+    baselines: Evaluated | None
+    baseline_words: Mapping[str, str]
     costs: Mapping[str, Mapping[str, float | None]]
     missing: tuple[str, ...]
 
@@ -165,7 +165,7 @@ def read_comparison(folder: Path) -> Comparison:
     _check_cases(rows)
     cases = rows[0].runs[0].evaluated.cases
     groups = read_json(folder / GROUPS_FILE) or {}
-    trivial = folder / TRIVIAL_FOLDER
+    baselines = existing_file(folder, BASELINES_FILE)
     return Comparison(
         folder,
         plan,
@@ -173,8 +173,8 @@ def read_comparison(folder: Path) -> Comparison:
         tuple(rows),
         tuple(common),
         tuple(str(groups.get(case, case)) for case in cases),
-        _trivial(trivial, cases),
-        read_json(trivial / TRIVIAL_FILE) or {},
+        _baselines(baselines.parent, cases),
+        read_json(baselines) or {},
         read_json(folder / COSTS_FILE) or {},
         tuple(missing),
     )
@@ -188,7 +188,7 @@ def _read_run(folder: Path, seed: int) -> SeedRun | None:
     return SeedRun(seed, read_evaluated(run / EVALUATION_FOLDER), read_history(run), costs)
 
 
-def _trivial(folder: Path, cases: Sequence[str]) -> Evaluated | None:
+def _baselines(folder: Path, cases: Sequence[str]) -> Evaluated | None:
     if not (folder / PER_CASE_FILE).is_file():
         return None
     found = read_evaluated(folder)

@@ -18,6 +18,7 @@ from ctan_monai.report.compare_diagnosis import diagnosis_section
 from ctan_monai.report.compare_files import COMMANDS_FILE, RUNS_FOLDER, Comparison, read_comparison
 from ctan_monai.report.compare_plots import boxes_figure, curves_figure, forest_figure, weights_figure
 from ctan_monai.report.compare_tables import (
+    baseline_table,
     complete_table,
     cost_table,
     epoch_table,
@@ -28,7 +29,6 @@ from ctan_monai.report.compare_tables import (
     seed_table,
     seed_words,
     test_table,
-    trivial_table,
 )
 from ctan_monai.report.html import Section, Table, page
 
@@ -105,7 +105,7 @@ def _tables(comparison: Comparison, summary: Mapping[str, Any]) -> list[Section]
     parts: tuple[tuple[str, list[str], Table | None], ...] = (
         (f"Against {summary['reference']}", [method], test_table(summary, "against_reference")),
         ("Against the best baseline", [_best_words(summary)], test_table(summary, "against_best_baseline")),
-        ("Without looking at the image", [], trivial_table(summary)),
+        ("Without looking at the image", [], baseline_table(summary)),
         ("The paper", [_paper_words(comparison)], published_table(Path(comparison.plan["bundle"]).name)),
         ("Seeds", [seed_words(summary)], seed_table(summary)),
         ("Epochs", [], epoch_table(summary)),

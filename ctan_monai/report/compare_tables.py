@@ -125,11 +125,11 @@ def complete_table(summary: Summary) -> Table:
     return Table(["row", *summary["tasks"]], rows, f"Over the {count} of {summary['cases']} cases with all labels.")
 
 
-def trivial_table(summary: Summary) -> Table | None:
-    """Show what can be answered without looking at the image."""
+def baseline_table(summary: Summary) -> Table | None:
+    """Tabulate the naive baselines."""
     rows = [
         [task, found["answer"], number(found["figure"]), summary["tasks"][task]["unit"]]
-        for task, found in summary["trivial"].items()
+        for task, found in summary["naive_baselines"].items()
     ]
     return Table(("task", "answer", "value", "unit"), rows) if rows else None
 
@@ -137,13 +137,15 @@ def trivial_table(summary: Summary) -> Table | None:
 def other_table(summary: Summary) -> Table:
     """Show everything else that the evaluations report, each error named with its region."""
     names = list(dict.fromkeys(name for row in summary["rows"].values() for name in row["other_figures"]))
-    trivial = {name: value for found in summary["trivial"].values() for name, value in found["other_figures"].items()}
+    baselines = {
+        name: value for found in summary["naive_baselines"].values() for name, value in found["other_figures"].items()
+    }
     shown = [name for name in names if not name.startswith("selection")]
     rows = [
         [
             name,
             *(number(row["other_figures"].get(name), 4) for row in summary["rows"].values()),
-            number(trivial.get(name), 4),
+            number(baselines.get(name), 4),
         ]
         for name in shown
     ]

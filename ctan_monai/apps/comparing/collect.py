@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ctan_monai.aliases import existing_file
 from ctan_monai.apps.comparing.bundle import Bundle, read_overrides
 from ctan_monai.apps.comparing.plan import Plan, Run
 from ctan_monai.data.lists.leakage import groups_of
@@ -20,7 +21,7 @@ from ctan_monai.files.json_files import write_json
 from ctan_monai.metrics.base import CaseMetric
 from ctan_monai.metrics.for_task import metrics_for
 from ctan_monai.metrics.naive_baselines import naive_baseline_for
-from ctan_monai.report.compare_files import COSTS_FILE, GROUPS_FILE, TRIVIAL_FILE, TRIVIAL_FOLDER
+from ctan_monai.report.compare_files import BASELINES_FILE, COSTS_FILE, GROUPS_FILE
 from ctan_monai.report.run_files import read_json
 from ctan_monai.tasks import Task
 
@@ -28,7 +29,7 @@ _logger = logging.getLogger(__name__)
 
 
 def collect(plan: Plan, out: Path, made: Bundle, done: Sequence[Run]) -> None:
-    """Write groups.json, trivial/ and costs.json, each unless it is there.
+    """Write groups.json, naive_baselines/ and costs.json, each unless it is there.
 
     Args:
         plan: of the comparison.
@@ -45,19 +46,19 @@ def collect(plan: Plan, out: Path, made: Bundle, done: Sequence[Run]) -> None:
     if not (out / GROUPS_FILE).is_file():
         items = made.get(evaluation, "datalists")["test"]
         write_json(groups_of(items), out / GROUPS_FILE)
-    if not (out / TRIVIAL_FOLDER / TRIVIAL_FILE).is_file():
+    if not existing_file(out, BASELINES_FILE).is_file():
         training = made.parser(options)
-        write_trivial(
+        write_baselines(
             made.tasks,
             _training_samples(made, training),
             iter(made.get(evaluation, "validate#dataset")),
-            out / TRIVIAL_FOLDER,
+            (out / BASELINES_FILE).parent,
             made.get(evaluation, "validate#key_metric#metrics"),
         )
     write_costs(plan, out, made)
 
 
-def write_trivial(
+def write_baselines(
     tasks: Sequence[Task],
     training: Iterable[Mapping[str, Any]],
     test: Iterable[Mapping[str, Any]],
@@ -70,7 +71,7 @@ def write_trivial(
         tasks: what is predicted.
         training: flat dictionaries of labels, without a batch axis.
         test: the same, with the image.
-        folder: where to write per_case.csv, summary.json and trivial.json.
+        folder: where to write per_case.csv, summary.json and baselines.json.
         others: further metrics of the evaluation.
     """
     answers = {task.name: naive_baseline_for(task) for task in tasks}
@@ -89,7 +90,7 @@ def write_trivial(
     rows = [{name: cell for row in parts for name, cell in row.items()} for parts in zip(*tables, strict=True)]
     folder.mkdir(parents=True, exist_ok=True)
     WriteCaseMetrics(folder).write(rows, figures)
-    write_json({name: answer.words for name, answer in answers.items()}, folder / TRIVIAL_FILE)
+    write_json({name: answer.words for name, answer in answers.items()}, folder / Path(BASELINES_FILE).name)
 
 
 def write_costs(plan: Plan, out: Path, made: Bundle) -> None:
