@@ -1,7 +1,7 @@
 """How closely exported files answer like the network: every method as TorchScript, ONNX and torch.export.
 
 Each file is written and read back by ``ctan-monai export``'s own code, and asked for images of two sizes, one of them
-odd. The figure is the largest difference of a logit, relative to the largest logit (or to 1).
+odd. The value is the largest difference of a logit, relative to the largest logit (or to 1).
 """
 
 from __future__ import annotations

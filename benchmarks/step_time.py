@@ -6,7 +6,7 @@ All networks learn the same two tasks (5-class segmentation by cross-entropy, on
 random images, with Adam, on the CPU. Ours have the plain decoder of the specification, which ends at a quarter of the
 image's size. With ``--before`` each of our methods runs a second time as it was before decoders projected their skips
 (docs/adr/0029). Memory is laid out channels last, as the bundles' trainers do, unless ``--contiguous``. The rounds of
-all networks are interleaved, and the figure is the smallest processor time divided by the number of threads, which
+all networks are interleaved, and the value is the smallest processor time divided by the number of threads, which
 other programs on the machine disturb less than wall time (given beside it).
 """
 

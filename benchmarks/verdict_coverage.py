@@ -73,12 +73,14 @@ def accuracy_coverage(seeds: int, clusters: int, spread: float, trials: int, dra
         answers = np.eye(3)[np.where(right, truth, (truth + 1) % 3)]  # (2, S, N, 3)
         tables = [[np.column_stack([answer, truth]) for answer in row] for row in answers]
 
-        def figures(weights: Floats, tables: list[list[Floats]] = tables) -> Floats:
+        def differences(weights: Floats, tables: list[list[Floats]] = tables) -> Floats:
             pairs = zip(*tables, strict=True)
-            return np.stack([metric.figures(a, weights) - metric.figures(b, weights) for a, b in pairs], 1)
+            return np.stack(
+                [metric.compute_weighted(a, weights) - metric.compute_weighted(b, weights) for a, b in pairs], 1
+            )
 
-        samples = bootstrap(figures, range(clusters), draws, seed=trial)
-        held += crossed(figures(np.ones((1, clusters)))[0], samples, clusters).interval().holds(0.0)
+        samples = bootstrap(differences, range(clusters), draws, seed=trial)
+        held += crossed(differences(np.ones((1, clusters)))[0], samples, clusters).interval().holds(0.0)
     return held / trials
 
 

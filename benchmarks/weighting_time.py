@@ -3,7 +3,7 @@
     python benchmarks/weighting_time.py [--weightings pcgrad,upgrad] [--rounds 8] [--batch 4] [--size 128] [--threads 1]
 
 Each step is the trainer's own, forward, backward and Adam, on random images with two tasks (segmentation in 5 classes,
-dose), decoders at full resolution, memory channels last. The rounds are interleaved; the figure is the smallest
+dose), decoders at full resolution, memory channels last. The rounds are interleaved; the value is the smallest
 processor time divided by the number of threads, on a GPU the smallest wall time. Weightings other than `pcgrad` need
 torchjd (`pip install -e ".[mtl]"`).
 """
@@ -101,9 +101,9 @@ def main() -> None:
         found: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
         for turn in range(options.rounds + 2):
             for name, trainer in trainers.items():
-                figures = step(trainer)
+                times = step(trainer)
                 if turn > 1:  # the first rounds warm up
-                    found[name].append(figures)
+                    found[name].append(times)
         best = {name: min(seconds for seconds, _ in values) for name, values in found.items()}
         for name, values in found.items():
             memory = f"{max(peak for _, peak in values):10.2f}" if ON_GPU else f"{'':10}"

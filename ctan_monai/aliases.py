@@ -82,9 +82,14 @@ OPTIONS = {
     "empty_share": "empty_fraction",
     "top_share": "top_fraction",
     "shares": "split_fractions",
+    "figures": "dose_metrics",
 }
-# keys of data.json of runs, and of what a case's file knows of its patient
-RECORD_KEYS = {"normalised_to_gy": "normalized_to_gy", "dose_normalised_to_gy": "dose_normalized_to_gy"}
+# keys of data.json of runs, of what a case's file knows of its patient, and of diagnosis.json
+RECORD_KEYS = {
+    "normalised_to_gy": "normalized_to_gy",
+    "dose_normalised_to_gy": "dose_normalized_to_gy",
+    "figures": "metrics",
+}
 # files of runs and comparisons, relative to their folder
 FILES = {
     "images/curves.png": "pictures/curves.png",

@@ -14,9 +14,10 @@ from ctan_monai.data.datasets.ham10000.datalist import ham10000_datalist
 from ctan_monai.data.datasets.openkbp.datalist import openkbp_datalist
 from ctan_monai.engines.loop.slice_pooling import SlicePoolingInferer
 from ctan_monai.engines.runs.manifest import read_manifest, run_setting
-from ctan_monai.engines.runs.option_checks import check_knobs
+from ctan_monai.engines.runs.option_checks import check_options
 from ctan_monai.errors import ConfigError
-from ctan_monai.tasks import Segmentation
+from ctan_monai.metrics.structure_dose import StructureDose
+from ctan_monai.tasks import Regression, Segmentation
 from ctan_monai.transforms import RandAffineLabelsd
 
 
@@ -133,12 +134,19 @@ def test_calls_in_old_configs_give_options_by_their_old_names(tmp_path):
         openkbp_datalist(None, "sample", "cache", empty_share=7)
     with pytest.warns(DeprecationWarning, match="split_fractions"), pytest.raises(ConfigError, match="split_fractions"):
         ham10000_datalist(None, tmp_path, (64, 64), shares=(0.5, 0.5))
+    dose, structures = Regression("dose", "Gy", 80.0), Segmentation("oar", ["PTV"])
+    with pytest.warns(DeprecationWarning, match="dose_metrics"), pytest.raises(ConfigError, match="'Dmost' is unknown"):
+        StructureDose(dose, structures, figures=["Dmost"])
 
 
 def test_an_old_option_is_refused_on_the_command_line_with_its_new_name(tmp_path):
     (tmp_path / "train.yaml").write_text("empty_fraction: 0.0\nmethod: ctan\n")
     given = ["run", "training", "--config_file", str(tmp_path / "train.yaml"), "--empty_share", "0.5"]
     with pytest.raises(ConfigError, match=r"--empty_share: this option is empty_fraction now"):
-        check_knobs(given)
+        check_options(given)
+    (tmp_path / "evaluate.yaml").write_text("dose_metrics: [Dmean]\n")
+    files = f"['{tmp_path / 'train.yaml'}','{tmp_path / 'evaluate.yaml'}']"
+    with pytest.raises(ConfigError, match=r"--figures: this option is dose_metrics now"):
+        check_options(["run", "evaluating", "--config_file", files, "--figures", "['V57Gy']"])
     (tmp_path / "train.yaml").write_text("empty_share: 0.0\nmethod: ctan\n")  # a bundle of before
-    check_knobs(given)
+    check_options(given)

@@ -102,7 +102,7 @@ def read_configs(page, given):
     [(page, call) for page, call in bundle_calls() if page.suffix == ".md"],
     ids=lambda value: name(value) if hasattr(value, "parent") else value[0],
 )
-def test_every_call_of_a_bundle_names_an_id_and_knobs_of_its_configs(page, call):
+def test_every_call_of_a_bundle_names_an_id_and_options_of_its_configs(page, call):
     options = options_of(call)
     parser = read_configs(page, options.pop("config_file"))
     assert isinstance(parser[call[0]], list | str)
@@ -134,18 +134,18 @@ def page_options(page):
     return found
 
 
-def test_the_readme_lists_the_knobs_that_all_bundles_have():
+def test_the_readme_lists_the_options_that_all_bundles_have():
     assert page_options(README).keys() == set.intersection(*[set(bundle_options(bundle)) for bundle in BUNDLES])
 
 
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: bundle.name)
-def test_a_bundles_page_lists_the_other_knobs_and_none_that_there_is_not(bundle):
+def test_a_bundles_page_lists_the_other_options_and_none_that_there_is_not(bundle):
     listed = page_options(bundle / "docs" / "README.md").keys()
     assert listed <= bundle_options(bundle).keys() <= listed | page_options(README).keys()
 
 
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: bundle.name)
-def test_the_pages_know_the_knobs_defaults(bundle):
+def test_the_pages_know_the_options_defaults(bundle):
     config = bundle_options(bundle)
     for page in (README, bundle / "docs" / "README.md"):
         stated = {key: yaml.safe_load(value) for key, value in page_options(page).items() if value}

@@ -100,7 +100,7 @@ def openkbp(
             exists=True, file_okay=False, help="Folder of predicted doses in Gy: pt_N.csv (or pt_N/dose.csv)."
         ),
     ],
-    out: Annotated[Path, typer.Option(dir_okay=False, help="JSON file for every figure.")] = Path("scores.json"),
+    out: Annotated[Path, typer.Option(dir_okay=False, help="JSON file for every metric.")] = Path("scores.json"),
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Score what is there although patients have no prediction.")
     ] = False,
@@ -158,4 +158,4 @@ def _show(console: Console, scores: Mapping[str, FileScore], matching: Matching,
     ):
         if names:
             console.print(Text(f"{len(names)} {what}: {', '.join(names)}", style="yellow"))
-    console.print("Every figure is in", str(out), soft_wrap=True, highlight=False, markup=False)
+    console.print("Every metric is in", str(out), soft_wrap=True, highlight=False, markup=False)

@@ -118,7 +118,7 @@ class FindingAnswers(_Answers):
     def __init__(self, task: Classification) -> None:
         super().__init__(task, [f"label_{name}" for name in task.classes])
 
-    def _figures(self, probs: Floats, truth: Bools) -> dict[str, float]:
+    def _binary_metrics(self, probs: Floats, truth: Bools) -> dict[str, float]:
         """Return the metrics of one class from its probabilities (N,) and its truth (N,)."""
         yes = probs >= 0.5
         sensitivity, specificity = recall(yes, truth), recall(~yes, ~truth)
@@ -133,12 +133,12 @@ class FindingAnswers(_Answers):
     def compute(self) -> dict[str, float]:
         """Return the metrics; nan = nothing known, or a single class where both are needed."""
         probs, labels = self._known()  # (N, K) each
-        per_class = [self._figures(probs[:, k], labels[:, k] > 0.5) for k in range(len(self.task.classes))]
-        figures = {f"{self.task.name}_{name}": known_mean(one[name] for one in per_class) for name in per_class[0]}
+        per_class = [self._binary_metrics(probs[:, k], labels[:, k] > 0.5) for k in range(len(self.task.classes))]
+        metrics = {f"{self.task.name}_{name}": known_mean(one[name] for one in per_class) for name in per_class[0]}
         if len(per_class) > 1:
             pairs = zip(self.task.classes, per_class, strict=True)
-            figures |= {f"{self.task.name}_auroc_{name}": one["auroc"] for name, one in pairs}
-        return figures
+            metrics |= {f"{self.task.name}_auroc_{name}": one["auroc"] for name, one in pairs}
+        return metrics
 
     def selection(self) -> float | None:
         """Return the AUROC."""

@@ -56,13 +56,13 @@ class GivenFinding(CaseMetric):
         """Return the metrics; nan where only one class is known."""
         name = self.task.name
         probs = np.array(self.values(f"{name}_prob_given"), np.float64)
-        figures: dict[str, float] = {}
+        metrics: dict[str, float] = {}
         for among in ("over_all", f"among_{self.given.name}"):
             labels = np.array(self.values(f"{name}_label_{among}"), np.float64)
             known = ~np.isnan(labels)
-            figures[f"{name}_auroc_{among}"] = auroc(probs[known], labels[known] > 0.5)
-            figures[f"{name}_cases_{among}"] = float(known.sum())
-        return figures
+            metrics[f"{name}_auroc_{among}"] = auroc(probs[known], labels[known] > 0.5)
+            metrics[f"{name}_cases_{among}"] = float(known.sum())
+        return metrics
 
 
 def _label(task: Classification, target: Mapping[str, Tensor]) -> float:

@@ -94,4 +94,4 @@ def parse_dose_value(text: str) -> DoseValue:
         unit: Unit = "cc" if (dose["of"] or "").lower() == "cc" else "%"
         name = f"V{dose['at']}{at_unit}{'cc' if unit == 'cc' else ''}"
         return DoseValue(name, "V", float(dose["at"]), at_unit, unit)
-    raise ConfigError("figure", f"{text!r} is unknown.", f"Write {_FORMS}.")
+    raise ConfigError("dose metric", f"{text!r} is unknown.", f"Write {_FORMS}.")

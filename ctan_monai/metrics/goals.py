@@ -6,7 +6,7 @@
     - {structure: CTV, goal: D98% >= 95 %}
 
 ``structure`` is the name of a mask (AAPM TG-263 where data were prepared from DICOM). ``goal`` is a metric
-(`dose_figures.parse_dose_value`), one of < <= > >=, a number and its unit: Gy or % of the prescription for doses, % of
+(`dose_values.parse_dose_value`), one of < <= > >=, a number and its unit: Gy or % of the prescription for doses, % of
 the structure or cc for volumes. ``source`` (optional) is shown beside the goal. ``fraction_gy`` (optional) says for
 which doses per fraction it was published; for others it is called not applicable.
 """
@@ -30,7 +30,7 @@ _COMPARE: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
-_GOAL = re.compile(r"(?P<figure>[^<>]+?)\s*(?P<sign><=|>=|<|>)\s*(?P<limit>\d+(?:\.\d+)?)\s*(?P<unit>Gy|%|cc)", re.I)
+_GOAL = re.compile(r"(?P<metric>[^<>]+?)\s*(?P<sign><=|>=|<|>)\s*(?P<limit>\d+(?:\.\d+)?)\s*(?P<unit>Gy|%|cc)", re.I)
 _KEYS = {"structure", "goal", "source", "fraction_gy"}
 _FRACTION_TOLERANCE_GY = 0.005  # 1.8 Gy may be 1.7999 after a division
 
@@ -49,7 +49,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Judgment:
     """A metric and whether it meets its goal; both None where that cannot be said, for the reason given."""
 
     value: float | None
@@ -63,7 +63,7 @@ class Goal:
 
     Args:
         structure: name of the mask.
-        figure: what is looked at.
+        metric: what is looked at.
         sign: < <= > or >=.
         limit: the number that it is compared with.
         unit: of limit and value; for a dose, % is percent of the prescription.
@@ -72,7 +72,7 @@ class Goal:
     """
 
     structure: str
-    figure: DoseValue
+    metric: DoseValue
     sign: str
     limit: float
     unit: Unit
@@ -82,7 +82,7 @@ class Goal:
     @property
     def relative_dose(self) -> bool:
         """Whether the value is a dose in percent of the prescription."""
-        return self.figure.unit == "Gy" and self.unit == "%"
+        return self.metric.unit == "Gy" and self.unit == "%"
 
     @property
     def unit_text(self) -> str:
@@ -91,9 +91,9 @@ class Goal:
 
     def __str__(self) -> str:
         """Write it as in the file."""
-        return f"{self.figure.name} {self.sign} {self.limit:g} {self.unit_text}"
+        return f"{self.metric.name} {self.sign} {self.limit:g} {self.unit_text}"
 
-    def judge(self, inside: Doses | None, voxel_mm3: float, plan: Plan) -> Judgement:
+    def judge(self, inside: Doses | None, voxel_mm3: float, plan: Plan) -> Judgment:
         """Compare a dose with the goal.
 
         Args:
@@ -102,17 +102,17 @@ class Goal:
             plan: what was prescribed.
         """
         if inside is None or not inside.size:
-            return Judgement(None, None, "not contoured")
-        if (self.relative_dose or self.figure.needs_prescription) and plan.prescription_gy is None:
-            return Judgement(None, None, "prescription unknown")
-        value = self.figure.read(inside, voxel_mm3, plan.prescription_gy)
+            return Judgment(None, None, "not contoured")
+        if (self.relative_dose or self.metric.needs_prescription) and plan.prescription_gy is None:
+            return Judgment(None, None, "prescription unknown")
+        value = self.metric.read(inside, voxel_mm3, plan.prescription_gy)
         if self.relative_dose and plan.prescription_gy is not None:
             value *= 100 / plan.prescription_gy
         if self.fraction_gy is not None and plan.fraction_gy is not None:
             low, high = self.fraction_gy
             if not low - _FRACTION_TOLERANCE_GY <= plan.fraction_gy <= high + _FRACTION_TOLERANCE_GY:
-                return Judgement(value, None, f"not for {plan.fraction_gy:.3g} Gy per fraction")
-        return Judgement(value, _COMPARE[self.sign](value, self.limit))
+                return Judgment(value, None, f"not for {plan.fraction_gy:.3g} Gy per fraction")
+        return Judgment(value, _COMPARE[self.sign](value, self.limit))
 
 
 @dataclass(frozen=True)
@@ -135,15 +135,15 @@ def parse_goal(text: str) -> tuple[DoseValue, str, float, Unit]:
     found = _GOAL.fullmatch(text.strip())
     if found is None:
         raise ConfigError("goal", f"{text!r} cannot be understood.", "Write it like 'V70Gy < 20 %' or 'D95% >= 76 Gy'.")
-    figure = parse_dose_value(found["figure"])
+    metric = parse_dose_value(found["metric"])
     units: dict[str, Unit] = {"gy": "Gy", "%": "%", "cc": "cc"}
     unit = units[found["unit"].lower()]
-    if figure.kind == "V" and unit == "cc" and figure.unit == "%" and not found["figure"].rstrip().endswith("Gy%"):
-        figure = parse_dose_value(f"{figure.name}cc")
-    if unit not in (("Gy", "%") if figure.unit == "Gy" else (figure.unit,)):
-        allowed = "Gy, or % of the prescription" if figure.unit == "Gy" else "% of the structure, or cc"
-        raise ConfigError("goal", f"{text!r}: {figure.name} has no limit in {unit}.", f"Use {allowed}.")
-    return figure, found["sign"], float(found["limit"]), unit
+    if metric.kind == "V" and unit == "cc" and metric.unit == "%" and not found["metric"].rstrip().endswith("Gy%"):
+        metric = parse_dose_value(f"{metric.name}cc")
+    if unit not in (("Gy", "%") if metric.unit == "Gy" else (metric.unit,)):
+        allowed = "Gy, or % of the prescription" if metric.unit == "Gy" else "% of the structure, or cc"
+        raise ConfigError("goal", f"{text!r}: {metric.name} has no limit in {unit}.", f"Use {allowed}.")
+    return metric, found["sign"], float(found["limit"]), unit
 
 
 def read_goals(path: str | Path) -> Goals:
@@ -194,10 +194,10 @@ def _goal(where: str, entry: Any) -> Goal:
     if not all(isinstance(entry.get(key, ""), str) for key in ("structure", "goal", "source")):
         raise ConfigError(where, f"{dict(entry)!r} holds no texts.", "Put structure, goal and source in quotes.")
     try:
-        figure, sign, limit, unit = parse_goal(entry["goal"])
+        metric, sign, limit, unit = parse_goal(entry["goal"])
     except ConfigError as error:
         raise ConfigError(where, error.reason, error.remedy) from error
-    return Goal(entry["structure"], figure, sign, limit, unit, entry.get("source", ""), _range(where, entry))
+    return Goal(entry["structure"], metric, sign, limit, unit, entry.get("source", ""), _range(where, entry))
 
 
 def _range(where: str, entry: Mapping[str, Any]) -> tuple[float, float] | None:

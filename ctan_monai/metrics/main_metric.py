@@ -35,7 +35,7 @@ class MainMetric(ABC):
         self.higher_is_better, self.columns = higher_is_better, tuple(columns)
 
     @abstractmethod
-    def figures(self, values: Floats, weights: Floats) -> Floats:
+    def compute_weighted(self, values: Floats, weights: Floats) -> Floats:
         """Compute the metric, not yet multiplied.
 
         Args:
@@ -46,9 +46,9 @@ class MainMetric(ABC):
             (B,), nan where a sample knows nothing.
         """
 
-    def figure(self, values: Floats) -> float:
+    def compute(self, values: Floats) -> float:
         """Compute the metric over all cases, each once."""
-        return float(self.figures(values, np.ones((1, len(values))))[0])
+        return float(self.compute_weighted(values, np.ones((1, len(values))))[0])
 
     def case_values(self, values: Floats) -> Floats | None:
         """Return one number per case whose mean is the metric, None where there is no such number."""
@@ -83,7 +83,7 @@ class MainMetric(ABC):
 class CaseMean(MainMetric):
     """The mean over cases of one column."""
 
-    def figures(self, values: Floats, weights: Floats) -> Floats:
+    def compute_weighted(self, values: Floats, weights: Floats) -> Floats:
         """See the base class."""
         return _ratio(weights @ np.nan_to_num(values[:, 0]), weights @ ~np.isnan(values[:, 0]))
 
@@ -95,7 +95,7 @@ class CaseMean(MainMetric):
 class BalancedAccuracy(MainMetric):
     """The mean recall of the classes that occur; columns are the classes' probabilities and the label."""
 
-    def figures(self, values: Floats, weights: Floats) -> Floats:
+    def compute_weighted(self, values: Floats, weights: Floats) -> Floats:
         """See the base class; a class that a sample lacks does not count there."""
         truth, right = values[:, -1], self._right(values)
         recalls = [
@@ -120,7 +120,7 @@ class BalancedAccuracy(MainMetric):
 class MeanAuroc(MainMetric):
     """The mean over findings of the AUROC; columns are all probabilities, then all labels."""
 
-    def figures(self, values: Floats, weights: Floats) -> Floats:
+    def compute_weighted(self, values: Floats, weights: Floats) -> Floats:
         """See the base class; a finding that a sample has only one kind of does not count there."""
         scores, labels = np.split(values, 2, axis=1)  # (N, K) each
         areas = [_weighted_auroc(scores[:, k], labels[:, k], weights) for k in range(scores.shape[1])]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ctan_monai.aliases import takes_old_arguments
 from ctan_monai.errors import ConfigError
 from ctan_monai.metrics.base import NAN, CaseMetric, Record, check_finite, check_same_shape, known_mean
 from ctan_monai.metrics.dose_values import parse_dose_value
@@ -17,7 +18,7 @@ from ctan_monai.tasks import Regression, Segmentation, present_key, region_key
 if TYPE_CHECKING:
     from torch import Tensor
 
-DEFAULT_FIGURES = ("Dmean", "D2%", "D50%", "D95%", "D98%")
+DEFAULT_METRICS = ("Dmean", "D2%", "D50%", "D95%", "D98%")
 
 
 class StructureDose(CaseMetric):
@@ -31,22 +32,25 @@ class StructureDose(CaseMetric):
     Args:
         dose: the dose task, in Gy per voxel; its region says where the dose is known.
         structures: where the structures' masks are found in the batch: a task, or another entry of that form.
-        figures: what to read from the DVHs, such as Dmean, D95%, D0.03cc, V40Gy; see `parse_dose_value`.
+        dose_metrics: what to read from the DVHs, such as Dmean, D95%, D0.03cc, V40Gy; see `parse_dose_value`.
 
     Raises:
         ConfigError: the dose is not in Gy per voxel, or a metric is unknown or relative to a prescription.
     """
 
-    def __init__(self, dose: Regression, structures: Segmentation, figures: Sequence[str] = DEFAULT_FIGURES) -> None:
+    @takes_old_arguments("metrics.StructureDose")
+    def __init__(
+        self, dose: Regression, structures: Segmentation, dose_metrics: Sequence[str] = DEFAULT_METRICS
+    ) -> None:
         super().__init__()
         if dose.unit != "Gy" or not dose.pixel_level:
             found = f"the task {dose.name!r} is in {dose.unit} per {dose.level}, expected Gy per voxel."
             raise ConfigError("StructureDose: dose", found, "Name the dose task.")
         self.dose, self.structures = dose, structures
-        self._figures = [parse_dose_value(text) for text in figures]
-        if relative := [figure.name for figure in self._figures if figure.needs_prescription]:
+        self._dose_metrics = [parse_dose_value(text) for text in dose_metrics]
+        if relative := [metric.name for metric in self._dose_metrics if metric.needs_prescription]:
             found = f"{relative} is relative to the prescription, which a batch does not tell."
-            raise ConfigError("StructureDose: figures", found, "Name the dose: V57Gy.")
+            raise ConfigError("StructureDose: dose_metrics", found, "Name the dose: V57Gy.")
 
     def measure(
         self, case: str, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], spacing_mm: Sequence[float]
@@ -80,23 +84,23 @@ class StructureDose(CaseMetric):
         """Compare the doses of one structure's voxels, (n,) each; n may be 0."""
         truth, guess = reference.astype("float64"), predicted.astype("float64")
         found = {f"{self.dose.name}_mae_{label}": float(abs(truth - guess).mean()) if truth.size else NAN}
-        for figure in self._figures:
+        for metric in self._dose_metrics:
             for side, inside in (("reference", truth), ("prediction", guess)):
-                found[f"{label}:{figure.name}:{side}"] = figure.read(inside, voxel_mm3) if inside.size else NAN
+                found[f"{label}:{metric.name}:{side}"] = metric.read(inside, voxel_mm3) if inside.size else NAN
         return found
 
     def compute(self) -> dict[str, float]:
         """Return the means over cases; nan = nothing known."""
-        figures = {}
+        metrics = {}
         for label in self.structures.labels:
             key = f"{self.dose.name}_mae_{label}"
-            figures[key] = self.mean(key)
-            for name in (figure.name for figure in self._figures):
+            metrics[key] = self.mean(key)
+            for name in (metric.name for metric in self._dose_metrics):
                 pairs = zip(
                     self.values(f"{label}:{name}:reference"), self.values(f"{label}:{name}:prediction"), strict=True
                 )
-                figures[f"{self.dose.name}_error_{label}_{name}"] = known_mean(abs(a - b) for a, b in pairs)
-        return figures
+                metrics[f"{self.dose.name}_error_{label}_{name}"] = known_mean(abs(a - b) for a, b in pairs)
+        return metrics
 
 
 def _array(tensor: Tensor) -> NDArray[Any]:

@@ -31,7 +31,7 @@ class CaseImages:
 
     Args:
         case: id.
-        caption: figures of the case.
+        caption: metrics of the case.
         files: the images.
     """
 

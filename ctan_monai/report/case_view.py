@@ -79,8 +79,8 @@ def load_view(
         plan_of(case.meta),
         bool(case.meta.get("synthetic")),
     )
-    figures = _figures(case, predicted, tasks, arrays)
-    return view, f"SYNTHETIC, no patient; {figures}" if case.meta.get("synthetic") else figures
+    metrics = _metrics(case, predicted, tasks, arrays)
+    return view, f"SYNTHETIC, no patient; {metrics}" if case.meta.get("synthetic") else metrics
 
 
 def _known_region(case: Case, dose: Task | None) -> Array | None:
@@ -122,7 +122,7 @@ def _read_nifti(path: Path, case: Case) -> Array:
     return array
 
 
-def _figures(
+def _metrics(
     case: Case, predicted: PredictedCase, tasks: Sequence[Task], arrays: Mapping[str, Mapping[str, Array]]
 ) -> str:
     """Say in a line how far the prediction agrees with what is known."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from ctan_monai.metrics.gamma import Gamma
 from ctan_monai.report.box_plots import box_figure
 from ctan_monai.report.canvas import png_of
-from ctan_monai.report.dose_results import FIGURES, CaseResult
+from ctan_monai.report.dose_results import DOSE_METRICS, CaseResult
 from ctan_monai.report.dose_tables import (
     GAMMA_FILE,
     GOALS_FILE,
@@ -103,23 +103,21 @@ def _errors(results: Sequence[CaseResult]) -> list[Section]:
     names = structure_names(results)
     rows: list[list[Entry]] = []
     for name in names:
-        lines = [(figure.name, spread_of(errors_of(results, name, figure.name))) for figure in FIGURES]
-        known = [(figure, spread) for figure, spread in lines if spread.count]
-        for number, (figure, spread) in enumerate(known):
+        lines = [(metric.name, spread_of(errors_of(results, name, metric.name))) for metric in DOSE_METRICS]
+        known = [(metric, spread) for metric, spread in lines if spread.count]
+        for number, (metric, spread) in enumerate(known):
             head: list[Entry] = []
             if number == 0:
                 head = [Cell(name, "head", rows=len(known)), Cell(str(spread.count), "n", rows=len(known))]
-            rows.append([*head, figure, *_spread(spread)])
+            rows.append([*head, metric, *_spread(spread)])
     if not rows:
         return []
     head_row = ("Structure", "Patients", "Figure", "Mean ± SD / Gy", "Median [quartiles] / Gy", "Mean absolute / Gy")
     panels = {
-        f"{figure}: predicted - planned": {name: errors_of(results, name, figure) for name in names}
-        for figure in _DRAWN
+        f"{metric}: predicted - planned": {name: errors_of(results, name, metric) for name in names}
+        for metric in _DRAWN
     }
-    words = (
-        f"Boxes of the errors of {', '.join(_DRAWN)} in each structure, a dot for each patient; figures in the table"
-    )
+    words = f"Boxes of the errors of {', '.join(_DRAWN)} in each structure, a dot for each patient; values in the table"
     image = png_of(box_figure(panels, "error / Gy", zero=True), _DOTS_PER_INCH)
     notes = [
         "Error: predicted - planned, in the planned contours. SD: standard deviation between patients. Boxes: "
@@ -173,7 +171,7 @@ def _gamma(results: Sequence[CaseResult], gamma: Gamma | None) -> Section:
     rows = [_spread_row(name, values, 1) for name, values in rates.items()]
     head = ("Criterion", "Patients", "Mean ± SD / %", "Median [quartiles] / %", "Range / %")
     image = png_of(box_figure({"Gamma pass rate": rates}, "voxels that pass / %"), _DOTS_PER_INCH)
-    words = "Boxes of the gamma pass rates, a dot for each patient; figures in the table"
+    words = "Boxes of the gamma pass rates, a dot for each patient; values in the table"
     return Section("Gamma", [gamma_words(gamma)], [Table(head, rows)], [(image, words)])
 
 
@@ -185,7 +183,7 @@ def _dice(results: Sequence[CaseResult]) -> list[Section]:
     rows = [_spread_row(name, values, 3) for name, values in dices.items()]
     head = ("Structure", "Patients", "Mean ± SD", "Median [quartiles]", "Range")
     image = png_of(box_figure({"Dice, predicted against planned contour": dices}, "Dice (no unit)"), _DOTS_PER_INCH)
-    words = "Boxes of the Dice of each structure, a dot for each patient; figures in the table"
+    words = "Boxes of the Dice of each structure, a dot for each patient; values in the table"
     return [Section("Contours", (), [Table(head, rows)], [(image, words)])]
 
 

@@ -55,13 +55,13 @@ def analyze(comparison: Comparison, draws: int = DRAWS, seed: int = 0) -> dict[s
             **_about(row),
             "rank": ranks[row.name],
             "tasks": {
-                task.name: {**_figure(drawn[row.name], index, clusters), **_seeds(row, metric, comparison.seeds)}
+                task.name: {**_value(drawn[row.name], index, clusters), **_seeds(row, metric, comparison.seeds)}
                 for index, (task, metric) in enumerate(zip(comparison.tasks, metrics, strict=True))
             },
             "against_reference": against.get(row.name),
             "against_best_baseline": versus.get(row.name),
             "complete_cases": _complete(row, metrics, comparison),
-            "other_figures": _other_figures(row, comparison.seeds),
+            "other_metrics": _other_metrics(row, comparison.seeds),
             "cost": comparison.costs.get(row.name),
             "runs": _processes(row),
         }
@@ -83,14 +83,14 @@ def analyze(comparison: Comparison, draws: int = DRAWS, seed: int = 0) -> dict[s
     }
 
 
-def _figure(drawn: Drawn, index: int, clusters: int) -> dict[str, Any]:
+def _value(drawn: Drawn, index: int, clusters: int) -> dict[str, Any]:
     by_seed, samples = drawn.by_seed[:, index], drawn.samples[:, :, index]
-    return {"figure": float(by_seed.mean()), **two_intervals(by_seed, samples, samples.mean(1), clusters)}
+    return {"value": float(by_seed.mean()), **two_intervals(by_seed, samples, samples.mean(1), clusters)}
 
 
 def _seeds(row: ComparedRow, metric: MainMetric, seeds: Sequence[int]) -> dict[str, Any]:
     """Return the value of each seed, and their standard deviation."""
-    by_seed = [metric.factor * metric.figure(run.evaluated.values(metric)) for run in row.runs if run.seed in seeds]
+    by_seed = [metric.factor * metric.compute(run.evaluated.values(metric)) for run in row.runs if run.seed in seeds]
     spread = float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else math.nan
     return {"by_seed": by_seed, "spread_over_seeds": spread}
 
@@ -101,14 +101,14 @@ def _complete(row: ComparedRow, metrics: Sequence[MainMetric], comparison: Compa
     if not runs:
         return {"cases": None, "tasks": {}}
     chosen = runs[0].columns[COMPLETE] == 1
-    figures = {
-        task.name: metric.factor * float(np.mean([metric.figure(run.values(metric)[chosen]) for run in runs]))
+    values = {
+        task.name: metric.factor * float(np.mean([metric.compute(run.values(metric)[chosen]) for run in runs]))
         for task, metric in zip(comparison.tasks, metrics, strict=True)
     }
-    return {"cases": int(chosen.sum()), "tasks": figures}
+    return {"cases": int(chosen.sum()), "tasks": values}
 
 
-def _other_figures(row: ComparedRow, seeds: Sequence[int]) -> dict[str, float]:
+def _other_metrics(row: ComparedRow, seeds: Sequence[int]) -> dict[str, float]:
     """Return everything that the evaluations report, mean over seeds."""
     runs = [run.evaluated.metrics for run in row.runs if run.seed in seeds]
     return {name: float(np.mean([run.get(name, math.nan) for run in runs])) for name in runs[0]}
@@ -166,8 +166,8 @@ def _baselines(comparison: Comparison, metrics: Sequence[MainMetric]) -> dict[st
     return {
         task.name: {
             "answer": comparison.baseline_words.get(task.name, ""),
-            "figure": metric.factor * metric.figure(found.values(metric)),
-            "other_figures": {key: value for key, value in found.metrics.items() if key.startswith(f"{task.name}_")},
+            "value": metric.factor * metric.compute(found.values(metric)),
+            "other_metrics": {key: value for key, value in found.metrics.items() if key.startswith(f"{task.name}_")},
         }
         for task, metric in zip(comparison.tasks, metrics, strict=True)
     }

@@ -63,7 +63,7 @@ def draw_chosen(comparison: Comparison, folder: Path) -> Section:
     rows = list({row.name: row for row in (candidate, comparison.reference)}.values())
     rule = (
         f"Cases are ordered by the mean over tasks of their rank in the answers of {candidate.name}, averaged over"
-        " seeds (by the task's figure, or by the probability of the right answer). Images are of the first seed."
+        " seeds (by the task's metric, or by the probability of the right answer). Images are of the first seed."
     )
     images = []
     for name, case in chosen_cases(candidate, comparison).items():

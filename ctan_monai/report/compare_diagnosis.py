@@ -15,7 +15,7 @@ from ctan_monai.report.html import Entry, Section, Table
 
 _KINDS = ("image", "query", "cross", "mask")  # skips are on each run's page
 _WORDS = (
-    "Change of the task's figure when a part is exchanged, in the figure's unit: mean over the diagnosed seeds [lowest,"
+    "Change of the task's metric when a part is exchanged, in the metric's unit: mean over the diagnosed seeds [lowest,"
     " highest seed]; worse k/n: in k of n networks the 95 % interval over cases leaves out 0 on the worse side. Shares:"
     " of the logits' variance that the part brings, mean over seeds. Each run's own page, diagnosis/diagnosis.html, has"
     " the rest."
@@ -66,7 +66,7 @@ def _rows(name: str, diagnoses: Sequence[Mapping[str, Any]]) -> list[list[Entry]
 
 
 def _cells(tried: Sequence[Mapping[str, Any]], task: str, metric: Mapping[str, Any]) -> list[Entry]:
-    changes = [entry["figures"][metric["key"]]["change"] for entry in tried]
+    changes = [entry["metrics"][metric["key"]]["change"] for entry in tried]
     known = [metric["factor"] * value for value in changes if value is not None]
     worse = sum(entry["answers"][task] == "worse" for entry in tried)
     middle, low, high = (None, None, None) if not known else (float(np.mean(known)), min(known), max(known))

@@ -52,9 +52,9 @@ def draw(comparison: Comparison, metrics: Sequence[MainMetric], draws: int, seed
         for row in comparison.rows
     }
 
-    def figures(weights: Floats) -> Floats:
+    def weighted_metrics(weights: Floats) -> Floats:
         columns = [
-            metric.factor * metric.figures(tables[index], weights)
+            metric.factor * metric.compute_weighted(tables[index], weights)
             for row in values.values()
             for index in range(len(seeds))
             for metric, tables in zip(metrics, row, strict=True)
@@ -62,8 +62,8 @@ def draw(comparison: Comparison, metrics: Sequence[MainMetric], draws: int, seed
         return np.stack(columns, 1)  # (B, rows x S x T)
 
     shape = (len(values), len(seeds), len(metrics))
-    samples = bootstrap(figures, comparison.groups, draws, seed).reshape(-1, *shape)
-    whole = figures(np.ones((1, len(comparison.groups)))).reshape(shape)
+    samples = bootstrap(weighted_metrics, comparison.groups, draws, seed).reshape(-1, *shape)
+    whole = weighted_metrics(np.ones((1, len(comparison.groups)))).reshape(shape)
     return {name: Drawn(values[name], whole[index], samples[:, index]) for index, name in enumerate(values)}
 
 
@@ -106,20 +106,20 @@ class Judge:
     def _one(self, name: str, base: str) -> dict[str, Any]:
         mine, theirs = self.drawn[name], self.drawn[base]
         signs = np.array([1.0 if metric.higher_is_better else -1.0 for metric in self.metrics])
-        ours, figures = mine.by_seed.mean(0), theirs.by_seed.mean(0)  # (T,)
+        ours, baseline = mine.by_seed.mean(0), theirs.by_seed.mean(0)  # (T,)
         with np.errstate(divide="ignore", invalid="ignore"):
-            delta = _finite(signs * 100 * (ours - figures) / figures)  # eq. 3
-            ratio = ours / figures
+            delta = _finite(signs * 100 * (ours - baseline) / baseline)  # eq. 3
+            ratio = ours / baseline
             # Eq. 3 of each seed, linear about the means: their mean is that of the ratio of means, none has its bias.
-            by_seed = _finite(delta + signs * 100 * (mine.by_seed - ratio * theirs.by_seed) / figures)  # (S, T)
-            samples = _finite(delta + signs * 100 * (mine.samples - ratio * theirs.samples) / figures)  # (draws, S, T)
+            by_seed = _finite(delta + signs * 100 * (mine.by_seed - ratio * theirs.by_seed) / baseline)  # (S, T)
+            samples = _finite(delta + signs * 100 * (mine.samples - ratio * theirs.samples) / baseline)  # (draws, S, T)
             base_means = theirs.samples.mean(1)
             averaged = _finite(signs * 100 * (mine.samples.mean(1) - base_means) / base_means)  # (draws, T)
         found: dict[str, Any] = {"with": base}
         for index, (task, metric) in enumerate(zip(self.comparison.tasks, self.metrics, strict=True)):
             test = metric.test(mine.values[index], theirs.values[index], self.comparison.groups)
             entry = self._entry(by_seed[:, index], samples[:, :, index], averaged[:, index], test)
-            found[task.name] = entry | {"difference": float(ours[index] - figures[index])}
+            found[task.name] = entry | {"difference": float(ours[index] - baseline[index])}
         found[MEAN] = self._entry(by_seed.mean(1), samples.mean(2), averaged.mean(1), None)
         return found
 

@@ -50,7 +50,7 @@ def weights_figure(comparison: Comparison) -> Figure | None:
 
 
 def boxes_figure(comparison: Comparison) -> Figure | None:
-    """Draw the distribution over test cases of each task whose figure is a mean over cases; None if none is."""
+    """Draw the distribution over test cases of each task whose metric is a mean over cases; None if none is."""
     found = []
     for task in comparison.tasks:
         metric = main_metric_for(task)

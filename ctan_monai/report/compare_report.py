@@ -37,7 +37,7 @@ TABLE_FILE, REPORT_FILE = "table.md", "report.html"
 _NOTE = "For research only. Made from the files in this folder; nothing is loaded from elsewhere."
 _METHOD = (
     "Intervals: 95 %. Given these seeds: expanded percentiles of a bootstrap that draws {clusters} clusters of cases"
-    " (patients, lesions) with replacement {draws} times; figures that are no mean over cases are computed anew in each"
+    " (patients, lesions) with replacement {draws} times; metrics that are no mean over cases are computed anew in each"
     " draw, and all rows see the same draws. Other cases and seeds: t interval with the variance that seeds, cases and"
     " the rest of their table add (crossed: every seed answers the same cases). {tests} P-values are corrected by Holm"
     " within each table. {rule}"
@@ -111,7 +111,7 @@ def _tables(comparison: Comparison, summary: Mapping[str, Any]) -> list[Section]
         ("Epochs", [], epoch_table(summary)),
         ("Complete cases", [], complete_table(summary)),
         ("Cost", [_cost_words(comparison)], cost_table(summary)),
-        ("All figures", [], other_table(summary)),
+        ("All metrics", [], other_table(summary)),
     )
     sections += [Section(head, words, [table]) for head, words, table in parts if table is not None]
     diagnosed = diagnosis_section(comparison)

@@ -48,7 +48,7 @@ def paper_table(summary: Summary) -> Table:
         cells = [name]
         for task in summary["tasks"]:
             found = row["tasks"][task]
-            cells += [with_interval(found["figure"], found["interval"]), _delta(against, task)]
+            cells += [with_interval(found["value"], found["interval"]), _delta(against, task)]
         rows.append([*cells, _delta(against, MEAN), str(row["rank"])])
     caption = (
         f"Mean over seeds with 95 % intervals over {summary['intervals_over']}. Delta: improvement over the reference"
@@ -128,7 +128,7 @@ def complete_table(summary: Summary) -> Table:
 def baseline_table(summary: Summary) -> Table | None:
     """Tabulate the naive baselines."""
     rows = [
-        [task, found["answer"], number(found["figure"]), summary["tasks"][task]["unit"]]
+        [task, found["answer"], number(found["value"]), summary["tasks"][task]["unit"]]
         for task, found in summary["naive_baselines"].items()
     ]
     return Table(("task", "answer", "value", "unit"), rows) if rows else None
@@ -136,15 +136,15 @@ def baseline_table(summary: Summary) -> Table | None:
 
 def other_table(summary: Summary) -> Table:
     """Show everything else that the evaluations report, each error named with its region."""
-    names = list(dict.fromkeys(name for row in summary["rows"].values() for name in row["other_figures"]))
+    names = list(dict.fromkeys(name for row in summary["rows"].values() for name in row["other_metrics"]))
     baselines = {
-        name: value for found in summary["naive_baselines"].values() for name, value in found["other_figures"].items()
+        name: value for found in summary["naive_baselines"].values() for name, value in found["other_metrics"].items()
     }
     shown = [name for name in names if not name.startswith("selection")]
     rows = [
         [
             name,
-            *(number(row["other_figures"].get(name), 4) for row in summary["rows"].values()),
+            *(number(row["other_metrics"].get(name), 4) for row in summary["rows"].values()),
             number(baselines.get(name), 4),
         ]
         for name in shown

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ctan_monai.aliases import current_record
 from ctan_monai.engines.handlers.case_metrics_writer import PER_CASE_FILE, case_csv
 from ctan_monai.files.json_files import read_json, write_json, write_text
 
@@ -32,7 +33,9 @@ def write_diagnosis(found: Found, folder: Path) -> None:
 def read_diagnosis(folder: Path) -> dict[str, Any] | None:
     """Return what is in a folder's diagnosis.json, None where there is none of a network that it applies to."""
     found = read_json(folder / FILE)
-    return found if found is not None and found.get("applies") else None
+    if found is None or not found.get("applies"):
+        return None
+    return {**current_record(found), "experiments": [current_record(tried) for tried in _tried(found)]}
 
 
 def tables_of(found: Found) -> dict[str, list[dict[str, Any]]]:
@@ -57,7 +60,7 @@ def _tried(found: Found) -> Sequence[Mapping[str, Any]]:
 
 
 def _changes(tried: Mapping[str, Any]) -> list[tuple[str, Mapping[str, float]]]:
-    return list(tried["figures"].items())
+    return list(tried["metrics"].items())
 
 
 def _names(tried: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,7 +68,7 @@ def _names(tried: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _effect(tried: Mapping[str, Any], key: str, change: Mapping[str, float]) -> dict[str, Any]:
-    return {**_names(tried), "figure": key, **change}
+    return {**_names(tried), "metric": key, **change}
 
 
 def _flat_mask(row: Mapping[str, Any]) -> dict[str, Any]:

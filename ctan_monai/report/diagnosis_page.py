@@ -39,7 +39,7 @@ _WORDS = {
     "gradients": "Where the tasks' gradients meet",
 }
 _TEXTS = {
-    "effects": "A dot is the change of the figure, the line its interval; filled dots: the interval leaves out 0"
+    "effects": "A dot is the change of the metric, the line its interval; filled dots: the interval leaves out 0"
     " (orange: worse, green: better). Empty dots near 0 with short lines: the part is idle. A long line: these cases"
     " cannot tell. Query: the deepest features that a decoder starts from. U^j or P^j: the skip connection from stage j"
     " of the encoder, 1 is the finest. Each is exchanged for one decoder at a time.",
@@ -92,12 +92,12 @@ def summary_section(found: Mapping[str, Any], heading: str = "In short") -> Sect
         f"Method {found['method']}, encoder {found['encoder']}; {found['cases']} cases"
         f" ({found['clusters']} independent) of the {options['split']} split, seed {options['seed']}."
     )
-    figures = "; ".join(
-        f"{task} {metric['label']} {number(metric['factor'] * _value(found['figures'], metric), 2)} {metric['unit']}"
+    values = "; ".join(
+        f"{task} {metric['label']} {number(metric['factor'] * _value(found['metrics'], metric), 2)} {metric['unit']}"
         for task, metric in found["main"].items()
     )
     sentences = [f"{task}: {words}" for task in found["main"] if (words := _sentence(found, task))]
-    return Section(heading, [parts, f"As trained: {figures}.", *sentences])
+    return Section(heading, [parts, f"As trained: {values}.", *sentences])
 
 
 def _sentence(found: Mapping[str, Any], task: str) -> str:
@@ -125,7 +125,7 @@ def _effects_table(found: Mapping[str, Any]) -> Table | None:
 
 def _change(entry: Mapping[str, Any], task: str, metric: Mapping[str, Any]) -> Cell:
     """Write a change with its interval, and what it means where that leaves out 0."""
-    change, factor = entry["figures"][metric["key"]], metric["factor"]
+    change, factor = entry["metrics"][metric["key"]], metric["factor"]
     middle, low, high = (None if change[key] is None else factor * change[key] for key in ("change", "low", "high"))
     verdict = entry["answers"][task]
     words = verdict if verdict in ("worse", "better") else ""
@@ -178,8 +178,8 @@ def _words(found: Mapping[str, Any]) -> Section:
     return Section("How it was measured", [_HOW, _EXCHANGES, intervals], tables)
 
 
-def _value(figures: Mapping[str, Any], metric: Mapping[str, Any]) -> float:
-    value = figures.get(metric["key"])
+def _value(metrics: Mapping[str, Any], metric: Mapping[str, Any]) -> float:
+    value = metrics.get(metric["key"])
     return float("nan") if value is None else float(value)
 
 

@@ -34,7 +34,7 @@ def effects_figure(found: Found) -> Figure:
     ):
         for place, entry in enumerate(tried):
             if concerns(entry, task):
-                _effect(panel, place, entry["figures"][metric["key"]], metric["factor"], entry["answers"][task])
+                _effect(panel, place, entry["metrics"][metric["key"]], metric["factor"], entry["answers"][task])
         panel.axvline(0, color=TEXT, linewidth=1, linestyle=":")
         panel.set_yticks(range(len(tried)), names if index == 0 else [""] * len(tried))
         panel.set_ylim(len(tried) - 0.5, -0.5)

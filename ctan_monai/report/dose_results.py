@@ -15,12 +15,12 @@ from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.metrics.dose_values import DoseValue, parse_dose_value
 from ctan_monai.metrics.dvh import MM3_PER_CC, Doses
 from ctan_monai.metrics.gamma import INSTALL, Gamma, PassRate, has_gamma, pass_rates
-from ctan_monai.metrics.goals import Goal, Goals, Judgement, Plan
+from ctan_monai.metrics.goals import Goal, Goals, Judgment, Plan
 from ctan_monai.report.layout import CaseView
 
 logger = logging.getLogger(__name__)
 Array = NDArray[Any]
-FIGURES: tuple[DoseValue, ...] = tuple(
+DOSE_METRICS: tuple[DoseValue, ...] = tuple(
     parse_dose_value(name) for name in ("Dmean", "D2%", "D50%", "D95%", "D98%", "D0.03cc", "D1cc")
 )
 OUTLINE_SPELLINGS = ("External", "EXTERNAL", "Body", "BODY", "Skin", "SKIN")  # of the patient's outline
@@ -49,9 +49,9 @@ class StructureResult:
     predicted: Mapping[str, float]
     dice: float
 
-    def error(self, figure: str) -> float:
+    def error(self, metric: str) -> float:
         """Return predicted minus planned, nan where there is no plan."""
-        return math.nan if self.planned is None else self.predicted[figure] - self.planned[figure]
+        return math.nan if self.planned is None else self.predicted[metric] - self.planned[metric]
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class GoalResult:
     """A goal, judged by the planned and by the predicted dose."""
 
     goal: Goal
-    planned: Judgement
-    predicted: Judgement
+    planned: Judgment
+    predicted: Judgment
 
     @property
     def agree(self) -> bool | None:
@@ -189,7 +189,7 @@ def _structure(view: CaseView, name: str) -> StructureResult | None:
     voxel_mm3 = _voxel_mm3(view)
 
     def read(inside: Doses) -> dict[str, float]:
-        return {figure.name: figure.read(inside, voxel_mm3) for figure in FIGURES}
+        return {metric.name: metric.read(inside, voxel_mm3) for metric in DOSE_METRICS}
 
     voxels = int(np.count_nonzero(mask))
     return StructureResult(
@@ -216,7 +216,7 @@ def _goal(view: CaseView, goal: Goal, plan: Plan) -> GoalResult:
     voxel_mm3 = _voxel_mm3(view)
     of_prediction = goal.judge(predicted, voxel_mm3, plan)
     if planned is None and predicted is not None:
-        return GoalResult(goal, Judgement(None, None, "no plan"), of_prediction)
+        return GoalResult(goal, Judgment(None, None, "no plan"), of_prediction)
     return GoalResult(goal, goal.judge(planned, voxel_mm3, plan), of_prediction)
 
 

@@ -14,7 +14,7 @@ from ctan_monai.engines.handlers.case_metrics_writer import case_csv
 from ctan_monai.files.json_files import write_text
 from ctan_monai.metrics.gamma import Gamma
 from ctan_monai.metrics.goals import Goal
-from ctan_monai.report.dose_results import FIGURES, CaseResult
+from ctan_monai.report.dose_results import DOSE_METRICS, CaseResult
 
 STATISTICS_FILE, GOALS_FILE, GAMMA_FILE = "dose_statistics.csv", "goals.csv", "gamma.csv"
 
@@ -98,9 +98,9 @@ def structure_names(results: Sequence[CaseResult]) -> list[str]:
     return list(dict.fromkeys(structure.name for result in results for structure in result.structures))
 
 
-def errors_of(results: Sequence[CaseResult], structure: str, figure: str) -> list[float]:
+def errors_of(results: Sequence[CaseResult], structure: str, metric: str) -> list[float]:
     """Return predicted - planned of one metric in one structure, Gy, for the cases that have both."""
-    found = [each.error(figure) for result in results for each in result.structures if each.name == structure]
+    found = [each.error(metric) for result in results for each in result.structures if each.name == structure]
     return [error for error in found if not math.isnan(error)]
 
 
@@ -136,14 +136,14 @@ def _statistics(results: Sequence[CaseResult]) -> list[Mapping[str, Any]]:
             "volume_cc": round(each.volume_cc, 3),
             "unknown_dose_percent": round(each.unknown_percent, 3),
             "dice": each.dice,
-            "figure": figure.name,
-            "planned_gy": math.nan if each.planned is None else each.planned[figure.name],
-            "predicted_gy": each.predicted[figure.name],
-            "error_gy": each.error(figure.name),
+            "metric": metric.name,
+            "planned_gy": math.nan if each.planned is None else each.planned[metric.name],
+            "predicted_gy": each.predicted[metric.name],
+            "error_gy": each.error(metric.name),
         }
         for result in results
         for each in result.structures
-        for figure in FIGURES
+        for metric in DOSE_METRICS
     ]
 
 

@@ -54,7 +54,7 @@ def overlay_figure(
         view: the case.
         planes: where to cut (`planes.choose_point`).
         window: gray values that are black and white.
-        subtitle: stands under the title, for figures; on several lines if it is long.
+        subtitle: stands under the title, for metrics; on several lines if it is long.
 
     Raises:
         ConfigError: the planes are no rule, or lie outside.

@@ -9,9 +9,9 @@ from typing import TypeVar
 
 from ctan_monai.errors import CtanError
 from ctan_monai.metrics.gamma import Gamma
-from ctan_monai.metrics.goals import Judgement
+from ctan_monai.metrics.goals import Judgment
 from ctan_monai.report.canvas import png_of
-from ctan_monai.report.dose_results import FIGURES, CaseResult, GoalResult, StructureResult, without_outline
+from ctan_monai.report.dose_results import DOSE_METRICS, CaseResult, GoalResult, StructureResult, without_outline
 from ctan_monai.report.dvh_plot import dvh_figure
 from ctan_monai.report.gamma_figure import gamma_figure
 from ctan_monai.report.html import Cell, Entry, Section, Table, page
@@ -94,7 +94,7 @@ def _summary(result: CaseResult, learned: str) -> Section:
         where = " and ".join(inside[kind] for kind in sorted(contours, reverse=True)) or "of no structure"
         paragraphs = [
             "There is no planned dose for this case, so nothing can be compared: the page shows the predicted dose, "
-            f"and its figures {where}."
+            f"and its metrics {where}."
         ]
     return Section("Summary", paragraphs, [Table(("What", "Found"), rows)])
 
@@ -186,15 +186,15 @@ def _goal(result: GoalResult, has_plan: bool) -> list[Entry]:
     ]
 
 
-def met_cell(judgement: Judgement) -> Cell:
+def met_cell(judgment: Judgment) -> Cell:
     """Say in words whether a goal is met."""
-    if judgement.met is None:
-        return Cell(judgement.reason, "na")
-    return Cell("met", "yes") if judgement.met else Cell("NOT met", "no")
+    if judgment.met is None:
+        return Cell(judgment.reason, "na")
+    return Cell("met", "yes") if judgment.met else Cell("NOT met", "no")
 
 
-def _value(judgement: Judgement, unit: str) -> Cell:
-    return Cell("-" if judgement.value is None else f"{judgement.value:.2f} {unit}", "n")
+def _value(judgment: Judgment, unit: str) -> Cell:
+    return Cell("-" if judgment.value is None else f"{judgment.value:.2f} {unit}", "n")
 
 
 def _structures(result: CaseResult) -> Section:
@@ -204,12 +204,12 @@ def _structures(result: CaseResult) -> Section:
         if structure.planned is not None:
             lines = {"planned": structure.planned, **lines}
         head = Cell(_structure_words(structure), "head", rows=len(lines) + (structure.planned is not None))
-        for number, (name, figures) in enumerate(lines.items()):
-            row: list[Entry] = [name, *(Cell(f"{figures[figure.name]:.2f}", "n") for figure in FIGURES)]
+        for number, (name, values) in enumerate(lines.items()):
+            row: list[Entry] = [name, *(Cell(f"{values[metric.name]:.2f}", "n") for metric in DOSE_METRICS)]
             rows.append([head, *row] if number == 0 else row)
         if structure.planned is not None:
-            rows.append(["error", *(Cell(signed(structure.error(figure.name)), "n") for figure in FIGURES)])
-    head_row = ("Structure", "Dose", *(f"{figure.name} / Gy" for figure in FIGURES))
+            rows.append(["error", *(Cell(signed(structure.error(metric.name)), "n") for metric in DOSE_METRICS)])
+    head_row = ("Structure", "Dose", *(f"{metric.name} / Gy" for metric in DOSE_METRICS))
     notes = [
         "Error: predicted - planned. D x % and D x cc: the dose that the hottest x % or x cc of the structure receive "
         "at least; volumes in cc are rounded to whole voxels, at least one. Dice: predicted against planned contour.",

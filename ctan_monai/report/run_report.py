@@ -124,7 +124,7 @@ def report_predictions(
     path = _write(folder / REPORT_FILE, f"Predictions in {folder.resolve().name}", sections, _links(cohort, folder))
     if isinstance(summary, Mapping):
         publish_evaluation(folder, summary.get("metrics", {}), [path, *(file for case in drawn for file in case.files)])
-    logger.info("Predictions are in %s; images and figures on one page: %s", folder, path)
+    logger.info("Predictions are in %s; images and metrics on one page: %s", folder, path)
     return path
 
 

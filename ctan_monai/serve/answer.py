@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ctan_monai.engines.predictions.prediction_files import is_dose
-from ctan_monai.engines.predictions.written_table import figures_of
+from ctan_monai.engines.predictions.written_table import structure_values
 from ctan_monai.errors import ConfigError, CtanError, DataError
 from ctan_monai.serve.monailabel_api import HTTPException
 from ctan_monai.serve.names import said_of
@@ -129,7 +129,7 @@ def label_map(task: Task, masks: Mapping[str, Array]) -> tuple[npt.NDArray[np.ui
     return found, int((count > 1).sum())
 
 
-def figures(tasks: tuple[Task, ...], answer: Answer) -> dict[str, Any]:
+def answer_values(tasks: tuple[Task, ...], answer: Answer) -> dict[str, Any]:
     """Return an answer in numbers, ready for JSON.
 
     Per structure its volume and, where a dose is predicted, the dose in it; per voxel-level value its range; per
@@ -144,7 +144,7 @@ def figures(tasks: tuple[Task, ...], answer: Answer) -> dict[str, Any]:
         for label, mask in masks.items()
     }
     if structures and answer.voxel_mm3 is not None:
-        each = figures_of(structures, dose_gy, answer.voxel_mm3)
+        each = structure_values(structures, dose_gy, answer.voxel_mm3)
         found["structures"] = [dataclasses.asdict(entry) for entry in each]
     elif structures:
         found["structures"] = [{"structure": name, "pixels": int(mask.sum())} for name, mask in structures.items()]

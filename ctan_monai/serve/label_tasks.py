@@ -13,7 +13,7 @@ import numpy as np
 
 from ctan_monai.errors import CtanError, DataError
 from ctan_monai.files.json_files import read_json, write_json
-from ctan_monai.serve.answer import figures, label_map
+from ctan_monai.serve.answer import answer_values, label_map
 from ctan_monai.serve.judge import Scores, most_uncertain
 from ctan_monai.serve.labeled import Labeled
 from ctan_monai.serve.learn import Options, learn, options_from
@@ -51,7 +51,7 @@ class AnswerOf(InferTask):  # type: ignore[misc]  # monailabel has no types
         """Answer for the file ``request["image"]``."""
         wanted = wanted_from(request)
         answer = self.predictor.predict(request["image"])
-        found = figures(self.predictor.tasks, answer)
+        found = answer_values(self.predictor.tasks, answer)
         found |= {"task": self.task.name, "version": self.predictor.version, "uncertainty_mean": answer.uncertainty}
         file: str | None = None
         if self.task.masks:

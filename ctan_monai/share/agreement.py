@@ -22,13 +22,13 @@ class Limits:
     Args:
         error: largest relative error of a task's logits: the norm of the difference over the norm of the network's.
         dice: smallest Dice of a label between the masks of both.
-        deviation: largest mean absolute difference of a regression, as a fraction of its ``scale``.
+        mean_difference: largest mean absolute difference of a regression, as a fraction of its ``scale``.
         same: smallest fraction of images with the same class (of decisions, where classes do not exclude each other).
     """
 
     error: float
     dice: float
-    deviation: float
+    mean_difference: float
     same: float
 
 
@@ -116,12 +116,12 @@ def _(task: Segmentation) -> Measure:
 
 @agreement_for.register
 def _(task: Regression) -> Measure:
-    def deviation(pairs: list[tuple[Tensor, Tensor]], limits: Limits) -> tuple[str, float, bool]:
+    def mean_difference(pairs: list[tuple[Tensor, Tensor]], limits: Limits) -> tuple[str, float, bool]:
         count = sum(ours.numel() for ours, _ in pairs)
         mean = sum(float((theirs - ours).abs().sum()) for ours, theirs in pairs) / count
-        return f"mean difference / {task.unit}", mean, mean <= limits.deviation * task.scale
+        return f"mean difference / {task.unit}", mean, mean <= limits.mean_difference * task.scale
 
-    return deviation
+    return mean_difference
 
 
 @agreement_for.register

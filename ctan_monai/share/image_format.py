@@ -13,7 +13,7 @@ import yaml
 from ctan_monai.aliases import settings_under_all_names
 from ctan_monai.engines.runs.manifest import SETTINGS_FILE
 from ctan_monai.tasks import Classification, Regression, Segmentation, Task, task_from, unregistered
-from ctan_monai.transforms.normalize import IMAGENET_DEVIATION, IMAGENET_MEAN
+from ctan_monai.transforms.normalize import IMAGENET_MEAN, IMAGENET_STD
 
 AXES = ("batch", "channel", "height", "width", "depth")
 SLICE_SCORE = "slice_score"
@@ -101,9 +101,9 @@ def image_format(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict
     if method == "window":
         found["windows"] = dict.fromkeys(found.get("channels", []), window)
     elif method == "imagenet":
-        found |= {"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_DEVIATION)}
+        found |= {"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)}
     elif method is not None:
-        found["normalize"] = f"{method}: mean 0, deviation 1 over the voxels of the whole image that are not 0"
+        found["normalize"] = f"{method}: mean 0, standard deviation 1 over the voxels of the whole image that are not 0"
     return found
 
 

@@ -24,7 +24,7 @@ from ctan_monai.share.image_format import image_format
 from ctan_monai.share.pack_configs import INFERENCE, TRAIN, check_builds, form_of, parsed
 from ctan_monai.share.pack_metadata import packed_metadata
 from ctan_monai.share.pack_source import Trained, read_trained
-from ctan_monai.share.pack_tables import figures_of
+from ctan_monai.share.pack_tables import metrics_of_run
 from ctan_monai.share.vendor import vendor
 
 EXPORTED = Path(__file__).with_name("exported.yaml")  # one for all bundles; a packed one has a copy
@@ -37,7 +37,7 @@ _SYNTHETIC_TERMS = (
     "that the bundle is made for.\n\n"
 )
 _OTHER_PAGE = (
-    "> The page of the bundle in its repository. The figures of the weights in `models/`, if there are any, stand in "
+    "> The page of the bundle in its repository. The metrics of the weights in `models/`, if there are any, stand in "
     "[README.md](README.md).\n\n"
 )
 
@@ -142,10 +142,10 @@ def _write(
         _write_texts(folder / "configs", configs)
     inference = yaml.safe_load(configs[INFERENCE])
     _write_json(folder / "configs" / "inference.json", inference)  # monai.bundle.load reads nothing else
-    figures = figures_of(trained)
+    metrics = metrics_of_run(trained)
     given = _metadata_of(folder)
     image = image_format(yaml.safe_load(configs[TRAIN]), trained.settings)
-    metadata = packed_metadata(given, trained, image_channels, figures, weights, packages, image)
+    metadata = packed_metadata(given, trained, image_channels, metrics, weights, packages, image)
     if vendored and code.optional:
         metadata["optional_packages_version"] = code.optional
     _write_json(folder / "configs" / "metadata.json", metadata)
@@ -181,7 +181,7 @@ def _write_records(trained: Trained, folder: Path, keeps_datalist: bool) -> None
 def _write_pages(folder: Path, metadata: Mapping[str, Any], trained: Trained, vendored: bool) -> None:
     docs = folder / "docs"
     docs.mkdir(exist_ok=True)
-    figures = figures_of(trained)
+    metrics = metrics_of_run(trained)
     own = docs / "README.md"
     page = own.read_text(encoding="utf-8") if own.is_file() else ""
     if page:
@@ -189,8 +189,8 @@ def _write_pages(folder: Path, metadata: Mapping[str, Any], trained: Trained, ve
     if trained.curves is not None:
         shutil.copyfile(trained.curves, docs / trained.curves.name)
     several = (folder / "configs" / MULTI_GPU).is_file()
-    own.write_text(pack_docs.readme(metadata, page, trained, figures, vendored, several), encoding="utf-8")
-    card = pack_docs.model_card(metadata, page, trained, figures)
+    own.write_text(pack_docs.readme(metadata, page, trained, metrics, vendored, several), encoding="utf-8")
+    card = pack_docs.model_card(metadata, page, trained, metrics)
     (docs / "model_card.md").write_text(card, encoding="utf-8")
     terms = docs / "data_license.txt"
     stated = terms.read_text(encoding="utf-8") if terms.is_file() else _NO_TERMS
@@ -212,10 +212,10 @@ def _warnings(source: Path, trained: Trained) -> list[str]:
     found = []
     if trained.synthetic:
         found.append("The network was trained on synthetic data; the pages say so.")
-    if not figures_of(trained).evaluated:
-        found.append("The run was not evaluated on its test split, so the pages have no test figures.")
+    if not metrics_of_run(trained).evaluated:
+        found.append("The run was not evaluated on its test split, so the pages have no test metrics.")
     if trained.newer:
-        found.append("The weights are newer than the evaluation, whose figures the pages have: evaluate again.")
+        found.append("The weights are newer than the evaluation, whose metrics the pages have: evaluate again.")
     if not (source / "docs" / "data_license.txt").is_file():
         found.append("docs/data_license.txt does not say the terms of the data yet.")
     if trained.datalist is not None and not trained.synthetic:

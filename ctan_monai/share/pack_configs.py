@@ -24,7 +24,7 @@ from ctan_monai.tasks import Task
 INFERENCE, TRAIN = "inference.yaml", "train.yaml"
 _LINE = re.compile(r"(?P<name>\w+):(?P<space> +)(?P<value>\S.*?)(?P<comment> +#.*)?")
 _OWN_MACHINE = {"dataset_dir", "datalist", "resume", "amp"}  # what the next user's data and machine decide
-_DIVISION = re.compile(r"(datalist|datalists#divided_as):.*/datalist\.json")  # which case was in which split
+_SPLIT = re.compile(r"(datalist|datalists#divided_as):.*/datalist\.json")  # which case was in which split
 _COMMENT_COLUMN = 32
 WEIGHTS_DIR = "$@bundle_root + '/models'"
 _NETWORK = {"_target_", *inspect.signature(create_network).parameters}
@@ -130,7 +130,7 @@ def evaluate_config(text: str, config: str, name: str, keeps_datalist: bool) -> 
     wanted = {"evaluation_dir": _EVALUATION_DIR}
     lines = []
     for line in _filled(at_home(text, name), wanted).splitlines():
-        if _DIVISION.match(line) and not keeps_datalist:
+        if _SPLIT.match(line) and not keeps_datalist:
             continue  # without it, the seed of the settings divides the data
         lines.append(line)
         if line.startswith("evaluation_dir:"):

@@ -8,14 +8,14 @@ from typing import Any
 
 from ctan_monai.share import pack_tables
 from ctan_monai.share.pack_source import Trained
-from ctan_monai.share.pack_tables import Figures
+from ctan_monai.share.pack_tables import RunMetrics
 from ctan_monai.tasks import task_from
 
 _NO_WEIGHTS = re.compile(r"No\s+weights\s+are\s+shipped(\.|,\s+and)\s*")
 
 
 def readme(
-    metadata: Mapping[str, Any], page: str, trained: Trained, figures: Figures, vendored: bool, multi_gpu: bool
+    metadata: Mapping[str, Any], page: str, trained: Trained, metrics: RunMetrics, vendored: bool, multi_gpu: bool
 ) -> str:
     """Return docs/README.md, in the order of the Model Zoo's pages.
 
@@ -23,7 +23,7 @@ def readme(
         metadata: of the packed bundle.
         page: the bundle's own README, of which data and limits are taken over unless the weights are of synthetic data.
         trained: the weights and their run.
-        figures: how good it is.
+        metrics: how good it is.
         vendored: the code is in scripts/.
         multi_gpu: there is a config for several GPUs.
     """
@@ -34,17 +34,17 @@ def readme(
         f"Authors: {metadata.get('authors', '')}. Tags: "
         + ", ".join([*tags, str(_modality(metadata)), str(trained.record["method"]).upper()])
         + ".",
-        "## Data\n\n" + _data(metadata, figures),
+        "## Data\n\n" + _data(metadata, metrics),
         about,
         "### Preprocessing\n\n" + _sentence(metadata.get("image_classes", "See configs/inference.yaml")),
         "## Training configuration\n\n" + pack_tables.training(trained, metadata),
         "## Input\n\n" + pack_tables.inputs(metadata),
         "## Output\n\n" + pack_tables.outputs(metadata, trained),
-        "## Performance\n\n" + performance(trained, figures),
+        "## Performance\n\n" + performance(trained, metrics),
         _curves(trained),
         "## MONAI Bundle Commands\n\n" + _usage(vendored) + "\n\n" + pack_tables.commands(multi_gpu),
         "## System configuration\n\n" + _system(trained),
-        "## Limitations\n\n" + _limits(metadata, page, trained, figures),
+        "## Limitations\n\n" + _limits(metadata, page, trained, metrics),
         "# References\n\n" + "\n".join(f"* {entry}" for entry in metadata.get("references", [])),
         f"# License\n\n{_sentence(metadata.get('copyright', 'Not stated'))} Licensed as LICENSE says; data: "
         "[data_license.txt](data_license.txt).",
@@ -52,19 +52,19 @@ def readme(
     return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
 
 
-def _data(metadata: Mapping[str, Any], figures: Figures) -> str:
-    return f"{figures.trained_on}\n\n{_sentence('Source: ' + str(metadata.get('data_source', 'not stated')))}"
+def _data(metadata: Mapping[str, Any], metrics: RunMetrics) -> str:
+    return f"{metrics.trained_on}\n\n{_sentence('Source: ' + str(metadata.get('data_source', 'not stated')))}"
 
 
 def _curves(trained: Trained) -> str:
     if trained.curves is None:
         return ""
     epochs = len(trained.history.get("epochs", []))
-    what = f"training losses and validation figures, Dice among them, over {epochs} epoch{'s' if epochs != 1 else ''}"
+    what = f"training losses and validation metrics, Dice among them, over {epochs} epoch{'s' if epochs != 1 else ''}"
     return f"#### Training Loss and Dice\n\n![A graph of {what}]({trained.curves.name})"
 
 
-def model_card(metadata: Mapping[str, Any], page: str, trained: Trained, figures: Figures) -> str:
+def model_card(metadata: Mapping[str, Any], page: str, trained: Trained, metrics: RunMetrics) -> str:
     """Return docs/model_card.md: what it is for, what it was trained on, how good it is, what it cannot do."""
     weights = metadata["weights"]
     files = "\n".join(
@@ -76,9 +76,9 @@ def model_card(metadata: Mapping[str, Any], page: str, trained: Trained, figures
         f"Version {metadata['version']}. {metadata['description']}",
         "## Model\n\n" + _description(metadata, trained),
         "## Intended use\n\n" + _sentence(metadata.get("intended_use", "Research. Not for clinical use")),
-        "## Training data\n\n" + f"{_data(metadata, figures)} Terms: data_license.txt.",
-        "## Figures\n\n" + performance(trained, figures),
-        "## Limits\n\n" + _limits(metadata, page, trained, figures),
+        "## Training data\n\n" + f"{_data(metadata, metrics)} Terms: data_license.txt.",
+        "## Metrics\n\n" + performance(trained, metrics),
+        "## Limits\n\n" + _limits(metadata, page, trained, metrics),
         "## Settings of the training\n\n| option | value |\n|---|---|\n" + settings,
         f"## Files\n\n{weights['parameters']} parameters and statistics.\n\n"
         f"| file | bytes | SHA-256 |\n|---|---|---|\n{files}",
@@ -86,11 +86,11 @@ def model_card(metadata: Mapping[str, Any], page: str, trained: Trained, figures
     return "\n\n".join(parts) + "\n"
 
 
-def performance(trained: Trained, figures: Figures) -> str:
+def performance(trained: Trained, metrics: RunMetrics) -> str:
     """Return a table of metrics, what they were measured on, and the commands that made them."""
-    if not figures.values:
-        return "No figures came with the weights. Measure them on your own data before you rely on anything."
-    rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in figures.values.items())
+    if not metrics.values:
+        return "No metrics came with the weights. Measure them on your own data before you rely on anything."
+    rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in metrics.values.items())
     given = "".join(f" --{name} {'FILE' if name == 'datalist' else 'DIR'}" for name in trained.given if name in _GIVEN)
     amp = " --amp True" if trained.settings.get("amp") else ""
     train = f"    python -m monai.bundle run training --config_file configs/train.yaml{amp}{given}"
@@ -98,12 +98,12 @@ def performance(trained: Trained, figures: Figures) -> str:
         "    python -m monai.bundle run evaluating \\\n"
         f"        --config_file \"['configs/train.yaml','configs/evaluate.yaml']\"{amp}{given}"
     )
-    commands = f"{train}\n{evaluate}" if figures.evaluated else train
+    commands = f"{train}\n{evaluate}" if metrics.evaluated else train
     return (
-        f"Measured on {figures.measured_on}:\n\n| figure | value |\n|---|---|\n{rows}\n\n"
-        "The configs hold the settings of the training, so these are the commands that made the figures"
+        f"Measured on {metrics.measured_on}:\n\n| metric | value |\n|---|---|\n{rows}\n\n"
+        "The configs hold the settings of the training, so these are the commands that gave the metrics"
         f"{_seconds(trained)}. Other machines and versions give other last digits, and a training of few steps "
-        f"other figures.\n\n{commands}"
+        f"other metrics.\n\n{commands}"
     )
 
 
@@ -164,9 +164,9 @@ def _seconds(trained: Trained) -> str:
     return f" ({len(epochs)} epoch{'s' if len(epochs) != 1 else ''} in {length})" if total else ""
 
 
-def _limits(metadata: Mapping[str, Any], page: str, trained: Trained, figures: Figures) -> str:
+def _limits(metadata: Mapping[str, Any], page: str, trained: Trained, metrics: RunMetrics) -> str:
     own = "" if trained.synthetic else _NO_WEIGHTS.sub("", _deeper(section(page, "Limits"))).strip()
-    first = f"{_sentence(metadata.get('intended_use', 'Research. Not for clinical use'))} {figures.trained_on}"
+    first = f"{_sentence(metadata.get('intended_use', 'Research. Not for clinical use'))} {metrics.trained_on}"
     return f"{first}\n\n{own}" if own else first
 
 

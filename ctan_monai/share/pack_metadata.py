@@ -10,7 +10,7 @@ from ctan_monai import __version__
 from ctan_monai.errors import ConfigError
 from ctan_monai.share.image_format import is_scored, output_format
 from ctan_monai.share.pack_source import Trained
-from ctan_monai.share.pack_tables import Figures
+from ctan_monai.share.pack_tables import RunMetrics
 from ctan_monai.tasks import Task, task_from
 
 _OURS = "ctan-monai"  # in no registry; whoever took the name there could run code where a bundle is installed
@@ -23,7 +23,7 @@ def packed_metadata(
     metadata: Mapping[str, Any],
     trained: Trained,
     image_channels: Sequence[str],
-    figures: Figures,
+    metrics: RunMetrics,
     weights: Mapping[str, Mapping[str, Any]],
     packages: Mapping[str, str] | None,
     image: Mapping[str, Any] | None = None,
@@ -34,7 +34,7 @@ def packed_metadata(
         metadata: the bundle's own.
         trained: the weights and their run.
         image_channels: names of the image's channels.
-        figures: how good it is.
+        metrics: how good it is.
         weights: by file: bytes and digests.
         packages: what must be installed, with versions; None: what the bundle says, and a checkout of this package.
         image: what is known about its images, see `image_format.image_format`.
@@ -56,10 +56,10 @@ def packed_metadata(
     known["required_packages_version"] = dict(own if packages is None else packages)  # what pip finds under its name
     if packages is None:
         known["code"] = f"ctan_monai {__version__}, installed from its repository by pip install -e ."
-    known["training_data"] = figures.trained_on
+    known["training_data"] = metrics.trained_on
     if trained.synthetic:
         known["data_source"] = SYNTHETIC
-    known["eval_metrics"] = {f"{figures.prefix}{name}": value for name, value in figures.values.items()}
+    known["eval_metrics"] = {f"{metrics.prefix}{name}": value for name, value in metrics.values.items()}
     known["network_data_format"] = _format(metadata["network_data_format"], trained, image_channels, image or {})
     known["weights"] = {"parameters": _parameters(trained), "files": dict(weights)}
     return known

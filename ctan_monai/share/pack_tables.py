@@ -12,7 +12,7 @@ from ctan_monai.share.pack_source import Trained
 from ctan_monai.tasks import task_from
 
 _BOOKKEEPING = ("selection", "complete_cases")
-_KNOBS = {
+_OPTIONS = {
     "epochs": "Epochs",
     "batch_size": "Batch size",
     "learning_rate": "Learning rate",
@@ -25,7 +25,7 @@ _RUN = "python -m monai.bundle run"
 
 
 @dataclass(frozen=True)
-class Figures:
+class RunMetrics:
     """How good a network is.
 
     Args:
@@ -43,35 +43,35 @@ class Figures:
     evaluated: bool
 
 
-def figures_of(trained: Trained) -> Figures:
+def metrics_of_run(trained: Trained) -> RunMetrics:
     """Collect a run's metrics: those of its evaluation, else those of the best epoch's validation, else none.
 
     Raises:
         CheckpointError: metrics.json, summary.json or data.json is not what a run writes.
     """
     try:
-        return _figures_of(trained)
+        return _metrics_of_run(trained)
     except (AttributeError, KeyError, TypeError) as error:
         reason = f"metrics.json, data.json or evaluation/summary.json is not what a run writes ({error!r})."
         raise CheckpointError("--weights", reason, "Restore it from a copy, or delete it.") from error
 
 
-def _figures_of(trained: Trained) -> Figures:
+def _metrics_of_run(trained: Trained) -> RunMetrics:
     trained_on, kind = _trained_on(trained)
     if values := _numbers(trained.evaluation.get("metrics")):
         cases = trained.evaluation.get("cases", "unknown number of")
         where = f"the {cases} case{'s' if cases != 1 else ''} of the test split{kind}"
-        return Figures(values, where, "", trained_on, True)
+        return RunMetrics(values, where, "", trained_on, True)
     epochs = {entry.get("epoch"): entry for entry in trained.history.get("epochs", [])}
     best = (trained.history.get("best") or {}).get("all") or {}
     if values := _numbers(epochs.get(best.get("epoch"), {}).get("validation")):
         where = f"the validation split{kind}, on which the epoch ({best['epoch']}) was chosen; no test was run"
-        return Figures(values, where, "validation_", trained_on, False)
+        return RunMetrics(values, where, "validation_", trained_on, False)
     scores = {f"{task}_selection": entry.get("score") for task, entry in (trained.history.get("best") or {}).items()}
     if values := _numbers(scores, drop=()):
         where = f"the validation split{kind}, on which each task's best epoch was chosen; no test was run"
-        return Figures(values, where, "validation_", trained_on, False)
-    return Figures({}, "", "", trained_on, False)
+        return RunMetrics(values, where, "validation_", trained_on, False)
+    return RunMetrics({}, "", "", trained_on, False)
 
 
 def _numbers(metrics: Any, drop: tuple[str, ...] = _BOOKKEEPING) -> dict[str, float]:
@@ -93,7 +93,7 @@ def _trained_on(trained: Trained) -> tuple[str, str]:
     in_cases = f" ({counts})" if counts else ""
     if trained.synthetic:
         words = f"Synthetic data{in_cases}, computed by a program; they show no patient."
-        return words + " Figures on them say nothing about patients.", " of synthetic data"
+        return words + " Metrics on them say nothing about patients.", " of synthetic data"
     if "dataset_dir" in trained.given:
         return f"Data that were given as dataset_dir{in_cases}.", ""
     if trained.data is not None:
@@ -116,7 +116,9 @@ def training(trained: Trained, metadata: Mapping[str, Any]) -> str:
         f"AMP: {bool(trained.settings.get('amp'))}",
     ]
     lines += [
-        f"{words}: {trained.settings[name]}" for name, words in _KNOBS.items() if trained.settings.get(name) is not None
+        f"{words}: {trained.settings[name]}"
+        for name, words in _OPTIONS.items()
+        if trained.settings.get(name) is not None
     ]
     lines.append(
         "Optimizer, loss of each task and schedule: `optimizer`, `loss`, `lr_scheduler` in `configs/train.yaml`"

@@ -15,7 +15,7 @@ from ctan_monai.transforms.load import check_channels
 from ctan_monai.transforms.window import scale_windows
 
 METHODS = ("window", "zscore", "imagenet")
-IMAGENET_MEAN, IMAGENET_DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of values from 0 to 255
+IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of values from 0 to 255
 
 
 class NormalizeChannelsd(BatchTransform):
@@ -56,7 +56,7 @@ class NormalizeChannelsd(BatchTransform):
             windows = {at: (lower, upper) for at in range(len(self.channels))}
             return {**batch, "image": scale_windows(image, [windows] * len(drawn))}
         if self.method == "imagenet":
-            return {**batch, "image": _standardized(image, [[IMAGENET_MEAN, IMAGENET_DEVIATION]])}
+            return {**batch, "image": _standardized(image, [[IMAGENET_MEAN, IMAGENET_STD]])}
         statistics = [self._statistics(*origin) for origin in zip(batch["file"], batch["case"], strict=True)]
         table = [list(zip(*channels, strict=True)) for channels in statistics]  # (B, 2, C)
         return {**batch, "image": _standardized(image, table) * (image != 0)}
@@ -73,8 +73,8 @@ class NormalizeChannelsd(BatchTransform):
 
 
 def _standardized(image: Tensor, table: Any) -> Tensor:
-    """Return images (B, C, *S) less a mean, divided by a deviation, of which the table (B or 1, 2, C) has both."""
+    """Standardize images (B, C, *S) by the means and standard deviations of a table (B or 1, 2, C)."""
     numbers = upload(table, image.device, image.dtype)
-    mean, deviation = numbers.reshape(*numbers.shape, *[1] * (image.ndim - 2)).unbind(1)  # (B or 1, C, 1 ...)
-    standardized: Tensor = (image - mean) / deviation
+    mean, std = numbers.reshape(*numbers.shape, *[1] * (image.ndim - 2)).unbind(1)  # (B or 1, C, 1 ...)
+    standardized: Tensor = (image - mean) / std
     return standardized

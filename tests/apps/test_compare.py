@@ -99,8 +99,8 @@ def test_the_folder_holds_tables_and_a_page_that_needs_nothing_else(compared):
     assert set(summary["rows"]) == {"stl", "ctan"}
     assert summary["rows"]["ctan"]["against_reference"]["with"] == "stl"
     assert summary["rows"]["stl"]["against_reference"] is None
-    assert summary["naive_baselines"]["lesion"]["figure"] == 0.0
-    assert summary["naive_baselines"]["diagnosis"]["figure"] == pytest.approx(100 / 7)
+    assert summary["naive_baselines"]["lesion"]["value"] == 0.0
+    assert summary["naive_baselines"]["diagnosis"]["value"] == pytest.approx(100 / 7)
     assert summary["rows"]["ctan"]["cost"]["parameters"] > 1e7
     rows = list(csv.DictReader((out / "per_case.csv").open()))
     assert len(rows) == 2 * 2 * len(CHOICE["test"])

@@ -90,7 +90,7 @@ def test_a_run_is_diagnosed_by_the_command_and_agrees_with_its_own_evaluation(ma
     assert done.exit_code == 0, done.output
     found = json.loads((folder / "diagnosis" / "diagnosis.json").read_text())
     expected = json.loads((folder / "evaluation" / "summary.json").read_text())["metrics"]
-    measured = {name: value for name, value in found["figures"].items() if value is not None}
+    measured = {name: value for name, value in found["metrics"].items() if value is not None}
     assert measured == pytest.approx({name: expected[name] for name in measured}, abs=1e-4)
     check_tables(folder / "diagnosis", found)
     page = (folder / "diagnosis" / "diagnosis.html").read_text()
@@ -114,7 +114,7 @@ def check_tables(folder, found):
             float(by_case[tried["part"], tried["replacement"], case]) - float(by_case["none", "nothing", case])
             for case in cases
         ]
-        assert tried["figures"]["lesion_dice"]["change"] == pytest.approx(sum(changes) / len(changes), abs=1e-9)
+        assert tried["metrics"]["lesion_dice"]["change"] == pytest.approx(sum(changes) / len(changes), abs=1e-9)
     for name in ("effects.csv", "variance_shares.csv", "features.csv", "masks.csv", "gradients.csv"):
         assert len((folder / name).read_text().splitlines()) > 1
 

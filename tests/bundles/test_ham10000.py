@@ -82,7 +82,7 @@ def test_the_bundle_is_found_from_the_root_and_from_its_own_folder(workflow, mon
         ({"dataset_dir": "nothing"}, r"nothing: no HAM10000 data were found"),
     ],
 )
-def test_a_wrong_knob_is_named_with_what_may_be_given(workflow, tmp_path, cache, options, message):
+def test_a_wrong_option_is_named_with_what_may_be_given(workflow, tmp_path, cache, options, message):
     given = {**SMALL, "cache_dir": cache, "output_dir": str(tmp_path / "run"), **options}
     made = workflow("ham10000", "train.yaml", **given)
     with pytest.raises((ConfigError, DataError, RuntimeError)) as caught:  # MONAI wraps ours
@@ -98,10 +98,10 @@ def test_training_evaluation_and_inference_on_synthetic_images(run, tmp_path, ca
     with caplog.at_level(logging.WARNING):
         run("ham10000", "train.yaml", run_id="training", **options)
     assert "they show no patients" in caplog.text
-    figures = ("lesion_dice", "diagnosis_balanced_accuracy", "diagnosis_auroc")
+    metrics = ("lesion_dice", "diagnosis_balanced_accuracy", "diagnosis_auroc")
     names = json.loads((folder / "datalist.json").read_text())
     drawn = [f"predictions/{name}/overlay.png" for name in names["validation"][:4]]
-    check_run(folder, method, ("lesion", "diagnosis"), figures, drawn)
+    check_run(folder, method, ("lesion", "diagnosis"), metrics, drawn)
     assert "SYNTHETIC" in (folder / "report.html").read_text()
     assert json.loads((folder / "data.json").read_text())["synthetic"] is True
     del options["image_size"]  # of the run
@@ -115,7 +115,7 @@ def test_training_evaluation_and_inference_on_synthetic_images(run, tmp_path, ca
 
 
 def check_evaluation(folder, cases, table, shape):
-    """See that the figures follow from the written predictions and the published table."""
+    """See that the metrics follow from the written predictions and the published table."""
     summary = json.loads((folder / "summary.json").read_text())["metrics"]
     answers = {row["case"]: row["diagnosis"] for row in rows_of(folder / "predictions.csv")}
     assert sorted(answers) == sorted(cases)

@@ -12,7 +12,7 @@ from dicom_phantoms import Patient
 from known_anatomy import write_ct
 from monai.bundle import ConfigWorkflow
 from monai.data import MetaTensor
-from monai_protocol import infer, knob_free, packed_untrained
+from monai_protocol import infer, packed_untrained, without_options
 from PIL import Image
 from tabular_data import save_volume
 from typer.testing import CliRunner
@@ -65,7 +65,7 @@ def test_a_ct_as_nifti_comes_back_on_its_own_grid(prostate, tmp_path, axes):
     path = tmp_path / "2_ct.nii.gz"
     save_volume(path, ct(shape), AXES[axes])
     data, array, affine = infer(prostate, str(path), device="cpu", model="prostate")
-    out = knob_free(prostate, path, cache_dir=str(tmp_path), formats=["nifti"])
+    out = without_options(prostate, path, cache_dir=str(tmp_path), formats=["nifti"])
     folder = out / "2_ct" / "nifti"
     expected, own_affine = painted(folder, ORGANS)
     assert len(numbers_of(expected)) > 2  # of a network that was not trained, but not empty
@@ -156,7 +156,7 @@ def test_an_openkbp_network_takes_a_ct_as_nifti(tmp_path):
     path = tmp_path / "ct.nii.gz"
     save_volume(path, ct((50, 44, 5)), AXES["LPS"])
     data, array, affine = infer(bundle, str(path))
-    out = knob_free(bundle, path)
+    out = without_options(bundle, path)
     expected, _ = painted(out / "ct" / "own_grid", ["Brainstem", "SpinalCord", "RightParotid", "LeftParotid"])
     assert len(numbers_of(expected)) > 2
     assert np.array_equal(array, expected)
@@ -176,7 +176,7 @@ def test_a_jpeg_comes_back_in_its_own_columns_and_rows(tmp_path):
     assert array.shape == (130, 90)  # as MONAI reads images
     assert data["result_extension"] == ".png"
     assert infer(bundle, str(path), result_extension=".nrrd")[0]["result_extension"] == ".nrrd"
-    out = knob_free(bundle, path)
+    out = without_options(bundle, path)
     assert np.array_equal(array.T * 255, np.array(Image.open(out / "lesion" / "lesion.png")))
     with (out / "predictions.csv").open() as file:
         (row,) = csv.DictReader(file)
@@ -192,7 +192,7 @@ def test_a_chest_ct_comes_back_as_probabilities(tmp_path, options):
     path = tmp_path / "chest.mha"
     write_chest(draw_chest("mild", 3, (64, 64, 12)), path)
     data, array, _ = infer(bundle, str(path))
-    out = knob_free(bundle, path)
+    out = without_options(bundle, path)
     with (out / "predictions.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert array.tolist() == pytest.approx([float(row["covid: covid"])], abs=1e-6)
@@ -235,7 +235,7 @@ def test_a_bundle_made_by_new_answers_on_the_image_s_grid(tmp_path, image, dims,
     assert len(numbers_of(array)) > 1
     assert data["dose"].shape == (1, *shape)
     assert sum(data["result"]["grade"].values()) == pytest.approx(1)
-    out = knob_free(bundle, path)
+    out = without_options(bundle, path)
     if ending == ".png":
         masks = [np.array(Image.open(out / "p1" / f"{name}.png")).T > 0 for name in ("core", "edema")]
         assert np.array_equal(array, np.where(masks[1], 2, masks[0]))

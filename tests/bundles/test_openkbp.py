@@ -65,7 +65,7 @@ def test_with_bundle_root_the_command_works_from_anywhere_and_names_what_is_wron
         ({"amp": "perhaps"}, r"amp: 'perhaps' is neither true nor false"),
     ],
 )
-def test_a_wrong_knob_is_named_with_what_may_be_given(workflow, tmp_path, options, message):
+def test_a_wrong_option_is_named_with_what_may_be_given(workflow, tmp_path, options, message):
     made = workflow("openkbp", "train.yaml", output_dir=str(tmp_path / "run"), **{**SMALL, **options})
     with pytest.raises((ConfigError, RuntimeError)) as caught:  # MONAI wraps ours
         start(made)
@@ -78,8 +78,8 @@ def test_training_evaluation_and_inference_leave_what_they_promise(run, tmp_path
     folder = tmp_path / "run"
     options = {**SMALL, "method": method, "datalist": str(two_patients), "output_dir": str(folder)}
     run("openkbp", "train.yaml", run_id="training", **options)
-    figures, drawn = ("dose_mae_volume", "oar_dice"), [f"predictions/pt_226/{name}.png" for name in ("overlay", "dvh")]
-    check_run(folder, method, ("oar", "dose"), figures, drawn)
+    metrics, drawn = ("dose_mae_volume", "oar_dice"), [f"predictions/pt_226/{name}.png" for name in ("overlay", "dvh")]
+    check_run(folder, method, ("oar", "dose"), metrics, drawn)
     evaluated = run("openkbp", "train.yaml", "evaluate.yaml", run_id="evaluating", **options)
     assert evaluated.check_properties() == []
     check_evaluation(folder / "evaluation")

@@ -1,4 +1,4 @@
-"""The prostate bundle from DICOM to figures and files, on coarse synthetic patients."""
+"""The prostate bundle from DICOM to metrics and files, on coarse synthetic patients."""
 
 import csv
 import json
@@ -73,7 +73,7 @@ def test_with_bundle_root_the_command_works_from_anywhere_and_names_what_is_wron
         ({"names": "nowhere.yaml"}, r"nowhere.yaml"),
     ],
 )
-def test_a_wrong_knob_is_named_with_what_may_be_given(workflow, options, tmp_path, wrong, message):
+def test_a_wrong_option_is_named_with_what_may_be_given(workflow, options, tmp_path, wrong, message):
     made = workflow("prostate", "train.yaml", output_dir=str(tmp_path / "run"), **{**options, **wrong})
     with pytest.raises((ConfigError, RuntimeError)) as caught:  # MONAI wraps ours
         start(made)
@@ -108,7 +108,7 @@ def test_training_and_evaluation_leave_what_they_promise(run, options, tmp_path,
 
 
 def check_evaluation(folder, tested):
-    """See that the figures are there and follow from what was written, which covers the whole CT."""
+    """See that the metrics are there and follow from what was written, which covers the whole CT."""
     case = read_case_file(tested["file"])
     summary = json.loads((folder / "summary.json").read_text())["metrics"]
     (row,) = csv.DictReader((folder / "per_case.csv").open())
@@ -153,7 +153,7 @@ def test_evaluating_without_a_run_says_so(workflow, options, tmp_path):
     assert "Train first" in str(find_ctan_error(caught.value))
 
 
-def test_the_page_of_the_bundle_lists_knobs_with_their_defaults():
+def test_the_page_of_the_bundle_lists_options_with_their_defaults():
     page = (BUNDLE / "docs" / "README.md").read_text(encoding="utf-8")
     listed = dict(re.findall(r"^\| `(\w+)` \| `?([^|`]*?)`? ?\| [^|]+\|$", page, re.M))
     config = yaml.safe_load((BUNDLE / "configs" / "train.yaml").read_text(encoding="utf-8"))

@@ -61,7 +61,7 @@ def mann_whitney(pairs):
 
 
 def check_evaluation(folder, table, cases, severity_of_negatives):
-    """See that the figures follow from the written predictions and the published table."""
+    """See that the metrics follow from the written predictions and the published table."""
     summary = json.loads((folder / "summary.json").read_text())["metrics"]
     probs = {row["case"]: row for row in rows_of(folder / "predictions.csv")}
     assert sorted(probs) == sorted(cases)
@@ -133,7 +133,7 @@ def test_the_bundle_is_found_from_the_root_and_from_its_own_folder(workflow, mon
         ({"dataset_dir": "nothing"}, r"nothing: no STOIC data were found"),
     ],
 )
-def test_a_wrong_knob_is_named_with_what_may_be_given(workflow, tmp_path, cache, options, message):
+def test_a_wrong_option_is_named_with_what_may_be_given(workflow, tmp_path, cache, options, message):
     given = {**SMALL, "cache_dir": cache, "output_dir": str(tmp_path / "run"), **options}
     made = workflow("stoic", "train.yaml", run_id="training", **given)
     with pytest.raises((ConfigError, DataError, RuntimeError)) as caught:  # MONAI wraps ours
@@ -153,8 +153,8 @@ def test_training_evaluation_and_inference_on_synthetic_chests(run, tmp_path, ca
     assert "The data are SYNTHETIC" in (folder / "report.html").read_text()
     names = json.loads((folder / "datalist.json").read_text())
     drawn = [f"predictions/{name}/overlay.png" for name in names["validation"][:4]]
-    figures = ("covid_auroc", "severe_auroc", "severe_auroc_among_covid", "severe_auroc_over_all")
-    check_run(folder, method, ("covid", "severe"), figures, drawn)
+    metrics = ("covid_auroc", "severe_auroc", "severe_auroc_among_covid", "severe_auroc_over_all")
+    check_run(folder, method, ("covid", "severe"), metrics, drawn)
     evaluated = run("stoic", *OVERLAY, run_id="evaluating", **{k: v for k, v in options.items() if k != "image_size"})
     assert evaluated.check_properties() == []
     table = Path(cache) / "synthetic-1-0" / "metadata" / "reference.csv"

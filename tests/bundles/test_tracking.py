@@ -7,13 +7,13 @@ from pathlib import Path
 import mlflow
 import pytest
 
-KNOBS = {"encoder": "resnet18", "method": "hps", "image_size": [64, 64]}
+OPTIONS = {"encoder": "resnet18", "method": "hps", "image_size": [64, 64]}
 
 
 @pytest.mark.slow
-def test_mlflow_has_settings_figures_images_and_a_network_that_predicts(run, tmp_path, monkeypatch):
+def test_mlflow_has_settings_metrics_images_and_a_network_that_predicts(run, tmp_path, monkeypatch):
     address, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "run"
-    given_options = {**KNOBS, "cache_dir": str(tmp_path / "cache"), "output_dir": str(folder)}
+    given_options = {**OPTIONS, "cache_dir": str(tmp_path / "cache"), "output_dir": str(folder)}
     run("ham10000", "train.yaml", tracking="mlflow", tracking_uri=address, epochs=2, batch_size=16, **given_options)
     run("ham10000", "train.yaml", "evaluate.yaml", run_id="evaluating", overlays=1, **given_options)
     client = mlflow.MlflowClient(address)

@@ -72,7 +72,7 @@ def test_every_step_of_the_tutorial_works_on_the_last_ones_results(run, tmp_path
     assert (tmp_path / "lesions" / "runs" / "hps.1").is_dir()  # the first try, moved aside
 
 
-def test_the_knobs_that_the_tutorial_names_are_those_of_the_bundle_that_it_makes():
+def test_the_options_that_the_tutorial_names_are_those_of_the_bundle_that_it_makes():
     text = (folder_of_new_bundles(PAGE) / "lesions" / "configs" / "train.yaml").read_text()
     given_options = set(re.findall(r"^(\w+):", text, re.M))
     table = prose(PAGE).split("## 5.")[1]

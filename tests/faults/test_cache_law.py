@@ -50,7 +50,7 @@ def damage(path, number):
 
 
 @pytest.mark.promise(5, "after any damages, changed sources and options, deletions the cache equals its source")
-def test_the_cache_equals_its_source_whatever_happened(tmp_path, count, figure):
+def test_the_cache_equals_its_source_whatever_happened(tmp_path, count, record):
     draw, source, total = random.Random(0), tmp_path / "pt_1.txt", count(60, 1000)  # noqa: S311
     source.write_text("1")
     options, stamp, seen = {"scale": 1}, 10**18, {}
@@ -76,11 +76,11 @@ def test_the_cache_equals_its_source_whatever_happened(tmp_path, count, figure):
             os.utime(source, ns=(stamp, stamp))
         found = read_case_file(cache_of(tmp_path / "cache", options).get(source))
         assert same(found, Reader(**options)(source)), (number, event)
-    figure(f"{total} of {total} events, {seen['damage']} of them damages")
+    record(f"{total} of {total} events, {seen['damage']} of them damages")
 
 
 @pytest.mark.promise(5, "every region of a cached case damaged: read again from its source, never an exception")
-def test_every_region_of_a_cached_case_is_watched(tmp_path, count, figure):
+def test_every_region_of_a_cached_case_is_watched(tmp_path, count, record):
     source = tmp_path / "pt_1.txt"
     source.write_text("7")
     cache = cache_of(tmp_path / "cache", {})
@@ -93,7 +93,7 @@ def test_every_region_of_a_cached_case_is_watched(tmp_path, count, figure):
         with pytest.raises(DataError, match=r"damaged|cannot be read"):
             read_case_file(path)
         assert same(read_case_file(cache.get(source)), expected)
-    figure(f"{len(places)} of {len(places)} places in {len(whole)} bytes")
+    record(f"{len(places)} of {len(places)} places in {len(whole)} bytes")
 
 
 def fill(folder, sources):
@@ -102,7 +102,7 @@ def fill(folder, sources):
 
 
 @pytest.mark.promise(5, "two processes fill one cache and one is killed: all cases are right")
-def test_two_processes_at_once_of_which_one_is_killed(tmp_path, count, figure):
+def test_two_processes_at_once_of_which_one_is_killed(tmp_path, count, record):
     draw, rounds = random.Random(3), count(3, 30)  # noqa: S311
     sources = [tmp_path / f"pt_{number}.txt" for number in range(8)]
     for number, source in enumerate(sources):
@@ -121,4 +121,4 @@ def test_two_processes_at_once_of_which_one_is_killed(tmp_path, count, figure):
         for source in sources:
             assert same(read_case_file(cache.path_of(source)), Reader()(source))
             assert same(read_case_file(cache.get(source)), Reader()(source))
-    figure(f"{rounds} of {rounds} rounds")
+    record(f"{rounds} of {rounds} rounds")

@@ -33,7 +33,7 @@ def fill_but(folder, free_bytes):
 
 
 @pytest.mark.promise(2, "a disk that is full at every 5 % of a save: an error, both checkpoints load, no debris")
-def test_a_disk_that_fills_up_at_any_part_of_a_save(tmp_path, small_disk, figure):
+def test_a_disk_that_fills_up_at_any_part_of_a_save(tmp_path, small_disk, record):
     save_atomic(state(0), tmp_path / "measure.pt")
     size = (tmp_path / "measure.pt").stat().st_size
     disk = small_disk(8 << 20)
@@ -52,7 +52,7 @@ def test_a_disk_that_fills_up_at_any_part_of_a_save(tmp_path, small_disk, figure
     (disk / "filler").unlink()
     save_atomic(state(3), last, previous)
     assert [load_checked(path)["number"] for path in (previous, last)] == [2, 3]
-    figure(f"{failed} of {failed} saves failed aloud, {2 * (failed + 1)} of {2 * (failed + 1)} checkpoints loaded")
+    record(f"{failed} of {failed} saves failed aloud, {2 * (failed + 1)} of {2 * (failed + 1)} checkpoints loaded")
 
 
 @pytest.mark.promise(2, "a training whose disk fills up ends with an error, and goes on to the bit when there is space")
@@ -107,7 +107,7 @@ def test_a_sync_that_fails_ends_a_training_and_loses_nothing(tmp_path, monkeypat
 
 
 @pytest.mark.promise(2, "a damaged last.pt falls back to the checkpoint before, with a warning that names both")
-def test_every_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, count, caplog, figure):
+def test_every_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, count, caplog, record):
     Run(tmp_path, epochs=2, **STEP).go()
     last, draw = tmp_path / "last.pt", random.Random(1)  # noqa: S311
     intact, before = last.read_bytes(), load_checked(tmp_path / "last.prev.pt")
@@ -126,7 +126,7 @@ def test_every_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, count, 
         assert same(found, before) is None
         assert f"{last}: " in caplog.text
         assert "Falling back to last.prev.pt" in caplog.text
-    figure(f"{total} of {total} damaged files")
+    record(f"{total} of {total} damaged files")
 
 
 @pytest.mark.promise(5, "a disk that is full at every 5 % of writing a case: an error, the old case, no debris")

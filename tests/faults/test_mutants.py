@@ -60,13 +60,13 @@ def run(kind, folder, count):
     3, "damaged files of each format are refused with file and case, or read as before; no crash, hang or traceback"
 )
 @pytest.mark.parametrize("kind", mutant_reader.FORMATS)
-def test_damaged_files_are_refused_by_name_or_do_no_harm(tmp_path, kind, count, figure):
+def test_damaged_files_are_refused_by_name_or_do_no_harm(tmp_path, kind, count, record):
     total, start = count(14, 210), time.monotonic()
     outcomes = run(kind, tmp_path, total)
     counts = Counter(each["outcome"] for each in outcomes)
     silent = [each for each in outcomes if each["outcome"] == "changed"]
     betrayed = f"{counts['refused']} refused, {counts['same']} read as before"
-    figure(f"{kind}: of {total} {betrayed}, {len(silent)} read with other values that nothing in the file betrays")
+    record(f"{kind}: of {total} {betrayed}, {len(silent)} read with other values that nothing in the file betrays")
     assert len(outcomes) == total
     assert [each for each in outcomes if each["outcome"] not in ("refused", "same", "changed")] == []
     assert kind not in CHECKED_BY_THEMSELVES or silent == []

@@ -85,14 +85,14 @@ def test_numbers_stay_numbers_and_whatever_starts_a_formula_does_not():
 
 
 @pytest.mark.promise(6, "every table that the package writes goes through the check for formulas")
-def test_every_module_that_writes_a_table_makes_its_cells_safe(repository, figure):
+def test_every_module_that_writes_a_table_makes_its_cells_safe(repository, record):
     writers = []
     for path in sorted((repository / "ctan_monai").rglob("*.py")):
         text = path.read_text(encoding="utf-8")
         if re.search(r"csv\.(writer|DictWriter)|\.to_csv\(", text):
             writers.append(path.name)
             assert "safe_cell" in text or "synthetic" in text.lower(), path
-    figure(f"{len(writers)} modules write tables")
+    record(f"{len(writers)} modules write tables")
     assert {"table.py", "identities.py", "batch_parts.py", "case_metrics_writer.py"} <= set(writers)
 
 

@@ -48,8 +48,8 @@ import pytest
 
 @pytest.mark.promise(2, "a b")
 @pytest.mark.parametrize("n", [1, 2])
-def test_it(n, count, figure):
-    figure(f"{count(1, 10)} times")
+def test_it(n, count, record):
+    record(f"{count(1, 10)} times")
 
 @pytest.mark.promise(1, "c")
 def test_fails():

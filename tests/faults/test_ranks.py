@@ -85,7 +85,7 @@ def finish(both, seconds=240):
 
 @pytest.mark.promise(1, "of two processes (gloo) one is killed or stopped: the other ends within 60 s with an error")
 @pytest.mark.parametrize("how", LOST)
-def test_one_of_two_is_lost_and_the_other_ends_and_both_resume_to_the_bit(tmp_path, how, figure):
+def test_one_of_two_is_lost_and_the_other_ends_and_both_resume_to_the_bit(tmp_path, how, record):
     number, rank = LOST[how]
     folder = tmp_path / "run"
     both = start_both(folder)
@@ -98,7 +98,7 @@ def test_one_of_two_is_lost_and_the_other_ends_and_both_resume_to_the_bit(tmp_pa
     finally:
         finish(both, 0)
     assert code not in (0, None)
-    figure(f"process {rank} {how}: the other had ended after {took_s:.1f} s, code {code}")
+    record(f"process {rank} {how}: the other had ended after {took_s:.1f} s, code {code}")
     assert 1 <= load_checked(folder / "last.pt")["epoch"] < EPOCHS
     assert finish(start_both(folder, resume=True)) == [0, 0]
     assert finish(start_both(tmp_path / "whole")) == [0, 0]
@@ -109,7 +109,7 @@ def test_one_of_two_is_lost_and_the_other_ends_and_both_resume_to_the_bit(tmp_pa
 
 @pytest.mark.promise(1, "of two processes that torchrun started one is killed or stopped: nothing is left after 60 s")
 @pytest.mark.parametrize("how", LOST)
-def test_torchrun_ends_the_stopped_process_too(tmp_path, how, count, figure):
+def test_torchrun_ends_the_stopped_process_too(tmp_path, how, count, record):
     if not count(0, 1):
         pytest.skip("takes minutes; in the long form only")
     number, rank = LOST[how]
@@ -126,7 +126,7 @@ def test_torchrun_ends_the_stopped_process_too(tmp_path, how, count, figure):
         process.kill()
     assert code != 0
     assert not any(map(is_alive, pids))
-    figure(f"process {rank} {how}: all had ended after {took_s:.0f} s, code {code}")
+    record(f"process {rank} {how}: all had ended after {took_s:.0f} s, code {code}")
     assert took_s < LIMIT_S
     again = start(folder, resume=True)
     try:

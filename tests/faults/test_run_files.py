@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
 
 @pytest.mark.promise(2, "damaged files of a run are refused or do no harm; model.pt never gives other weights")
 @pytest.mark.parametrize("name", READERS)
-def test_damaged_files_of_a_run_are_refused_or_do_no_harm(folder, name, count, figure):
+def test_damaged_files_of_a_run_are_refused_or_do_no_harm(folder, name, count, record):
     path, read, total = folder / name.split(",")[0], READERS[name], count(28, 280)
     sound, outcomes, messages = path.read_bytes(), Counter(), []
     weights = load_best(TinyNetwork(), folder).state_dict()
@@ -60,6 +60,6 @@ def test_damaged_files_of_a_run_are_refused_or_do_no_harm(folder, name, count, f
                 assert same(found.state_dict(), weights) is None
         finally:
             path.write_bytes(sound)
-    figure(f"{name}: of {total} {outcomes['refused']} refused, {outcomes['read']} read")
+    record(f"{name}: of {total} {outcomes['refused']} refused, {outcomes['read']} read")
     assert outcomes["refused"] + outcomes["read"] == total
     assert all(str(folder) in message or "--" in message for message in messages)  # the file, or the flag to pass

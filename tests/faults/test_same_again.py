@@ -49,7 +49,7 @@ def result(folder):
 @pytest.mark.promise(8, "1 or 2 threads fixed, 0 or 2 workers, another process: the same run to the bit")
 @pytest.mark.skipif((multiprocessing.cpu_count() or 1) < 2, reason="needs two processors")
 @pytest.mark.parametrize("threads", [1, 2])
-def test_the_same_seed_trains_the_same_to_the_bit(tmp_path, threads, count, figure):
+def test_the_same_seed_trains_the_same_to_the_bit(tmp_path, threads, count, record):
     epochs = count(2, 8)
     ways = {"a": (fork, 0), "b": (fork, 0), "c": (fork, 2)}
     if count(0, 1):
@@ -61,4 +61,4 @@ def test_the_same_seed_trains_the_same_to_the_bit(tmp_path, threads, count, figu
     assert first["versions"]["threads"] == str(threads)
     for name in ways:
         assert same(result(tmp_path / name), first) is None, name
-    figure(f"{threads} threads: {len(ways)} runs of {epochs} epochs are equal, with 0 and 2 workers")
+    record(f"{threads} threads: {len(ways)} runs of {epochs} epochs are equal, with 0 and 2 workers")

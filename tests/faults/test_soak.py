@@ -12,12 +12,12 @@ pytestmark = [pytest.mark.faults, pytest.mark.slow]
     7, "300 tiny epochs: memory grows by less than 1 MB per 100 epochs, files and threads not at all, time by < 5 %"
 )
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads memory and files from /proc")
-def test_many_epochs_leave_memory_files_threads_and_time_as_they_are(tmp_path, monkeypatch, count, figure, repository):
+def test_many_epochs_leave_memory_files_threads_and_time_as_they_are(tmp_path, monkeypatch, count, record, repository):
     monkeypatch.syspath_prepend(repository / "benchmarks")
     soak = sys.modules.get("soak") or __import__("soak")
     epochs = count(20, 300)
     found = soak.soak(epochs, tmp_path / "run")
-    figure(str(found))
+    record(str(found))
     assert found.epochs == epochs
     assert (found.files, found.threads) == (0, 0)
     if epochs == 300:

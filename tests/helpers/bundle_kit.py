@@ -24,21 +24,21 @@ def command(*arguments, cwd):
     )
 
 
-def check_run(folder, method, tasks, figures, images):
+def check_run(folder, method, tasks, metrics, images):
     """See that the folder of a run of one epoch is complete.
 
     Args:
         folder: of the run.
         method: that was trained.
         tasks: names.
-        figures: some that validation must have measured.
+        metrics: some that validation must have measured.
         images: files in the folder that must be PNG.
     """
-    metrics = json.loads((folder / "metrics.json").read_text())
-    assert len(metrics["epochs"]) == 1
-    assert set(metrics["epochs"][0]["train"]) == {*tasks, "loss"}
-    assert {*figures, "selection"} <= set(metrics["epochs"][0]["validation"])
-    assert set(metrics["best"]) == (set(tasks) if method == "stl" else {"all"})
+    history = json.loads((folder / "metrics.json").read_text())
+    assert len(history["epochs"]) == 1
+    assert set(history["epochs"][0]["train"]) == {*tasks, "loss"}
+    assert {*metrics, "selection"} <= set(history["epochs"][0]["validation"])
+    assert set(history["best"]) == (set(tasks) if method == "stl" else {"all"})
     assert json.loads((folder / "run.json").read_text())["method"] == method
     for name in ("last.pt", "model.pt", "settings.json", "versions.json", "log.txt", "report.html"):
         assert (folder / name).stat().st_size > 0

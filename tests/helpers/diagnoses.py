@@ -15,13 +15,13 @@ MAIN = {
 
 def experiment(part, kind, task, replacement, organ, grade, shares=None):
     """Describe an exchange; ``organ`` and ``grade`` are change, low, high as fractions."""
-    figures, answers = {}, {}
+    metrics, answers = {}, {}
     for (name, metric), (change, low, high) in zip(MAIN.items(), (organ, grade), strict=True):
-        figures[metric["key"]] = {"value": 0.8 + change, "change": change, "low": low, "high": high}
+        metrics[metric["key"]] = {"value": 0.8 + change, "change": change, "low": low, "high": high}
         answers[name] = "unknown" if low != low else "worse" if high < 0 else "no change shown"
     return {
         **{"part": part, "kind": kind, "task": task, "replacement": replacement},
-        **{"answers": answers, "variance_share": shares or {}, "figures": figures},
+        **{"answers": answers, "variance_share": shares or {}, "metrics": metrics},
     }
 
 
@@ -48,7 +48,7 @@ def make_diagnosis(cross=-0.05):
         "cases": 24,
         "clusters": 20,
         "main": MAIN,
-        "figures": {"organ_dice": 0.8, "grade_balanced_accuracy": 0.7},
+        "metrics": {"organ_dice": 0.8, "grade_balanced_accuracy": 0.7},
         "experiments": experiments,
         "features": [
             {

@@ -100,7 +100,7 @@ def _restored(bundle, data):
     return array.array, meta["original_affine"]
 
 
-def knob_free(bundle, image, run_id="run", **options):
+def without_options(bundle, image, run_id="run", **options):
     """Run a packed bundle's own inference on the same image; return the folder of its answers."""
     from pack_kit import run_config
 

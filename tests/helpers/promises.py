@@ -1,7 +1,7 @@
-"""Pytest plugin: tests that stand for a promise, and the page that says which held, with the figures they measured.
+"""Pytest plugin: tests that stand for a promise, and the page that says which held, with what they measured.
 
 A test is marked ``@pytest.mark.promise(number, "what is promised")``, number being that of a section below. It may ask
-for `figure` to say what it measured, and for `count` to repeat something a few times in CI and often in the long run::
+for `record` to say what it measured, and for `count` to repeat something a few times in CI and often in the long run::
 
     pytest -m promise --long=1 --promises=docs/promises.md
 
@@ -34,7 +34,7 @@ SECTIONS = {
 }
 BY_HAND = "## What is not promised"
 ROOT = Path(__file__).resolve().parents[2]
-_FIGURES = "figures"
+_MEASURED = "measured"
 _HEAD = """# Promises
 
 Written by the tests themselves, up to "What is not promised":
@@ -44,7 +44,7 @@ make faults
 ```
 
 which is `pytest -m promise --long=1 --promises=docs/promises.md`; a part of the tests updates its rows only. CI runs
-every test in a short form. A figure is what the test measured on the day and at the commit beside it, on {machine}.
+every test in a short form. The last measurement is of the day and at the commit beside it, on {machine}.
 """
 
 
@@ -103,9 +103,9 @@ def count(request):
 
 
 @pytest.fixture
-def figure(record_property):
-    """Return ``figure(text)``: say what was measured."""
-    return lambda text: record_property(_FIGURES, text)
+def record(record_property):
+    """Return ``record(text)``: say what was measured."""
+    return lambda text: record_property(_MEASURED, text)
 
 
 def result(reports):
@@ -116,7 +116,7 @@ def result(reports):
         return f"**FAILED** ({len(failed)} of {len(reports)})"
     if len(skipped) == len(reports):
         return f"not run: {skipped[0].longrepr[2].removeprefix('Skipped: ')}"
-    texts = dict.fromkeys(text for report in reports for name, text in report.user_properties if name == _FIGURES)
+    texts = dict.fromkeys(text for report in reports for name, text in report.user_properties if name == _MEASURED)
     passed = len(reports) - len(skipped)
     held = "; ".join(texts) or ("holds" if passed == 1 else f"holds in {passed} of {passed} cases")
     return held + (f" ({len(skipped)} not run)" if skipped else "")
@@ -129,9 +129,9 @@ def read(text):
         if title := re.match(r"## (\d)\. ", line):
             number = int(title[1])
         if row := re.fullmatch(r"\| (.*?) \| (.*?) \| \[`(.*?)`\]\(.*?\) \| (.*?) \|", line):
-            statement, figures, test, when = row.groups()
+            statement, found, test, when = row.groups()
             if exists(test):
-                rows[test] = (number, statement, figures, when)
+                rows[test] = (number, statement, found, when)
     return rows
 
 
@@ -147,11 +147,11 @@ def render(rows, old=""):
     parts = [_HEAD.format(machine=machine())]
     for number, title in SECTIONS.items():
         parts.append(f"## {number}. {title}\n")
-        parts.append("| promise | last figure | test | when |\n|---|---|---|---|")
+        parts.append("| promise | last measurement | test | when |\n|---|---|---|---|")
         mine = sorted((test, row) for test, row in rows.items() if row[0] == number)
         parts += [
-            f"| {statement} | {figures} | [`{test}`](../{test.split('::')[0]}) | {when} |"
-            for test, (_, statement, figures, when) in mine
+            f"| {statement} | {found} | [`{test}`](../{test.split('::')[0]}) | {when} |"
+            for test, (_, statement, found, when) in mine
         ]
         parts.append("")
     by_hand = old.partition(BY_HAND)[2] or "\n"

@@ -129,7 +129,7 @@ def submit(server, client, studies, labels, folder):
 
 
 def trained(server, client, options):
-    """Train beside the server, watch as Slicer does, and return the figures."""
+    """Train beside the server, watch as Slicer does, and return the metrics."""
     client.train_start("oar", dict(options))
     end, epochs = time.monotonic() + 300, set()
     while (task := client.train_status())["status"] in ("SUBMITTED", "RUNNING") and time.monotonic() < end:

@@ -48,14 +48,14 @@ def test_it_equals_a_loop_over_the_bins():
     assert expected_calibration_error(confidence, correct) == pytest.approx(expected)
 
 
-def test_figures_of_a_task_use_the_answers_probability_and_that_of_the_truth():
+def test_metrics_of_a_task_use_the_answers_probability_and_that_of_the_truth():
     logits = torch.from_numpy(np.random.default_rng(1).normal(size=(40, 3)))
     labels = np.random.default_rng(2).integers(0, 3, 40)
-    figures = fed(Calibration(LESION, bins=5), logits.softmax(1), labels)
-    assert figures["lesion_nll"] == pytest.approx(F.cross_entropy(logits, torch.from_numpy(labels)).item())
+    metrics = fed(Calibration(LESION, bins=5), logits.softmax(1), labels)
+    assert metrics["lesion_nll"] == pytest.approx(F.cross_entropy(logits, torch.from_numpy(labels)).item())
     top = logits.softmax(1).max(1)
     expected = expected_calibration_error(top.values.numpy(), top.indices.numpy() == labels, 5)
-    assert figures["lesion_ece"] == pytest.approx(expected)
+    assert metrics["lesion_ece"] == pytest.approx(expected)
 
 
 def test_unknown_labels_are_left_out_and_nothing_known_is_nan():

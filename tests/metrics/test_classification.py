@@ -46,15 +46,15 @@ def test_auroc_depends_on_the_order_only_and_turns_over_with_the_scores():
 
 
 def test_a_binary_finding_at_one_half():
-    figures = fed(FindingAnswers(SEVERE), [[0.9], [0.5], [0.2], [0.7], [0.1]], [[1.0], [1.0], [1.0], [0.0], [0.0]])
-    assert figures.compute() == {
+    metrics = fed(FindingAnswers(SEVERE), [[0.9], [0.5], [0.2], [0.7], [0.1]], [[1.0], [1.0], [1.0], [0.0], [0.0]])
+    assert metrics.compute() == {
         "severe_auroc": pytest.approx((2 + 1 + 1) / 6),
         "severe_accuracy": pytest.approx(3 / 5),
         "severe_balanced_accuracy": pytest.approx((2 / 3 + 1 / 2) / 2),
         "severe_sensitivity": pytest.approx(2 / 3),
         "severe_specificity": pytest.approx(1 / 2),
     }
-    assert figures.selection() == pytest.approx(4 / 6)
+    assert metrics.selection() == pytest.approx(4 / 6)
 
 
 def test_unknown_labels_are_left_out_but_their_rows_are_kept():
@@ -69,45 +69,45 @@ def test_unknown_labels_are_left_out_but_their_rows_are_kept():
 @pytest.mark.filterwarnings("error")
 def test_one_class_only_gives_nan_and_no_selection_instead_of_a_crash_or_a_warning():
     metric = fed(FindingAnswers(SEVERE), [[0.9], [0.2]], [[1.0], [1.0]])
-    figures = metric.compute()
-    assert math.isnan(figures["severe_auroc"])
-    assert math.isnan(figures["severe_specificity"])
-    assert figures["severe_accuracy"] == 0.5
+    metrics = metric.compute()
+    assert math.isnan(metrics["severe_auroc"])
+    assert math.isnan(metrics["severe_specificity"])
+    assert metrics["severe_accuracy"] == 0.5
     assert metric.selection() is None
 
 
 @pytest.mark.parametrize("metric", [FindingAnswers(SEVERE), FindingAnswers(FINDINGS), ExclusiveAnswers(LESION)])
-def test_without_a_case_every_figure_is_nan(metric):
+def test_without_a_case_every_metric_is_nan(metric):
     assert all(math.isnan(value) for value in metric.compute().values())
     assert metric.selection() is None
 
 
 def test_several_findings_are_averaged_over_those_that_are_known():
     probs, labels = [[0.9, 0.3], [0.4, 0.6], [0.6, 0.4]], [[1.0, 0.0], [1.0, 0.0], [0.0, 0.0]]
-    figures = fed(FindingAnswers(FINDINGS), probs, labels).compute()
-    assert figures["findings_auroc_covid"] == 0.5
-    assert math.isnan(figures["findings_auroc_severe"])
-    assert figures["findings_auroc"] == 0.5
-    assert figures["findings_accuracy"] == pytest.approx((1 / 3 + 2 / 3) / 2)
+    metrics = fed(FindingAnswers(FINDINGS), probs, labels).compute()
+    assert metrics["findings_auroc_covid"] == 0.5
+    assert math.isnan(metrics["findings_auroc_severe"])
+    assert metrics["findings_auroc"] == 0.5
+    assert metrics["findings_accuracy"] == pytest.approx((1 / 3 + 2 / 3) / 2)
 
 
 def test_balanced_accuracy_weighs_rare_classes_like_frequent_ones():
     always_nv = [[0.8, 0.1, 0.1]] * 4
     metric = fed(ExclusiveAnswers(LESION), always_nv, [0, 0, 0, 1])
-    figures = metric.compute()
-    assert figures["lesion_accuracy"] == 0.75
-    assert figures["lesion_balanced_accuracy"] == 0.5  # recall 1 and 0; df does not occur
-    assert figures["lesion_auroc"] == 0.5
+    metrics = metric.compute()
+    assert metrics["lesion_accuracy"] == 0.75
+    assert metrics["lesion_balanced_accuracy"] == 0.5  # recall 1 and 0; df does not occur
+    assert metrics["lesion_auroc"] == 0.5
     assert metric.selection() == 0.5
 
 
 def test_the_macro_auroc_is_the_mean_of_one_against_the_rest():
     probs = [[0.7, 0.2, 0.1], [0.3, 0.5, 0.2], [0.4, 0.35, 0.25], [0.2, 0.2, 0.6]]
-    figures = fed(ExclusiveAnswers(LESION), probs, [0, 1, 1, 2]).compute()
-    assert figures["lesion_auroc"] == pytest.approx((1.0 + 1.0 + 1.0) / 3)
-    assert figures["lesion_accuracy"] == 0.75
-    figures = fed(ExclusiveAnswers(LESION), probs, [1, 0, 1, 2]).compute()
-    assert figures["lesion_auroc"] == pytest.approx((1 / 3 + 1.5 / 4 + 1.0) / 3)  # mel: one pair of 4 right, one tied
+    metrics = fed(ExclusiveAnswers(LESION), probs, [0, 1, 1, 2]).compute()
+    assert metrics["lesion_auroc"] == pytest.approx((1.0 + 1.0 + 1.0) / 3)
+    assert metrics["lesion_accuracy"] == 0.75
+    metrics = fed(ExclusiveAnswers(LESION), probs, [1, 0, 1, 2]).compute()
+    assert metrics["lesion_auroc"] == pytest.approx((1 / 3 + 1.5 / 4 + 1.0) / 3)  # mel: one pair of 4 right, one tied
 
 
 def test_a_probability_that_is_not_finite_is_refused():

@@ -26,15 +26,15 @@ def test_rows_are_the_truth_and_columns_the_answers():
 
 
 def test_recalls_and_the_best_constant_answer_by_hand():
-    figures = fed(ClassDetails(LESION), [0, 0, 0, 1, 0], [0, 0, 0, 1, 1]).compute()
-    assert figures["lesion_recall_nv"] == 1
-    assert figures["lesion_recall_mel"] == 0.5
-    assert math.isnan(figures["lesion_recall_df"])
-    assert figures["lesion_majority_accuracy"] == 3 / 5
-    assert figures["lesion_majority_balanced_accuracy"] == 1 / 2
+    metrics = fed(ClassDetails(LESION), [0, 0, 0, 1, 0], [0, 0, 0, 1, 1]).compute()
+    assert metrics["lesion_recall_nv"] == 1
+    assert metrics["lesion_recall_mel"] == 0.5
+    assert math.isnan(metrics["lesion_recall_df"])
+    assert metrics["lesion_majority_accuracy"] == 3 / 5
+    assert metrics["lesion_majority_balanced_accuracy"] == 1 / 2
 
 
-def test_the_majority_figures_are_what_always_answering_it_scores():
+def test_the_majority_metrics_are_what_always_answering_it_scores():
     labels = np.random.default_rng(0).choice(3, 100, p=[0.6, 0.3, 0.1])
     constant = fed(ExclusiveAnswers(LESION), [0] * 100, labels).compute()
     details = fed(ClassDetails(LESION), np.random.default_rng(1).integers(0, 3, 100), labels).compute()

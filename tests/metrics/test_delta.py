@@ -9,7 +9,7 @@ from ctan_monai.metrics.delta import delta_mean, delta_task, published_table2
 
 TABLE = published_table2()
 TASKS = [row for row in TABLE if row.baseline is not None]
-HALF = 0.005  # the rounding of a figure with two decimals
+HALF = 0.005  # the rounding of a value with two decimals
 
 
 def deltas(**fields):

@@ -1,4 +1,4 @@
-"""Figures of a dose that rises linearly through a cube, where each of them is known without a computer."""
+"""Metrics of a dose that rises linearly through a cube, where each of them is known without a computer."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def read(name, prescription_gy=None):
         ("V60.1Gy", 0.0, 1e-9),
     ],
 )
-def test_figures_of_a_ramp_are_those_worked_out_by_hand(name, expected, tolerance):
+def test_metrics_of_a_ramp_are_those_worked_out_by_hand(name, expected, tolerance):
     assert read(name) == pytest.approx(expected, abs=tolerance)
 
 
@@ -67,12 +67,12 @@ def test_dose_at_a_volume_and_volume_at_a_dose_undo_each_other():
     ],
 )
 def test_spaces_and_capitals_do_not_matter(text, name, unit):
-    figure = parse_dose_value(text)
-    assert (figure.name, figure.unit) == (name, unit)
-    assert parse_dose_value(figure.name) == figure
+    metric = parse_dose_value(text)
+    assert (metric.name, metric.unit) == (name, unit)
+    assert parse_dose_value(metric.name) == metric
 
 
 @pytest.mark.parametrize("text", ["", "D", "V70", "D70Gy", "D101%", "X70Gy", "V-5Gy", "Dmedian", "V70Gy%%"])
-def test_what_is_no_figure_is_refused_with_examples(text):
+def test_what_is_no_metric_is_refused_with_examples(text):
     with pytest.raises(ConfigError, match=r"is unknown.*D95%"):
         parse_dose_value(text)

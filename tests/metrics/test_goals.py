@@ -72,8 +72,8 @@ def test_a_structure_that_the_case_does_not_have_is_not_judged(tmp_path):
 
 def test_a_goal_reads_back_as_it_was_written():
     for text in ("V70Gy < 20 %", "D98% >= 95 % of prescription", "D0.03cc <= 62 Gy", "V50Gycc < 17 cc"):
-        figure, sign, limit, unit = parse_goal(text.removesuffix(" of prescription"))
-        assert f"{figure.name} {sign} {limit:g} {unit}" == text.removesuffix(" of prescription")
+        metric, sign, limit, unit = parse_goal(text.removesuffix(" of prescription"))
+        assert f"{metric.name} {sign} {limit:g} {unit}" == text.removesuffix(" of prescription")
     assert parse_goal("V50Gy < 17 cc")[0].name == "V50Gycc"
 
 
@@ -137,6 +137,6 @@ def test_the_prostate_bundles_example_holds_the_usual_constraints():
     ):
         assert (structure, text) in known
     assert all(goal.source for goal in read.goals), "each says where it was published"
-    assert all(goal.fraction_gy for goal in read.goals if goal.figure.at_unit == "Gy" and goal.figure.kind == "V"), (
+    assert all(goal.fraction_gy for goal in read.goals if goal.metric.at_unit == "Gy" and goal.metric.kind == "V"), (
         "doses in Gy belong to a dose per fraction"
     )

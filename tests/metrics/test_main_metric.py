@@ -1,4 +1,4 @@
-"""The figure that methods are compared by is what the evaluation reports, and follows any weighting of the cases."""
+"""The metric that methods are compared by is what the evaluation reports, and follows any weighting of the cases."""
 
 import math
 
@@ -56,7 +56,7 @@ def table(task, numbers):
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_over_all_cases_it_is_what_the_evaluation_reports(task):
     main, values = table(task, range(12))
-    assert main.figure(values) == pytest.approx(measured(task, range(12)).compute()[main.key])
+    assert main.compute(values) == pytest.approx(measured(task, range(12)).compute()[main.key])
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
@@ -64,13 +64,13 @@ def test_a_case_that_is_drawn_twice_counts_as_two_cases(task):
     numbers = [0, 0, 1, 2, 5, 6, 6, 6, 8, 11]
     main, values = table(task, range(12))
     weights = np.bincount(numbers, minlength=12).astype(float)[None]
-    assert main.figures(values, weights)[0] == pytest.approx(measured(task, numbers).compute()[main.key])
+    assert main.compute_weighted(values, weights)[0] == pytest.approx(measured(task, numbers).compute()[main.key])
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_it_is_unknown_where_nothing_is_known(task):
     main, values = table(task, [3, 3])
-    assert math.isnan(main.figure(values))
+    assert math.isnan(main.compute(values))
 
 
 def test_only_errors_are_better_when_they_are_lower():

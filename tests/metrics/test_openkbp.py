@@ -42,10 +42,10 @@ def test_on_batches_the_scores_are_the_official_ones(golden, name, masked):
         }
         spacing = np.loadtxt(folder / "voxel_dimensions.csv").tolist()
         metric.update(folder.name, {"dose": dense(golden / f"pred_{name}" / f"{folder.name}.csv")}, target, spacing)
-    figures = metric.compute()
-    assert figures["dose_score"] == pytest.approx(official["dose_score"], abs=1e-9)
-    assert figures["dvh_score"] == pytest.approx(official["dvh_score"], abs=1e-9)
-    assert figures["dose_score_complete"] == pytest.approx(official["dose_error"]["pt_1"], abs=1e-9)  # the only one
+    metrics = metric.compute()
+    assert metrics["dose_score"] == pytest.approx(official["dose_score"], abs=1e-9)
+    assert metrics["dvh_score"] == pytest.approx(official["dvh_score"], abs=1e-9)
+    assert metrics["dose_score_complete"] == pytest.approx(official["dose_error"]["pt_1"], abs=1e-9)  # the only one
     row = metric.rows()[2]
     assert row["case"] == "pt_3"
     assert row["Brainstem:mean:prediction"] == pytest.approx(official["prediction_dvh"]["pt_3"]["Brainstem:mean"])
@@ -78,10 +78,10 @@ def test_the_mask_removes_spill_and_without_it_spill_is_punished():
 
 
 def test_an_unknown_organ_counts_nowhere_and_the_patient_is_not_complete():
-    figures = fed(small((True, False, True, True)), torch.full((1, 4, 4, 4), 12.0)).compute()
-    assert figures["dvh_score"] == 2.0
-    assert math.isnan(figures["dose_score_complete"])
-    assert math.isnan(figures["dvh_score_complete"])
+    metrics = fed(small((True, False, True, True)), torch.full((1, 4, 4, 4), 12.0)).compute()
+    assert metrics["dvh_score"] == 2.0
+    assert math.isnan(metrics["dose_score_complete"])
+    assert math.isnan(metrics["dvh_score_complete"])
 
 
 def test_an_unknown_dose_is_left_out():

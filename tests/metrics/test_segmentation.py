@@ -54,12 +54,12 @@ def test_each_patient_weighs_the_same_and_complete_cases_are_reported_beside():
     metric.update("both right", {"oar": full.bool()}, target(full), ONE_MM)
     metric.update("a known and wrong", {"oar": none.bool()}, target(full, (True, False)), ONE_MM)
     metric.update("nothing known", {"oar": none.bool()}, target(full, (False, False)), ONE_MM)
-    figures = metric.compute()
-    assert figures == {"oar_dice": 0.5, "oar_dice_complete": 1.0, "oar_dice_a": 0.5, "oar_dice_b": 1.0}
+    metrics = metric.compute()
+    assert metrics == {"oar_dice": 0.5, "oar_dice_complete": 1.0, "oar_dice_a": 0.5, "oar_dice_b": 1.0}
     assert metric.selection() == 0.5
 
 
-def test_without_a_known_label_every_figure_is_nan_and_nothing_is_selected():
+def test_without_a_known_label_every_metric_is_nan_and_nothing_is_selected():
     metric = SegmentationDice(TASK)
     assert all(math.isnan(value) for value in metric.compute().values())
     assert metric.selection() is None
@@ -73,8 +73,8 @@ def test_the_mean_over_complete_cases_with_all_labels_in_them_is_monais(shape):
     for number in range(4):
         ours.update(str(number), {"oar": predicted[number]}, target(label[number]), (1.0,) * len(shape))
     monais(predicted, label)
-    figures = ours.compute()
-    assert [figures["oar_dice_a"], figures["oar_dice_b"]] == pytest.approx(monais.aggregate().tolist(), abs=1e-7)
+    metrics = ours.compute()
+    assert [metrics["oar_dice_a"], metrics["oar_dice_b"]] == pytest.approx(monais.aggregate().tolist(), abs=1e-7)
 
 
 def test_dice_does_not_change_when_voxels_are_permuted_nor_when_the_two_change_places():

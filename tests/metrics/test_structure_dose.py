@@ -27,7 +27,7 @@ def case(reference, predicted, rectum, ptv=None, region=None, known=True):
     return {"dose": torch.tensor(predicted).reshape(1, size, 1, 1)}, target
 
 
-def test_figures_of_a_structure_are_those_of_its_voxels():
+def test_metrics_of_a_structure_are_those_of_its_voxels():
     metric = StructureDose(DOSE, STRUCTURES, ["Dmean", "D0.1cc", "V40Gy", "V40Gycc"])
     metric.update("a", *case([10.0, 40.0, 60.0, 5.0], [12.0, 36.0, 61.0, 99.0], [1, 1, 1, 0]), (10.0, 10.0, 10.0))
     found = metric.compute()
@@ -61,7 +61,7 @@ def test_means_are_over_the_cases_in_which_the_structure_and_the_dose_are_known(
 
 
 @pytest.mark.parametrize(("name", "named"), [("median", "is unknown"), ("V95%", "relative to the prescription")])
-def test_a_figure_that_cannot_be_read_is_refused(name, named):
+def test_a_metric_that_cannot_be_read_is_refused(name, named):
     with pytest.raises(ConfigError, match=named):
         StructureDose(DOSE, STRUCTURES, [name])
 

@@ -102,7 +102,7 @@ def test_a_gain_that_lies_within_the_spread_over_seeds_is_not(write):
 
 def test_the_estimate_is_equation_3_of_the_means_also_where_labels_are_missing(write):
     summary = analyze(read_comparison(write(5, gain=0.05, spread=0.01, missing=0.2)))
-    ours, theirs = (summary["rows"][name]["tasks"]["organ"]["figure"] for name in ("ctan", "stl"))
+    ours, theirs = (summary["rows"][name]["tasks"]["organ"]["value"] for name in ("ctan", "stl"))
     entry = summary["rows"]["ctan"]["against_reference"]["organ"]
     assert entry["delta"] == pytest.approx(100 * (ours - theirs) / theirs)
     assert np.mean(entry["by_seed"]) == pytest.approx(entry["delta"])

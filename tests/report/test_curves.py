@@ -32,7 +32,7 @@ def test_every_known_number_of_the_history_is_a_point(run_folder):
     assert list(lines["Validation: dose\ndose_mae_volume"]["dose_mae_volume"].get_ydata()) == pytest.approx([1.5, 0.9])
 
 
-def test_figures_that_are_never_known_or_never_change_have_no_panel(run_folder):
+def test_metrics_that_are_never_known_or_never_change_have_no_panel(run_folder):
     content = json.loads((run_folder / "metrics.json").read_text())
     content["epochs"][2]["validation"].update(complete_cases=8.0)
     (run_folder / "metrics.json").write_text(json.dumps(content))

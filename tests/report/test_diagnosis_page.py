@@ -82,6 +82,14 @@ def test_a_runs_page_has_a_section_once_it_was_diagnosed(run_folder):
     assert "organ: worse when exchanged: query of organ" in page
 
 
+def test_a_diagnosis_of_before_is_read_by_the_keys_of_today(folder):
+    now = read_diagnosis(folder)
+    text = (folder / "diagnosis.json").read_text()
+    (folder / "diagnosis.json").write_text(text.replace('"metrics":', '"figures":'))
+    assert json.loads((folder / "diagnosis.json").read_text()) != now
+    assert read_diagnosis(folder) == now
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"applies": false}'])
 def test_a_damaged_file_and_a_network_without_parts_are_no_diagnosis(tmp_path, content):
     (tmp_path / "diagnosis.json").write_text(content)

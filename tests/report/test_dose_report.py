@@ -135,9 +135,9 @@ def test_the_page_of_all_gives_errors_by_organ_and_agreement_by_goal(reported):
     assert page.row("Rectum", "2", "0.750 ± 0.000"), "the Dice of both"
 
 
-def test_tables_hold_every_figure(reported):
+def test_tables_hold_every_metric(reported):
     doses = table(reported / "dose_statistics.csv")
-    (mean,) = [row for row in doses if (row["case"], row["structure"], row["figure"]) == ("pt_2", "PTV", "Dmean")]
+    (mean,) = [row for row in doses if (row["case"], row["structure"], row["metric"]) == ("pt_2", "PTV", "Dmean")]
     assert (float(mean["planned_gy"]), float(mean["predicted_gy"]), float(mean["error_gy"])) == (60, 63, 3)
     assert {row["planned_gy"] for row in doses if row["case"] == "pt_3"} == {""}
     assert {row["contour"] for row in doses if row["case"] == "pt_3"} == {"predicted"}

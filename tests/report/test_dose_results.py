@@ -1,4 +1,4 @@
-"""Figures of a case of boxes against numbers worked out by hand."""
+"""Metrics of a case of boxes against numbers worked out by hand."""
 
 import dataclasses
 import math
@@ -29,7 +29,7 @@ def view(tmp_path):
     return view_of(tmp_path, box_case(), ANSWERED, predicted_dose(3.0))
 
 
-def test_every_structure_but_the_outline_has_its_figures(view):
+def test_every_structure_but_the_outline_has_its_metrics(view):
     found = {each.name: each for each in assess(view).structures}
     assert list(found) == ["Rectum", "Bladder", "PTV"]
     assert found["PTV"].planned["Dmean"] == 60

@@ -30,7 +30,7 @@ def test_a_run_ends_with_curves_images_of_cases_and_one_page(run_folder, predict
     assert "model.pt" in caplog.text
 
 
-def test_the_page_shows_the_figures_of_the_best_epoch(run_folder):
+def test_the_page_shows_the_metrics_of_the_best_epoch(run_folder):
     text = report_run(run_folder).read_text(encoding="utf-8")
     assert '<th scope="col">epoch 3</th>' in text
     assert '<td>oar_dice</td><td class="n">0.4</td>' in text
@@ -75,7 +75,7 @@ def test_a_run_without_validation_says_so(run_folder):
     assert "The run was not validated." in report_run(run_folder).read_text(encoding="utf-8")
 
 
-def test_predictions_get_a_page_of_their_own_with_the_figures_over_all_cases(predictions):
+def test_predictions_get_a_page_of_their_own_with_the_metrics_over_all_cases(predictions):
     summary = {"cases": 2, "known_cases": {}, "metrics": {"oar_dice": 0.75, "dose_score": None}}
     (predictions / "summary.json").write_text(json.dumps(summary))
     text = report_predictions(predictions, max_cases=1).read_text(encoding="utf-8")
@@ -85,7 +85,7 @@ def test_predictions_get_a_page_of_their_own_with_the_figures_over_all_cases(pre
     assert text.count("data:image/png;base64,") == 2
 
 
-def test_the_caption_holds_the_figures_of_the_case(predictions):
+def test_the_caption_holds_the_metrics_of_the_case(predictions):
     index = read_index(predictions)
     view, caption = load_view(index.cases[0], index.tasks, targets=["PTV70"])
     # Brainstem: 3 * 3 * 5 voxels, moved by one of five: Dice 0.8; parotid 1, larynx unknown. Dose: 10 Gy too high in

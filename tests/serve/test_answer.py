@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ctan_monai.serve.answer import Answer, figures, label_map, predictive_entropy
+from ctan_monai.serve.answer import Answer, answer_values, label_map, predictive_entropy
 from ctan_monai.tasks import Classification, Regression, Segmentation
 
 OAR = Segmentation("oar", ["a", "b"], overlapping=True)
@@ -27,7 +27,7 @@ def test_structures_have_their_volume_and_the_dose_in_them():
     dose_gy = np.array([[2.0, 4.0, 10.0, 0.0]], np.float32)
     affine_ras = np.diag([10.0, 10, 10, 1])  # voxels of 1 cc
     answer = Answer("x", {"oar": masks([1, 1, 0, 0], [0, 0, 0, 0])}, {"dose": dose_gy}, {}, {"oar": 0.5}, affine_ras)
-    found = figures((OAR, DOSE), answer)
+    found = answer_values((OAR, DOSE), answer)
     first, second = found["structures"]
     assert (first["volume_cc"], first["mean_gy"], first["max_gy"]) == (2.0, 3.0, 4.0)
     assert (second["status"], second["volume_cc"], second["mean_gy"]) == ("empty", 0.0, None)
@@ -38,13 +38,13 @@ def test_structures_have_their_volume_and_the_dose_in_them():
 def test_of_classes_that_exclude_each_other_the_most_probable_is_named():
     grade, age = Classification("grade", ["low", "high"]), Regression("age", "years", 50, level="image")
     given = {"grade": {"low": 0.25, "high": 0.75}, "age": {"years": 61.5}}
-    found = figures((grade, age), Answer("x", {}, {}, given, {}, None))["answers"]
+    found = answer_values((grade, age), Answer("x", {}, {}, given, {}, None))["answers"]
     assert found["grade"] == {"probabilities": {"low": 0.25, "high": 0.75}, "class": "high"}
     assert found["age"] == {"value": 61.5, "unit": "years"}
 
 
 def test_an_image_has_pixels_and_no_volumes():
-    found = figures((OAR,), Answer("x", {"oar": masks([1, 0], [1, 1])}, {}, {}, {}, None))
+    found = answer_values((OAR,), Answer("x", {"oar": masks([1, 0], [1, 1])}, {}, {}, {}, None))
     assert found["structures"] == [{"structure": "a", "pixels": 1}, {"structure": "b", "pixels": 2}]
 
 
@@ -68,6 +68,6 @@ def test_the_background_of_labels_that_exclude_each_other_is_no_structure():
 def test_a_label_of_two_tasks_is_listed_for_each():
     doctor = Segmentation("doctor", ["b"], overlapping=True)
     both = {"oar": masks([1, 0], [1, 1]), "doctor": {"b": np.ones((1, 5), bool)}}
-    found = figures((OAR, doctor), Answer("x", both, {}, {}, {}, None))
+    found = answer_values((OAR, doctor), Answer("x", both, {}, {}, {}, None))
     pixels = {entry["structure"]: entry["pixels"] for entry in found["structures"]}
     assert pixels == {"a": 1, "b (oar)": 2, "b (doctor)": 5}

@@ -1,4 +1,4 @@
-"""A bundle of images as an app: outline on the image's own pixels, diagnosis in the figures, learning from PNG."""
+"""A bundle of images as an app: outline on the image's own pixels, diagnosis in the answer, learning from PNG."""
 
 import json
 from dataclasses import replace
@@ -52,7 +52,7 @@ def test_the_outline_has_the_images_own_size_and_the_probabilities_add_up(predic
     assert set(answer.doubt) == {"lesion", "diagnosis"}
 
 
-def test_the_outline_is_a_png_and_the_diagnosis_in_the_figures_only(predictor, image):
+def test_the_outline_is_a_png_and_the_diagnosis_in_the_metrics_only(predictor, image):
     lesion, diagnosis = (AnswerOf(predictor, task) for task in predictor.tasks)
     file, said = lesion({"image": str(image)})
     with Image.open(file) as found:

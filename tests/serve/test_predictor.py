@@ -44,7 +44,7 @@ def test_it_answers_as_the_bundle_does(predictor, ct, run_dir, repository, tmp_p
         np.testing.assert_allclose(array, nib.load(folder / f"{name}.nii.gz").get_fdata(), atol=1e-3)
 
 
-def test_each_task_is_a_model_whose_file_and_figures_agree(predictor, ct):
+def test_each_task_is_a_model_whose_file_and_metrics_agree(predictor, ct):
     for task in predictor.tasks:
         file, said = AnswerOf(predictor, task)({"image": str(ct)})
         image = nib.load(file)

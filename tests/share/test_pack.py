@@ -69,7 +69,7 @@ def test_the_archive_holds_the_folder(packed, elsewhere):
     assert sorted(path.name for path in packed.iterdir()) == ["ham10000", "ham10000.zip"]
 
 
-def test_inference_without_any_knob_answers_as_the_run_did(elsewhere, small_run):
+def test_inference_without_any_option_answers_as_the_run_did(elsewhere, small_run):
     made = run_config(elsewhere, "inference.yaml", run_id="run", kind="infer")
     assert made.check_properties() == []
     answers = (elsewhere / "eval" / "inference" / "predictions.csv").read_text()
@@ -77,17 +77,17 @@ def test_inference_without_any_knob_answers_as_the_run_did(elsewhere, small_run)
     assert len(answers.splitlines()) > 2
 
 
-def test_evaluation_without_any_knob_gives_the_figures_of_the_pages(elsewhere, small_run):
+def test_evaluation_without_any_option_gives_the_metrics_of_the_pages(elsewhere, small_run):
     run_config(elsewhere, "train.yaml", "evaluate.yaml", run_id="evaluating")
-    figures = json.loads((elsewhere / "eval" / "evaluation" / "summary.json").read_text())
-    assert figures == json.loads((small_run / "evaluation" / "summary.json").read_text())
-    dice = figures["metrics"]["lesion_dice"]
+    metrics = json.loads((elsewhere / "eval" / "evaluation" / "summary.json").read_text())
+    assert metrics == json.loads((small_run / "evaluation" / "summary.json").read_text())
+    dice = metrics["metrics"]["lesion_dice"]
     for page in ("README.md", "model_card.md"):
         assert f"| lesion_dice | {dice:.4g} |" in (elsewhere / "docs" / page).read_text()
     assert metadata_of(elsewhere)["eval_metrics"]["lesion_dice"] == pytest.approx(dice, abs=1e-6)
 
 
-def test_training_on_the_same_division_repeats_the_run(elsewhere, small_run):
+def test_training_on_the_same_split_repeats_the_run(elsewhere, small_run):
     datalist = str(elsewhere / "models" / "datalist.json")
     run_config(elsewhere, "train.yaml", run_id="training", datalist=datalist)
     again = torch.load(elsewhere / "runs" / "hps" / "model.pt", weights_only=True)
@@ -257,7 +257,7 @@ def test_the_same_run_gives_the_same_archive(packed, small_run, tmp_path):
     assert again.archive.read_bytes() == (packed / "ham10000.zip").read_bytes()
 
 
-def test_figures_that_are_older_than_the_weights_are_warned_of(small_run, tmp_path):
+def test_metrics_that_are_older_than_the_weights_are_warned_of(small_run, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(small_run, run, copy_function=os.link, ignore=shutil.ignore_patterns("summary.json"))
     shutil.copyfile(small_run / "evaluation" / "summary.json", run / "evaluation" / "summary.json")
@@ -348,4 +348,4 @@ def test_a_file_of_weights_without_its_run_is_packed_if_it_fits_the_configs(smal
     assert all(torch.equal(state[key], tensor) for key, tensor in load_file(models / "model.safetensors").items())
     page = (made.folder / "docs" / "README.md").read_text()
     assert "Not known: the weights came without their run." in page
-    assert "No figures came with the weights." in page
+    assert "No metrics came with the weights." in page

@@ -17,7 +17,7 @@ from ctan_monai.share import pack_files
 from ctan_monai.share.pack_configs import evaluate_config, inference_config, train_config
 from ctan_monai.share.pack_metadata import packed_metadata
 from ctan_monai.share.pack_source import Trained
-from ctan_monai.share.pack_tables import Figures, figures_of
+from ctan_monai.share.pack_tables import RunMetrics, metrics_of_run
 from ctan_monai.tasks import describe_task
 
 TRAIN = """# python -m monai.bundle run training --config_file bundles/own/configs/train.yaml
@@ -31,10 +31,10 @@ settings: {method: '@method', epochs: '@epochs'}
 """
 SETTINGS = {"dataset_dir": None, "method": "hps", "epochs": 7, "learning_rate": 1e-05, "amp": True, "size": [4, 4]}
 RECORD = as_json(describe_network(create_network("hps", TASKS, "resnet18", in_channels=2)))
-FIGURES = Figures({"dice": 0.5}, "somewhere", "", "Something.", True)
+METRICS = RunMetrics({"dice": 0.5}, "somewhere", "", "Something.", True)
 
 
-def test_knobs_get_the_values_of_the_run_and_keep_their_comments():
+def test_options_get_the_values_of_the_run_and_keep_their_comments():
     text = train_config(TRAIN, SETTINGS, "own")
     before, after = yaml.safe_load(TRAIN), yaml.safe_load(text)
     assert after == {**before, "method": "hps", "epochs": 7, "learning_rate": 1e-05}
@@ -46,7 +46,7 @@ def test_knobs_get_the_values_of_the_run_and_keep_their_comments():
     ]
 
 
-def test_a_knob_that_is_written_over_several_lines_is_refused_not_spoiled():
+def test_a_option_that_is_written_over_several_lines_is_refused_not_spoiled():
     with pytest.raises(ConfigError, match=r"no line of its own for .*method"):
         train_config(TRAIN.replace("method: ctan  ", "method:\n  ctan"), SETTINGS, "own")
 
@@ -70,7 +70,7 @@ def test_inference_reads_the_weights_that_lie_beside_it():
 
 @pytest.mark.parametrize("keeps", [True, False])
 @pytest.mark.parametrize("entry", ["datalist", "datalists#divided_as"])
-def test_evaluation_uses_the_division_of_the_run_where_it_is_packed(keeps, entry):
+def test_evaluation_uses_the_split_of_the_run_where_it_is_packed(keeps, entry):
     text = f"evaluation_dir: $@output_dir + '/evaluation'\n{entry}: $@output_dir + '/datalist.json'\nrun: 1\n"
     after = yaml.safe_load(evaluate_config(text, TRAIN, "own", keeps))
     assert (entry in after) == keeps
@@ -134,7 +134,7 @@ def test_metadata_follow_the_network_that_was_trained():
         metadata(),
         trained(settings={"image_size": [32, 48]}, versions={"torch": "2.6.0+cpu"}),
         ["ct", "PTV"],
-        FIGURES,
+        METRICS,
         {},
         None,
     )
@@ -162,10 +162,10 @@ def test_metadata_follow_the_network_that_was_trained():
 )
 def test_metadata_that_do_not_fit_are_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
-        packed_metadata(metadata(**changes), trained(), ["ct", "PTV"], FIGURES, {}, None)
+        packed_metadata(metadata(**changes), trained(), ["ct", "PTV"], METRICS, {}, None)
 
 
-def test_figures_are_those_of_the_test_else_of_the_validation_else_none():
+def test_metrics_are_those_of_the_test_else_of_the_validation_else_none():
     history = {
         "best": {"all": {"epoch": 2, "score": 0.5}},
         "epochs": [
@@ -174,26 +174,26 @@ def test_figures_are_those_of_the_test_else_of_the_validation_else_none():
         ],
     }
     evaluation = {"cases": 3, "metrics": {"dice": 0.4, "selection": 0.4, "auroc": None, "hd": math.inf}}
-    both = figures_of(trained(history=history, evaluation=evaluation))
+    both = metrics_of_run(trained(history=history, evaluation=evaluation))
     assert (both.values, both.prefix, both.evaluated) == ({"dice": 0.4}, "", True)
     assert both.measured_on == "the 3 cases of the test split of the sample"
-    chosen = figures_of(trained(history=history))
+    chosen = metrics_of_run(trained(history=history))
     assert (chosen.values, chosen.prefix, chosen.evaluated) == ({"dice": 0.6}, "validation_", False)
-    single = figures_of(trained(history={"best": {"oar": {"epoch": 1, "score": 0.3}}, "epochs": history["epochs"]}))
+    single = metrics_of_run(trained(history={"best": {"oar": {"epoch": 1, "score": 0.3}}, "epochs": history["epochs"]}))
     assert single.values == {"oar_selection": 0.3}
-    assert figures_of(trained()).values == {}
+    assert metrics_of_run(trained()).values == {}
 
 
 @pytest.mark.parametrize("history", [{"best": [1]}, {"epochs": 3}, {"epochs": ["a"]}])
-def test_figures_that_no_run_writes_are_refused(history):
+def test_metrics_that_no_run_writes_are_refused(history):
     with pytest.raises(CheckpointError, match="is not what a run writes"):
-        figures_of(trained(history=history))
+        metrics_of_run(trained(history=history))
 
 
 def test_synthetic_data_are_called_synthetic():
     data = {"synthetic": True, "cases": {"train": 4}}
-    assert figures_of(trained(data=data)).trained_on.startswith("Synthetic data (4 for train)")
-    assert "ynthetic" not in figures_of(trained(data={**data, "synthetic": False})).trained_on
+    assert metrics_of_run(trained(data=data)).trained_on.startswith("Synthetic data (4 for train)")
+    assert "ynthetic" not in metrics_of_run(trained(data={**data, "synthetic": False})).trained_on
 
 
 @pytest.mark.parametrize("place", ["configs", "sample/prepared", "docs"])

@@ -53,7 +53,7 @@ def relative_error(network, file, image):
 @pytest.fixture(scope="module")
 def files(network, tmp_path_factory):
     """Write the file of each precision and format; what these weights answer is no matter of limits."""
-    folder, lenient = tmp_path_factory.mktemp("reduced"), Limits(error=0.5, dice=0.0, deviation=1.0, same=0.0)
+    folder, lenient = tmp_path_factory.mktemp("reduced"), Limits(error=0.5, dice=0.0, std=1.0, same=0.0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "LIMITS", dict.fromkeys(LIMITS, lenient))
         seen = RunImages(images(6), images(3))
@@ -219,12 +219,12 @@ def test_the_images_of_a_run_are_those_of_its_validation(whole_run, small_run):
     cases = list((small_run.parent / "cache").rglob("*.case"))
     tasks = network_of_run(whole_run).tasks
     load = LoadCaseFiled(tasks, image_channels=["red", "green", "blue"])
-    mean, deviation = torch.tensor([123.675, 116.28, 103.53]), torch.tensor([58.395, 57.12, 57.375])
+    mean, std = torch.tensor([123.675, 116.28, 103.53]), torch.tensor([58.395, 57.12, 57.375])
     expected = []
     for name in FEW["validation"]:
         (file,) = (path for path in cases if path.name.startswith(name))
         raw = torch.as_tensor(np.asarray(load({"case": name, "file": str(file)})["image"]))  # (3, H, W)
-        expected.append((raw - mean[:, None, None]) / deviation[:, None, None])
+        expected.append((raw - mean[:, None, None]) / std[:, None, None])
     for image in found.validation:
         assert any(torch.allclose(image[0], other, atol=1e-5) for other in expected)
 

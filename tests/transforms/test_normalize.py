@@ -20,9 +20,9 @@ def test_a_window_is_monais_range():
 
 def test_imagenet_is_what_torchvision_documents():
     """Images of 0 to 1 minus 0.485, 0.456, 0.406, divided by 0.229, 0.224, 0.225."""
-    mean, deviation = (torch.tensor(v).reshape(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    mean, std = (torch.tensor(v).reshape(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     found = NormalizeChannelsd(["red", "green", "blue"], "imagenet")({"image": IMAGE})["image"]
-    torch.testing.assert_close(found, (IMAGE / 255 - mean) / deviation, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found, (IMAGE / 255 - mean) / std, atol=1e-5, rtol=1e-5)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ctan_monai.aliases import config_id
-from ctan_monai.apps.comparing.plan import OWN_KNOBS, TRACKING
+from ctan_monai.apps.comparing.plan import OWN_OPTIONS, TRACKING
 from ctan_monai.apps.overrides import read_pairs
 from ctan_monai.config_values import refuse_code
 from ctan_monai.engines.runs.parsed_config import check_moved_ids, option_names
@@ -28,7 +28,7 @@ def read_overrides(arguments: Sequence[str]) -> dict[str, Any]:
     """
     found = read_pairs(arguments)
     for name in found:
-        if name in OWN_KNOBS:
+        if name in OWN_OPTIONS:
             raise ConfigError(f"--{name}", "the comparison chooses it for each run.", "Leave it out after the --.")
     return found
 

@@ -85,11 +85,11 @@ def write_baselines(
         spacing_mm = [float(step) for step in sample["image"].pixdim]
         for metric in metrics:
             metric.update(str(sample["case"]), predicted, target, spacing_mm)
-    figures = {name: value for metric in metrics for name, value in metric.compute().items()}
+    values = {name: value for metric in metrics for name, value in metric.compute().items()}
     tables = [metric.rows() for metric in metrics]
     rows = [{name: cell for row in parts for name, cell in row.items()} for parts in zip(*tables, strict=True)]
     folder.mkdir(parents=True, exist_ok=True)
-    WriteCaseMetrics(folder).write(rows, figures)
+    WriteCaseMetrics(folder).write(rows, values)
     write_json({name: answer.words for name, answer in answers.items()}, folder / Path(BASELINES_FILE).name)
 
 

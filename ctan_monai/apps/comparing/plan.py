@@ -16,7 +16,7 @@ from ctan_monai.networks.forms import complete_record
 from ctan_monai.report.compare_files import PLAN_FILE, RUNS_FOLDER
 
 STEPS = ("training", "evaluating")
-OWN_KNOBS = ("method", "weighting", "seed", "output_dir", "resume", "bundle_root", "evaluation_dir", "config_file")
+OWN_OPTIONS = ("method", "weighting", "seed", "output_dir", "resume", "bundle_root", "evaluation_dir", "config_file")
 TRACKING = ("tracking", "experiment_name")  # of `monai.bundle run`, not of a config
 _FREE_TO_GROW = ("rows", "seeds", "candidate", "form")
 

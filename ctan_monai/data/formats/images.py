@@ -137,10 +137,10 @@ def thumbnail_of(image: Image) -> Thumbnail:
     gray = image.convert("L").convert("F").resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Resampling.BILINEAR)
     values = np.array(gray, np.float64)
     values -= values.mean()
-    deviation = float(values.std())
-    if deviation < _FLAT:
+    std = float(values.std())
+    if std < _FLAT:
         return np.zeros(values.shape, np.int8)
-    return np.clip(np.rint(values / deviation * _THUMBNAIL_SCALE), -127, 127).astype(np.int8)
+    return np.clip(np.rint(values / std * _THUMBNAIL_SCALE), -127, 127).astype(np.int8)
 
 
 def mean_rgb(image: Image) -> tuple[float, float, float]:

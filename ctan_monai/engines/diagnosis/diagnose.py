@@ -212,9 +212,9 @@ class Diagnosis:
             tried.changes.setdefault(name, []).append(at_same_position(kept, grid).cpu())
 
     def _effects(self) -> dict[str, Any]:
-        rows, figures = self._own.metrics.rows(), self._own.metrics.compute()
+        rows, metrics = self._own.metrics.rows(), self._own.metrics.compute()
         main = [main_metric_for(task) for task in self.network.tasks]
-        effects = Effects(rows, figures, self.data.groups, main, self.options.draws, self.options.seed)
+        effects = Effects(rows, metrics, self.data.groups, main, self.options.draws, self.options.seed)
         own = {name: torch.cat(found) for name, found in self._own.changes.items()}
         found = []
         for experiment, tried in zip(self.experiments, self._tried, strict=True):
@@ -225,8 +225,8 @@ class Diagnosis:
             }
             shares = {name: variance_share(torch.cat(part), own[name]) for name, part in tried.changes.items()}
             about = _about_experiment(experiment)
-            found.append({**about, "answers": verdicts, "variance_share": shares, "figures": changed})
-        return {"figures": figures, "experiments": found, "per_case": self._case_rows(rows)}
+            found.append({**about, "answers": verdicts, "variance_share": shares, "metrics": changed})
+        return {"metrics": metrics, "experiments": found, "per_case": self._case_rows(rows)}
 
     def _case_rows(self, own: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return what was measured on each case, as trained and in each experiment."""

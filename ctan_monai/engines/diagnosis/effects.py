@@ -25,7 +25,7 @@ class Effects:
 
     Args:
         rows: one per case, as trained.
-        figures: over all cases, as trained.
+        metrics: over all cases, as trained.
         groups: the cluster of each case.
         main: the main metric of each task.
         draws: of the bootstrap.
@@ -35,27 +35,27 @@ class Effects:
     def __init__(
         self,
         rows: Rows,
-        figures: Mapping[str, float],
+        metrics: Mapping[str, float],
         groups: Mapping[str, Hashable],
         main: Sequence[MainMetric],
         draws: int,
         seed: int,
     ) -> None:
-        self.figures, self.draws, self.seed = figures, draws, seed
+        self.metrics, self.draws, self.seed = metrics, draws, seed
         self._cases = [str(row["case"]) for row in rows]
         self._groups = [groups[case] for case in self._cases]
         self._main = {metric.key: metric for metric in main}
-        self._own = {key: self._table(rows, key) for key in figures}
-        self._means = [key for key in figures if self._is_mean(key)]
+        self._own = {key: self._table(rows, key) for key in metrics}
+        self._means = [key for key in metrics if self._is_mean(key)]
 
-    def of(self, rows: Rows, figures: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    def of(self, rows: Rows, metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
         """Return, by metric, its value with the part exchanged, the change, and the ends of its interval (nan = none).
 
         Args:
             rows: one per case with the part exchanged, the same cases.
-            figures: over all cases.
+            metrics: over all cases.
         """
-        keys = [*(key for key in self._main if key in self.figures and key not in self._means), *self._means]
+        keys = [*(key for key in self._main if key in self.metrics and key not in self._means), *self._means]
         tables = {key: (self._own[key], self._table(rows, key)) for key in keys}
 
         def changes(weights: Floats) -> Floats:
@@ -69,8 +69,8 @@ class Effects:
         clusters = len(set(self._groups))
         intervals = {key: expanded_interval(samples[:, index], clusters) for index, key in enumerate(keys)}
         found = {}
-        for key, own_value in self.figures.items():
-            value = figures.get(key, math.nan)
+        for key, own_value in self.metrics.items():
+            value = metrics.get(key, math.nan)
             interval = intervals.get(key)
             low, high = (math.nan, math.nan) if interval is None else (interval.low, interval.high)
             found[key] = {"value": value, "change": value - own_value, "low": low, "high": high}
@@ -86,7 +86,7 @@ class Effects:
 
     def _weighted(self, key: str, values: Floats, weights: Floats) -> Floats:
         if key in self._main:
-            return self._main[key].figures(values, weights)
+            return self._main[key].compute_weighted(values, weights)
         known = ~np.isnan(values[:, 0])
         counts = weights @ known
         means: Floats = np.divide(
@@ -97,7 +97,7 @@ class Effects:
     def _is_mean(self, key: str) -> bool:
         """Tell whether a metric is the mean of what is known in its column."""
         mean = self._weighted(key, self._own[key], np.ones((1, len(self._cases))))[0]
-        return bool(np.isclose(mean, self.figures[key], rtol=1e-6, atol=1e-9))
+        return bool(np.isclose(mean, self.metrics[key], rtol=1e-6, atol=1e-9))
 
 
 def judge(effect: Mapping[str, float], higher_is_better: bool) -> str:

@@ -39,13 +39,13 @@ class ScalarWriter:
         self._file: IO[bytes] | None = None
         self._records: Any = None
 
-    def write(self, figures: Mapping[str, float], step: int, newest_step: int | None = None) -> None:
+    def write(self, values: Mapping[str, float], step: int, newest_step: int | None = None) -> None:
         """Write scalars at a step; those that are not finite are left out.
 
         A resumed run repeats steps that may have been written before: TensorBoard then drops the old ones.
 
         Args:
-            figures: by tag.
+            values: by tag.
             step: where on the axis; epochs and iterations may share a file.
             newest_step: how far the run is in the finest steps that this file has; None: ``step``.
         """
@@ -55,9 +55,9 @@ class ScalarWriter:
 
         if self._file is None:
             self._open(self.folder, newest_step or step)
-        for tag, figure in figures.items():
-            if math.isfinite(figure):
-                self._add(step, summary=Summary(value=[Summary.Value(tag=tag, simple_value=figure)]))
+        for tag, value in values.items():
+            if math.isfinite(value):
+                self._add(step, summary=Summary(value=[Summary.Value(tag=tag, simple_value=value)]))
         self._records.flush()
 
     def close(self) -> None:
@@ -162,16 +162,16 @@ class LossLogger:
         if self.every:
             self._recent.add(losses)
             if iteration % self.every == 0:
-                figures = _tagged("step", self._recent.take())
-                self._writer.write({**figures, "step/learning_rate": _learning_rate(engine)}, iteration)
+                values = _tagged("step", self._recent.take())
+                self._writer.write({**values, "step/learning_rate": _learning_rate(engine)}, iteration)
         if length and iteration % length == 0:  # here, because at the epoch's end a schedule or weighting may be ahead
             self._last_step = {f"weight_{name}": weight for name, weight in self.loss.weighting.weights().items()}
             self._last_step["learning_rate"] = _learning_rate(engine)
 
     def _report(self, engine: Any) -> None:
         means, epoch = self._epoch.take(), engine.state.epoch
-        figures = {f"epoch/{name}": value for name, value in self._last_step.items()}
-        self._writer.write({**_tagged("epoch", means), **figures}, epoch, newest_step=engine.state.iteration)
+        values = {f"epoch/{name}": value for name, value in self._last_step.items()}
+        self._writer.write({**_tagged("epoch", means), **values}, epoch, newest_step=engine.state.iteration)
         total = means.pop(_TOTAL)
         weights = {name: self._last_step.get(f"weight_{name}") for name in means}
         parts = [

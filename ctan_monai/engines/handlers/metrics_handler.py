@@ -50,7 +50,7 @@ class MultiTaskMetrics:
         keys = [key for metric in self.metrics for key in metric.compute()]  # the same before the first case
         keys += [f"selection_{task.name}" for task in self.tasks]
         if again := sorted({key for key in keys if keys.count(key) > 1}):
-            reason = f"{again} would be figures of two tasks or labels."
+            reason = f"{again} would be metrics of two tasks or labels."
             raise ConfigError("tasks", reason, "Rename one of them.")
 
     def attach(self, engine: Any) -> None:

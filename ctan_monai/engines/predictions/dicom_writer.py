@@ -19,7 +19,7 @@ from ctan_monai.engines.predictions.batch_parts import affine_of, finite_logits
 from ctan_monai.engines.predictions.ct_resample import ResampledToCt, resample_to_ct
 from ctan_monai.engines.predictions.dicom_files import FORMATS, FilesOfCt
 from ctan_monai.engines.predictions.prediction_files import file_names, is_dose
-from ctan_monai.engines.predictions.written_table import WrittenCase, figures_of, write_tables
+from ctan_monai.engines.predictions.written_table import WrittenCase, structure_values, write_tables
 from ctan_monai.engines.runs.run_record import RUN_FILE
 from ctan_monai.engines.runs.training_data import trained_on
 from ctan_monai.errors import ConfigError, DataError, install
@@ -117,7 +117,7 @@ class WriteDicom:
         written = WrittenCase(
             case,
             {kind: path.relative_to(self.output_dir).as_posix() for kind, path in files.files.items()},
-            tuple(figures_of(structures, dose_gy, source.voxel_mm3)),
+            tuple(structure_values(structures, dose_gy, source.voxel_mm3)),
             None if dose_gy is None else round(float(dose_gy.max()), 3),
             source.synthetic,
             tuple(files.problems),

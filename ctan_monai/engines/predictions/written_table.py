@@ -19,7 +19,7 @@ Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
-class StructureFigures:
+class StructureValues:
     """A predicted structure in numbers.
 
     Args:
@@ -54,7 +54,7 @@ class WrittenCase:
 
     case: str
     files: Mapping[str, str] = field(default_factory=dict)
-    structures: tuple[StructureFigures, ...] = ()
+    structures: tuple[StructureValues, ...] = ()
     dose_max_gy: float | None = None
     synthetic: bool = False
     problems: tuple[str, ...] = ()
@@ -70,11 +70,11 @@ class WrittenCase:
             "synthetic_ct": "yes" if self.synthetic else "no",
             "problems": "; ".join(self.problems),
         }
-        figures = [asdict(each) for each in self.structures] or [asdict(StructureFigures("", "nothing", 0.0))]
-        return [{"case": self.case, **each, **last} for each in figures]
+        values = [asdict(each) for each in self.structures] or [asdict(StructureValues("", "nothing", 0.0))]
+        return [{"case": self.case, **each, **last} for each in values]
 
 
-def figures_of(structures: Mapping[str, Array], dose_gy: Array | None, voxel_mm3: float) -> list[StructureFigures]:
+def structure_values(structures: Mapping[str, Array], dose_gy: Array | None, voxel_mm3: float) -> list[StructureValues]:
     """Measure structures.
 
     Args:
@@ -87,11 +87,11 @@ def figures_of(structures: Mapping[str, Array], dose_gy: Array | None, voxel_mm3
         count = int(np.count_nonzero(mask))
         volume_cc = round(count * voxel_mm3 / MM3_PER_CC, 3)
         if not count or dose_gy is None:
-            found.append(StructureFigures(name, "found" if count else "empty", volume_cc))
+            found.append(StructureValues(name, "found" if count else "empty", volume_cc))
             continue
         inside = dose_gy[mask].astype(np.float64)
         low, mean, high = (round(float(value), 3) for value in (inside.min(), inside.mean(), inside.max()))
-        found.append(StructureFigures(name, "found", volume_cc, mean, low, high))
+        found.append(StructureValues(name, "found", volume_cc, mean, low, high))
     return found
 
 
@@ -113,5 +113,5 @@ def write_tables(folder: Path, about: Mapping[str, Any], cases: Iterable[Mapping
 
 
 def _from_json(entry: Mapping[str, Any]) -> WrittenCase:
-    structures = tuple(StructureFigures(**each) for each in entry["structures"])
+    structures = tuple(StructureValues(**each) for each in entry["structures"])
     return WrittenCase(**{**entry, "structures": structures, "problems": tuple(entry["problems"])})

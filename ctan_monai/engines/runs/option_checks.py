@@ -23,7 +23,7 @@ _SHARES = ("augment",)
 _SWITCHES = ("amp", "resume", "save_execute_config")
 
 
-def check_knobs(arguments: Sequence[str] | None = None) -> None:
+def check_options(arguments: Sequence[str] | None = None) -> None:
     """Check what `monai.bundle run` was given; MONAI takes any name and any value, and some would change nothing.
 
     Args:
@@ -74,10 +74,12 @@ def _check_names(given: Mapping[str, Any], files: Sequence[Path], configs: Seque
 
     referred = set(re.findall(r"@(\w+)", " ".join(path.read_text(encoding="utf-8") for path in files) + f" {given}"))
     known = set(map(_top, configs[0]))
-    for name in [*given, *(name for config in configs[1:] for name in config)]:
-        new = OPTIONS.get(_top(name))
-        if new in configs[0] and _top(name) not in configs[0]:
-            raise ConfigError(f"--{name}", f"this option is {new} now.", f"Write {new}.")
+    for config in (given, *configs[1:]):
+        others = {_top(name) for other in configs if other is not config for name in other}
+        for name in config:
+            new = OPTIONS.get(_top(name))
+            if new in others and _top(name) not in others:
+                raise ConfigError(f"--{name}", f"this option is {new} now.", f"Write {new}.")
     for path, config in zip(files[1:], configs[1:], strict=True):
         for name in set(map(_top, config)) - known - referred:
             if near := difflib.get_close_matches(name, known, 1, 0.8):

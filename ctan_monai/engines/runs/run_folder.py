@@ -15,7 +15,7 @@ from ctan_monai.aliases import current_settings
 from ctan_monai.engines.distributed.processes import rank, wait_for_all
 from ctan_monai.engines.runs.config_copies import copy_configs
 from ctan_monai.engines.runs.manifest import CONFIGS_FOLDER, METRICS_FILE, SETTINGS_FILE
-from ctan_monai.engines.runs.option_checks import check_knobs
+from ctan_monai.engines.runs.option_checks import check_options
 from ctan_monai.engines.runs.options import as_bool
 from ctan_monai.engines.runs.parsed_config import building_parser, options_of
 from ctan_monai.engines.runs.resume import LAST_FILE, PREVIOUS_FILE, check_same_run, has_checkpoint
@@ -57,7 +57,7 @@ class RunFolder:
 
     Raises:
         ConfigError: the folder is used by a running training, or holds files that are not a run's; or the command
-            line has a slip that `check_knobs` finds.
+            line has a slip that `check_options` finds.
         CheckpointError: resuming, but the folder's run trained another network; or it cannot be written.
         DataError: a config file is missing, or the folder cannot be written.
     """
@@ -73,7 +73,7 @@ class RunFolder:
         self.path = Path(str(output_dir))  # the command line gives a purely numeric name as a number
         self.resumed = as_bool(resume, "resume") and has_checkpoint(self.path)
         self.moved_aside: Path | None = None
-        check_knobs()
+        check_options()
         if self.resumed and network is not None:
             adopt_form(network, self.path)  # before an optimizer is made of its parameters
             wait_for_all()  # all processes have read run.json before one writes it

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from ctan_monai.engines.distributed.processes import unwrap
-from ctan_monai.engines.runs.option_checks import check_knobs
+from ctan_monai.engines.runs.option_checks import check_options
 from ctan_monai.engines.runs.torch_file import load_checked
 from ctan_monai.errors import CheckpointError, ConfigError
 from ctan_monai.files.json_files import as_json, write_json
@@ -144,10 +144,10 @@ def load_best(network: nn.Module, output_dir: str | Path) -> nn.Module:
 
     Raises:
         ConfigError: the run trained another network; the message names the flag to pass. Or the command line has a
-            slip that `check_knobs` finds.
+            slip that `check_options` finds.
         CheckpointError: there is no model.pt, it is damaged, or it does not fit.
     """
-    check_knobs()
+    check_options()
     path = Path(str(output_dir)) / MODEL_FILE
     if not path.is_file():
         raise CheckpointError(

@@ -41,12 +41,12 @@ class MLflowRun:
         tags = [RunTag(f"resumed.{name}", text) for name, text in texts.items() if known.get(name, text) != text]
         self.client.log_batch(self.run_id, params=params, tags=tags)
 
-    def log_figures(self, figures: Mapping[str, Any], step: int = 0) -> None:
+    def log_metrics(self, values: Mapping[str, Any], step: int = 0) -> None:
         """Log metrics; one that is unknown or not finite is left out."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        metrics = [Metric(key_of(name), float(value), now, step) for name, value in figures.items() if _finite(value)]
+        metrics = [Metric(key_of(name), float(value), now, step) for name, value in values.items() if _finite(value)]
         self.client.log_batch(self.run_id, metrics=metrics)
 
     def log_file(self, file: Path, folder: str) -> None:

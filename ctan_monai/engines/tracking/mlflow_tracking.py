@@ -79,7 +79,7 @@ class MLflowTracking:
 
     def _send_new(self, run: MLflowRun) -> None:
         for record in self._history.epochs[self._sent :]:
-            run.log_figures(figures_of(record), record["epoch"])
+            run.log_metrics(metrics_of(record), record["epoch"])
             self._sent += 1
 
     def _complete(self, engine: Engine) -> None:
@@ -107,17 +107,17 @@ def without_monai(handlers: Sequence[Any]) -> list[Any]:
     return [handler for handler in handlers if not isinstance(handler, MLFlowHandler)]
 
 
-def figures_of(record: Mapping[str, Any]) -> dict[str, Any]:
+def metrics_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """Name the metrics of an epoch of metrics.json.
 
-    >>> figures_of({"epoch": 1, "seconds": 2.5, "weights": {"dose": 1.0}, "train": {"loss": 0.5, "dose": 0.4}})
+    >>> metrics_of({"epoch": 1, "seconds": 2.5, "weights": {"dose": 1.0}, "train": {"loss": 0.5, "dose": 0.4}})
     {'seconds': 2.5, 'weight/dose': 1.0, 'train/loss': 0.5, 'train/loss_dose': 0.4}
     """
-    figures = {name: record[name] for name in ("seconds", "learning_rate") if name in record}
-    figures |= {f"weight/{task}": value for task, value in record.get("weights", {}).items()}
+    metrics = {name: record[name] for name in ("seconds", "learning_rate") if name in record}
+    metrics |= {f"weight/{task}": value for task, value in record.get("weights", {}).items()}
     train = record.get("train", {})
-    figures |= {"train/loss" if name == "loss" else f"train/loss_{name}": value for name, value in train.items()}
-    return figures | {f"validation/{name}": value for name, value in record.get("validation", {}).items()}
+    metrics |= {"train/loss" if name == "loss" else f"train/loss_{name}": value for name, value in train.items()}
+    return metrics | {f"validation/{name}": value for name, value in record.get("validation", {}).items()}
 
 
 def publish_run(folder: Path, images: Iterable[Path]) -> None:
@@ -151,7 +151,7 @@ def publish_evaluation(folder: Path, metrics: Mapping[str, Any], images: Iterabl
     files = [(path, folder.name) for path in images]
 
     def send(found: MLflowRun) -> None:
-        found.log_figures({f"{folder.name}/{name}": value for name, value in metrics.items()})
+        found.log_metrics({f"{folder.name}/{name}": value for name, value in metrics.items()})
         _send_files(found, folder, files)
 
     _tolerate(send, run)

@@ -1,4 +1,4 @@
-"""Changes of metrics and their intervals, on cases whose figures can be worked out by hand."""
+"""Changes of metrics and their intervals, on cases whose values can be worked out by hand."""
 
 import math
 
@@ -28,7 +28,7 @@ def rows_of(dice, right):
     ]
 
 
-def figures_of(dice, accuracy):
+def metrics_of(dice, accuracy):
     return {"lesion_dice": dice, "kind_balanced_accuracy": accuracy, "kind_loss": 1.0}
 
 
@@ -36,13 +36,13 @@ def make(count=20, change=0.0):
     dice = np.linspace(0.5, 0.9, count)
     rows = rows_of(dice, [True] * count)
     groups = {row["case"]: row["case"] for row in rows}
-    effects = Effects(rows, figures_of(float(dice.mean()), 1.0), groups, [LESION, KIND], 2000, 0)
+    effects = Effects(rows, metrics_of(float(dice.mean()), 1.0), groups, [LESION, KIND], 2000, 0)
     return effects, dice + change
 
 
 def test_nothing_changes_where_nothing_was_exchanged():
     effects, dice = make()
-    found = effects.of(rows_of(dice, [True] * 20), figures_of(float(dice.mean()), 1.0))
+    found = effects.of(rows_of(dice, [True] * 20), metrics_of(float(dice.mean()), 1.0))
     for key in ("lesion_dice", "kind_balanced_accuracy"):
         assert found[key]["change"] == found[key]["low"] == found[key]["high"] == 0
         assert judge(found[key], higher_is_better=True) == "no change shown"
@@ -51,7 +51,7 @@ def test_nothing_changes_where_nothing_was_exchanged():
 def test_the_interval_of_a_mean_is_about_the_t_interval_of_paired_differences():
     effects, dice = make()
     shift = np.random.default_rng(0).normal(-0.1, 0.05, 20)
-    found = effects.of(rows_of(dice + shift, [True] * 20), figures_of(float((dice + shift).mean()), 1.0))["lesion_dice"]
+    found = effects.of(rows_of(dice + shift, [True] * 20), metrics_of(float((dice + shift).mean()), 1.0))["lesion_dice"]
     half = t.ppf(0.975, 19) * shift.std(ddof=1) / math.sqrt(20)
     assert found["change"] == pytest.approx(shift.mean())
     assert found["low"] == pytest.approx(shift.mean() - half, abs=0.15 * half)
@@ -60,17 +60,17 @@ def test_the_interval_of_a_mean_is_about_the_t_interval_of_paired_differences():
     assert judge(found, higher_is_better=False) == "better"
 
 
-def test_a_figure_that_is_no_mean_over_cases_is_computed_anew_in_each_draw():
+def test_a_metric_that_is_no_mean_over_cases_is_computed_anew_in_each_draw():
     effects, dice = make()
     right = [index % 4 != 0 for index in range(20)]  # half of class a is wrong now: balanced accuracy .75
-    found = effects.of(rows_of(dice, right), figures_of(float(dice.mean()), 0.75))["kind_balanced_accuracy"]
+    found = effects.of(rows_of(dice, right), metrics_of(float(dice.mean()), 0.75))["kind_balanced_accuracy"]
     assert found["change"] == pytest.approx(-0.25)
     assert found["low"] < -0.25 < found["high"] < 0
 
 
-def test_other_figures_have_a_change_and_no_interval():
+def test_other_metrics_have_a_change_and_no_interval():
     effects, dice = make()
-    found = effects.of(rows_of(dice, [True] * 20), {**figures_of(float(dice.mean()), 1.0), "kind_loss": 3.0})
+    found = effects.of(rows_of(dice, [True] * 20), {**metrics_of(float(dice.mean()), 1.0), "kind_loss": 3.0})
     assert found["kind_loss"]["change"] == 2.0
     assert math.isnan(found["kind_loss"]["low"])
     assert judge(found["kind_loss"], higher_is_better=True) == "unknown"

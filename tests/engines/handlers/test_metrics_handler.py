@@ -132,7 +132,7 @@ def test_metrics_get_final_answers_targets_and_voxel_size_of_one_case():
     assert target["oar_present"].tolist() == [True, True]
 
 
-def test_figures_of_further_metrics_stand_beside_those_of_the_tasks_and_do_not_select():
+def test_metrics_of_further_metrics_stand_beside_those_of_the_tasks_and_do_not_select():
     state = evaluate(SmallNetwork(), [make_item(0)], MultiTaskMetrics(TASKS, [Seen()]))
     assert {"seen", "oar_dice"} <= set(state.metrics)
     assert state.metric_details["cases"][0]["seen"] == 1.0
@@ -163,8 +163,8 @@ def test_the_truth_is_selected_by_1():
     assert evaluate(Copy([LESION, HEAT]), items, MultiTaskMetrics([LESION, HEAT])).metrics["selection"] == 1.0
 
 
-def test_figures_of_two_tasks_that_have_one_name_are_refused():
+def test_metrics_of_two_tasks_that_have_one_name_are_refused():
     one, other = Segmentation("a", ["dice", "b"], overlapping=True), Segmentation("a_dice", ["c"], overlapping=True)
-    with pytest.raises(ConfigError, match=r"\['a_dice_dice'\] would be figures of two tasks or labels"):
+    with pytest.raises(ConfigError, match=r"\['a_dice_dice'\] would be metrics of two tasks or labels"):
         MultiTaskMetrics([one, other])
     MultiTaskMetrics([one, LESION])

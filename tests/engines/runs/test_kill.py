@@ -44,7 +44,7 @@ def save_back_to_back(path, number):
 
 
 @pytest.mark.promise(1, "a file that is saved back to back loads after every kill, and nothing else is left")
-def test_a_file_that_is_saved_back_to_back_loads_after_every_kill(tmp_path, count, figure):
+def test_a_file_that_is_saved_back_to_back_loads_after_every_kill(tmp_path, count, record):
     draw, path, number, kills = random.Random(0), tmp_path / "last.pt", 0, count(15, 200)  # noqa: S311
     for _ in range(kills):
         kill_after(0.1 + 0.1 * draw.random(), save_back_to_back, path, number)
@@ -55,7 +55,7 @@ def test_a_file_that_is_saved_back_to_back_loads_after_every_kill(tmp_path, coun
         remove_leftovers(tmp_path)
         assert sorted(os.listdir(tmp_path)) == ["last.old", "last.pt"]
     assert number > kills
-    figure(f"{kills} kills in {number} saves: {kills} files whole")
+    record(f"{kills} kills in {number} saves: {kills} files whole")
 
 
 def train(folder, workers, epoch=None, before=None):
@@ -113,7 +113,7 @@ def finish(folder, workers, whole):
 @pytest.mark.promise(1, "killed twice at random and resumed, a run ends equal to the bit; one epoch is lost at most")
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for surviving processes in /proc")
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_training_that_is_killed_at_random_moments_ends_like_one_that_is_not(tmp_path, workers, whole, count, figure):
+def test_a_training_that_is_killed_at_random_moments_ends_like_one_that_is_not(tmp_path, workers, whole, count, record):
     draw, groups, kills, lost = random.Random(workers), set(), 0, 0  # noqa: S311
     runs = count(2, 50)
     for number in range(runs):
@@ -131,7 +131,7 @@ def test_a_training_that_is_killed_at_random_moments_ends_like_one_that_is_not(t
     while (left := living(groups)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert left == []
-    figure(
+    record(
         f"{workers} workers: {runs} of {runs} runs with {kills} kills equal, {lost} epoch lost at most, none survives"
     )
 
@@ -149,7 +149,7 @@ def train_ctan(folder):
 
 @pytest.mark.promise(1, "a CTAN (ResNet-18, DWA) that is killed twice and resumed ends equal to the bit")
 @pytest.mark.slow
-def test_a_ctan_that_is_killed_ends_like_one_that_is_not(tmp_path, count, figure):
+def test_a_ctan_that_is_killed_ends_like_one_that_is_not(tmp_path, count, record):
     if not count(0, 1):
         pytest.skip("writes gigabytes; in the long form only")
     draw, kills = random.Random(5), 0  # noqa: S311
@@ -168,7 +168,7 @@ def test_a_ctan_that_is_killed_ends_like_one_that_is_not(tmp_path, count, figure
     states = [without_seconds(load_checked(tmp_path / name / "last.pt")) for name in ("whole", "killed")]
     assert states[0]["epoch"] == 3
     assert same(*states) is None
-    figure(f"{kills} kills in 3 epochs of {took_s / 3:.0f} s: equal")
+    record(f"{kills} kills in 3 epochs of {took_s / 3:.0f} s: equal")
 
 
 def kill_at(name, call):
@@ -190,7 +190,7 @@ def kill_at(name, call):
 
 @pytest.mark.promise(1, "killed at each step of a save (each sync, link, rename), a run ends equal to the bit")
 @pytest.mark.parametrize("name", ["fsync", "link", "replace"])
-def test_a_training_that_is_killed_inside_a_save_ends_like_one_that_is_not(tmp_path, name, whole, count, figure):
+def test_a_training_that_is_killed_inside_a_save_ends_like_one_that_is_not(tmp_path, name, whole, count, record):
     calls = count(2, 20)
     for call in range(1, calls + 1):
         folder = tmp_path / str(call)
@@ -199,12 +199,12 @@ def test_a_training_that_is_killed_inside_a_save_ends_like_one_that_is_not(tmp_p
         process.join(120)
         assert process.exitcode in (-signal.SIGKILL, 0)
         finish(folder, 0, whole)
-    figure(f"os.{name}: {calls} of {calls} runs equal")
+    record(f"os.{name}: {calls} of {calls} runs equal")
 
 
 @pytest.mark.promise(1, "SIGTERM and SIGINT end a training within 10 s with 143 and 130; resumed, it ends equal")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_ends_a_training_in_time(tmp_path, number, code, whole, count, figure):
+def test_a_signal_ends_a_training_in_time(tmp_path, number, code, whole, count, record):
     draw, slowest_s, runs = random.Random(code), 0.0, count(1, 10)  # noqa: S311
     for run in range(runs):
         epoch = processes.Value("i", 0)
@@ -220,4 +220,4 @@ def test_a_signal_ends_a_training_in_time(tmp_path, number, code, whole, count, 
         assert process.exitcode == code
         finish(tmp_path / str(run), 2, whole)
     assert slowest_s < 10
-    figure(f"{number.name}: {runs} runs, {slowest_s:.1f} s at most, exit code {code}")
+    record(f"{number.name}: {runs} runs, {slowest_s:.1f} s at most, exit code {code}")

@@ -8,7 +8,7 @@ import yaml
 
 from ctan_monai.engines.handlers.seeding_handler import seed_run
 from ctan_monai.engines.runs.config_copies import given_configs, read_flags, read_given
-from ctan_monai.engines.runs.option_checks import check_knobs
+from ctan_monai.engines.runs.option_checks import check_options
 from ctan_monai.engines.runs.options import check_device
 from ctan_monai.errors import ConfigError
 
@@ -43,7 +43,7 @@ def given(tmp_path):
     ],
 )  # fmt: skip
 def test_what_makes_sense_passes(given, options):
-    check_knobs(given(*options))
+    check_options(given(*options))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_what_makes_sense_passes(given, options):
 )
 def test_a_slip_is_named_with_its_remedy(given, options, said):
     with pytest.raises(ConfigError) as caught:
-        check_knobs(given(*options))
+        check_options(given(*options))
     assert said in str(caught.value)
 
 
@@ -90,29 +90,31 @@ def test_a_slip_is_named_with_its_remedy(given, options, said):
 )
 def test_a_slip_in_an_overlay_is_named(given, overlay, said):
     with pytest.raises(ConfigError) as caught:
-        check_knobs(given(mine=overlay))
+        check_options(given(mine=overlay))
     assert said in str(caught.value)
 
 
 def test_an_overlay_may_add_what_it_uses(given):
-    check_knobs(given(mine={"epochs_of_warmup": 2, "run": ["$@epochs_of_warmup"]}))
+    check_options(given(mine={"epochs_of_warmup": 2, "run": ["$@epochs_of_warmup"]}))
 
 
 def test_what_a_component_of_an_overlay_computes_is_left_to_it(given):
-    check_knobs(given(mine={"device": {"_target_": "torch.device", "type": "cpu"}, "batch_size": {"_target_": "max"}}))
+    check_options(
+        given(mine={"device": {"_target_": "torch.device", "type": "cpu"}, "batch_size": {"_target_": "max"}})
+    )
 
 
 def test_a_slip_in_an_args_file_is_named_and_a_flag_wins_over_it(given, tmp_path):
     (tmp_path / "args.yaml").write_text(yaml.safe_dump({"config_file": [str(tmp_path / "train.yaml")], "epochs": "3"}))
     given()
     with pytest.raises(ConfigError, match="Leave the quotes out"):
-        check_knobs(["run", "--args_file", str(tmp_path / "args.yaml")])
-    check_knobs(["run", f"--args_file={tmp_path / 'args.yaml'}", "--epochs", "3"])
+        check_options(["run", "--args_file", str(tmp_path / "args.yaml")])
+    check_options(["run", f"--args_file={tmp_path / 'args.yaml'}", "--epochs", "3"])
 
 
 def test_another_program_is_left_alone(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["pytest", "--epoch", "2", *[__file__] * 9])
-    check_knobs()
+    check_options()
     assert given_configs(sys.argv[1:]) == []
 
 
@@ -158,4 +160,4 @@ def test_inference_needs_no_encoder_and_says_so(tmp_path):
     (tmp_path / "inference.yaml").write_text("run_dir: runs/a\nmethod: ctan\n")
     given = ["run", "inferring", "--config_file", str(tmp_path / "inference.yaml"), "--encoder", "resnet18"]
     with pytest.raises(ConfigError, match=r"builds the network that run_dir's record describes.*Leave it out"):
-        check_knobs(given)
+        check_options(given)

@@ -6,7 +6,7 @@ from ctan_monai.engines.runs.manifest import run_setting
 from ctan_monai.errors import CheckpointError
 
 
-def test_a_knob_is_what_it_was_in_training(tmp_path):
+def test_a_option_is_what_it_was_in_training(tmp_path):
     (tmp_path / "settings.json").write_text(json.dumps({"image_size": [96, 128], "datalist": None}))
     assert run_setting(tmp_path, "image_size") == [96, 128]
     assert run_setting(str(tmp_path), "datalist") is None

@@ -46,7 +46,7 @@ def test_the_checksum_is_the_sha256_of_what_torch_wrote(file):
 
 
 @pytest.mark.promise(2, "a truncated or bit-flipped checkpoint is refused by name, never loaded as something else")
-def test_every_damaged_file_is_refused_by_name(file, figure):
+def test_every_damaged_file_is_refused_by_name(file, record):
     intact, draw = file.read_bytes(), random.Random(0)  # noqa: S311
     for number in range(200):
         damaged = bytearray(intact)
@@ -58,7 +58,7 @@ def test_every_damaged_file_is_refused_by_name(file, figure):
         file.write_bytes(damaged)
         with pytest.raises(CheckpointError, match=r"last\.pt: .*Remedy"):
             load_checked(file)
-    figure("200 of 200 damaged files")
+    record("200 of 200 damaged files")
 
 
 def test_the_checksum_itself_is_covered_too(file):

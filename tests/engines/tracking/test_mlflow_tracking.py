@@ -14,7 +14,7 @@ from monai.handlers import MLFlowHandler
 
 from ctan_monai.engines import History, MultiTaskEvaluator
 from ctan_monai.engines.tracking.mlflow_run import RECORD_FILE, find_run, make_store, open_run
-from ctan_monai.engines.tracking.mlflow_tracking import figures_of, publish_evaluation, publish_run
+from ctan_monai.engines.tracking.mlflow_tracking import metrics_of, publish_evaluation, publish_run
 from ctan_monai.errors import ConfigError
 
 
@@ -67,7 +67,7 @@ def curve(client, run, name):
     return [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
 
 
-def test_the_figures_of_every_epoch_are_those_of_the_history(store, tmp_path):
+def test_the_metrics_of_every_epoch_are_those_of_the_history(store, tmp_path):
     history = train(store[0], tmp_path / "ctan", epochs=3)
     client, runs = runs_of(store[0])
     assert list(runs) == ["ctan"]
@@ -125,7 +125,7 @@ def test_a_run_that_ends_before_its_time_says_so_and_is_not_taken_over(store, tm
     assert [step for step, _ in curve(client, runs["ended"], "train/loss")] == [1]
 
 
-def test_figures_that_the_store_refused_come_with_the_next_epoch(store, tmp_path, caplog):
+def test_metrics_that_the_store_refused_come_with_the_next_epoch(store, tmp_path, caplog):
     """The store's table of metrics is away while the first epoch ends."""
 
     def take_away(engine):
@@ -141,7 +141,7 @@ def test_figures_that_the_store_refused_come_with_the_next_epoch(store, tmp_path
     assert curve(client, runs["run"], "train/loss") == [(r["epoch"], r["train"]["loss"]) for r in history.epochs]
 
 
-def test_figures_of_the_last_epoch_that_the_store_refused_come_at_the_end(store, tmp_path):
+def test_metrics_of_the_last_epoch_that_the_store_refused_come_at_the_end(store, tmp_path):
     names = [("taken", "metrics"), ("metrics", "taken")]
 
     def take_away_and_bring_back(engine):
@@ -177,8 +177,8 @@ def test_a_finished_run_gets_its_files_and_its_evaluation(store, tmp_path):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
     publish_run(folder, [folder / "report.html", folder / "images" / "curves.png"])
-    figures = {"dose_mae_volume": 2.5, "oar_dice": None, "PTV D95%": float("nan"), "PTV D2%": 71.0}
-    publish_evaluation(evaluation, figures, [evaluation / "p1" / "overlay.png"])
+    metrics = {"dose_mae_volume": 2.5, "oar_dice": None, "PTV D95%": float("nan"), "PTV D2%": 71.0}
+    publish_evaluation(evaluation, metrics, [evaluation / "p1" / "overlay.png"])
     client, runs = runs_of(store[0])
     found = {key: value for key, value in runs["run"].data.metrics.items() if key.startswith("evaluation")}
     assert found == {"evaluation/dose_mae_volume": 2.5, "evaluation/PTV D2_percent": 71.0}
@@ -228,11 +228,11 @@ def test_the_name_of_the_user_is_not_recorded(store, tmp_path, monkeypatch):
     assert b"dr_who" not in store[1].read_bytes()
 
 
-def test_unknown_figures_of_an_epoch_are_left_out(store, tmp_path):
+def test_unknown_metrics_of_an_epoch_are_left_out(store, tmp_path):
     record = {"epoch": 1, "seconds": 1.0, "train": {"loss": None}, "validation": {"dice": float("inf"), "mae": 2.0}}
     train(store[0], tmp_path / "run", epochs=1)
     run = find_run(tmp_path / "run")
-    run.log_figures(figures_of(record), 2)
+    run.log_metrics(metrics_of(record), 2)
     client, runs = runs_of(store[0])
     assert curve(client, runs["run"], "validation/mae") == [(2, 2.0)]
     assert curve(client, runs["run"], "validation/dice") == []

@@ -1,4 +1,4 @@
-"""The primary interval holds the truth as often as it says, for means, ratios and figures that are no mean."""
+"""The primary interval holds the truth as often as it says, for means, ratios and metrics that are no mean."""
 
 import math
 
@@ -68,7 +68,12 @@ def test_the_interval_of_a_difference_in_balanced_accuracy_covers_the_truth():
         for chances in right:
             answer = np.where(random.random(clusters) < chances[truth], truth, (truth + 1) % 3)
             tables.append(np.column_stack([np.eye(3)[answer], truth]).astype(float))
-        return lambda w: (metric.figures(tables[0], w) - metric.figures(tables[1], w))[:, None], np.arange(clusters)
+
+        def difference(weights):
+            one, other = (metric.compute_weighted(table, weights) for table in tables)
+            return (one - other)[:, None]
+
+        return difference, np.arange(clusters)
 
     assert 0.92 <= coverage(simulate, np.mean(right[0] - right[1]), clusters) <= 0.98
 

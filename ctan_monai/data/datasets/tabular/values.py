@@ -42,8 +42,8 @@ def statistics_of(volumes: Mapping[str, Array], layout: Layout) -> dict[str, lis
     found = {}
     for name in layout.image_channels:
         values = volumes[name][volumes[name] != 0].astype(np.float64)
-        deviation = float(values.std()) if values.size else 0.0
-        found[name] = [float(values.mean()) if values.size else 0.0, deviation or 1.0]
+        std = float(values.std()) if values.size else 0.0
+        found[name] = [float(values.mean()) if values.size else 0.0, std or 1.0]
     return found
 
 
