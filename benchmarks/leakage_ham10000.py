@@ -41,7 +41,7 @@ COPIES: dict[str, Change] = {
     "half as large, JPEG, quality 75": lambda image: jpeg(image.resize((image.width // 2, image.height // 2)), 75),
     "64 x 64": lambda image: image.resize((64, 64)),
     "palette of 64 colors": lambda image: image.convert("P", palette=Image.Palette.ADAPTIVE, colors=64),
-    "grey": lambda image: image.convert("L"),
+    "gray": lambda image: image.convert("L"),
     "contrast 0.7": lambda image: ImageEnhance.Contrast(image).enhance(0.7),
     "brightness 1.2": lambda image: ImageEnhance.Brightness(image).enhance(1.2),
     "mirrored": lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),

@@ -84,12 +84,15 @@ OPTIONS = {
     "shares": "split_fractions",
     "figures": "dose_metrics",
 }
-# keys of data.json of runs, of what a case's file knows of its patient, and of diagnosis.json
+# keys of data.json of runs, of what a case's file knows of its patient or image, and of diagnosis.json
 RECORD_KEYS = {
     "normalised_to_gy": "normalized_to_gy",
     "dose_normalised_to_gy": "dose_normalized_to_gy",
     "figures": "metrics",
+    "grey": "gray",
 }
+# values of options of tabular datasets
+VALUES = {"labelled": "labeled", "grey": "gray"}
 # files of runs and comparisons, relative to their folder
 FILES = {
     "images/curves.png": "pictures/curves.png",
@@ -150,6 +153,18 @@ def current_record(record: Mapping[str, Any]) -> dict[str, Any]:
     {'normalized_to_gy': 60.0, 'synthetic': True}
     """
     return {RECORD_KEYS.get(key, key): value for key, value in record.items()}
+
+
+def current_value(value: Any, option: str) -> Any:
+    """Return the value of an option by the name that it has now.
+
+    >>> current_value("labeled", "slices")
+    'labeled'
+    """
+    new = VALUES.get(value, value) if isinstance(value, str) else value
+    if new != value:
+        _warn(f"{option}: {value} is now {new}; write the new name, the old one will go.")
+    return new
 
 
 def existing_file(folder: Path, name: str) -> Path:
@@ -292,6 +307,9 @@ _PARENTS = _packages_of_old_modules(_MODULES)
 
 
 def _tell(old: str, new: str) -> None:
-    message = f"{_PACKAGE}.{old} is now {_PACKAGE}.{new}; write the new name, the old one will go."
-    warnings.warn(message, DeprecationWarning, stacklevel=3)
+    _warn(f"{_PACKAGE}.{old} is now {_PACKAGE}.{new}; write the new name, the old one will go.")
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, DeprecationWarning, stacklevel=4)
     _logger.warning(message)

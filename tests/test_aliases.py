@@ -116,6 +116,14 @@ def test_options_of_before_are_read_by_both_names(tmp_path):
     assert both == {"top_fraction": 0.4, "top_share": 0.4, "seed": 0}
 
 
+def test_values_of_before_mean_the_same():
+    for old, new in (("labelled", "labeled"), ("grey", "gray")):
+        with pytest.warns(DeprecationWarning, match=f"{old} is now {new}"):
+            assert aliases.current_value(old, "option") == new
+    for value in ("labeled", "all", None, ["grey"]):
+        assert aliases.current_value(value, "option") == value
+
+
 def test_files_of_before_are_found_where_there_are_none_of_today(tmp_path):
     for name, old in aliases.FILES.items():
         assert aliases.existing_file(tmp_path, name) == tmp_path / name

@@ -28,7 +28,7 @@ _EXAMPLES = """[bold]Tasks[/]
 
   ctan-monai new plans --image ct --task segmentation:oar=Rectum,Femur_L,Femur_R@overlapping --task regression:dose=Gy
 
-  ctan-monai new bones --image grey --task regression:age=years@image --task classification:sex=female,male
+  ctan-monai new bones --image gray --task regression:age=years@image --task classification:sex=female,male
 """
 
 

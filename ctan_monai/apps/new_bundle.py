@@ -141,7 +141,7 @@ def _about(task: Task) -> str:
 
 
 def _summary(plan: Plan) -> str:
-    kind = {"ct": "CT", "mr": "MR", "rgb": "color images", "grey": "gray images"}[plan.image.kind]
+    kind = {"ct": "CT", "mr": "MR", "rgb": "color images", "gray": "gray images"}[plan.image.kind]
     seen = f"axial slices of {kind}" if plan.slices else kind if plan.image.is_image_file else f"{kind} volumes"
     return f"From {seen} ({', '.join(plan.image.channels)}): " + "; ".join(map(_about, plan.layout.tasks)) + "."
 

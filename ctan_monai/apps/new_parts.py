@@ -12,7 +12,7 @@ from ctan_monai.data.datasets.tabular.layout import Layout
 from ctan_monai.tasks import Regression, Segmentation, Task
 
 _WIDTH = 110  # of a line of YAML
-_NORMALISE = {"ct": ("window", "[-160, 240]"), "mr": ("zscore", "null"), "rgb": ("imagenet", "null")}
+_NORMALIZE = {"ct": ("window", "[-160, 240]"), "mr": ("zscore", "null"), "rgb": ("imagenet", "null")}
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def _data_parts(plan: Plan) -> dict[str, str]:
     values = ["label_values"] if plan.layout.label_values else []
     inference = "".join(f", {name}: '@{name}'" for name in (*options, *values))
     if plan.slices:
-        option_lines.append(_option("slices", "labelled", "train on slices that a label crosses; all"))
+        option_lines.append(_option("slices", "labeled", "train on slices that a label crosses; all"))
         option_lines.append(_option("empty_fraction", "0.2", "other slices to add, as a fraction of those"))
         options += ["slices", "empty_fraction"]
     options += values
@@ -195,7 +195,7 @@ def _batch(plan: Plan) -> str:
 
 
 def _transform_parts(plan: Plan) -> dict[str, str]:
-    method, window = _NORMALISE.get(plan.image.kind, ("window", "[0, 255]"))
+    method, window = _NORMALIZE.get(plan.image.kind, ("window", "[0, 255]"))
     methods = "window, zscore" + (", imagenet" if plan.image.kind == "rgb" else "")
     front = "    - {_target_: ctan_monai.transforms."
     common = "tasks: '@tasks', image_channels: '@image_channels'"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ctan_monai.aliases import VALUES
 from ctan_monai.data.datasets.tabular.layout import ABOUT, IMAGE, LABEL, RGB
 from ctan_monai.data.datasets.tabular.sides import side_of
 from ctan_monai.data.datasets.tabular.synthetic import IMAGE_FILE_KINDS, KINDS
@@ -113,7 +114,8 @@ def parse_image(text: str, spatial_dims: int) -> NewImage:
     channels = tuple(name.strip() for name in names.split(",")) if names else RGB if kind == "rgb" else (kind,)
     wrong = [name for name in channels if not _WORD.fullmatch(name) or name in (*ABOUT, IMAGE, LABEL)]
     if kind not in KINDS:
-        raise ConfigError("--image", f"{kind!r} is unknown.", f"Use one of {', '.join(KINDS)}; mr:t1,t2 for channels.")
+        reason = f"{kind!r} is {VALUES[kind]} now." if kind in VALUES else f"{kind!r} is unknown."
+        raise ConfigError("--image", reason, f"Use one of {', '.join(KINDS)}; mr:t1,t2 for channels.")
     if kind in IMAGE_FILE_KINDS and spatial_dims == 3:
         raise ConfigError("--image", f"{kind} means images, which have two axes.", "Use ct or mr, or 2 dimensions.")
     if wrong or len(set(channels)) < len(channels) or (kind == "rgb" and channels != RGB):

@@ -95,7 +95,9 @@ def test_images_that_cannot_be_are_refused(text):
 
 def test_images_have_two_dimensions():
     with pytest.raises(ConfigError, match="which have two axes"):
-        parse_image("grey", 3)
+        parse_image("gray", 3)
+    with pytest.raises(ConfigError, match="'grey' is gray now"):
+        parse_image("grey", 2)
     assert (parse_image("", 2).kind, parse_image("", 3).kind) == ("rgb", "ct")
 
 
@@ -109,8 +111,8 @@ def test_any_value_comes_back_from_yaml(value):
 
 @pytest.mark.parametrize(
     "options",
-    [["--image", "ct"], ["--image", "mr:t1,t2", "--spatial-dims", "3"], [], ["--image", "grey"]],
-    ids=["slices", "volumes", "color", "grey"],
+    [["--image", "ct"], ["--image", "mr:t1,t2", "--spatial-dims", "3"], [], ["--image", "gray"]],
+    ids=["slices", "volumes", "color", "gray"],
 )
 def test_a_bundle_is_complete_and_short(tmp_path, options):
     tasks = [option for text in FIVE_TASKS for option in ("--task", text)]

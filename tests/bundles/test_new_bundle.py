@@ -100,7 +100,7 @@ def check_run(folder, method):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["ctan", "mtan", "hps", "stl"])
 def test_three_tasks_of_three_kinds_are_learned_through_a_config_alone(run, tmp_path, method):
-    bundle = new(tmp_path, "--image", "grey")
+    bundle = new(tmp_path, "--image", "gray")
     table = own_cases(tmp_path / "data", (48, 64))
     folder = train_evaluate_infer(run, bundle, table, method, size=[48, 64])
     check_run(folder, method)
@@ -143,8 +143,8 @@ def test_a_new_bundle_runs_at_once_on_synthetic_cases_and_says_so(run, tmp_path,
 
 @pytest.mark.parametrize(
     "options",
-    [["--image", "ct"], ["--image", "mr:t1,t2", "--spatial-dims", "3"], [], ["--image", "grey"]],
-    ids=["slices", "volumes", "color", "grey"],
+    [["--image", "ct"], ["--image", "mr:t1,t2", "--spatial-dims", "3"], [], ["--image", "gray"]],
+    ids=["slices", "volumes", "color", "gray"],
 )
 def test_monai_finds_all_properties_in_the_configs_of_any_kind(workflow, tmp_path, options):
     bundle = new(tmp_path, *options)

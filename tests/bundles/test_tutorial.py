@@ -17,7 +17,7 @@ from ctan_monai.tasks import Classification, Regression, Segmentation
 
 PAGE = ROOT / "docs" / "tutorial-tabular-data.md"
 PACKAGE, BUNDLE = "python -m ctan_monai ", "python -m monai.bundle run "
-SMALL = {"encoder": "resnet18", "epochs": 1, "batch_size": 16, "patch_size": [32, 32], "slices": "labelled"}
+SMALL = {"encoder": "resnet18", "epochs": 1, "batch_size": 16, "patch_size": [32, 32], "slices": "labeled"}
 LAYOUT = as_layout(
     [
         Segmentation("lesion", ["core", "edema"]),

@@ -118,14 +118,14 @@ def test_images_and_page_are_made_for_all_that_can_be_read(folder):
 
 
 def test_masks_as_nifti_are_drawn_too(tmp_path):
-    case = Case("a", {"grey": np.full(SHAPE, 90, np.uint8)}, {"lesion": box(SHAPE, 0.3)}, np.eye(4))
+    case = Case("a", {"gray": np.full(SHAPE, 90, np.uint8)}, {"lesion": box(SHAPE, 0.3)}, np.eye(4))
     write_case(tmp_path / "a.case", case)
     mask = torch.from_numpy(box(SHAPE, 0.3).astype(np.float32) * 8 - 4)[None, None]
     engine = Engine(lambda _, batch: {"image": batch["image"], "pred": {"lesion": mask}})
     WritePredictions([LESION], tmp_path / "out").attach(engine)
     items = [{"case": "a", "file": str(tmp_path / "a.case")}]
-    engine.run(DataLoader(Dataset(items, LoadCaseFiled([LESION], ["grey"])), batch_size=1))
-    (drawn,) = draw_cases(tmp_path / "out", image="grey")
+    engine.run(DataLoader(Dataset(items, LoadCaseFiled([LESION], ["gray"])), batch_size=1))
+    (drawn,) = draw_cases(tmp_path / "out", image="gray")
     assert drawn.caption == "lesion: mean Dice 1"
 
 

@@ -60,7 +60,7 @@ def png_of_16_bits(path, values):
         (SHAPE, BLACK, BLACK, SHAPE),  # red, as labeling tools draw
         (SOFT, SOFT, SOFT, SOFT),
     ],
-    ids=["white", "grey", "soft", "half", "both", "opaque", "red", "premultiplied"],
+    ids=["white", "gray", "soft", "half", "both", "opaque", "red", "premultiplied"],
 )
 @pytest.mark.promise(4, "a mask in the alpha channel is read by it, or refused; it is never the whole image")
 def test_a_mask_in_the_alpha_channel_is_what_is_opaque(tmp_path, layers):

@@ -42,7 +42,7 @@ COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "twice the size": lambda image: image.resize((image.width * 2, image.height * 2), Image.Resampling.BICUBIC),
     "half the size, JPEG of quality 75": lambda image: encoded(image.resize((image.width // 2, image.height // 2))),
     "square": lambda image: image.resize((64, 64)),
-    "grey": lambda image: image.convert("L"),
+    "gray": lambda image: image.convert("L"),
     "palette": lambda image: image.convert("P", palette=Image.Palette.ADAPTIVE, colors=64),
     "less contrast": lambda image: ImageEnhance.Contrast(image).enhance(0.7),
     "mirrored": lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),

@@ -50,7 +50,7 @@ def predict(folder, values, affine_ras, ending=".nii.gz", label_values=None, **o
         Image.fromarray(values).save(path)
     else:
         write_nifti(values, affine_ras, path)
-    channel = "grey" if ending == ".png" else "ct"
+    channel = "gray" if ending == ".png" else "ct"
     items = tabular_inference_list(path, folder / "cache", TASKS, [channel], progress=False, **options)
     out = folder / "out"
     formats = ["png", "nifti"] if ending == ".png" else ["nifti"]
@@ -125,7 +125,7 @@ def test_what_was_resampled_is_brought_back_to_the_voxels_of_the_file(tmp_path, 
 def test_an_image_is_answered_in_the_size_of_its_file(tmp_path):
     rows, columns = np.indices((96, 128))
     image = (rows + columns).astype(np.uint8)
-    folder = predict(tmp_path, image, None, ".png", size=[48, 64], sample="grey")
+    folder = predict(tmp_path, image, None, ".png", size=[48, 64], sample="gray")
     found, affine = written(folder, "value")
     assert found.shape == image.shape
     np.testing.assert_allclose(found[4:-4, 4:-4], image[4:-4, 4:-4], atol=1.0)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from ctan_monai.aliases import takes_old_arguments
+from ctan_monai.aliases import current_record, takes_old_arguments
 from ctan_monai.data.cases.cache import CaseCache, read_header
 from ctan_monai.data.cases.case import Case, check_case_id
 from ctan_monai.data.datasets.ham10000.reader import (
@@ -167,7 +167,7 @@ def _warn_of_strange(cached: Mapping[Path, Path], size: tuple[int, int]) -> None
     shapes = {path: meta["full_shape"] for path, meta in found.items()}
     stretch = {path: shape[0] * size[1] / (shape[1] * size[0]) for path, shape in shapes.items()}
     stretched = [path for path, factor in stretch.items() if max(factor, 1 / factor) > _STRETCH]
-    gray = [path for path, meta in found.items() if meta["grey"]]
+    gray = [path for path, meta in found.items() if current_record(meta)["gray"]]
     if stretched:
         rows, columns = shapes[stretched[0]]
         what = f"stretched to {size[1]} x {size[0]}, for example {stretched[0]} of {columns} x {rows} pixels"
@@ -216,7 +216,7 @@ class ImageFileReader:
             raise DataError(path, case, f"{reason} of each at least.", "Give the image itself, not an icon of it.")
         volumes: dict[str, Any] = {name: image.rgb[..., at].copy() for at, name in enumerate(CHANNELS)}
         is_gray = bool((image.rgb == image.rgb[..., :1]).all())
-        meta: dict[str, Any] = {"full_shape": list(image.full_shape), "grey": is_gray}
+        meta: dict[str, Any] = {"full_shape": list(image.full_shape), "gray": is_gray}
         meta |= {"synthetic": True} if is_synthetic(path) else {}
         return Case(case, volumes, {}, image_affine_ras(image.full_shape, self.size), {}, meta)
 

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ctan_monai.aliases import current_record
 from ctan_monai.data.datasets.stoic.crop import Found, Window
 
 OVERVIEW = "overview"  # in a case's meta
 _WINDOW_HU = (-1350.0, 150.0)  # lungs: level -600, width 1500
 _LONGEST = 96  # pixels
-_GREY = 255
+_GRAY = 255
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,9 +62,10 @@ def read_overview(meta: Mapping[str, Any]) -> dict[str, Overview]:
     found = {}
     for name, plane in (meta.get(OVERVIEW) or {}).items():
         try:
-            gray = np.frombuffer(zlib.decompress(base64.b64decode(plane["grey"])), np.uint8).reshape(plane["shape"])
+            plane = current_record(plane)
+            gray = np.frombuffer(zlib.decompress(base64.b64decode(plane["gray"])), np.uint8).reshape(plane["shape"])
             found[name] = Overview(gray, tuple(plane["sides_mm"]), tuple(plane["box_mm"]))
-        except (KeyError, TypeError, ValueError, binascii.Error, zlib.error):  # an image less
+        except (AttributeError, KeyError, TypeError, ValueError, binascii.Error, zlib.error):  # an image less
             continue
     return found
 
@@ -71,9 +73,9 @@ def read_overview(meta: Mapping[str, Any]) -> dict[str, Overview]:
 def _packed(plane: npt.NDArray[np.int16], pixel_mm: list[float], box_mm: tuple[float, ...]) -> dict[str, Any]:
     low, high = _WINDOW_HU
     step = max(1, -(-max(plane.shape) // _LONGEST))
-    gray = np.clip((plane[::step, ::step] - low) / (high - low), 0, 1) * _GREY
+    gray = np.clip((plane[::step, ::step] - low) / (high - low), 0, 1) * _GRAY
     return {
-        "grey": base64.b64encode(zlib.compress(gray.astype(np.uint8).tobytes(), 9)).decode("ascii"),
+        "gray": base64.b64encode(zlib.compress(gray.astype(np.uint8).tobytes(), 9)).decode("ascii"),
         "shape": list(gray.shape),
         "sides_mm": [round(size * pixel, 2) for size, pixel in zip(plane.shape, pixel_mm, strict=True)],
         "box_mm": [round(float(at), 2) for at in box_mm],

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from ctan_monai.aliases import takes_old_arguments
+from ctan_monai.aliases import current_value, takes_old_arguments
 from ctan_monai.data.cases.cache import Header, read_header
 from ctan_monai.data.datasets.tabular.cache import RowCache, tell_notes
 from ctan_monai.data.datasets.tabular.layout import Layout, as_layout
@@ -20,7 +20,7 @@ from ctan_monai.errors import ConfigError
 from ctan_monai.tasks import Task, check_tasks
 
 _logger = logging.getLogger(__name__)
-_SLICES = ("labelled", "all")
+_SLICES = ("labeled", "all")
 
 
 @takes_old_arguments("data.tabular_datalist")
@@ -36,7 +36,7 @@ def tabular_datalist(
     spacing_mm: Sequence[float] | None = None,
     axes: str = "RAS",
     label_values: Mapping[str, Mapping[str, int | Sequence[int]]] | None = None,
-    slices: Literal["labelled", "all"] | None = None,
+    slices: Literal["labeled", "all"] | None = None,
     empty_fraction: float = 0.0,
     split_fractions: Sequence[float] = (0.7, 0.1, 0.2),
     seed: int = 0,
@@ -65,7 +65,7 @@ def tabular_datalist(
         spacing_mm: voxel size that volumes are resampled to.
         axes: where each axis of a volume points.
         label_values: number of each label in label maps, or several that make a group.
-        slices: None for one item per case; otherwise volumes of ``train`` become an item per slice: 'labelled' for
+        slices: None for one item per case; otherwise volumes of ``train`` become an item per slice: 'labeled' for
             slices in which a mask of the tasks has a voxel, or a value differs from that of the volume's corner (all
             slices of a case without such labels), 'all'.
         empty_fraction: other slices to add to the labeled, as a fraction of those.
@@ -87,6 +87,7 @@ def tabular_datalist(
         ConfigError: an argument has an unknown value.
     """
     layout = as_layout(check_tasks(tasks), image_channels, spatial_dims, size, spacing_mm, axes, label_values)
+    slices, sample = current_value(slices, "slices"), current_value(sample, "sample")
     _check_slices(slices, empty_fraction, layout)
     path, synthetic = find_table(datalist, dataset_dir, cache_dir, layout, sample)
     base = None if synthetic or not dataset_dir else str(dataset_dir)
@@ -147,7 +148,7 @@ def _require(path: Path, divided: Mapping[str, Sequence[Item]], required: Sequen
 
 
 def _slice_items(
-    items: Sequence[Item], layout: Layout, slices: Literal["labelled", "all"], empty_fraction: float
+    items: Sequence[Item], layout: Layout, slices: Literal["labeled", "all"], empty_fraction: float
 ) -> list[Item]:
     found: list[Item] = []
     for item in items:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ctan_monai.aliases import current_value
 from ctan_monai.data.cases.case import check_case_id
 from ctan_monai.data.datasets.tabular.cache import RowCache, tell_notes
 from ctan_monai.data.datasets.tabular.files import IMAGE_SUFFIXES
@@ -66,7 +67,7 @@ def tabular_inference_list(
     find_rows: functools.partial[list[Row]]
     if source is None or str(source) == "":
         wanted = as_layout(check_tasks(tasks), image_channels, spatial_dims, size, spacing_mm, axes, label_values)
-        place = sample_table(cache_dir, wanted, sample)
+        place = sample_table(cache_dir, wanted, current_value(sample, "sample"))
         find_rows = functools.partial(_rows_of_table, str(place), None, wanted, _SHOWN)
     else:
         wanted = as_layout((), image_channels, spatial_dims, size, spacing_mm, axes)

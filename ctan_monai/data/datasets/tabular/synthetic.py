@@ -25,8 +25,8 @@ from ctan_monai.files.whole_folder import write_whole
 from ctan_monai.tasks import Classification, Regression, Segmentation, Task, region_key
 
 _logger = logging.getLogger(__name__)
-KINDS = ("ct", "mr", "rgb", "grey")
-IMAGE_FILE_KINDS = ("rgb", "grey")
+KINDS = ("ct", "mr", "rgb", "gray")
+IMAGE_FILE_KINDS = ("rgb", "gray")
 SIZES = {"train": 12, "validation": 4, "test": 4}
 TABLE = "datalist.csv"
 _VOLUMES = {

@@ -27,7 +27,7 @@ def test_images_of_a_folder_become_cases_without_labels(folder, tmp_path):
     case = read_case_file(items[0]["file"])
     assert case.shape == (48, 64)
     assert (case.masks, case.values) == ({}, {})
-    assert case.meta == {"full_shape": [60, 80], "grey": False}
+    assert case.meta == {"full_shape": [60, 80], "gray": False}
 
 
 def test_one_file_is_enough(folder, tmp_path):

@@ -145,22 +145,22 @@ def test_slices_that_a_label_crosses_are_trained_on(tmp_path, caplog):
     dose = np.zeros(SHAPE, np.float32)
     dose[..., 3] = 2.5
     rows = [
-        full_case(tmp_path, "labelled", split="train", dose=""),
+        full_case(tmp_path, "labeled", split="train", dose=""),
         full_case(tmp_path, "dosed", split="train"),
         full_case(tmp_path, "unlabeled", split="train", tumour="", dose=""),
         full_case(tmp_path, "held", split="validation"),
     ]
     save_volume(tmp_path / "dosed_dose.nii.gz", dose)
     path = write_csv(tmp_path / "cases.csv", rows)
-    found = lists(path, tmp_path, slices="labelled")
+    found = lists(path, tmp_path, slices="labeled")
     slices = {name: [i["slice"] for i in found["train"] if i["case"] == name] for name in names(found)["train"]}
-    assert slices == {"labelled": [1, 2], "dosed": [1, 2, 3], "unlabeled": [0, 1, 2, 3]}
+    assert slices == {"labeled": [1, 2], "dosed": [1, 2, 3], "unlabeled": [0, 1, 2, 3]}
     assert "slice" not in found["validation"][0]
     caplog.set_level(logging.INFO)
     check_leakage({"train": found["train"]})
     assert "(3 in train)" in caplog.text  # cases, not slices
-    more = lists(path, tmp_path, slices="labelled", empty_fraction=0.5)
-    assert len([item for item in more["train"] if item["case"] == "labelled"]) == 3
+    more = lists(path, tmp_path, slices="labeled", empty_fraction=0.5)
+    assert len([item for item in more["train"] if item["case"] == "labeled"]) == 3
     assert len(lists(path, tmp_path, slices="all")["train"]) == 3 * SHAPE[2]
 
 

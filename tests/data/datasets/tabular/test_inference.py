@@ -75,6 +75,6 @@ def test_two_files_for_one_channel_are_refused(tmp_path, other):
 
 
 def test_without_a_source_some_synthetic_cases_are_shown(tmp_path):
-    items = tabular_inference_list(None, tmp_path, [TUMOUR, GRADE], ["grey"], sample="grey", progress=False)
+    items = tabular_inference_list(None, tmp_path, [TUMOUR, GRADE], ["gray"], sample="gray", progress=False)
     assert len(items) == 4
     assert all(item["case"].startswith("synthetic_") for item in items)

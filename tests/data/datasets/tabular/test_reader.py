@@ -263,9 +263,9 @@ def test_a_color_image_has_three_channels_and_can_be_resized(tmp_path):
 def test_a_gray_image_of_16_bits_keeps_its_values(tmp_path):
     values = np.arange(2000, dtype=np.uint16).reshape(40, 50) * 16
     Image.fromarray(values).save(tmp_path / "x.png")
-    layout = volume_layout([Segmentation("lung", ["lung"])], ("grey",))
+    layout = volume_layout([Segmentation("lung", ["lung"])], ("gray",))
     case = read(tmp_path, {"image": "x.png", "lung": ""}, layout)
-    np.testing.assert_array_equal(case.volumes["grey"], values)
+    np.testing.assert_array_equal(case.volumes["gray"], values)
     assert case.masks == {}
 
 
@@ -309,10 +309,10 @@ def test_images_and_volumes_are_not_mistaken_for_each_other(tmp_path):
     with pytest.raises(DataError, match="it is no image"):
         read(tmp_path, row, volume_layout([TUMOUR, DOSE], RGB))
     with pytest.raises(DataError, match=r"images of the size \[32, 48\] are wanted"):
-        read(tmp_path, row, volume_layout([TUMOUR, DOSE], ("grey",), size=[32, 48]))
+        read(tmp_path, row, volume_layout([TUMOUR, DOSE], ("gray",), size=[32, 48]))
 
 
-@pytest.mark.parametrize("channels", [RGB, ("grey",)])
+@pytest.mark.parametrize("channels", [RGB, ("gray",)])
 def test_a_mask_beside_a_turned_image_is_told_where_it_could_lie_either_way(tmp_path, channels):
     exif = Image.Exif()
     exif[0x0112] = 3  # upside down
@@ -331,5 +331,5 @@ def test_a_gray_image_is_what_it_shows_also_by_a_palette(tmp_path, mode):
     image.putpalette([gray for value in (200, 10, 90, 160) for gray in (value,) * 3])
     expected = np.array(image.convert("L"))
     image.convert(mode).save(tmp_path / "a.png")
-    case = read(tmp_path, {"image": "a.png", "tumour": ""}, volume_layout([TUMOUR], ("grey",)))
-    np.testing.assert_array_equal(case.volumes["grey"], expected)
+    case = read(tmp_path, {"image": "a.png", "tumour": ""}, volume_layout([TUMOUR], ("gray",)))
+    np.testing.assert_array_equal(case.volumes["gray"], expected)

@@ -25,7 +25,7 @@ DOSE_IN_REGION = Regression("dose", "Gy", 70.0, region="mask")
         (
             [Segmentation("lesion", ["lesion"], overlapping=True), DOSE, Classification("ill", ["ill"])],
             ["x"],
-            "grey",
+            "gray",
             2,
         ),
     ],
