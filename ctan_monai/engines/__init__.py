@@ -1,4 +1,4 @@
-"""MONAI trainers and evaluators assembled: batches, inference, handlers, checkpoints, run folders."""
+"""MONAI trainers and evaluators for multi-task networks: inference, handlers, checkpoints, run folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One loss per kind of task, and the weightings that join them."""
+"""Loss functions by kind of task, and the weightings that combine them."""
 
 from ctan_monai.losses.base import TaskLoss
 from ctan_monai.losses.classification import BinaryClassLoss, ExclusiveClassLoss

@@ -13,7 +13,7 @@ from ctan_monai.tasks import Task
 
 
 class TaskLoss(nn.Module, ABC):
-    """Loss of one task, as a sum over what is known and the number of units in that sum.
+    """Base class of a task's loss: a sum over known labels, and the number of units in that sum.
 
     Returning sum and count instead of a mean makes the loss exact where labels are missing and where processes share
     a batch: see `ctan_monai.losses.distributed_mean`. Marking a case absent is the same as leaving it out.
@@ -29,7 +29,7 @@ class TaskLoss(nn.Module, ABC):
     def forward(
         self, logits: Tensor, label: Tensor, present: Tensor, region: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Add up the losses of what is known, in float32 also under autocast.
+        """Sum the loss over known labels, in float32 also under autocast.
 
         Args:
             logits: (B, K, *S) or (B, K) output of the network for this task.
@@ -51,10 +51,10 @@ class TaskLoss(nn.Module, ABC):
 
     @abstractmethod
     def compute(self, logits: Tensor, label: Tensor, present: Tensor, region: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Compute what `forward` returns, from plain tensors, with operations that autocast leaves in float32."""
+        """Compute the sum and count of `forward` from plain tensors, with operations that autocast keeps in float32."""
 
     def check_shapes(self, **shapes: tuple[Sequence[int], Sequence[int]]) -> None:
-        """Compare shapes (found, expected).
+        """Check pairs of shapes (found, expected).
 
         Raises:
             ConfigError: they differ; the message names the task and both shapes.
@@ -69,7 +69,7 @@ class TaskLoss(nn.Module, ABC):
 
 
 def focal_factor(nll: Tensor, gamma: float) -> Tensor | float:
-    """Factor (1 - p_true)^gamma that takes weight from what is already right.
+    """Compute the focal factor (1 - p_true)^gamma, which down-weights easy examples.
 
     Args:
         nll: -log of the probability given to the truth, any shape.

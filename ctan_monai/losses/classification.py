@@ -1,4 +1,4 @@
-"""Cross-entropy for answers about the whole image: one class of several, or a yes or no for each."""
+"""Cross-entropy losses of image-level classification: multi-class, or multi-label with one binary answer per class."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ctan_monai.tasks import Classification
 
 
 class ExclusiveClassLoss(TaskLoss):
-    """Softmax cross-entropy of classes that exclude each other.
+    """Compute the softmax cross-entropy of mutually exclusive classes.
 
     One unit is one case, or the weight of its class: the mean is divided by the sum of weights, as in
     `torch.nn.CrossEntropyLoss(weight)`, here also over processes.
@@ -56,7 +56,7 @@ class ExclusiveClassLoss(TaskLoss):
         self.focal_gamma = check_number(f"{where}.focal_gamma", focal_gamma)
 
     def compute(self, logits: Tensor, label: Tensor, present: Tensor, region: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Add up over the known cases; the unit is one case times the weight of its class.
+        """Sum the loss over known cases; the unit is one case times the weight of its class.
 
         Args:
             logits: (B, K).
@@ -76,7 +76,7 @@ class ExclusiveClassLoss(TaskLoss):
 
 
 class BinaryClassLoss(TaskLoss):
-    """Binary cross-entropy of each class on its own: a finding that is there or not, or several labels at once.
+    """Compute the binary cross-entropy of each class: a finding, or multi-label classification.
 
     One unit is one case, with the mean over its classes.
 
@@ -123,7 +123,7 @@ class BinaryClassLoss(TaskLoss):
                 raise ConfigError(f"{where}.focal_alpha", f"found {focal_alpha}.", "Give a number below 1.")
 
     def compute(self, logits: Tensor, label: Tensor, present: Tensor, region: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Add up over the known cases; the unit is one case.
+        """Sum the loss over known cases; the unit is one case.
 
         Args:
             logits: (B, K).

@@ -1,4 +1,4 @@
-"""Sums over all processes of a training run, such that the gradients are those of one process with the whole batch.
+"""Differentiable sums over all processes; gradients equal those of one process with the whole batch.
 
 Every process computes the loss of the *global* batch from all-reduced sums, so that its value (in the log, in a
 weighting, in an uncertainty's gradient) is the same bits everywhere. A process's own part of such a sum gets its
@@ -16,18 +16,18 @@ from torch import Tensor
 
 
 def all_reduced(part: Tensor) -> Tensor:
-    """Add a tensor up over all processes, without a gradient; the tensor itself stays as it is."""
+    """All-reduce a copy of a tensor by summation, without a gradient."""
     total = part.clone(memory_format=torch.contiguous_format)
     dist.all_reduce(total)
     return total
 
 
 class _SumOverRanks(torch.autograd.Function):
-    """All-reduced sum; the gradient goes to the own part only, times the number of processes (no second collective)."""
+    """All-reduce by summation; the gradient is passed to the process's own part, times the world size."""
 
     @staticmethod
     def forward(ctx: Any, part: Tensor) -> Tensor:
-        """Add up the parts of all processes."""
+        """Sum the tensors of all processes."""
         return all_reduced(part)
 
     @staticmethod
@@ -48,7 +48,7 @@ def rank_count() -> int:
 
 
 def sum_over_ranks(part: Tensor) -> Tensor:
-    """Add a tensor up over all processes (identity for one process).
+    """Sum a tensor over all processes, differentiably (identity for one process).
 
     Every process must call it, in the same order, whether it has labels or not.
     """
@@ -59,7 +59,7 @@ def sum_over_ranks(part: Tensor) -> Tensor:
 
 
 def mean_or_zero(total: Tensor, count: Tensor) -> Tensor:
-    """Divide sums by counts; where the count is 0, so is the sum, and the mean is a 0 with a graph.
+    """Divide sums by counts; where a count is 0, return a 0 that is part of the graph.
 
     >>> mean_or_zero(torch.tensor([6.0, 0.0]), torch.tensor([4.0, 0.0]))
     tensor([1.5000, 0.0000])
@@ -68,7 +68,7 @@ def mean_or_zero(total: Tensor, count: Tensor) -> Tensor:
 
 
 def distributed_mean(total: Tensor, count: Tensor) -> Tensor:
-    """Mean over the global batch from each process's sum and count: the loss to call `backward` on.
+    """Compute the mean over the global batch from each process's sum and count: the loss to call `backward` on.
 
     Its value is the same on every process. After DistributedDataParallel's averaging its gradient is that of one
     process with the concatenated batch, also where processes hold different numbers of labels or none. Where no

@@ -1,4 +1,4 @@
-"""The loss of all tasks together: each task's mean over the global batch, joined by a weighting."""
+"""The multi-task loss: each task's mean over the global batch, combined by a weighting."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _classification(task: Classification, **options: Any) -> TaskLoss:
 
 
 class MultiTaskLoss(nn.Module):
-    """Weighted sum of the tasks' losses, over the labels that are there.
+    """Compute the weighted sum of the tasks' losses over known labels.
 
     With several processes every one gets the loss of the global batch, exactly (`ctan_monai.losses.distributed`);
     it costs one collective call per step, and one for each segmentation task whose Dice is over the batch. Each

@@ -1,4 +1,4 @@
-"""Options as a user writes them in a config: checked once, with errors that name the setting."""
+"""Checks of options given in a config, with errors that name the option."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Error of a quantity in units of the task's scale, over all voxels or over those of a region."""
+"""Regression losses in units of the task's scale, over all voxels or those of a region."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ctan_monai.tasks import Regression, region_key
 
 
 class RegressionLoss(TaskLoss):
-    """Mean absolute error (or squared, or Huber) between output and label / scale.
+    """Compute the mean absolute, squared or Huber error between output and label / scale.
 
     One unit is one case, with the mean over its voxels. With the task's region 'mask' it is one voxel of a region:
     the loss is the mean over all such voxels of the batch, so that a slice which the region just touches does not
@@ -50,7 +50,7 @@ class RegressionLoss(TaskLoss):
         self.huber_delta = check_number(f"{where}.huber_delta", huber_delta, above=True)
 
     def compute(self, logits: Tensor, label: Tensor, present: Tensor, region: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Add up over the known cases, or over the voxels of their regions.
+        """Sum the loss over known cases, or over the voxels of their regions.
 
         Args:
             logits: (B, 1, *S) or (B, 1), in units of the scale.

@@ -1,4 +1,4 @@
-"""Combo loss for segmentation: Dice and cross-entropy over the labels that are known for each case."""
+"""Combo losses of segmentation: Dice and cross-entropy over the labels that are known for each case."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SMOOTH = 1e-5  # in numerator and denominator, as in monai.losses.DiceLoss
 
 
 class ComboLoss(TaskLoss):
-    """`dice_weight` x Dice + `ce_weight` x cross-entropy; labels that are unknown for a case do not count.
+    """Compute `dice_weight` x Dice + `ce_weight` x cross-entropy over the known labels of each case.
 
     One unit is one label of one case. Dice over the batch is one number per label and stands for each of the cases
     that it was computed from, so Dice and cross-entropy share one count, and with everything known the mean is
@@ -76,7 +76,7 @@ class ComboLoss(TaskLoss):
         """Return the mean over voxels, (B, L), or (B, 1) where the labels of a case share it."""
 
     def compute(self, logits: Tensor, label: Tensor, present: Tensor, region: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Add up over the known labels of each case; the unit is one label of one case.
+        """Sum the loss over known labels; the unit is one label of one case.
 
         Args:
             logits: (B, L, *S), or (B, L + 1, *S) with the background first if the labels exclude each other.
@@ -97,7 +97,7 @@ class ComboLoss(TaskLoss):
         return total, present.sum().to(total)
 
     def _dice_units(self, probs: Tensor, truth: Tensor, present: Tensor) -> Tensor:
-        """Sum of the Dice losses of all units, a scalar."""
+        """Sum the Dice losses of all units, a scalar."""
         overlap = (probs * truth).flatten(2).sum(-1)  # (B, L)
         sizes = probs.flatten(2).sum(-1) + truth.flatten(2).sum(-1)  # (B, L)
         known = present.to(probs)  # (B, L)
@@ -110,7 +110,7 @@ class ComboLoss(TaskLoss):
 
 
 class OverlappingComboLoss(ComboLoss):
-    """Combo loss of labels that may overlap: sigmoid Dice and binary cross-entropy per label.
+    """Compute the combo loss of overlapping labels: sigmoid Dice and binary cross-entropy per label.
 
     Not `monai.losses.DiceCELoss(sigmoid=True)`: its cross-entropy is a softmax over the labels.
 
@@ -131,7 +131,7 @@ class OverlappingComboLoss(ComboLoss):
 
 
 class ExclusiveComboLoss(ComboLoss):
-    """Combo loss of labels that exclude each other: softmax Dice of the labels and cross-entropy with background.
+    """Compute the combo loss of mutually exclusive labels: softmax Dice and cross-entropy with background.
 
     Where a label is unknown for a case, its voxels are somewhere in what looks like background. So its probability
     is merged into the background's before the cross-entropy is taken (marginal loss): the network may see the
@@ -168,7 +168,7 @@ class ExclusiveComboLoss(ComboLoss):
 
 
 def binary_cross_entropy(logits: Tensor, truth: Tensor, positive_weight: Tensor, focal_gamma: float) -> Tensor:
-    """Binary cross-entropy of each element, with weighted positives and the focal factor.
+    """Compute the element-wise binary cross-entropy, with weighted positives and the focal factor.
 
     Args:
         logits: (B, L, *S).
@@ -185,5 +185,5 @@ def binary_cross_entropy(logits: Tensor, truth: Tensor, positive_weight: Tensor,
 
 
 def _dice_loss(overlap: Tensor, sizes: Tensor) -> Tensor:
-    """Soft Dice loss from the sums of p*t and of p + t, any shape."""
+    """Compute the soft Dice loss from the sums of p*t and of p + t, any shape."""
     return 1 - (2 * overlap + SMOOTH) / (sizes + SMOOTH)

@@ -1,4 +1,4 @@
-"""One set of metrics per kind of task, the official OpenKBP scores, DVHs, and the paper's Delta."""
+"""Metrics by kind of task, the official OpenKBP scores, DVHs, and the paper's Delta."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every metric shares: one record per case, which counts once however often it is seen; checks."""
+"""The base class of metrics, which keep one record per case; checks of predictions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def check_same_shape(task: str, case: str, prediction: Tensor, label: Tensor) -> None:
-    """Refuse a prediction that has not the label's shape (broadcasting would give a number nonetheless).
+    """Check that a prediction has the label's shape (broadcasting would give a number nonetheless).
 
     Raises:
         DataError: the shapes differ; the message states both.
@@ -31,7 +31,7 @@ def check_same_shape(task: str, case: str, prediction: Tensor, label: Tensor) ->
 
 
 def check_finite(what: str, case: str, values: Tensor) -> None:
-    """Refuse nan and infinities: nan would read as 'unknown' and drop the case from the means.
+    """Check for nan and infinities: nan would read as 'unknown' and drop the case from the means.
 
     Raises:
         DataError: some values are not finite.
@@ -55,7 +55,7 @@ Record = dict[str, float]  # what was measured on one case; nan where the answer
 
 
 def known_mean(values: Iterable[float]) -> float:
-    """Average what is known.
+    """Compute the mean of the values that are not nan.
 
     The sum is exact (`math.fsum`), so the mean does not depend on the order of the cases nor on how processes
     shared them.
@@ -71,12 +71,12 @@ def known_mean(values: Iterable[float]) -> float:
 
 
 def natural_order(case: str) -> list[tuple[int, str]]:
-    """Sort key that puts pt_2 before pt_10."""
+    """Return a sort key of natural order: pt_2 before pt_10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", case)]
 
 
 class CaseMetric(ABC):
-    """Measure case by case, then average over cases.
+    """Measure each case, then average over cases.
 
     Subclasses say what is measured on one case (`measure`) and how the records make metrics (`compute`). Records
     are plain numbers, so they travel between processes and into tables as they are.
@@ -119,7 +119,7 @@ class CaseMetric(ABC):
 
     @property
     def records(self) -> list[Record]:
-        """What was measured, one record per case in the natural order of their ids."""
+        """Records by case, in the natural order of the cases' ids."""
         return [self._records[case] for case in sorted(self._records, key=natural_order)]
 
     def rows(self) -> list[dict[str, Any]]:
@@ -131,19 +131,19 @@ class CaseMetric(ABC):
         return [record[key] for record in self.records]
 
     def mean(self, key: str) -> float:
-        """Average what was measured under a key over the cases in which it is known."""
+        """Compute the mean of a key over the cases in which it is known."""
         return known_mean(self.values(key))
 
     def reset(self) -> None:
-        """Forget every case."""
+        """Remove all records."""
         self._records = {}
 
     def state(self) -> dict[str, Record]:
-        """Return what another process needs to merge: the records by case."""
+        """Return the records by case, for another process to merge."""
         return dict(self._records)
 
     def merge(self, states: Iterable[Mapping[str, Record]]) -> None:
-        """Take in the states of all processes, in the order of their ranks, this one's among them or not.
+        """Merge the states of all processes in the order of their ranks.
 
         A case that several processes saw (a distributed sampler pads) counts once, the lowest rank's record wins:
         every process that merges the same states gets the same metrics.
@@ -162,7 +162,7 @@ COMPLETE = "complete"
 
 
 class CompleteCases(CaseMetric):
-    """Mark the cases in which every label of every task is known: 1 under ``complete``, else 0.
+    """Mark cases in which every label of every task is known: 1 under ``complete``, else 0.
 
     Args:
         tasks: the tasks whose labels count.
@@ -177,7 +177,7 @@ class CompleteCases(CaseMetric):
     def measure(
         self, case: str, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], spacing_mm: Sequence[float]
     ) -> Record:
-        """Look at the presence of every task's label."""
+        """Check whether every task's label is known."""
         return {COMPLETE: float(all(bool(target[present_key(task)].all()) for task in self.tasks))}
 
     def compute(self) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Whether a network that says 80 % is right in 80 % of such cases."""
+"""Calibration of predicted probabilities."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BINS = 15
 
 
 def expected_calibration_error(confidence: NDArray[np.float64], correct: NDArray[np.bool_], bins: int = BINS) -> float:
-    """Mean distance between confidence and accuracy, over bins of equal width, weighted by their cases.
+    """Compute the expected calibration error: mean |confidence - accuracy| over bins of equal width, weighted by cases.
 
     Args:
         confidence: (N,) probability of the answer, 0 to 1; a bin contains its upper end.
@@ -39,7 +39,7 @@ def expected_calibration_error(confidence: NDArray[np.float64], correct: NDArray
 
 
 class Calibration(ExclusiveAnswers):
-    """How far the probabilities of exclusive classes can be taken at their word.
+    """Compute the calibration of mutually exclusive classes: ECE and negative log-likelihood.
 
     For a task named ``lesion``: ``lesion_ece``, the expected calibration error of the answer's probability, and
     ``lesion_nll``, the mean of -log of the probability given to the truth (which a guess at random has at log K).
@@ -68,12 +68,12 @@ class Calibration(ExclusiveAnswers):
         return {f"{self.task.name}_ece": error, f"{self.task.name}_nll": float(nll)}
 
     def selection(self) -> float | None:
-        """Return None: calibration chooses no model."""
+        """Return None: calibration does not select the best model."""
         return None
 
 
 class FindingCalibration(FindingAnswers):
-    """How far the probability of a finding can be taken at its word.
+    """Compute the calibration of the probabilities of findings.
 
     For a task named ``covid``: ``covid_ece``, the mean distance between probability and fraction of positives over bins
     of the probability, weighted by their cases; ``covid_brier``, the mean squared error of the probability (0.25 for
@@ -109,5 +109,5 @@ class FindingCalibration(FindingAnswers):
         }
 
     def selection(self) -> float | None:
-        """Return None: calibration chooses no model."""
+        """Return None: calibration does not select the best model."""
         return None

@@ -18,7 +18,7 @@ Bools = NDArray[np.bool_]
 
 
 def auroc(score: Floats, positive: Bools) -> float:
-    """Area under the ROC curve: the chance that a positive case scores above a negative one, a tie counting half.
+    """Compute the area under the ROC curve; ties count half.
 
     Args:
         score: (N,) higher = more likely positive.
@@ -33,12 +33,12 @@ def auroc(score: Floats, positive: Bools) -> float:
 
 
 def recall(chosen: Bools, positive: Bools) -> float:
-    """Return the fraction of the positive cases that was chosen, nan without a positive case."""
+    """Compute the recall, nan without a positive case."""
     return float(chosen[positive].mean()) if positive.any() else NAN
 
 
 class _Answers(CaseMetric):
-    """Keep the probabilities and the label of every case; what is unknown is nan and left out."""
+    """Store probabilities and label of every case; nan = unknown."""
 
     def __init__(self, task: Classification, labels: Sequence[str]) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class _Answers(CaseMetric):
     def measure(
         self, case: str, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], spacing_mm: Sequence[float]
     ) -> Record:
-        """Note probabilities and label of one case.
+        """Record probabilities and label of one case.
 
         Raises:
             DataError: a probability is not finite.
@@ -72,7 +72,7 @@ class _Answers(CaseMetric):
 
 
 class ExclusiveAnswers(_Answers):
-    """One class of several holds: the most probable one is the answer.
+    """Compute accuracy, balanced accuracy and AUROC of mutually exclusive classes; the answer is the most probable one.
 
     For a task named ``lesion``: ``lesion_accuracy`` (fraction of cases answered correctly),
     ``lesion_balanced_accuracy`` (mean recall of the classes that occur), ``lesion_auroc`` (one class against the rest,
@@ -104,7 +104,7 @@ class ExclusiveAnswers(_Answers):
 
 
 class FindingAnswers(_Answers):
-    """Each class holds or not, with a probability of its own; 0.5 or more is a yes.
+    """Compute the metrics of binary or multi-label classification with a threshold of 0.5.
 
     Per class, then averaged over the classes for which it is known: ``<task>_auroc``, ``_accuracy``,
     ``_balanced_accuracy`` (of sensitivity and specificity), ``_sensitivity``, ``_specificity``. The AUROC uses the

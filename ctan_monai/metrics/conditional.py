@@ -1,4 +1,4 @@
-"""A finding that presupposes another: measured over all cases, and among those that have the other."""
+"""Metrics of a finding that presupposes another: over all cases, and among those that have the other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ctan_monai.tasks import Classification, present_key
 
 
 class GivenFinding(CaseMetric):
-    """AUROC of a finding that cannot be where another is absent, whatever the loss took it for there.
+    """Compute the AUROC of a finding that presupposes another one, over all cases and among those that have the other.
 
     For the tasks ``severe`` given ``covid``: ``severe_auroc_over_all``, in which cases without COVID-19 count as not
     severe, and ``severe_auroc_among_covid``, over the cases with it only, by which the STOIC challenge ranks. With the
@@ -38,7 +38,7 @@ class GivenFinding(CaseMetric):
     def measure(
         self, case: str, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], spacing_mm: Sequence[float]
     ) -> Record:
-        """Note the probability and both labels of one case.
+        """Record the probability and both labels of one case.
 
         Raises:
             DataError: the probability is not finite.

@@ -1,4 +1,4 @@
-"""Which class is taken for which, and what always answering the same class would score."""
+"""The confusion matrix, recall per class, and the score of a constant answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ctan_monai.tasks import Classification
 
 
 def confusion_matrix(truth: Sequence[int], answer: Sequence[int], classes: int) -> NDArray[np.int64]:
-    """Count cases, (classes, classes): a row for each true class, a column for each answer.
+    """Compute the confusion matrix, (classes, classes): rows are true classes, columns answers.
 
     >>> confusion_matrix([0, 0, 1], [0, 1, 1], 2).tolist()
     [[1, 1], [0, 1]]
@@ -25,7 +25,7 @@ def confusion_matrix(truth: Sequence[int], answer: Sequence[int], classes: int) 
 
 
 class ClassDetails(ExclusiveAnswers):
-    """Recall of each class, and the best that one constant answer could do on the same cases.
+    """Compute the recall of each class, and the best score of a constant answer on the same cases.
 
     For a task named ``lesion``: ``lesion_recall_<class>`` (nan for a class that does not occur),
     ``lesion_majority_accuracy``, the share of the most frequent class, and ``lesion_majority_balanced_accuracy``, one
@@ -67,5 +67,5 @@ class ClassDetails(ExclusiveAnswers):
         return confusion_matrix(labels[:, 0].astype(int).tolist(), probs.argmax(1).tolist(), len(self.task.classes))
 
     def selection(self) -> float | None:
-        """Return None: details choose no model."""
+        """Return None: details do not select the best model."""
         return None

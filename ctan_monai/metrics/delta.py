@@ -14,7 +14,7 @@ TaskSlot = Literal["1", "2", "mean"]
 
 
 def delta_task(baseline: float, method: float, higher_is_better: bool) -> float:
-    """Compute how much better a method is than the baseline on one task, in percent of the baseline.
+    """Compute the relative improvement over the baseline on one task, %.
 
     Args:
         baseline: the metric of the single-task network.
@@ -38,7 +38,7 @@ def delta_task(baseline: float, method: float, higher_is_better: bool) -> float:
 
 
 def delta_mean(deltas: Iterable[float]) -> float:
-    """Average the improvements over tasks (CTAN eq. 3), or over datasets.
+    """Compute the mean improvement over tasks (CTAN eq. 3), or over datasets.
 
     Raises:
         ConfigError: there is none.

@@ -1,4 +1,4 @@
-"""The metrics that plans are judged by, as physicists write them: Dmean, D95%, D0.03cc, V70Gy, V95%."""
+"""DVH metrics of a dose in a structure: Dmean, D95%, D0.03cc, V70Gy, V95%."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class DoseValue:
 
     @property
     def needs_prescription(self) -> bool:
-        """Whether it can be read only where the prescription is known."""
+        """Whether the metric needs the prescription."""
         return self.kind == "V" and self.at_unit == "%"
 
     def read(self, inside: Doses, voxel_mm3: float, prescription_gy: float | None = None) -> float:
-        """Read the metric, in `unit`; see `dvh` for what is interpolated.
+        """Compute the metric, in `unit`; see `dvh` for the interpolation.
 
         Args:
             inside: (n,) doses of the structure's voxels, Gy.
@@ -65,7 +65,7 @@ class DoseValue:
 
 
 def parse_dose_value(text: str) -> DoseValue:
-    """Understand a metric.
+    """Parse a DVH metric.
 
     Args:
         text: 'Dmean', 'Dmax' and 'Dmin' (the hottest and coldest voxel); 'D95%' and 'D0.03cc', the dose that the

@@ -20,7 +20,7 @@ MM3_PER_CC = 1000.0
 
 
 def doses_inside(dose_gy: NDArray[Any], mask: NDArray[Any]) -> Doses:
-    """Return the dose of every voxel of a structure, (n,) in double precision.
+    """Return the dose in every voxel of a structure, (n,) in double precision.
 
     Raises:
         DataError: the shapes differ, or the mask is empty.

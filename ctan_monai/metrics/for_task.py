@@ -1,4 +1,4 @@
-"""Which metrics belong to which kind of task."""
+"""The metrics of each kind of task."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ctan_monai.tasks import Classification, Regression, Segmentation, unregiste
 
 @singledispatch
 def metrics_for(task: object) -> list[CaseMetric]:
-    """Return fresh metrics of a task; every key they report starts with the task's name.
+    """Create the metrics of a task; every key they report starts with the task's name.
 
     Raises:
         ConfigError: this kind of task has no metrics.

@@ -35,7 +35,7 @@ _JUST_ABOVE_ONE = 1.01  # for pass or fail, the search may stop here
 
 @dataclass(frozen=True)
 class Gamma:
-    """How gamma is computed.
+    """Options of the gamma index.
 
     Args:
         criteria: pairs of dose in percent of the highest reference dose, and distance in mm.
@@ -67,7 +67,7 @@ class Gamma:
 
 @dataclass(frozen=True)
 class PassRate:
-    """How much of a dose passes one criterion.
+    """The gamma pass rate of one criterion.
 
     Args:
         dose_percent: dose criterion, percent of the highest reference dose.
@@ -87,12 +87,12 @@ class PassRate:
 
     @property
     def name(self) -> str:
-        """The criterion, as it is usually written."""
+        """Name of the criterion, as in 3 %/2 mm."""
         return f"{self.dose_percent:g} %/{self.distance_mm:g} mm"
 
     @property
     def interval(self) -> float:
-        """Half the width of the 95 % interval that comes from drawing voxels, percentage points; 0 where all count."""
+        """Half-width of the 95 % interval due to sampling voxels, percentage points; 0 if all voxels were evaluated."""
         if self.points >= self.eligible or not self.points:
             return 0.0
         share = self.percent / 100
@@ -153,7 +153,7 @@ def gamma_plane(
     criterion: tuple[float, float] = (3.0, 3.0),
     options: Gamma | None = None,
 ) -> Array:
-    """Compute gamma for every voxel of one plane, searching in three dimensions, up to `PLANE_HIGHEST`.
+    """Compute gamma on one plane by a search in three dimensions, up to `PLANE_HIGHEST`.
 
     Args:
         reference_gy: (*S) planned dose, Gy.
@@ -190,7 +190,7 @@ def _pymedphys() -> ModuleType:
 def _eligible(
     reference_gy: Array, evaluated_gy: Array, region: Array | None, cutoff_percent: float
 ) -> tuple[float, Array]:
-    """Return the highest reference dose of what may be examined, and where it is above the cutoff."""
+    """Return the maximum reference dose, and the voxels that are above the cutoff."""
     shapes = {reference_gy.shape, evaluated_gy.shape, *([] if region is None else [region.shape])}
     if len(shapes) != 1:
         raise DataError("gamma", None, f"the shapes are {sorted(shapes)}.", "Resample all to one grid.")
@@ -204,7 +204,7 @@ def _eligible(
 
 
 def _lattice(eligible: Array) -> tuple[slice, ...]:
-    """Frame the eligible voxels, and keep every second, third ... along each axis where they are too many."""
+    """Crop to the eligible voxels, and subsample each axis where they are too many."""
     spans, stride = bounding_box(eligible), 1
     while math.prod(-(-(stop - start) // stride) for start, stop in spans) > _LATTICE_VOXELS:
         stride += 1
@@ -212,7 +212,7 @@ def _lattice(eligible: Array) -> tuple[slice, ...]:
 
 
 def _draw(eligible: Array, options: Gamma) -> Array:
-    """Choose voxels at random, always the same ones."""
+    """Draw voxels at random, with a fixed seed."""
     places = np.flatnonzero(eligible)
     if options.max_points is not None and places.size > options.max_points:
         places = np.random.default_rng(options.seed).choice(places, options.max_points, replace=False)
@@ -232,7 +232,7 @@ def _gamma(
     criterion: tuple[float, float],
     settings: Mapping[str, Any],
 ) -> Array:
-    """Let pymedphys compute gamma of the chosen voxels of the reference's lattice; nan elsewhere."""
+    """Compute gamma by pymedphys at the chosen voxels of the reference's lattice; nan elsewhere."""
     most = float(settings["max_gamma"])
     reach = [criterion[1] * most / step for step in spacing_mm]  # voxels
     more = [math.ceil(voxels) + 1 for voxels in reach]
@@ -266,7 +266,7 @@ def _gamma(
 
 @contextlib.contextmanager
 def _quietly(module: ModuleType) -> Iterator[None]:
-    """Keep a module from logging on the root logger, which is not its own.
+    """Keep a module from logging on the root logger.
 
     pymedphys 0.41 does so; one of its messages cannot be formatted with NumPy 2.4, which prints a traceback; and where
     nothing has a handler yet, `logging.info` would set one up for the whole process.
@@ -287,7 +287,7 @@ def _quietly(module: ModuleType) -> Iterator[None]:
 
 
 def _beyond(wanted: Array, nearby: Array, places: tuple[slice, ...], reach: Sequence[float], tolerance: float) -> Array:
-    """Find voxels whose gamma is above what is searched for, without a search.
+    """Find voxels whose gamma exceeds the search limit, without a search.
 
     What is interpolated lies between the lowest and highest of the voxels around; if even these are too far off, so is
     every dose within reach.

@@ -1,4 +1,4 @@
-"""Clinical goals: what a plan should reach, read from a small YAML file, and whether a dose reaches it.
+"""Clinical goals, read from a YAML file, and whether a dose meets them.
 
     prescription_gy: 78          # optional: of cases that do not say what was prescribed
     goals:
@@ -37,7 +37,7 @@ _FRACTION_TOLERANCE_GY = 0.005  # 1.8 Gy may be 1.7999 after a division
 
 @dataclass(frozen=True)
 class Plan:
-    """What goals need to know of a plan; None is unknown.
+    """Prescription and fractionation of a plan; None = unknown.
 
     Args:
         prescription_gy: total dose, in the scale of the doses that are judged.
@@ -50,7 +50,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Judgment:
-    """A metric and whether it meets its goal; both None where that cannot be said, for the reason given."""
+    """The value of a goal's metric and whether it meets the goal; None = cannot be evaluated, for the reason given."""
 
     value: float | None
     met: bool | None
@@ -59,7 +59,7 @@ class Judgment:
 
 @dataclass(frozen=True)
 class Goal:
-    """One goal.
+    """One clinical goal.
 
     Args:
         structure: name of the mask.
@@ -81,20 +81,20 @@ class Goal:
 
     @property
     def relative_dose(self) -> bool:
-        """Whether the value is a dose in percent of the prescription."""
+        """Whether the limit is a dose in percent of the prescription."""
         return self.metric.unit == "Gy" and self.unit == "%"
 
     @property
     def unit_text(self) -> str:
-        """The unit as it is shown."""
+        """Unit for display."""
         return "% of prescription" if self.relative_dose else self.unit
 
     def __str__(self) -> str:
-        """Write it as in the file."""
+        """Return the goal as the file writes it."""
         return f"{self.metric.name} {self.sign} {self.limit:g} {self.unit_text}"
 
     def judge(self, inside: Doses | None, voxel_mm3: float, plan: Plan) -> Judgment:
-        """Compare a dose with the goal.
+        """Evaluate the goal for a dose.
 
         Args:
             inside: (n,) doses of the structure's voxels, Gy; None or none where it is not known.
@@ -117,14 +117,14 @@ class Goal:
 
 @dataclass(frozen=True)
 class Goals:
-    """What a file of goals holds."""
+    """Content of a file of goals."""
 
     goals: tuple[Goal, ...]
     prescription_gy: float | None = None
 
 
 def parse_goal(text: str) -> tuple[DoseValue, str, float, Unit]:
-    """Understand a goal such as 'V70Gy < 20 %'.
+    """Parse a goal such as 'V70Gy < 20 %'.
 
     Returns:
         Figure, sign, limit and the limit's unit.

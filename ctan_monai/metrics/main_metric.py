@@ -1,4 +1,4 @@
-"""The one metric of each task that methods are compared by, and how it follows from the answers to single cases."""
+"""The main metric of each task, by which methods are compared, computed from per-case values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 
 
 class MainMetric(ABC):
-    """A metric that can be computed anew on any weighting of the cases.
+    """A metric that can be recomputed for any weights of the cases.
 
     Args:
         key: its name in an evaluation's summary.json.
@@ -36,7 +36,7 @@ class MainMetric(ABC):
 
     @abstractmethod
     def compute_weighted(self, values: Floats, weights: Floats) -> Floats:
-        """Compute the metric, not yet multiplied.
+        """Compute the metric for weighted cases, without ``factor``.
 
         Args:
             values: (N, C), the columns of N cases; nan = unknown.
@@ -47,7 +47,7 @@ class MainMetric(ABC):
         """
 
     def compute(self, values: Floats) -> float:
-        """Compute the metric over all cases, each once."""
+        """Compute the metric over all cases with equal weights, without ``factor``."""
         return float(self.compute_weighted(values, np.ones((1, len(values))))[0])
 
     def case_values(self, values: Floats) -> Floats | None:
@@ -55,14 +55,14 @@ class MainMetric(ABC):
         return None
 
     def case_order(self, values: Floats) -> Floats:
-        """Return (N,) how good each case's answer is, higher is better, to find best and worst cases."""
+        """Return a score per case, (N,), higher is better, to find best and worst cases."""
         found = self.case_values(values)
         if found is None:
             return np.full(len(values), math.nan)
         return found if self.higher_is_better else -found
 
     def test(self, ours: Sequence[Floats], theirs: Sequence[Floats], groups: Sequence[Hashable]) -> Test | None:
-        """Test two methods on the same cases.
+        """Test the difference of two methods on the same cases.
 
         Args:
             ours: for each seed (N, C).
@@ -81,7 +81,7 @@ class MainMetric(ABC):
 
 
 class CaseMean(MainMetric):
-    """The mean over cases of one column."""
+    """Compute the mean over cases of one column."""
 
     def compute_weighted(self, values: Floats, weights: Floats) -> Floats:
         """See the base class."""
@@ -93,7 +93,7 @@ class CaseMean(MainMetric):
 
 
 class BalancedAccuracy(MainMetric):
-    """The mean recall of the classes that occur; columns are the classes' probabilities and the label."""
+    """Compute the mean recall of the classes that occur; columns are the classes' probabilities and the label."""
 
     def compute_weighted(self, values: Floats, weights: Floats) -> Floats:
         """See the base class; a class that a sample lacks does not count there."""
@@ -118,7 +118,7 @@ class BalancedAccuracy(MainMetric):
 
 
 class MeanAuroc(MainMetric):
-    """The mean over findings of the AUROC; columns are all probabilities, then all labels."""
+    """Compute the mean AUROC over findings; columns are all probabilities, then all labels."""
 
     def compute_weighted(self, values: Floats, weights: Floats) -> Floats:
         """See the base class; a finding that a sample has only one kind of does not count there."""
@@ -144,7 +144,7 @@ class MeanAuroc(MainMetric):
 
 @singledispatch
 def main_metric_for(task: object) -> MainMetric:
-    """Return the metric that methods are compared by on a task.
+    """Create the main metric of a task, by which methods are compared.
 
     Raises:
         ConfigError: this kind of task has none.
@@ -180,18 +180,18 @@ def _classification(task: Classification) -> MainMetric:
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:
-    """Divide; nan where there is nothing to divide by."""
+    """Divide, nan where the denominator is 0."""
     found: Floats = np.divide(above, below, out=np.full(len(above), math.nan), where=below > 0)
     return found
 
 
 def _known_mean(rows: Floats) -> Floats:
-    """Average (K, B) over what is known, nan where nothing is."""
+    """Compute the mean of (K, B) over known values, nan where none is known."""
     return _ratio(np.nan_to_num(rows).sum(0), (~np.isnan(rows)).sum(0).astype(np.float64))
 
 
 def _weighted_auroc(score: Floats, label: Floats, weights: Floats) -> Floats:
-    """Compute the area (B,) from scores (N,), labels (N,) and weights (B, N); a tie counts half."""
+    """Compute AUROCs (B,) from scores (N,), labels (N,) and weights (B, N); ties count half."""
     known = ~np.isnan(label)
     _, level = np.unique(score[known], return_inverse=True)  # ties share a level
     levels = int(level.max()) + 1 if len(level) else 0

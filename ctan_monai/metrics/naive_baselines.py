@@ -1,4 +1,4 @@
-"""Naive baselines: what can be answered without looking at the image."""
+"""Naive baselines: answers that need no image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Sample = Mapping[str, Any]
 
 
 class NaiveBaseline(ABC):
-    """An answer that is fitted to the labels of the training cases alone.
+    """Base class of a naive baseline, fitted to the labels of the training cases alone.
 
     Args:
         words: what it answers.
@@ -27,7 +27,7 @@ class NaiveBaseline(ABC):
 
     @abstractmethod
     def learn(self, sample: Sample) -> None:
-        """Take note of the label of a training case.
+        """Update the baseline by the label of a training case.
 
         Args:
             sample: flat dictionary of labels, presence and regions, without a batch axis.
@@ -35,18 +35,18 @@ class NaiveBaseline(ABC):
 
     @abstractmethod
     def answer(self, sample: Sample) -> Tensor:
-        """Answer a case in the form that metrics expect, using no more of it than its shape and its region."""
+        """Predict a case from no more than its shape and region, in the form that metrics expect."""
 
 
 class Background(NaiveBaseline):
-    """Nothing is marked."""
+    """Predict background everywhere."""
 
     def __init__(self, task: Segmentation) -> None:
         super().__init__("all background")
         self._key = task.name
 
     def learn(self, sample: Sample) -> None:
-        """Learn nothing."""
+        """Do nothing: the baseline has no parameters."""
 
     def answer(self, sample: Sample) -> Tensor:
         """Return (L, *S) of False."""
@@ -54,7 +54,7 @@ class Background(NaiveBaseline):
 
 
 class MeanValue(NaiveBaseline):
-    """The mean of the training labels: inside the region where there is one (0 outside), else everywhere."""
+    """Predict the mean of the training labels: inside the region where there is one (0 outside), else everywhere."""
 
     def __init__(self, task: Regression) -> None:
         super().__init__(
@@ -66,7 +66,7 @@ class MeanValue(NaiveBaseline):
         self._sum, self._count = 0.0, 0
 
     def learn(self, sample: Sample) -> None:
-        """Add the label's values inside its region."""
+        """Accumulate the label's values inside its region."""
         if bool(sample[present_key(self._task)]):
             values = torch.as_tensor(sample[self._task.name]).double()
             region = sample.get(region_key(self._task))
@@ -82,7 +82,7 @@ class MeanValue(NaiveBaseline):
 
 
 class Frequencies(NaiveBaseline):
-    """Each class as probable as it is frequent in training, so that the most frequent one is always the answer."""
+    """Predict the class frequencies of the training cases; the answer is the most frequent class."""
 
     def __init__(self, task: Classification) -> None:
         super().__init__("always the most frequent class" if task.exclusive else "frequency of each finding")
@@ -106,7 +106,7 @@ class Frequencies(NaiveBaseline):
 
 @singledispatch
 def naive_baseline_for(task: object) -> NaiveBaseline:
-    """Return what can be answered on a task without looking at the image.
+    """Create the naive baseline of a task.
 
     Raises:
         ConfigError: this kind of task has no such answer.

@@ -1,4 +1,4 @@
-"""The official OpenKBP scores of a network, measured while it is validated."""
+"""The official OpenKBP scores as a metric of validation."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _array(tensor: Tensor) -> NDArray[Any]:
 
 
 class OpenKBPScores(CaseMetric):
-    """Dose score and DVH score as the official evaluator computes them, in Gy (lower is better).
+    """Compute dose score and DVH score as the official evaluator does, in Gy (lower is better).
 
     Metrics: ``dose_score``, ``dvh_score``, and ``dose_score_complete``, ``dvh_score_complete`` over the patients who
     have all four organs of the paper (docs/adr/0002, A18). Rows: ``dose_error``, and ``<ROI>:<criterion>:reference``

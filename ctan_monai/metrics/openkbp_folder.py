@@ -1,4 +1,4 @@
-"""Score folders of predictions in the challenge's own file format, whoever made them."""
+"""OpenKBP scores of folders of predictions in the challenge's file format."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Matching:
-    """Which prediction belongs to which patient, by name.
+    """Pairs of prediction and patient, by name.
 
     Args:
         pairs: patient -> (the reference's folder, the prediction's file), pt_2 before pt_10.
@@ -95,7 +95,7 @@ def _predictions(folder: Path) -> dict[str, Path]:
 
 
 def score_files(patient: str, reference: Path, prediction: Path) -> FileScore:
-    """Score one predicted dose as it is: nothing is masked, clipped or resampled.
+    """Score a predicted dose as it is: nothing is masked, clipped or resampled.
 
     Args:
         patient: its name, for messages.
@@ -144,7 +144,7 @@ def _structures(folder: Path) -> dict[str, NDArray[np.bool_]]:
 
 
 def scores_as_json(scores: Mapping[str, FileScore], matching: Matching) -> dict[str, Any]:
-    """Arrange the scores as the official evaluator's results, with null for what a patient does not have.
+    """Arrange scores as the official evaluator's results, with null for structures that a patient lacks.
 
     Returns:
         ``dose_score``, ``dvh_score``, and by patient ``dose_error``, ``reference_dvh`` and ``prediction_dvh``. Beside

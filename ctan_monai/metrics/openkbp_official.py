@@ -99,7 +99,7 @@ def dvh_criteria(dose_gy: NDArray[Any], masks: Mapping[str, NDArray[Any]], voxel
 
 @dataclass(frozen=True)
 class PatientScore:
-    """What the official evaluator says about one patient.
+    """The official scores of one patient.
 
     Args:
         dose_error: Gy.

@@ -13,12 +13,12 @@ from ctan_monai.tasks import Regression, present_key, region_key
 
 
 def _mean(values: Tensor) -> float:
-    """Average in double precision; nan over nothing."""
+    """Compute the mean in double precision; nan over nothing."""
     return float(values.mean(dtype=torch.float64)) if values.numel() else NAN
 
 
 class _Error(CaseMetric):
-    """Errors of one regression task, and the score 1 - MAE / MAE of the zero prediction."""
+    """Base class of regression errors, with the score 1 - MAE / MAE of the zero prediction."""
 
     def __init__(self, task: Regression, mae: str) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class _Error(CaseMetric):
 
 
 class VoxelError(_Error):
-    """Mean absolute error of a voxel-level regression, in the task's unit, over three regions.
+    """Compute the mean absolute error of a voxel-level regression, in the task's unit, over three regions.
 
     For a task named ``dose`` (per case, and averaged over cases):
 
@@ -95,7 +95,7 @@ class VoxelError(_Error):
 
     @staticmethod
     def _slices(size: Tensor) -> Tensor:
-        """Return which indices along the last axis have a reference, none for images of fewer than three axes."""
+        """Return the indices of slices that have a reference, none for images of fewer than three axes."""
         if size.ndim < 4:
             return torch.zeros(size.shape[-1], dtype=torch.bool)
         return size.amax(dim=tuple(range(size.ndim - 1))) > 0
@@ -106,7 +106,7 @@ class VoxelError(_Error):
 
 
 class ImageError(_Error):
-    """Mean absolute error of an image-level regression, in the task's unit.
+    """Compute the mean absolute error of an image-level regression, in the task's unit.
 
     For a task named ``age``: ``age_mae`` and ``age_zero_mae``, what predicting zero would give.
 

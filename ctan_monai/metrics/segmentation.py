@@ -1,4 +1,4 @@
-"""Dice per label, on whole volumes."""
+"""The Dice score per label, on whole volumes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ctan_monai.tasks import Segmentation, present_key
 
 
 class SegmentationDice(CaseMetric):
-    """Dice of each label, as a fraction in [0, 1], per case (a patient's volume, never a slice).
+    """Compute the Dice score of each label, in [0, 1], per case (a patient's volume, never a slice).
 
     * A label that is unknown for a case (not contoured) is nan there and counts nowhere.
     * A label that is known to be absent, its reference empty, counts: 1 if the prediction is empty too, 0 if

@@ -1,4 +1,4 @@
-"""How far a predicted dose is off in each structure: voxel by voxel, and in the metrics of its DVH."""
+"""Dose errors in each structure: voxel by voxel, and of DVH metrics."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DEFAULT_METRICS = ("Dmean", "D2%", "D50%", "D95%", "D98%")
 
 
 class StructureDose(CaseMetric):
-    """Errors of a predicted dose inside each reference contour, over the voxels whose dose is known.
+    """Compute dose errors inside each reference contour, over the voxels whose dose is known.
 
     Rows, for a dose task named ``dose``: ``dose_mae_<structure>``, Gy, and ``<structure>:<metric>:reference`` and
     ``:prediction``. Metrics: the mean over cases of ``dose_mae_<structure>``, and ``dose_error_<structure>_<metric>``,

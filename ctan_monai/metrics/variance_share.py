@@ -1,4 +1,4 @@
-"""How much of what a network answers comes from one of its parts."""
+"""The share of the logits' variance that one part of a network explains."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def variance_share(change: Tensor, logits: Tensor) -> float:
-    """Compute the share of the logits' variance that a part brings: var(change) / (2 var(logits)).
+    """Compute the share of the logits' variance that a part explains: var(change) / (2 var(logits)).
 
     It is 0 for a part that nothing depends on, and about 1 if all that an image says comes through the part: then the
     change is the difference of two images' logits, whose variance is twice that of one.

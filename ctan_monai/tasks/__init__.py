@@ -1,4 +1,4 @@
-"""What is predicted: the kinds of task, described once and used by every layer of the package.
+"""Tasks: what is predicted, described once and used by every layer of the package.
 
 A task says what its label looks like, and nothing about networks, losses or metrics. Each layer contributes
 `functools.singledispatch` functions over the kinds (`decoder_for`, `loss_for`, `activate`, `metrics_for` and others);

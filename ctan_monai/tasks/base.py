@@ -1,4 +1,4 @@
-"""What every kind of task says of itself, and what is done with tasks of any kind."""
+"""The base class of tasks, and functions for tasks of any kind."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _check_name(name: str) -> None:
 
 @dataclass(frozen=True)
 class Task(ABC):
-    """What every kind of task says of itself.
+    """Base class of all kinds of task.
 
     A new kind is a frozen dataclass that derives from this one; it is found by its class name in run.json and
     cases.json once its module is imported.
@@ -43,7 +43,7 @@ class Task(ABC):
     kinds: ClassVar[dict[str, type[Task]]] = {}  # by class name
 
     def __init_subclass__(cls) -> None:
-        """Make the kind known by its name."""
+        """Register the kind by its name."""
         Task.kinds[cls.__name__] = cls
 
     def __post_init__(self) -> None:
@@ -53,12 +53,12 @@ class Task(ABC):
     @property
     @abstractmethod
     def channels(self) -> int:
-        """Channels that a network returns for this task."""
+        """Number of channels that a network returns for this task."""
 
     @property
     @abstractmethod
     def pixel_level(self) -> bool:
-        """Whether the answer is an image rather than one answer per image."""
+        """Whether the prediction is an image rather than one answer per image."""
 
     @property
     @abstractmethod
@@ -68,7 +68,7 @@ class Task(ABC):
     @property
     @abstractmethod
     def summary(self) -> str:
-        """What is predicted, in a few words."""
+        """One-line description of what is predicted."""
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -107,7 +107,7 @@ class Task(ABC):
 
     @property
     def classifies(self) -> bool:
-        """Whether the answer is a probability per class of the whole image."""
+        """Whether the prediction is a probability per class of the whole image."""
         return not self.pixel_level and not self.answer_unit
 
     @property
@@ -117,22 +117,22 @@ class Task(ABC):
 
     @property
     def mirror_pairs(self) -> Sequence[tuple[str, str]]:
-        """Pairs of `label_names` that change places when the image is mirrored left to right."""
+        """Pairs of `label_names` that are swapped when the image is mirrored left to right."""
         return ()
 
 
 def present_key(task: Task) -> str:
-    """Name the batch entry that says for which cases (and labels) the label of a task is known."""
+    """Return the key of the batch entry that says for which cases (and labels) a task's label is known."""
     return f"{task.name}_present"
 
 
 def region_key(task: Task) -> str:
-    """Name the batch entry that marks the voxels which count for a voxel-level regression."""
+    """Return the key of the batch entry that marks the voxels which count for a voxel-level regression."""
     return f"{task.name}_region"
 
 
 def check_tasks(tasks: Iterable[Task]) -> tuple[Task, ...]:
-    """Return the tasks as a tuple.
+    """Check tasks and return them as a tuple.
 
     Raises:
         ConfigError: there is none, an entry is no task, or two share a name.
@@ -150,7 +150,7 @@ def check_tasks(tasks: Iterable[Task]) -> tuple[Task, ...]:
 
 
 def describe_task(task: Task) -> dict[str, Any]:
-    """Return a task as plain values, its class as ``kind``.
+    """Serialize a task to plain values, its class as ``kind``.
 
     >>> from ctan_monai.tasks import Classification
     >>> describe_task(Classification("grade", ["low", "high"]))
@@ -160,7 +160,7 @@ def describe_task(task: Task) -> dict[str, Any]:
 
 
 def task_from(description: Mapping[str, Any]) -> Task:
-    """Return the task that `describe_task` described, also after a journey through JSON.
+    """Create the task that `describe_task` serialized, also from JSON.
 
     Raises:
         ConfigError: there is no such kind, or its values are not those of this version.
@@ -174,7 +174,7 @@ def task_from(description: Mapping[str, Any]) -> Task:
 
 
 def unregistered(task: object, concern: str, function: str) -> ConfigError:
-    """Return the error of a layer's function that knows nothing about a kind of task.
+    """Create the error of a layer's function that does not support a kind of task.
 
     Args:
         task: of that kind.

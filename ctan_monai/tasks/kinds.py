@@ -21,7 +21,7 @@ def _check_entries(task: str, field: str, entries: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True)
 class Segmentation(Task):
-    """Find the voxels of each label.
+    """Segmentation: find the voxels of each label.
 
     A label tensor is (B, L, *S) with one 0/1 mask per label, in the order of ``labels``, whether they may overlap
     or not; ``<name>_present`` is (B, L).
@@ -42,7 +42,7 @@ class Segmentation(Task):
     mirror_pairs: Sequence[tuple[str, str]] = ()
 
     def __post_init__(self) -> None:
-        """Turn YAML's lists into tuples and check the fields."""
+        """Convert YAML's lists to tuples and check the fields."""
         object.__setattr__(self, "labels", tuple(self.labels))
         object.__setattr__(self, "mirror_pairs", tuple((str(a), str(b)) for a, b in self.mirror_pairs))
         super().__post_init__()
@@ -57,12 +57,12 @@ class Segmentation(Task):
 
     @property
     def channels(self) -> int:
-        """Channels that a network returns for this task: one per label, and one for the background if exclusive."""
+        """Number of channels: one per label, and one for the background if exclusive."""
         return len(self.labels) if self.overlapping else len(self.labels) + 1
 
     @property
     def pixel_level(self) -> bool:
-        """Whether the answer is an image rather than one answer per image."""
+        """Whether the prediction is an image rather than one answer per image."""
         return True
 
     @property
@@ -92,13 +92,13 @@ class Segmentation(Task):
 
     @property
     def summary(self) -> str:
-        """What is predicted, in a few words."""
+        """One-line description of what is predicted."""
         return f"{'overlapping masks' if self.overlapping else 'label map'} of {', '.join(self.labels)}"
 
 
 @dataclass(frozen=True)
 class Regression(Task):
-    """Predict a quantity in every voxel (dose, a synthetic CT) or one per image.
+    """Regression: predict a quantity in every voxel (dose, a synthetic CT) or one per image.
 
     A label tensor is (B, 1, *S) or (B, 1), in ``unit``; networks return it divided by ``scale``.
 
@@ -136,12 +136,12 @@ class Regression(Task):
 
     @property
     def channels(self) -> int:
-        """Channels that a network returns for this task."""
+        """Number of channels that a network returns for this task."""
         return 1
 
     @property
     def pixel_level(self) -> bool:
-        """Whether the answer is an image rather than one answer per image."""
+        """Whether the prediction is an image rather than one answer per image."""
         return self.level == "voxel"
 
     @property
@@ -161,13 +161,13 @@ class Regression(Task):
 
     @property
     def summary(self) -> str:
-        """What is predicted, in a few words."""
+        """One-line description of what is predicted."""
         return f"{self.unit} per {self.level}"
 
 
 @dataclass(frozen=True)
 class Classification(Task):
-    """Answer one question about the whole image.
+    """Classification: predict the class, or the findings, of the whole image.
 
     With one class (a finding that is there or not) or ``multilabel`` the label is (B, K) of 0/1 and each class has
     a sigmoid; otherwise it is (B,) of class indices and the classes share a softmax.
@@ -185,14 +185,14 @@ class Classification(Task):
     multilabel: bool = False
 
     def __post_init__(self) -> None:
-        """Turn YAML's lists into tuples and check the fields."""
+        """Convert YAML's lists to tuples and check the fields."""
         object.__setattr__(self, "classes", tuple(self.classes))
         super().__post_init__()
         _check_entries(self.name, "classes", tuple(self.classes))
 
     @property
     def channels(self) -> int:
-        """Channels that a network returns for this task: one per class."""
+        """Number of channels: one per class."""
         return len(self.classes)
 
     @property
@@ -202,7 +202,7 @@ class Classification(Task):
 
     @property
     def pixel_level(self) -> bool:
-        """Whether the answer is an image rather than one answer per image."""
+        """Whether the prediction is an image rather than one answer per image."""
         return False
 
     @property
@@ -217,5 +217,5 @@ class Classification(Task):
 
     @property
     def summary(self) -> str:
-        """What is predicted, in a few words."""
+        """One-line description of what is predicted."""
         return f"classes {', '.join(self.classes)}"

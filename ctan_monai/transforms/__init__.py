@@ -1,4 +1,4 @@
-"""MONAI transforms from a cached case to a sample, and from logits back to answers."""
+"""MONAI transforms: from a cached case to a sample, and from logits to predictions."""
 
 from ctan_monai.aliases import keep_old_names
 from ctan_monai.transforms.affine import RandAffineLabelsd, spatial_modes

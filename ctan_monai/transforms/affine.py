@@ -1,4 +1,4 @@
-"""MONAI's random affine transform, told which entries of a sample to move and how to interpolate each."""
+"""Random affine transform of image and labels, each with its interpolation mode."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ctan_monai.transforms.batch import Batch, RandBatchTransform, change_rows, 
 
 
 def spatial_modes(tasks: Iterable[Task]) -> dict[str, str]:
-    """Name the entries of a sample that lie on the image's grid, and how each is interpolated.
+    """Return the interpolation mode of each entry of a sample that lies on the image's grid.
 
     Returns:
         'bilinear' for the image and voxel-level values, 'nearest' for masks and regions; MONAI calls trilinear
@@ -79,7 +79,7 @@ class RandAffineLabelsd(RandBatchTransform):
         )
 
     def set_random_state(self, seed: int | None = None, state: Any = None) -> RandAffineLabelsd:
-        """Seed the choice of samples, and the matrices alike, as MONAI does."""
+        """Seed the choice of samples and the matrices, as MONAI does."""
         super().set_random_state(seed, state)
         if seed is None:
             self.matrices.set_random_state(seed, state)
@@ -89,7 +89,7 @@ class RandAffineLabelsd(RandBatchTransform):
         return self
 
     def draw(self) -> Tensor | None:
-        """Draw a matrix (d + 1, d + 1) float32 from moved to unmoved voxels, both counted from the image's middle."""
+        """Draw a matrix (d + 1, d + 1) float32 from transformed to original voxels, relative to the image's center."""
         self.randomize(None)
         self.matrices.randomize()  # once whether or not it is needed, as MONAI does
         if not self._do_transform:
@@ -99,7 +99,7 @@ class RandAffineLabelsd(RandBatchTransform):
         return matrix
 
     def apply(self, batch: Mapping[str, Any], drawn: Sequence[Tensor | None]) -> Batch:
-        """Move the samples that a matrix was drawn for."""
+        """Transform the samples that a matrix was drawn for."""
         rows = chosen(drawn)
         if not rows:
             return dict(batch)
@@ -117,13 +117,13 @@ class RandAffineLabelsd(RandBatchTransform):
         return found.to(torch.float32).to(part.dtype)  # (b, C, *S)
 
     def moved_affine(self, affine_ras: Tensor, drawn: Any, shape: Sequence[int]) -> Tensor:
-        """Return the affine that follows the moved voxels."""
+        """Return the affine of the transformed image."""
         moved = Affine.compute_w_affine(len(affine_ras) - 1, drawn, shape, shape)
         return affine_ras @ torch.as_tensor(moved, dtype=affine_ras.dtype)
 
 
 def sampling_grid(matrices: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return where to look for each voxel of moved images, as `torch.nn.functional.grid_sample` wants it.
+    """Return the sampling grid of transformed images, as `torch.nn.functional.grid_sample` takes it.
 
     Args:
         matrices: (b, d + 1, d + 1) float32, see `RandAffineLabelsd.draw`.

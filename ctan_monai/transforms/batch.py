@@ -1,4 +1,4 @@
-"""Transforms of batches: the same arithmetic for one sample in a loader's process and for a batch on any device."""
+"""Batch transforms: the same arithmetic for one sample in a loader's process and for a batch on any device."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ Batch = dict[str, Any]
 
 
 class BatchTransform(Transform):  # type: ignore[misc]  # MONAI has no type hints that mypy could follow
-    """A transform whose random numbers and whose effect are apart, so that a sample is a batch of one.
+    """Base class of transforms that separate drawing random numbers from applying them; a sample is a batch of one.
 
     `draw` says what one sample is changed by, `apply` changes a batch by what was drawn for each of its samples.
     Called with a sample it does both.
     """
 
     def draw(self) -> Any:
-        """Draw what a sample is changed by; None leaves it as it is, or nothing is random here."""
+        """Draw the random parameters for a sample; None = leave it unchanged, or nothing is random."""
         return None
 
     @abstractmethod
     def apply(self, batch: Mapping[str, Any], drawn: Sequence[Any]) -> Batch:
-        """Return a changed batch; entries that stay are handed on as the same objects.
+        """Apply the transform to a batch; unchanged entries are passed on as the same objects.
 
         Args:
             batch: plain tensors with a leading batch dimension, all on one device, and lists of anything else.
@@ -40,11 +40,11 @@ class BatchTransform(Transform):  # type: ignore[misc]  # MONAI has no type hint
         """
 
     def moved_affine(self, affine_ras: Tensor, drawn: Any, shape: Sequence[int]) -> Tensor:
-        """Return where an image (C, *S) of that shape lies afterwards, (4, 4); most transforms leave it there."""
+        """Return the affine (4, 4) of a transformed image (C, *S); most transforms keep it."""
         return affine_ras
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a changed sample; its image stays a MetaTensor if it is one."""
+        """Transform a sample; its image stays a MetaTensor if it is one."""
         drawn = self.draw()
         batch = {key: plain(value)[None] if isinstance(value, Tensor) else [value] for key, value in sample.items()}
         changed = dict(sample)
@@ -63,7 +63,7 @@ class RandBatchTransform(RandomizableTransform, BatchTransform):  # type: ignore
     _generator: np.random.RandomState | None = None
 
     def set_random_state(self, seed: int | None = None, state: Any = None) -> RandBatchTransform:
-        """Seed as MONAI does, which makes a new generator for each sample; seeding one anew takes a tenth of that."""
+        """Set the random state as MONAI does, reusing the generator, which takes a tenth of the time."""
         if seed is None:
             super().set_random_state(seed, state)
             return self
@@ -73,30 +73,30 @@ class RandBatchTransform(RandomizableTransform, BatchTransform):  # type: ignore
 
 
 def reseeded(generator: np.random.RandomState | None, seed: int) -> np.random.RandomState:
-    """Return a generator in the state that ``np.random.RandomState(seed)`` begins in, the given one if there is one."""
+    """Return a generator in the initial state of ``np.random.RandomState(seed)``, the given one if there is one."""
     generator = np.random.RandomState(0) if generator is None else generator
     generator.seed(int(seed) % MAX_SEED)
     return generator
 
 
 def plain(value: Tensor) -> Tensor:
-    """Return a tensor without metadata, which slow down everything."""
+    """Return a tensor without metadata, which slows down every operation."""
     return value.as_tensor() if isinstance(value, MetaTensor) else value
 
 
 def upload(values: Any, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
-    """Return numbers as a tensor on a device, without waiting for it."""
+    """Copy numbers to a device without synchronizing it."""
     made = torch.as_tensor(values, dtype=dtype)
     return made.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else made.to(device)
 
 
 def chosen(drawn: Sequence[Any]) -> list[int]:
-    """Return which samples something was drawn for."""
+    """Return the indices of the samples that parameters were drawn for."""
     return [at for at, entry in enumerate(drawn) if entry is not None]
 
 
 def change_rows(tensor: Tensor, rows: Sequence[int], change: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return a batch of which some samples are changed.
+    """Replace some samples of a batch.
 
     Args:
         tensor: (B, ...).
@@ -111,7 +111,7 @@ def change_rows(tensor: Tensor, rows: Sequence[int], change: Callable[[Tensor], 
 
 @singledispatch
 def apply_to_batch(transform: Any, batch: Mapping[str, Any], drawn: Sequence[Any]) -> Batch:
-    """Change a batch by any transform that has a form for batches.
+    """Apply any transform that has a batch form to a batch.
 
     Transforms that look neither at metadata nor at other samples are applied sample by sample, on the batch's device.
 
@@ -128,7 +128,7 @@ def apply_to_batch(transform: Any, batch: Mapping[str, Any], drawn: Sequence[Any
 
 
 def has_batch_form(transform: Any) -> bool:
-    """Tell whether `apply_to_batch` takes a transform."""
+    """Tell whether `apply_to_batch` supports a transform."""
     return apply_to_batch.dispatch(type(transform)) is not apply_to_batch.dispatch(object)
 
 
@@ -149,7 +149,7 @@ def _(transform: Any, batch: Mapping[str, Any], drawn: Sequence[Any]) -> Batch:
 
 
 def each_sample(transform: Any, batch: Mapping[str, Any], drawn: Sequence[Any]) -> Batch:
-    """Apply a transform to one sample after the other, each with its own seed."""
+    """Apply a transform to each sample, with its own seed."""
     changed = []
     for at, seed in enumerate(drawn):
         if seed is not None:

@@ -1,4 +1,4 @@
-"""Other light and another camera, for color images."""
+"""Color jitter for RGB images."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ class RandColorJitterd(RandBatchTransform):
                 raise ConfigError(f"RandColorJitterd.{name}", f"found {share}.", "Give a fraction from 0 to below 1.")
 
     def draw(self) -> list[float] | None:
-        """Draw brightness, contrast, saturation and three channels' factors, the same number of draws each time."""
+        """Draw the factors of brightness, contrast, saturation and white balance, with a fixed number of draws."""
         self.randomize(None)
         spread = [self.shares[name] for name in ("brightness", "contrast", "saturation", *["balance"] * 3)]
         factors = [1 + share * float(self.R.uniform(-1, 1)) for share in spread]
         return factors if self._do_transform else None
 
     def apply(self, batch: Mapping[str, Any], drawn: Sequence[list[float] | None]) -> Batch:
-        """Change the images that factors were drawn for."""
+        """Jitter the images that factors were drawn for."""
         rows = chosen(drawn)
         if not rows:
             return dict(batch)
@@ -65,7 +65,7 @@ class RandColorJitterd(RandBatchTransform):
 
 
 def change_colors(image: Tensor, factors: Sequence[Any]) -> Tensor:
-    """Return RGB images, 0 to 255, in other colors.
+    """Adjust brightness, contrast, saturation and white balance of RGB images, 0 to 255.
 
     Args:
         image: (B, 3, *S), or one of (3, *S).

@@ -1,4 +1,4 @@
-"""Crop: the middle, a random patch, or one slice of a sample, so that volumes of any size fit into a batch."""
+"""Crop a sample: the center, a random patch, or one slice."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SMALLEST = 32  # below, nothing is left of an image after an encoder's five hal
 
 
 class CropOrPadLabelsd(BatchTransform, ResizeWithPadOrCropd):  # type: ignore[misc]  # MONAI has no type hints
-    """Cut the middle out of a sample, or put zeros around it: image, labels and regions alike.
+    """Center-crop or zero-pad a sample to a size: image, labels and regions alike.
 
     MONAI's ``ResizeWithPadOrCropd`` with the keys of the tasks. Scale the image first such that 0 is air. What is put
     around a region does not count. A sample of that size already is left as it is. The affine of the image follows.
@@ -41,7 +41,7 @@ class CropOrPadLabelsd(BatchTransform, ResizeWithPadOrCropd):  # type: ignore[mi
         self.size = tuple(size)
 
     def __call__(self, sample: Mapping[str, Any], lazy: bool | None = None) -> dict[str, Any]:
-        """Return the sample in the wanted size.
+        """Return the cropped or padded sample.
 
         Raises:
             ConfigError: the sample has another number of axes.
@@ -51,7 +51,7 @@ class CropOrPadLabelsd(BatchTransform, ResizeWithPadOrCropd):  # type: ignore[mi
         return with_layout_of(sample, ResizeWithPadOrCropd.__call__(self, sample, lazy=lazy), self.keys)
 
     def apply(self, batch: Mapping[str, Any], drawn: Sequence[None]) -> Batch:
-        """Cut or pad all samples: to MONAI, which treats all channels alike, they are channels of one."""
+        """Crop or pad all samples at once, as channels of one MONAI image."""
         if self._fits(tuple(batch["image"].shape[2:])):
             return dict(batch)
         flat = {key: batch[key].flatten(0, 1) for key in self.keys if key in batch}
@@ -70,7 +70,7 @@ class CropOrPadLabelsd(BatchTransform, ResizeWithPadOrCropd):  # type: ignore[mi
 
 
 class RandPatchLabelsd(Randomizable, Transform):  # type: ignore[misc]  # MONAI has no type hints
-    """Cut a patch at a random place, image, labels and regions alike; zeros are put around what is smaller.
+    """Randomly crop a patch of image, labels and regions alike, zero-padding what is smaller.
 
     MONAI's ``SpatialPadd`` and ``RandSpatialCropd`` with the keys of the tasks. Scale the image first such that 0 is
     air. The affine of the image follows.
@@ -93,7 +93,7 @@ class RandPatchLabelsd(Randomizable, Transform):  # type: ignore[misc]  # MONAI 
         self.crop = RandSpatialCropd(self.keys, size, random_size=False, allow_missing_keys=True)
 
     def set_random_state(self, seed: int | None = None, state: Any = None) -> RandPatchLabelsd:
-        """Seed the choice of places."""
+        """Seed the random choice of patches."""
         super().set_random_state(seed, state)
         self.crop.set_random_state(seed, state)
         return self
@@ -111,7 +111,7 @@ apply_to_batch.register(RandPatchLabelsd, each_sample)
 
 
 class RandSelectSliced(Randomizable, Transform):  # type: ignore[misc]  # MONAI has no type hints
-    """Turn an item with ``slices`` into an item with one ``slice``; put it before `LoadCaseFiled`.
+    """Randomly select one of an item's ``slices`` as its ``slice``; put it before `LoadCaseFiled`.
 
     Items without ``slices``, whole volumes, pass as they are.
 

@@ -1,4 +1,4 @@
-"""What a cached case knows about each kind of task, as tensors; labels that follow from others, labels left out."""
+"""Labels of cached cases as tensors, by kind of task; dependent and dropped labels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RULES = ("missing", "negative")
 
 @singledispatch
 def read_label(task: Task, case: Case, file: Path) -> tuple[Tensor, Tensor]:
-    """Read the label of one task from a case.
+    """Read the label of a task from a case.
 
     Returns:
         The label, zeros where it is unknown, and whether it is known, as `LoadCaseFiled` describes them.
@@ -104,7 +104,7 @@ def _findings(value: Any, classes: int) -> Tensor:
 
 
 def with_layout_of(sample: Mapping[str, Any], changed: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    """Return a changed sample whose entries are of the types that they were: masks uint8, labels plain tensors.
+    """Restore the types of a sample's entries after a transform: masks uint8, labels plain tensors.
 
     Args:
         sample: before the transform.
@@ -122,7 +122,7 @@ def with_layout_of(sample: Mapping[str, Any], changed: Mapping[str, Any], keys: 
 
 
 class SetDependentLabeld(Transform):  # type: ignore[misc]  # MONAI has no type hints that mypy could follow
-    """Say what a finding is in cases in which the one that it presupposes is known to be absent.
+    """Set the label of a finding in cases in which the one that it presupposes is known to be absent.
 
     Severe COVID-19 presupposes COVID-19: of a patient without it one can say that severity is unknown, as it is not
     defined, or that it is absent. Put this after `LoadCaseFiled`.
@@ -151,7 +151,7 @@ class SetDependentLabeld(Transform):  # type: ignore[misc]  # MONAI has no type 
         self.present, self.given_present = present_key(found[task]), present_key(found[given])
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the sample, the label known now where the rule says so."""
+        """Return the sample with the label set where the rule applies."""
         absent = bool(sample[self.given_present]) and not bool(sample[self.given].any())
         if self.rule == "missing" or bool(sample[self.present]) or not absent:
             return dict(sample)
@@ -159,7 +159,7 @@ class SetDependentLabeld(Transform):  # type: ignore[misc]  # MONAI has no type 
 
 
 class DropLabelsd(Transform):  # type: ignore[misc]  # MONAI has no type hints that mypy could follow
-    """Make the labels of some tasks unknown for all but a fraction of the cases, always the same ones.
+    """Drop the labels of some tasks for all but a fraction of the cases, always the same ones.
 
     Put it after `LoadCaseFiled` in the training's transforms. A hidden label is what an unknown one is: zeros, and not
     present. A region of the task stays.
@@ -191,7 +191,7 @@ class DropLabelsd(Transform):  # type: ignore[misc]  # MONAI has no type hints t
                 logger.warning("labels of %s are hidden: %d of %d cases keep theirs", name, kept, len(cases))
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the sample, some labels of it unknown."""
+        """Return the sample with some labels dropped."""
         found = dict(sample)
         for name, cases in self.hidden.items():
             if sample["case"] in cases:

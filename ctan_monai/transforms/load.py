@@ -1,4 +1,4 @@
-"""The first transform of every pipeline: an item of a datalist becomes a sample of tensors."""
+"""Load a datalist's item as a sample of tensors: the first transform of every pipeline."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ctan_monai.transforms.labels import read_label
 
 
 class LoadCaseFiled(Transform):  # type: ignore[misc]  # MONAI has no type hints that mypy could follow
-    """Read a cached case, or one slice of it, and lay it out as a sample.
+    """Load a cached case, or one slice of it, as a sample of tensors.
 
     The sample is a flat dictionary without a batch dimension:
 
@@ -70,7 +70,7 @@ class LoadCaseFiled(Transform):  # type: ignore[misc]  # MONAI has no type hints
         return self.sample(case, file)
 
     def sample(self, case: Case, file: Path) -> dict[str, Any]:
-        """Lay out a case that has been read already."""
+        """Convert a case that has been read already to a sample."""
         sample: dict[str, Any] = {"image": _image(case, file, self.image_channels)}
         for task in self.tasks:
             sample[task.name], sample[present_key(task)] = read_label(task, case, file)
@@ -80,7 +80,7 @@ class LoadCaseFiled(Transform):  # type: ignore[misc]  # MONAI has no type hints
         return {**sample, "case": case.case, "file": str(file)}
 
     def _named(self, item: Mapping[str, Any], listing: Listing) -> dict[str, Any]:
-        """Read what an item names as its image."""
+        """Read the image that an item names."""
         found = read_named(item.get("image"), listing)
         image = _image(read_case_file(found.file), found.file, self.image_channels)
         affine = None if found.affine_ras is None else found.affine_ras.copy()
@@ -89,7 +89,7 @@ class LoadCaseFiled(Transform):  # type: ignore[misc]  # MONAI has no type hints
 
 
 def check_channels(image_channels: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the image's channels as a tuple.
+    """Check the names of the image's channels and return them as a tuple.
 
     Raises:
         ConfigError: there is none, or one occurs twice, or a string was given instead of a list.

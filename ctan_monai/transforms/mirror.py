@@ -1,4 +1,4 @@
-"""Left and right change places: in the image, in every label, and in the names of what lies there."""
+"""Mirror the patient left to right: the image, every label, and the names of paired structures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ctan_monai.transforms.load import check_channels
 
 
 class RandMirrorLabelsd(RandBatchTransform):
-    """Randomly mirror the patient with probability ``prob``; a left parotid is still called left afterwards.
+    """Randomly mirror the patient left to right with probability ``prob``, swapping the labels of paired structures.
 
     Args:
         tasks: tasks of the sample; the ``mirror_pairs`` of a Segmentation say what changes places.
@@ -52,13 +52,13 @@ class RandMirrorLabelsd(RandBatchTransform):
         return True if self._do_transform else None
 
     def apply(self, batch: Mapping[str, Any], drawn: Sequence[bool | None]) -> Batch:
-        """Mirror the samples for which that was drawn."""
+        """Mirror the samples that were drawn."""
         rows = chosen(drawn)
         return mirror_batch(batch, rows, self.tasks, self.channel_order, self.spatial_axis) if rows else dict(batch)
 
 
 def mirrored_order(names: Sequence[str], pairs: Iterable[Sequence[str]]) -> list[int]:
-    """Say which entry of ``names`` stands at each place once every pair has changed places.
+    """Return the order of ``names`` after swapping every pair.
 
     >>> mirrored_order(["Eye_L", "Brainstem", "Eye_R"], [("Eye_L", "Eye_R")])
     [2, 1, 0]

@@ -1,4 +1,4 @@
-"""Bring gray values of any kind of image to about 0 to 1, or to mean 0 and standard deviation 1."""
+"""Normalize the intensities of any kind of image to about 0 to 1, or to mean 0 and standard deviation 1."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 class NormalizeChannelsd(BatchTransform):
-    """Scale every channel of ``image``.
+    """Normalize the intensities of every channel of ``image``.
 
     Put it right after `LoadCaseFiled`, before what fills borders with zeros.
 

@@ -1,4 +1,4 @@
-"""From what a network returns to the final answer of a task: masks, values in a unit, probabilities."""
+"""Postprocessing: from logits to the prediction of a task: masks, values in a unit, probabilities."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ctan_monai.tasks import Classification, Regression, Segmentation, Task, unr
 
 @singledispatch
 def activate(task: Task, logits: Tensor) -> Tensor:
-    """Turn what a network returns for a task into probabilities, or into values in ``task.unit``.
+    """Apply the activation of a task to logits: probabilities, or values in ``task.unit``.
 
     The result is float32 whatever the network computed in, because a sigmoid of bfloat16 has three digits.
 
@@ -49,7 +49,7 @@ def _(task: Regression, logits: Tensor) -> Tensor:
 
 @singledispatch
 def postprocess_for(task: Task) -> Callable[[Tensor], Tensor]:
-    """Build the function that turns logits of a task into its final answer.
+    """Create the function that converts logits of a task to its final prediction.
 
     Returns:
         A picklable function of logits (B, task.channels, *S), or (B, task.channels) per image, that returns

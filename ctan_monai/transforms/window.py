@@ -1,4 +1,4 @@
-"""Gray value windows for the channels that have one, so that contours beside a CT stay 0 and 1."""
+"""Intensity windows for the channels that have one, so that contours beside a CT stay 0 and 1."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Windows = Mapping[int, tuple[float, float]]  # what becomes 0 and 1, by channel
 
 
 class WindowChannelsd(BatchTransform):
-    """Scale channels of ``image`` from a window of gray values to 0 ... 1, and cut off what lies outside.
+    """Scale channels of ``image`` from an intensity window to [0, 1], clipping what lies outside.
 
     Channels without a window, such as contours, are left alone (MONAI's ``ScaleIntensityRanged`` has one range for
     all of them).
@@ -38,7 +38,7 @@ class WindowChannelsd(BatchTransform):
 
 
 class RandWindowChannelsd(RandBatchTransform):
-    """Scale as `WindowChannelsd`, with windows that vary a little: brightness and contrast for augmentation.
+    """Scale as `WindowChannelsd` with randomly shifted windows, to augment brightness and contrast.
 
     Args:
         image_channels: names of the image's channels, in order.
@@ -65,7 +65,7 @@ class RandWindowChannelsd(RandBatchTransform):
         self.jitter = jitter
 
     def draw(self) -> Windows:
-        """Draw how far the ends of each window move, the same number of draws each time, and return the windows."""
+        """Draw shifted windows, with a fixed number of draws."""
         self.randomize(None)
         moves = {channel: self.R.uniform(-self.jitter, self.jitter, 2).tolist() for channel in self.windows}
         if not self._do_transform:
@@ -78,7 +78,7 @@ class RandWindowChannelsd(RandBatchTransform):
 
 
 def check_windows(channels: Sequence[str], windows: Mapping[str, Sequence[float]]) -> dict[int, tuple[float, float]]:
-    """Return the windows by the position of their channel.
+    """Check windows and return them by the position of their channel.
 
     Raises:
         ConfigError: a window belongs to no channel, is no pair of numbers or is empty.
@@ -94,7 +94,7 @@ def check_windows(channels: Sequence[str], windows: Mapping[str, Sequence[float]
 
 
 def scale_windows(image: Tensor, windows: Sequence[Windows]) -> Tensor:
-    """Return a copy of images in which each channel with a window runs from 0 to 1.
+    """Scale each channel with a window to [0, 1], in a copy of the images.
 
     Args:
         image: (B, C, *S).

@@ -1,1 +1,1 @@
-"""Does each part of a multi-task network act? Parts are exchanged while it answers, and their features measured."""
+"""Diagnosis of multi-task networks: the effect of exchanging each part, and measures of its features."""

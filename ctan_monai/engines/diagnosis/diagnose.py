@@ -1,4 +1,4 @@
-"""The diagnosis of a run: which of its network's parts act."""
+"""Diagnose which parts of a run's network have an effect."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _POSITIONS = 2048  # of logits that are kept for variance shares
 
 @dataclass(frozen=True)
 class Options:
-    """What is looked at.
+    """Options of a diagnosis.
 
     Args:
         split: 'test' or 'validation'.
@@ -60,18 +60,18 @@ class Options:
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check the kinds."""
+        """Check the kinds of parts."""
         if unknown := sorted(set(self.parts) - set(KINDS)):
             raise ConfigError("--parts", f"{unknown} is unknown.", f"Use some of {list(KINDS)}.")
 
     def wants(self, part: Part) -> bool:
-        """Tell whether a part is looked at."""
+        """Tell whether a part is included."""
         return not self.parts or part.kind in self.parts
 
 
 @dataclass
 class Tried:
-    """What an experiment gave so far: measured cases, and logits for the variance shares, by task."""
+    """Intermediate results of an experiment: measured cases, and logits for the variance shares, by task."""
 
     metrics: MultiTaskMetrics
     changes: dict[str, list[Tensor]] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class Tried:
 def diagnose_run(
     run_dir: str | Path, options: Options, device: str | torch.device = "cpu", track: Track | None = None
 ) -> dict[str, Any]:
-    """Exchange and measure every part of a run's network on a split of its data.
+    """Diagnose a run's network on a split of its data: exchange and measure every part.
 
     Args:
         run_dir: the run's folder, with model.pt, run.json, settings.json and configs.
@@ -116,7 +116,7 @@ def diagnose_run(
 
 
 def fingerprint(folder: Path, options: Options) -> dict[str, Any]:
-    """Return what must be the same for a diagnosis to be the same: the weights and the options.
+    """Return the fingerprint of a diagnosis: of the weights and the options.
 
     Raises:
         CheckpointError: there is no model.pt.
@@ -127,7 +127,7 @@ def fingerprint(folder: Path, options: Options) -> dict[str, Any]:
 
 
 class Diagnosis:
-    """Goes through a split twice: once to measure, once to exchange."""
+    """Diagnosis of one network: measure features in one pass over a split, exchange parts in another."""
 
     def __init__(
         self,
@@ -147,7 +147,7 @@ class Diagnosis:
 
     @torch.inference_mode()
     def run(self) -> dict[str, Any]:
-        """Return what was found."""
+        """Run the diagnosis."""
         chosen = self.data.choose(self.options.cases, self.options.seed)
         groups = [self.data.groups[self.data.cases[place]] for place in chosen]
         donors = [chosen[place] for place in choose_donors(groups, self.options.seed)]
@@ -167,7 +167,7 @@ class Diagnosis:
         }
 
     def _prepared(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return image and targets, of a volume that is read slice by slice only each slice of a number."""
+        """Prepare image and targets; of a volume that is read slice by slice, select every n-th slice."""
         image, targets = self.data.prepare(batch, self.device)
         if self.options.every > 1 and (self.network.spatial_dims, image.ndim) == (2, 5):
             few = slice(min(self.options.every, image.shape[-1]) // 2, None, self.options.every)
@@ -201,7 +201,7 @@ class Diagnosis:
         image: Tensor,
         targets: dict[str, Tensor],
     ) -> None:
-        """Measure the answers, and keep some positions of the logits, or of their change against ``own``."""
+        """Measure the predictions, and keep some positions of the logits, or of their change against ``own``."""
         tried.metrics.update(batch, {"image": image, "label": targets, "pred": logits})
         if own is None and tried is not self._own:
             return
@@ -229,7 +229,7 @@ class Diagnosis:
         return {"metrics": metrics, "experiments": found, "per_case": self._case_rows(rows)}
 
     def _case_rows(self, own: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return what was measured on each case, as trained and in each experiment."""
+        """Return the per-case metrics, as trained and in each experiment."""
         lines = [{"part": "none", "replaced by": "nothing", **row} for row in own]
         for experiment, tried in zip(self.experiments, self._tried, strict=True):
             lines += [

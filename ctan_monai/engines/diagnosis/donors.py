@@ -1,4 +1,4 @@
-"""From which other case a part's values come."""
+"""The choice of the other case whose values a part gets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ctan_monai.errors import DataError
 
 
 def choose_donors(groups: Sequence[Hashable], seed: int = 0) -> list[int]:
-    """Choose for each case another one: a permutation without a fixed point, always the same for a seed.
+    """Draw for each case another one: a seeded permutation without a fixed point.
 
     Cases are put into a random order, those of a patient or lesion side by side, and each gets the case that stands as
     many places further as the largest group has members: never one of its own group, unless that holds most cases.
@@ -45,7 +45,7 @@ def choose_donors(groups: Sequence[Hashable], seed: int = 0) -> list[int]:
 
 
 def at_same_position(values: Tensor, size: Sequence[int]) -> Tensor:
-    """Bring (B, C, *S) to another size: each voxel is that at the same relative position, no value is mixed.
+    """Resize (B, C, *S) by nearest neighbor at the same relative position.
 
     >>> at_same_position(torch.tensor([[[10.0, 20.0, 30.0, 40.0]]]), [2])
     tensor([[[20., 40.]]])

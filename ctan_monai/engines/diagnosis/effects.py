@@ -1,4 +1,4 @@
-"""How much every metric changes when a part is exchanged, with an interval over cases."""
+"""The change of every metric when a part is exchanged, with an interval over cases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 class Effects:
-    """Compares what was measured with a part exchanged to what was measured as trained, on the same cases.
+    """Compare metrics with a part exchanged to metrics as trained, on the same cases.
 
     A metric that is the mean of a column of the cases, and the main metric of each task, gets an interval: expanded
     percentiles of a bootstrap over clusters of cases, of which all exchanges see the same draws. It is about other
@@ -49,7 +49,7 @@ class Effects:
         self._means = [key for key in metrics if self._is_mean(key)]
 
     def of(self, rows: Rows, metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
-        """Return, by metric, its value with the part exchanged, the change, and the ends of its interval (nan = none).
+        """Return by metric the value with the part exchanged, the change, and its interval's ends (nan = none).
 
         Args:
             rows: one per case with the part exchanged, the same cases.
@@ -77,7 +77,7 @@ class Effects:
         return found
 
     def _table(self, rows: Rows, key: str) -> Floats:
-        """Return what a metric is computed from, (N, C)."""
+        """Return the columns a metric is computed from, (N, C)."""
         columns = self._main[key].columns if key in self._main else (key,)
         by_case = {str(row["case"]): row for row in rows}
         return np.array(
@@ -95,13 +95,13 @@ class Effects:
         return means
 
     def _is_mean(self, key: str) -> bool:
-        """Tell whether a metric is the mean of what is known in its column."""
+        """Tell whether a metric is the mean of the known values of its column."""
         mean = self._weighted(key, self._own[key], np.ones((1, len(self._cases))))[0]
         return bool(np.isclose(mean, self.metrics[key], rtol=1e-6, atol=1e-9))
 
 
 def judge(effect: Mapping[str, float], higher_is_better: bool) -> str:
-    """Say what an exchange did to a main metric.
+    """Classify the effect of an exchange on a main metric.
 
     >>> judge({"change": -0.1, "low": -0.2, "high": -0.05}, higher_is_better=True)
     'worse'

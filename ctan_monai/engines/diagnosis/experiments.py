@@ -1,4 +1,4 @@
-"""What is exchanged for what, and a network that answers with and without each exchange."""
+"""Experiments, and a network that predicts with and without each exchange."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OWN = "own"
 
 @dataclass(frozen=True)
 class Experiment:
-    """A part with what takes its place.
+    """A part and its replacement.
 
     Args:
         part: name of the part.
@@ -46,7 +46,7 @@ class Experiment:
 
 
 def plan_experiments(parts: Sequence[Part]) -> list[Experiment]:
-    """List what is tried: the whole image of another case, then every replacement of every part."""
+    """List the experiments: the whole image of another case, then every replacement of every part."""
     found = [Experiment("the whole image", IMAGE, None, OTHER, ())]
     for kind, replacements in REPLACEMENTS.items():
         for part in parts:
@@ -56,7 +56,7 @@ def plan_experiments(parts: Sequence[Part]) -> list[Experiment]:
 
 
 class PairedNetwork:
-    """Answer for an image as it is, and in each experiment; an inferer takes it for a network of many tasks.
+    """Predict an image as trained and in each experiment; an inferer sees a network of many tasks.
 
     It takes (B, 2 C, *S): the image, then the other case's. The answers' names are ``own/<task>`` and
     ``<number of the experiment>/<task>``. Where a part is only read by what makes the answer of a task, only that is
@@ -104,7 +104,7 @@ class PairedNetwork:
         return {site: source[site] for site in tried.sites}
 
     def _own(self, image: Tensor) -> tuple[dict[str, Tensor], dict[str, tuple[str, Any]]]:
-        """Answer as trained, and keep what the modules that make a task's answer were given."""
+        """Predict as trained, and record the inputs of the modules that compute a task's logits."""
         seen: dict[str, tuple[Any, Any]] = {}
 
         def keep(name: str) -> Any:

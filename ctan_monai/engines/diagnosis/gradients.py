@@ -1,4 +1,4 @@
-"""How the tasks' gradients meet at the layers that they share."""
+"""The tasks' gradients at shared layers."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def shared_gradients(
 
 
 def compare_gradients(gradients: Gradients) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the norm of each task's gradient, and the cosine of each pair; nan where one of them is 0.
+    """Compute the norm of each task's gradient, and the cosine of each pair; nan where one of them is 0.
 
     >>> compare_gradients({"a": [torch.tensor([3.0, 4.0])], "b": [torch.tensor([4.0, -3.0])]})
     ({'a': 5.0, 'b': 5.0}, {'a and b': 0.0})
@@ -86,7 +86,7 @@ def _dot(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:
 def _by_layer(
     losses: dict[str, Tensor], known: dict[str, bool], layers: dict[str, list[nn.Parameter]]
 ) -> dict[str, Gradients]:
-    """Return, by layer, each task's gradient; tasks without a label in the batch are left out."""
+    """Return each task's gradient by layer; tasks without a label in the batch are left out."""
     parameters = list({id(value): value for found in layers.values() for value in found}.values())
     found: dict[str, Gradients] = {name: {} for name in layers}
     for task, loss in losses.items():

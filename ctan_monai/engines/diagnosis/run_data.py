@@ -1,4 +1,4 @@
-"""A run's own cases, inferer and metrics, as its config makes them."""
+"""The cases, inferer and metrics of a run, from its config."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _REMEDY = "Start where its training was started, with its data in their place; o
 
 @dataclass(frozen=True)
 class RunData:
-    """What a diagnosis needs of a run beside its network.
+    """Data, inferer and metrics of a run for its diagnosis.
 
     Args:
         dataset: the split's cases.
@@ -47,15 +47,15 @@ class RunData:
     template: MultiTaskMetrics
 
     def metrics(self) -> MultiTaskMetrics:
-        """Return fresh metrics."""
+        """Create new metrics."""
         return copy.deepcopy(self.template)
 
     def loader(self, positions: Sequence[int]) -> DataLoader:
-        """Return batches of some cases, in the given order."""
+        """Create a loader of some cases, in the given order."""
         return DataLoader(Subset(self.dataset, list(positions)), batch_size=self.batch_size)
 
     def choose(self, count: int, seed: int) -> list[int]:
-        """Return the positions of at most so many cases, drawn at random (0: all)."""
+        """Draw the positions of at most ``count`` cases (0: all)."""
         everyone = range(len(self.cases))
         if not 0 < count < len(self.cases):
             return list(everyone)

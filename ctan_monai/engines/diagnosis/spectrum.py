@@ -1,4 +1,4 @@
-"""Over how many directions features spread."""
+"""The spectrum and effective rank of features."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _POSITIONS = 4096  # of one batch at most; more of the same images say little
 
 
 def effective_rank(spectrum: Tensor) -> float:
-    """Return the effective rank of a matrix from its singular values: exp of the entropy of their shares.
+    """Compute the effective rank of a matrix from its singular values: exp of the entropy of their shares.
 
     Between 1 (one direction has everything) and their number (all have the same).
 
@@ -36,7 +36,7 @@ def effective_rank(spectrum: Tensor) -> float:
 
 @dataclass(frozen=True)
 class Spectrum:
-    """What the channel covariance of features says.
+    """The spectrum of features' channel covariance.
 
     Args:
         channels: how many.
@@ -54,14 +54,14 @@ class Spectrum:
 
 
 class Covariance:
-    """Channel covariance over positions and images, added up batch by batch."""
+    """Accumulate the channel covariance over positions and images, batch by batch."""
 
     def __init__(self) -> None:
         self.count = 0
         self._sum = self._products = torch.zeros(())
 
     def add(self, features: Tensor) -> None:
-        """Take in (B, C, *S); of more than 4,096 positions every n-th."""
+        """Add (B, C, *S); of more than 4,096 positions, every n-th."""
         rows = features.float().movedim(1, -1).flatten(0, -2)  # (B * positions, C)
         rows = rows[:: max(1, len(rows) // _POSITIONS)]
         self.count += len(rows)
@@ -69,7 +69,7 @@ class Covariance:
         self._products = self._products + (rows.T @ rows).double().cpu()
 
     def spectrum(self) -> Spectrum:
-        """Compute what the covariance of everything so far says."""
+        """Compute the spectrum of the accumulated covariance."""
         mean = self._sum / self.count
         covariance = self._products / self.count - mean[:, None] * mean
         values = torch.linalg.eigvalsh(covariance).clamp(min=0)  # of a covariance they are its singular values

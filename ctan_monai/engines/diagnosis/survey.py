@@ -1,4 +1,4 @@
-"""Means, masks and spread of features over a split, while a network answers as it was trained."""
+"""Means, attention masks and spread of features over a split."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BINS = 20  # of a mask's histogram over [0, 1]
 
 
 class Moments:
-    """Mean and variance over images, at each channel and position while all images have one size."""
+    """Accumulate mean and variance over images, at each channel and position while all images have one size."""
 
     def __init__(self) -> None:
         self.images = 0
@@ -28,7 +28,7 @@ class Moments:
         self._same_size = True
 
     def add(self, values: Tensor) -> None:
-        """Take in (B, C, *S)."""
+        """Add (B, C, *S)."""
         batch = values.double().cpu()
         self._channels = self._channels + batch.flatten(2).mean(2).sum(0)  # (C,)
         self._same_size &= self.images == 0 or self._sum.shape == batch.shape[1:]
@@ -47,7 +47,7 @@ class Moments:
         return (self._channels / self.images).float().reshape(-1, *[1] * (like.ndim - 2))
 
     def spread(self) -> float:
-        """Return the standard deviation over images at one place, its variance averaged; nan for several sizes."""
+        """Return the standard deviation over images, from the mean variance over positions; nan for several sizes."""
         if not self._same_size:
             return math.nan
         variance = self._squares / self.images - (self._sum / self.images).square()
@@ -55,14 +55,14 @@ class Moments:
 
 
 class MaskCounts:
-    """How the values of a mask are spread over [0, 1]."""
+    """Accumulate a histogram of a mask's values in [0, 1]."""
 
     def __init__(self) -> None:
         self.count, self.sum, self.squares = 0, 0.0, 0.0
         self.histogram = torch.zeros(BINS, dtype=torch.float64)
 
     def add(self, values: Tensor) -> None:
-        """Take in a mask of any shape."""
+        """Add a mask of any shape."""
         flat = values.float().flatten().cpu()
         self.count += flat.numel()
         self.sum, self.squares = (
@@ -85,7 +85,7 @@ class MaskCounts:
 
 
 class Survey:
-    """A network that answers as it was trained, and takes note of what passes its parts; give it to an inferer.
+    """Predict as trained while recording the features of all parts; for an inferer.
 
     Args:
         network: in evaluation mode.
@@ -104,7 +104,7 @@ class Survey:
         self.means: dict[Site, Tensor] = {}
 
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
-        """Answer for an image (B, C, *S)."""
+        """Predict an image (B, C, *S)."""
         sites = {*self.moments, *self.masks, *(site for part in self.features for site in part.sites)}
         with recording(self.network, sites) as found:
             answers: dict[str, Tensor] = self.network(image)

@@ -1,4 +1,4 @@
-"""Several processes, and the wrappers of a network."""
+"""Distributed training, and the wrappers of a network."""
 
 from ctan_monai.aliases import keep_old_names
 

@@ -1,4 +1,4 @@
-"""Batch normalization over the batches of all processes, on any device."""
+"""Synchronized batch normalization on any device."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _BY_AXES = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.Batch
 
 
 class _Sum(torch.autograd.Function):
-    """All-reduced sum whose gradient is summed over the processes too, as each of them depends on every part."""
+    """All-reduce by summation; the gradient is all-reduced too."""
 
     @staticmethod
     def forward(ctx: Any, part: Tensor) -> Tensor:
-        """Add up the parts of all processes."""
+        """Sum the tensors of all processes."""
         return all_reduced(part)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        """Add up what all processes want of the sum."""
+        """Sum the gradients of all processes."""
         return all_reduced(grads[0])
 
 
 class SharedBatchNorm(_BatchNorm):
-    """Batch normalization whose mean and variance are those of the batches of all processes together.
+    """Synchronized batch normalization: mean and variance are those of all processes' batches.
 
     `torch.nn.SyncBatchNorm` is that for GPUs only. Parameters and buffers have the names of `torch.nn.BatchNorm2d`;
     outside of training, and in a process that is alone, it is that.
@@ -71,7 +71,7 @@ class SharedBatchNorm(_BatchNorm):
 
 
 def share_batch_norm(network: nn.Module, device: torch.device) -> nn.Module:
-    """Let every batch normalization of a network look at the batches of all processes; weights stay the same.
+    """Convert every batch normalization of a network to `SharedBatchNorm`, in place; weights stay the same.
 
     Args:
         network: changed in place, but for one that is a normalization itself.

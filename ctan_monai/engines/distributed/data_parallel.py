@@ -1,4 +1,4 @@
-"""Training in several processes, one for each GPU: what ``multi_gpu_train.yaml`` of a bundle needs.
+"""Distributed data parallel training: the components of a bundle's ``multi_gpu_train.yaml``.
 
 A step's batch is divided among the processes, batch normalization, losses and metrics are of the whole batch. So the
 number of processes changes the time and not the result, but for the order of sums.
@@ -26,7 +26,7 @@ _REMEDY = "Start it by torchrun --standalone --nproc_per_node=2 -m monai.bundle 
 
 
 def init_process_group(use_gpu: bool | None = None) -> torch.device:
-    """Meet the other processes that torchrun started, and return this one's device.
+    """Initialize the process group of a torchrun launch, and return this process's device.
 
     Errors are told plainly from here on, as by `install_excepthook`.
 
@@ -56,13 +56,13 @@ def init_process_group(use_gpu: bool | None = None) -> torch.device:
 
 
 def destroy_process_group() -> None:
-    """Part from the other processes, at the end of a run."""
+    """Destroy the process group at the end of a run."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 def distribute(network: nn.Module, device: torch.device, channels_last: bool = True) -> nn.Module:
-    """Put a network on this process's device, and let all processes train it together.
+    """Wrap a network in DistributedDataParallel on this process's device.
 
     Args:
         network: a multi-task network; its batch normalization becomes that of the whole batch.
@@ -77,7 +77,7 @@ def distribute(network: nn.Module, device: torch.device, channels_last: bool = T
 
 
 def per_rank_batch_size(batch_size: int) -> int:
-    """Divide a step's batch among the processes.
+    """Return each process's batch size for a step's batch size.
 
     Raises:
         ConfigError: it cannot be divided.
@@ -90,7 +90,7 @@ def per_rank_batch_size(batch_size: int) -> int:
 
 
 class ShardedSampler(Sampler[int]):
-    """What this process takes of another sampler's order, which is the same in all processes.
+    """Shard another sampler, whose order is the same in all processes.
 
     Batch k of all processes together holds the same samples as batch k of a single process.
 
@@ -113,7 +113,7 @@ class ShardedSampler(Sampler[int]):
             yield from units[number]
 
     def __len__(self) -> int:
-        """Count this process's samples."""
+        """Return the number of this process's samples."""
         own, processes = _place()
         units = -(-len(self.sampler) // self.unit)
         return sum(
@@ -127,7 +127,7 @@ class ShardedSampler(Sampler[int]):
 
 
 class DistributedSequentialSampler(Sampler[int]):
-    """Each sample of a data set once, in its order, divided among the processes.
+    """Sample a dataset sequentially, each sample once, divided among the processes.
 
     Args:
         items: the data set.
@@ -141,7 +141,7 @@ class DistributedSequentialSampler(Sampler[int]):
         return iter(self._shard)
 
     def __len__(self) -> int:
-        """Count this process's samples."""
+        """Return the number of this process's samples."""
         return len(self._shard)
 
 

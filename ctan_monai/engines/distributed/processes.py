@@ -1,4 +1,4 @@
-"""The few things that differ when several processes train together, or when a network is wrapped."""
+"""Helpers for several processes and for wrapped networks."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def rank() -> int:
-    """Return this process's number among those that train together; 0 when it is alone."""
+    """Return the rank of this process; 0 without a process group."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
 def wait_for_all() -> None:
-    """Return once every process has arrived here."""
+    """Wait for all processes (barrier)."""
     if dist.is_available() and dist.is_initialized():
         dist.barrier()
 
 
 def of_all_processes(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the entries of every process, in the order of the processes; each of them has to call this."""
+    """Gather the entries of all processes in the order of ranks; every process has to call this."""
     if not (dist.is_available() and dist.is_initialized()):
         return entries
     everyone: list[list[dict[str, Any]]] = [[] for _ in range(dist.get_world_size())]
@@ -33,7 +33,7 @@ def of_all_processes(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def to_channels_last(network: nn.Module) -> None:
-    """Lay out the weights of convolutions channels-last, in place.
+    """Convert the weights of convolutions to channels-last, in place.
 
     A convolution computes channels-last if its weight or its input is, so the images need no conversion: converting
     them as well made a ResNet-50's step no faster (bf16, 1 channel, 128 px, CPU).
@@ -64,7 +64,7 @@ def unwrap(network: nn.Module) -> nn.Module:
 
 
 def without_data_parallel(network: nn.Module) -> nn.Module:
-    """Return what DistributedDataParallel wraps, still compiled if it was; other networks as they are.
+    """Return the network that DistributedDataParallel wraps, still compiled if it was; others unchanged.
 
     The wrapper communicates in its forward; validation must not depend on that, because processes have different
     numbers of cases, slices and windows.

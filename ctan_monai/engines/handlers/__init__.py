@@ -1,1 +1,1 @@
-"""What is attached to a trainer or evaluator, and called at its events."""
+"""Handlers of trainers and evaluators."""

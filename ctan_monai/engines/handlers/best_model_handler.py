@@ -1,4 +1,4 @@
-"""The best network of a run, kept in model.pt; for independent tasks each task's own best epoch, joined."""
+"""Keep the best network of a run in model.pt; for independent tasks, each task's own best epoch."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _ALL = "all"  # the one part of a network whose tasks share parameters
 
 
 class Stopping(Protocol):
-    """Knows which independent tasks have stopped early."""
+    """Protocol of what knows which independent tasks have stopped early."""
 
     def has_stopped(self, task: str) -> bool:
         """Tell whether a task is no longer trained."""
 
 
 class BestModel:
-    """Evaluator's handler: keep the weights of the epoch with the highest selection score.
+    """Evaluator handler: save the weights of the epoch with the highest selection score.
 
     A network whose tasks share parameters is judged by ``engine.state.metrics["selection"]`` (the mean over tasks)
     and kept as a whole. In a network of independent tasks (STL) each task is judged by ``selection_<task>``, and
@@ -52,11 +52,11 @@ class BestModel:
         self._weights: dict[str, torch.Tensor] = {}
 
     def attach(self, engine: Engine) -> None:
-        """Register with an evaluator, after everything that computes its metrics."""
+        """Attach to an evaluator, after everything that computes its metrics."""
         engine.add_event_handler(Events.COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Update what the evaluator's scores improve, and write model.pt if anything did."""
+        """Update the best weights if the evaluator's scores improved, and write model.pt."""
         improved = [part for part in self._parts() if self._improves(part, engine)]
         if not improved or rank() != 0:
             return

@@ -1,4 +1,4 @@
-"""What an evaluation found: one row per case, the metrics over all of them, confusion matrices."""
+"""Write an evaluation's results: one row per case, metrics over all cases, confusion matrices."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONFUSION_FILE = "confusion_{}.csv"
 
 
 class WriteCaseMetrics:
-    """Evaluator handler: write what `MultiTaskMetrics` of the same evaluator found, in process 0.
+    """Evaluator handler: write the results of the evaluator's `MultiTaskMetrics`, in process 0.
 
     ``<output_dir>/per_case.csv`` has a row per case, an empty cell where an answer is unknown; no text in it can be
     taken for a formula. ``<output_dir>/summary.json`` has the number of cases, for each measured column the number
@@ -41,7 +41,7 @@ class WriteCaseMetrics:
         self.folder, self.prefix = Path(str(output_dir)), prefix
 
     def attach(self, engine: Any) -> None:
-        """Attach to an evaluator; where in its list of handlers does not matter."""
+        """Attach to an evaluator, at any place in its list of handlers."""
         engine.add_event_handler(Events.COMPLETED, self)
 
     def __call__(self, engine: Any) -> None:
@@ -77,7 +77,7 @@ class WriteCaseMetrics:
 
 
 def case_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Format rows as CSV; a number that is not known is an empty cell.
+    """Format rows as CSV; unknown numbers are empty cells.
 
     >>> print(case_csv([{"case": "a", "dice": 0.5}, {"case": "=b", "dice": float("nan")}]), end="")
     case,dice
@@ -123,7 +123,7 @@ class WriteConfusion:
         self.details, self.folder = details, Path(str(output_dir))
 
     def attach(self, engine: Any) -> None:
-        """Attach to an evaluator; where in its list of handlers does not matter."""
+        """Attach to an evaluator, at any place in its list of handlers."""
         engine.add_event_handler(Events.COMPLETED, self)
 
     def __call__(self, engine: Any) -> None:

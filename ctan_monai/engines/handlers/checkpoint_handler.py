@@ -1,4 +1,4 @@
-"""last.pt: everything that a run needs to go on, written after each epoch."""
+"""Checkpoints of a run in last.pt, written after each epoch."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Checkpoint:
-    """Keep a run's state in ``<output_dir>/last.pt`` after each epoch, and continue from it.
+    """Trainer handler: save a run's state to ``<output_dir>/last.pt`` after each epoch, and resume from it.
 
     Stands in a config's run list before the trainer's run, because the trainer cannot refer to itself:
     ``- {_target_: ctan_monai.engines.Checkpoint, trainer: '@train#trainer', ...}`` then ``- $@train#trainer.run()``.
@@ -89,7 +89,7 @@ class Checkpoint:
             self._resume()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that last.pt holds."""
+        """Return the content of last.pt."""
         trainer: Any = self._trainer
         scaler = getattr(trainer, "scaler", None)
         return {
@@ -105,7 +105,7 @@ class Checkpoint:
         }
 
     def save(self, engine: Engine | None = None) -> None:
-        """Write last.pt; the one before becomes last.prev.pt.
+        """Write last.pt; the previous one becomes last.prev.pt.
 
         Raises:
             CheckpointError: it could not be written; the files that were there are untouched.
@@ -157,7 +157,7 @@ class Checkpoint:
 
 
 def _states_of(trainer: Any) -> dict[str, Any]:
-    """Find what changes while training among the handlers of a trainer and of its validation."""
+    """Collect the stateful handlers of a trainer and of its validation."""
     handlers = list(getattr(trainer, "train_handlers", ()))
     for validation in [handler for handler in handlers if isinstance(handler, ValidationHandler)]:
         handlers += getattr(validation.validator, "val_handlers", ())

@@ -1,4 +1,4 @@
-"""The handlers that the training of every bundle has."""
+"""The default handlers of every bundle's training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def default_handlers(
     output_dir: str,
     early_stopping: EarlyStopping | None = None,
 ) -> list[Any]:
-    """Return what a training needs beside its schedule and its validation, which a config shows.
+    """Create the handlers of a training besides its schedule and validation, which the config shows.
 
     Leaving on signals, ending when one of several processes is lost, reseeding, the progress bar, closing the
     weighting's epochs, logging of losses and metrics, early stopping and metrics.json; in that order. Put them after
@@ -61,6 +61,6 @@ _Handler = TypeVar("_Handler")
 
 
 def found_handler(evaluator: Any, kind: type[_Handler]) -> _Handler | None:
-    """Return an evaluator's first handler of a kind, None where it has none."""
+    """Return an evaluator's first handler of a class, None if it has none."""
     handlers = getattr(evaluator, "val_handlers", ())
     return next((handler for handler in handlers if isinstance(handler, kind)), None)

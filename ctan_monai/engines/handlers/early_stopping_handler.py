@@ -1,4 +1,4 @@
-"""End a training that no longer improves, task by task where tasks share nothing."""
+"""Early stopping, task by task where tasks share nothing."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class EarlyStopping:
         self.waited: dict[str, int] = {}
 
     def attach(self, engine: Any) -> None:
-        """Attach to an evaluator; where in its list of handlers does not matter."""
+        """Attach to an evaluator, at any place in its list of handlers."""
         engine.add_event_handler(Events.COMPLETED, self)
 
     def __call__(self, engine: Any) -> None:
-        """Look at the scores of one validation."""
+        """Update the counts by the scores of one validation."""
         for part in self._parts():
             if not self.has_stopped(part):
                 score = engine.state.metrics.get("selection" if part == _ALL else f"selection_{part}")
@@ -58,11 +58,11 @@ class EarlyStopping:
 
     @property
     def finished(self) -> bool:
-        """Whether everything has stopped."""
+        """Whether all tasks have stopped."""
         return all(self.has_stopped(part) for part in self._parts())
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
-        """Return best scores and waiting times."""
+        """Return best scores and the validations since then."""
         return {"best": dict(self.best), "waited": dict(self.waited)}
 
     def load_state_dict(self, state: Mapping[str, Mapping[str, Any]]) -> None:
@@ -86,7 +86,7 @@ class EarlyStopping:
 
 
 class StopTraining:
-    """Trainer handler: end the run when `EarlyStopping` says so. Put it after the ValidationHandler.
+    """Trainer handler: terminate the run when `EarlyStopping` has stopped. Put it after the ValidationHandler.
 
     They are two, because the one belongs to the evaluator and the other to the trainer, which cannot know each other
     in a config.
@@ -103,6 +103,6 @@ class StopTraining:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Any) -> None:
-        """End the run after this epoch if everything has stopped."""
+        """Terminate the run after this epoch if all tasks have stopped."""
         if self.early_stopping.finished:
             engine.terminate()

@@ -1,4 +1,4 @@
-"""Handlers that must come after all others of an epoch's end."""
+"""Attach handlers after all others of an epoch's end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ignite.engine import Engine, Events
 
 
 def attach_after_others(engine: Engine, handler: Callable[[Engine], None], registered_at: Events) -> None:
-    """Run a handler at each epoch's end, after every handler that is there when ``registered_at`` comes.
+    """Run a handler at each epoch's end, after every handler attached until ``registered_at``.
 
     ignite calls handlers in the order in which they were added, so a handler that is added when the run starts
     comes after validation, schedules and weighting, wherever it stands in a config.

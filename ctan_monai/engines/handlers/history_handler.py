@@ -1,4 +1,4 @@
-"""metrics.json: what each epoch of a run measured."""
+"""The history of a run's epochs in metrics.json."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TOTAL = "loss"
 
 
 class History:
-    """Trainer's handler: after each epoch rewrite ``<output_dir>/metrics.json``.
+    """Trainer handler: write ``<output_dir>/metrics.json`` after each epoch.
 
     ``{"best": {"all": {"epoch", "score"}}, "epochs": [{"epoch", "seconds", "learning_rate", "train", "weights",
     "validation"}]}``: ``train`` has the mean training loss (``loss``) and each task's unweighted one over the steps
@@ -43,7 +43,7 @@ class History:
         self._started_s = 0.0
 
     def attach(self, engine: Engine) -> None:
-        """Register with a trainer; the epoch is written after validation, wherever this stands in the list."""
+        """Attach to a trainer; the epoch is written after validation, at any place in the list of handlers."""
         engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_step)
         attach_after_others(engine, self._end_epoch, Events.STARTED)

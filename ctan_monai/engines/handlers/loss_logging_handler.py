@@ -1,4 +1,4 @@
-"""Losses, weights, learning rate and metrics, on the console and in TensorBoard."""
+"""Log losses, weights, learning rate and metrics to the console and to TensorBoard."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TOTAL = ""  # stands for the weighted sum; no task has this name
 
 
 class ScalarWriter:
-    """Write scalars for TensorBoard; open again after `close`.
+    """Write scalars to TensorBoard; reopens after `close`.
 
     TensorBoard's own writer puts the machine's name into the name of the file, which is the reason for this one; it
     writes the same records.
@@ -84,21 +84,21 @@ class ScalarWriter:
 
 
 class RunningMeans:
-    """Means of scalars that stay on their device until they are asked for."""
+    """Running means of scalars, kept on their device until they are needed."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
 
     def add(self, values: Mapping[str, Tensor]) -> None:
-        """Add one value of each name, without waiting for the device."""
+        """Add one value of each name, without synchronizing the device."""
         for name, value in values.items():
             value = value.detach().float()
             self._sums[name] = self._sums[name] + value if name in self._sums else value
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def take(self) -> dict[str, float]:
-        """Return the mean of each name, waiting for the device once, and begin again."""
+        """Return the mean of each name, synchronizing the device once, and reset."""
         if not self._sums:
             return {}
         sums = torch.stack(list(self._sums.values())).tolist()
@@ -138,7 +138,7 @@ class LossLogger:
         self._started_s = 0.0
 
     def attach(self, engine: Any) -> None:
-        """Attach to a trainer; where in its list of handlers does not matter."""
+        """Attach to a trainer, at any place in its list of handlers."""
         if rank() == 0:
             engine.add_event_handler(Events.EPOCH_STARTED, self._start)
             engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)

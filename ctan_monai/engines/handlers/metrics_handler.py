@@ -1,4 +1,4 @@
-"""Measure every case that an evaluator sees, and gather over processes."""
+"""Compute the metrics of an evaluator's cases, over all processes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Row = dict[str, Any]
 
 
 class MultiTaskMetrics:
-    """Evaluator handler: post-process the logits, measure case by case, and average when the data set is through.
+    """Evaluator handler: post-process the logits, measure each case, and average after the last one.
 
     Afterwards ``state.metrics`` holds the values of every metric, ``selection_<task>`` for each task and
     ``selection``, their mean, by which the best model is chosen (higher is better, nan where no label was known),
@@ -60,7 +60,7 @@ class MultiTaskMetrics:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._complete)
 
     def reset(self) -> None:
-        """Forget every case."""
+        """Remove all records."""
         for metric in self.metrics:
             metric.reset()
 
@@ -99,7 +99,7 @@ class MultiTaskMetrics:
                 metric.update(str(case), prediction, target, self._spacing_mm(image, index))
 
     def _spacing_mm(self, image: Tensor, index: int) -> tuple[float, ...]:
-        """Read the voxel size of one case of a batch (B, C, *S) from its affine."""
+        """Return the voxel size of one case of a batch (B, C, *S) from its affine."""
         dims = image.ndim - 2
         if not isinstance(image, MetaTensor):
             if not self._warned:

@@ -1,4 +1,4 @@
-"""Of several processes that train together, end those that are left when one is gone or stands still."""
+"""Terminate distributed training when one of its processes is gone or hangs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXIT_PEER_LOST = 1
 
 
 class PeerWatch:
-    """Trainer's handler: notice within seconds that another process was killed, stopped or cut off, and end.
+    """Trainer handler: detect within seconds that another process was killed, stopped or cut off, and exit.
 
     Without it the others wait in their next collective operation, 30 minutes with gloo, for NCCL perhaps for ever. A
     thread in each process tells the others, through the store by which they met, that it lives; it does so whatever
@@ -40,7 +40,7 @@ class PeerWatch:
         self._run, self._answered = 0, 0.0
 
     def attach(self, engine: Engine) -> None:
-        """Register with a trainer."""
+        """Attach to a trainer."""
         engine.add_event_handler(Events.STARTED, self._start)
 
     def _start(self, engine: Engine) -> None:
@@ -57,7 +57,7 @@ class PeerWatch:
             threading.Thread(target=target, args=arguments, daemon=True).start()
 
     def close(self) -> None:
-        """Tell the others that this process has finished, or that it fails by itself."""
+        """Tell the other processes that this one has finished, or fails by itself."""
         if self._ended is not None:
             self._ended.set()
             self._ended = None
@@ -86,14 +86,14 @@ class PeerWatch:
             _logger.debug("nobody is left to be told that this process has ended")
 
     def _watch_store(self, ended: threading.Event) -> None:
-        """End where the store does not even answer: a stopped process may be the one that has it."""
+        """Exit if the store does not answer: the process that hosts it may be the stopped one."""
         while not ended.wait(self.interval_s):
             if time.monotonic() - self._answered > self.silence_s + self.interval_s:
                 self._end(f"the processes' meeting point has not answered for {self.silence_s:g} s")
                 return
 
     def _lost(self, store: Any, prefix: str, heard: dict[int, tuple[bytes, float]]) -> list[int]:
-        """Return the processes that are silent for too long."""
+        """Return the processes that have been silent for too long."""
         now = time.monotonic()
         for peer, (last, _) in heard.items():
             key = f"{prefix}_{peer}"

@@ -1,4 +1,4 @@
-"""How far a run is, and how long it still takes."""
+"""The progress of a run and its remaining time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class ProgressBar:
-    """Trainer or evaluator handler: a bar in a terminal, a line in a log file from time to time; process 0 only.
+    """Trainer or evaluator handler: show a progress bar in a terminal, or log progress now and then; process 0 only.
 
     For a trainer the bar spans the whole run, all epochs and the validations between them, and shows epoch and loss;
     for an evaluator it spans the data set and goes away at its end. The loss is fetched from the device at most once
@@ -52,7 +52,7 @@ class ProgressBar:
             engine.add_event_handler(Events.COMPLETED, self.close)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._open.close()
         self._bar = None
         self._total = 0
@@ -106,7 +106,7 @@ class ProgressBar:
 
 
 def _duration(seconds: float) -> str:
-    """Format a time span.
+    """Format a duration.
 
     >>> _duration(41), _duration(125), _duration(7500)
     ('41 s', '2 min', '2 h 5 min')

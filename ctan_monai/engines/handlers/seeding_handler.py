@@ -1,4 +1,4 @@
-"""Randomness that depends on (seed, epoch, process) alone, so that an epoch can be repeated after a crash."""
+"""Random seeds that depend on (seed, epoch, process) alone, so that an epoch can be repeated after a crash."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SHARED = 2**32 - 1  # takes the place of a process's number where all processes
 
 
 def seed_run(seed: int, deterministic_algorithms: bool | None = None) -> None:
-    """Seed Python, numpy and torch and choose repeatable cuDNN kernels; first entry of a config's ``initialize``.
+    """Seed Python, numpy and torch and select deterministic cuDNN kernels; first entry of a config's ``initialize``.
 
     The same seed, machine and number of threads give the same network. The number of threads is left as it is:
     another one changes the order of sums, hence the last bits. On a GPU a few operations of torch (the gradients of
@@ -42,7 +42,7 @@ def seed_run(seed: int, deterministic_algorithms: bool | None = None) -> None:
 
 
 def seed_for(seed: int, epoch: int, process: int = 0) -> int:
-    """Mix a run's seed, an epoch and a process's number into 32 bits that share no pattern with their neighbors.
+    """Hash a run's seed, an epoch and a process's rank to a seed of 32 bits.
 
     >>> seed_for(0, 1) == seed_for(0, 1), seed_for(0, 1) == seed_for(1, 0)
     (True, False)
@@ -51,7 +51,7 @@ def seed_for(seed: int, epoch: int, process: int = 0) -> int:
 
 
 class ReseedEachEpoch:
-    """Trainer's handler: set every generator from (seed, epoch, process) when an epoch starts.
+    """Trainer handler: reseed every random generator from (seed, epoch, process) when an epoch starts.
 
     This is what makes a resumed run equal to an uninterrupted one without keeping the state of a dozen generators:
     the generators of Python, numpy and torch (CPU and GPU), those of loader and sampler, and the dataset
@@ -66,7 +66,7 @@ class ReseedEachEpoch:
         self.seed = int(seed)
 
     def attach(self, engine: Engine) -> None:
-        """Register with a trainer."""
+        """Attach to a trainer."""
         engine.add_event_handler(Events.EPOCH_STARTED, self)
 
     def __call__(self, engine: Engine) -> None:

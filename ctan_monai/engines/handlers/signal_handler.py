@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT end a training between two steps, with the exit code that the shell expects."""
+"""Stop a training on SIGTERM and SIGINT between two steps, with the exit code that the shell expects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopOnSignal:
-    """Trainer's handler: finish the step, then leave with 128 + the signal's number (143 for TERM, 130 for Ctrl-C).
+    """Trainer handler: finish the step, then exit with 128 + the signal's number (143 for TERM, 130 for Ctrl-C).
 
     What is kept is last.pt of the last completed epoch, which is never half written; the steps of the epoch that was
     under way are lost and will be repeated, to the bit, by ``--resume True``. A second signal ends the process at
@@ -33,7 +33,7 @@ class StopOnSignal:
         self._process = os.getpid()
 
     def attach(self, engine: Engine) -> None:
-        """Register with a trainer."""
+        """Attach to a trainer."""
         engine.add_event_handler(Events.STARTED, self._install)
         for event in (Events.EPOCH_STARTED, Events.ITERATION_COMPLETED):
             engine.add_event_handler(event, self._leave_if_asked)
@@ -74,14 +74,14 @@ class StopOnSignal:
         self.close()
 
     def _after_exception(self, engine: Engine, error: BaseException) -> None:
-        """Leave with the signal's code also where it reached the loader's workers first and broke the loader."""
+        """Exit with the signal's code also if it reached the loader's workers first and broke the loader."""
         self.close()
         if self._received is not None and not isinstance(error, SystemExit):
             raise SystemExit(128 + self._received) from error
         raise error
 
     def close(self) -> None:
-        """Give the signals back to who had them before."""
+        """Restore the previous signal handlers."""
         for number, previous in self._previous.items():
             signal.signal(number, previous or signal.SIG_DFL)
         self._previous = {}

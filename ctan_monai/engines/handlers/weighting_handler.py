@@ -1,4 +1,4 @@
-"""Tell the weighting that an epoch has ended."""
+"""Update epoch-wise weightings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 class WeightingHandler:
-    """Trainer handler: close the weighting's epoch (dynamic weight average learns from whole epochs).
+    """Trainer handler: end the weighting's epoch (DWA uses the means of whole epochs).
 
     Args:
         loss: a MultiTaskLoss, whose ``weighting`` has ``end_epoch()`` and ``weights()``.
@@ -27,7 +27,7 @@ class WeightingHandler:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Any) -> None:
-        """Close the epoch and log weights that have changed by it."""
+        """End the epoch and log weights that have changed."""
         before = self.loss.weighting.weights()
         self.loss.weighting.end_epoch()
         after = self.loss.weighting.weights()

@@ -1,1 +1,1 @@
-"""Trainer and evaluator: batches, inference, precision, gradients, samplers."""
+"""Trainer and evaluator: batch preparation, inference, precision, gradients, samplers."""

@@ -1,4 +1,4 @@
-"""Check convolutions in bfloat16 on this processor, once for each, in another process."""
+"""Check convolutions in bfloat16 on this processor, once each, in a subprocess."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _FUNCTIONS: dict[Callable[..., Tensor], tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Convolution:
-    """A convolution as it is called; whether it is right in bfloat16 depends on nothing else but the processor.
+    """The arguments of a convolution on which, besides the processor, its correctness in bfloat16 depends.
 
     Args:
         function: its name in torch, for example 'conv3d' or 'conv_transpose2d'.
@@ -61,16 +61,16 @@ class Convolution:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """What `bf16_probe` reads."""
+        """Fields as `bf16_probe` reads them."""
         return {**asdict(self), "options": dict(self.options)}
 
     @property
     def key(self) -> str:
-        """A text that stands for it."""
+        """Unique text of the arguments."""
         return json.dumps(self.fields, sort_keys=True)
 
     def __str__(self) -> str:
-        """Name it in a message."""
+        """Describe the convolution for a message."""
         kernel, size = self.weight[2:], self.image[2:]
         return (
             f"{self.function} from {self.image[1]} channels of {_text(size)} (weight {_text(self.weight)}, kernel "
@@ -79,7 +79,7 @@ class Convolution:
 
 
 def as_convolution(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Convolution | None:
-    """Describe a call of one of torch's convolutions; None for any other function."""
+    """Return the `Convolution` of a call of torch's convolution functions; None for any other function."""
     if function not in _FUNCTIONS:
         return None
     names = ("input", "weight", "bias", *_FUNCTIONS[function])
@@ -127,7 +127,7 @@ def check(convolutions: Iterable[Convolution], cache: str | Path | None = None) 
 
 
 def _try(convolutions: list[Convolution]) -> list[str]:
-    """Check in one process; where it crashes, in one for each, since memory may have been spoiled before."""
+    """Check in one process; if it crashes, in one for each, since memory may have been corrupted before."""
     found, ending = _run(convolutions)
     if not ending:
         return found
@@ -140,7 +140,7 @@ def _try(convolutions: list[Convolution]) -> list[str]:
 
 
 def _run(convolutions: list[Convolution]) -> tuple[list[str], str]:
-    """Return what the process printed, and how it ended if not well."""
+    """Return the process's output, and how it failed if it did."""
     command = [sys.executable, "-c", _RUN, str(_PROBE), str(torch.get_num_threads())]
     given = json.dumps([each.fields for each in convolutions])
     process = subprocess.Popen(  # noqa: S603  # this Python, with a program of ours

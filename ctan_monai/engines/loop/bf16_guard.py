@@ -1,4 +1,4 @@
-"""Choose the precision; refuse, or compute in float32, what this processor computes wrongly in bfloat16."""
+"""Choose the precision; refuse, or compute in float32, convolutions that are wrong in bfloat16 on this processor."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ON_WRONG = ("refuse", "float32")
 
 @dataclass(frozen=True)
 class Precision:
-    """Autocast and gradient scaling that belong together.
+    """Autocast and gradient scaling of a precision.
 
     Args:
         device_type: 'cpu', 'cuda' ...
@@ -36,16 +36,16 @@ class Precision:
     dtype: torch.dtype | None
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Return the context in which the forward pass belongs."""
+        """Return the autocast context of the forward pass."""
         return nullcontext() if self.dtype is None else torch.autocast(self.device_type, dtype=self.dtype)
 
     def scaler(self) -> torch.amp.GradScaler | None:
-        """Return a fresh gradient scaler for float16, whose small gradients are 0 otherwise; None where not needed."""
+        """Create a gradient scaler for float16, None where it is not needed."""
         return torch.amp.GradScaler(self.device_type) if self.dtype is torch.float16 else None
 
 
 def choose_precision(device: torch.device | str, amp: bool | str, amp_dtype: str = "auto") -> Precision:
-    """Decide in which numbers the network computes.
+    """Choose the precision of training or inference.
 
     Args:
         device: where it computes.
@@ -72,7 +72,7 @@ def choose_precision(device: torch.device | str, amp: bool | str, amp_dtype: str
 def checking_bf16(
     network: nn.Module, precision: Precision, on_wrong: str = "refuse", cache: str | Path | None = None
 ) -> Iterator[None]:
-    """Within this, a network that computes in bfloat16 on the CPU computes nothing that is wrong on this processor.
+    """Guard a network in bfloat16 on the CPU against convolutions that are wrong on this processor.
 
     Kernels for some sizes of convolutions read memory that was never written, write past their own, or have another
     error; which sizes differs between processors (ADR 18). So before the network meets images of a size for the first
@@ -120,7 +120,7 @@ def checking_bf16(
 
 
 def convolutions_of(network: nn.Module, image: Tensor) -> list[Convolution]:
-    """List the convolutions in bfloat16 that an image reaches, from a forward pass that computes nothing.
+    """List the convolutions in bfloat16 of a forward pass, without computing it.
 
     Args:
         network: in the mode in which it will compute; not changed.
@@ -149,7 +149,7 @@ def convolutions_of(network: nn.Module, image: Tensor) -> list[Convolution]:
 
 
 def refuse_bf16(network: nn.Module, images: Iterable[Tensor]) -> None:
-    """Refuse images (B, C, *S) for which this processor computes a convolution of a network wrongly in bfloat16.
+    """Refuse images (B, C, *S) for which a convolution of the network is wrong in bfloat16 on this processor.
 
     Raises:
         ConfigError: it does, or the network's way depends on values of tensors.
@@ -161,7 +161,7 @@ def refuse_bf16(network: nn.Module, images: Iterable[Tensor]) -> None:
 
 @contextmanager
 def _without_hooks(network: nn.Module) -> Iterator[None]:
-    """Take away what watches or cuts forward passes: it is meant for those that compute."""
+    """Remove forward hooks and cuts temporarily."""
     names = ("_forward_hooks", "_forward_pre_hooks")
     kept = [(module, name, getattr(module, name)) for module in network.modules() for name in names]
     for module, name, hooks in kept:
@@ -174,7 +174,7 @@ def _without_hooks(network: nn.Module) -> Iterator[None]:
 
 
 class _Listing(TorchFunctionMode):
-    """Lists the convolutions that are called in bfloat16."""
+    """Record the convolutions that are called in bfloat16."""
 
     def __init__(self) -> None:
         self.found: list[Convolution] = []
@@ -182,7 +182,7 @@ class _Listing(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Note a convolution, and call any function."""
+        """Record a convolution, and call the function."""
         convolution = as_convolution(func, args, kwargs or {})
         if convolution is not None and (torch.is_autocast_enabled("cpu") or args[1].dtype is torch.bfloat16):
             self.found.append(convolution)
@@ -190,7 +190,7 @@ class _Listing(TorchFunctionMode):
 
 
 class _InFloat32(TorchFunctionMode):
-    """Computes the convolutions in ``wrong`` in float32."""
+    """Compute the convolutions in ``wrong`` in float32."""
 
     def __init__(self) -> None:
         self.wrong: dict[Convolution, str] = {}
@@ -198,7 +198,7 @@ class _InFloat32(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Call a function, without autocast if it is wrong with it."""
+        """Call the function, in float32 if it is a wrong convolution."""
         kwargs = kwargs or {}
         if not self.wrong or as_convolution(func, args, kwargs) not in self.wrong:
             return func(*args, **kwargs)

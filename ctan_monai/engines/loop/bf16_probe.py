@@ -1,4 +1,4 @@
-"""Compute convolutions in bfloat16 and in float32, and print where they differ; a program of its own, which may crash.
+"""Compare convolutions in bfloat16 and float32 and print differences; a program of its own, which may crash.
 
 It imports torch alone and is run by path (see `bf16_check`), so that it starts in about a second. It reads from
 standard input a JSON list of convolutions, the fields of `bf16_check.Convolution`, and prints for each of them, in
@@ -45,7 +45,7 @@ def problem(convolution: Mapping[str, Any]) -> str:
 
 
 def _results(convolution: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Return output and gradients as float32, from the same numbers, which bfloat16 holds exactly."""
+    """Return output and gradients in float32 for inputs that bfloat16 represents exactly."""
     generator = torch.Generator().manual_seed(0)
     last = convolution["channels_last"]
 
@@ -70,13 +70,13 @@ def _results(convolution: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Te
 
 
 def _shake_heap() -> None:
-    """Let glibc walk its free chunks: what a kernel wrote past its memory ends this process here, not later."""
+    """Make glibc walk its free chunks, so that memory corrupted by a kernel ends this process here, not later."""
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform.startswith("linux") else None:
         trim(0)
 
 
 def main(threads: str) -> None:
-    """Check what standard input names."""
+    """Check the convolutions that standard input names."""
     torch.set_num_threads(int(threads))
     for convolution in json.load(sys.stdin):
         found = problem(convolution)

@@ -1,4 +1,4 @@
-"""MONAI's supervised evaluator for networks that answer several tasks."""
+"""MONAI's SupervisedEvaluator for multi-task networks."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class MultiTaskEvaluator(SupervisedEvaluator):  # type: ignore[misc]  # monai ha
         self._register_handlers(self.val_handlers)
 
     def run(self, global_epoch: int = 1) -> None:
-        """Run over the data set once.
+        """Run over the dataset once.
 
         Raises:
             ConfigError: the loader is empty, or this processor computes a convolution wrongly in bfloat16.
@@ -102,7 +102,7 @@ class MultiTaskEvaluator(SupervisedEvaluator):  # type: ignore[misc]  # monai ha
             super().run(global_epoch)
 
     def _share_buffers(self) -> None:
-        """Give every process the batch statistics of process 0, whose network is the one that is saved."""
+        """Broadcast the buffers (batch norm statistics) of process 0, whose network is saved."""
         if dist.is_available() and dist.is_initialized():
             for buffer in unwrap(self.network).buffers():
                 dist.broadcast(buffer, src=0)

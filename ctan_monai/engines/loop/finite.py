@@ -1,4 +1,4 @@
-"""Stop at a loss or gradient that is not a number, and say which cases were in the batch."""
+"""Stop at a loss or gradient that is not finite, and name the cases of the batch."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class NonFiniteError(CtanError):
 
 
 def fetch_finite(loss: Tensor, norms: Sequence[Tensor], trainer: Any) -> list[float]:
-    """Wait for the device once, for the loss and the norms of the gradients.
+    """Fetch the loss and the gradient norms from the device, and check that they are finite.
 
     Args:
         loss: scalar.
@@ -76,7 +76,7 @@ def _explain(what: str, trainer: Any) -> NonFiniteError:
 
 
 def _name_infinite(what: str, values: Mapping[str, Tensor | None]) -> str:
-    """Name the tensors that are not finite, three of them if there are more."""
+    """Name up to three tensors that are not finite."""
     names = [name for name, value in values.items() if value is not None and not value.isfinite().all()]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"{what} {', '.join(names[:3])}{more} is not finite" if names else ""

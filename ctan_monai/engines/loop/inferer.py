@@ -1,4 +1,4 @@
-"""Run a multi-task network on what does not go through it in one piece."""
+"""Inferers for images larger than the network's input: sliding windows, slices."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Predict = Callable[[Tensor], Outputs]
 
 
 class MultiTaskInferer(Inferer):  # type: ignore[misc]  # monai has no types
-    """Call a network on an image of any size and give back float32 logits per task with the image's metadata.
+    """Compute float32 logits of all tasks for an image of any size, with the image's metadata.
 
     * Image and network have the same number of spatial dimensions: one call, or a sliding window of ``roi_size``.
     * A 2D network on a volume: axial slices (the last axis) in batches, put together to (B, K, H, W, D) again.
@@ -93,7 +93,7 @@ class MultiTaskInferer(Inferer):  # type: ignore[misc]  # monai has no types
         return int(getattr(inner, "spatial_dims", image_dims))
 
     def _windows(self, image: Tensor, predict: Predict) -> Outputs:
-        """Predict an image (B, C, *S) of the network's own dimensions, window by window if it is larger than one."""
+        """Predict an image (B, C, *S) of the network's dimensionality, by sliding windows if it is larger than one."""
         size = tuple(image.shape[2:])
         window = self._window_size(size)
         if window == size:
@@ -144,7 +144,7 @@ class MultiTaskInferer(Inferer):  # type: ignore[misc]  # monai has no types
 
 
 def _float(logits: Tensor) -> Tensor:
-    """Return float32 for what was computed in half precision."""
+    """Cast half-precision logits to float32."""
     return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
 
 

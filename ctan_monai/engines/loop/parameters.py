@@ -1,4 +1,4 @@
-"""What the optimizer trains; gradient norms and clipping, for each task alone where tasks share nothing."""
+"""Trainable parameters, gradient norms and clipping, per task where tasks share nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ctan_monai.errors import ConfigError
 
 
 def trainable_parameters(network: nn.Module, loss: nn.Module | None = None) -> list[dict[str, Any]]:
-    """List parameter groups for an optimizer: the network's, and those of the loss without weight decay.
+    """Return parameter groups for an optimizer: the network's, and those of the loss without weight decay.
 
     Uncertainty weighting learns one log-variance for each task. Weight decay would pull them to 0, that is every
     weight to 1, so their group has none, whatever the optimizer's default is.
@@ -52,7 +52,7 @@ class GradientGroup:
 
 
 def gradient_groups(network: nn.Module) -> list[GradientGroup]:
-    """Measure gradients, without waiting for the device.
+    """Compute gradient norms by group, without synchronizing the device.
 
     With ``network.independent_tasks`` (single-task networks trained side by side) each task is a group, so that it
     is clipped as in a training of its own: one task's large gradient does not slow the others down.

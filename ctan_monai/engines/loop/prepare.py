@@ -1,4 +1,4 @@
-"""Prepare batches for the network: samples, and bags of slices of one patient."""
+"""Batch preparation: samples, and bags of slices of one patient."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _task_targets(task: Task, batch: Mapping[str, Any], image: Tensor) -> dict[s
 
 
 def label_shape(task: Task, image: Tensor) -> tuple[int, ...]:
-    """Return the shape that the label of a task must have beside an image (B, C, *S)."""
+    """Return the shape of a task's label for an image (B, C, *S)."""
     return (image.shape[0], *task.label_shape, *(image.shape[2:] if task.pixel_level else ()))
 
 
@@ -103,7 +103,7 @@ def _check_shape(key: str, value: Tensor, expected: Sequence[int], batch: Mappin
 
 
 class BagSampler(Sampler[int]):
-    """Shuffle items in bags: neighbors in the list that stay together and in their order.
+    """Shuffle bags of consecutive items, which stay together and in order.
 
     It has a generator of its own, which `ReseedEachEpoch` seeds, so that epochs differ and resumed runs do not.
 
@@ -133,7 +133,7 @@ class BagSampler(Sampler[int]):
 
 
 class PrepareBags(PrepareMultiTaskBatch):
-    """`PrepareMultiTaskBatch` that makes one volume of every bag of slices in a batch.
+    """`PrepareMultiTaskBatch` that stacks every bag of slices in a batch to a volume.
 
     Slices (B * bag, C, H, W), each augmented on its own, become (B, C, H, W, bag), and their labels those of their
     patients. With a bag of 1, and for volumes, nothing changes.

@@ -1,4 +1,4 @@
-"""In which order, and how often, cases are trained on; loaders' processes end with the training."""
+"""Samplers of training cases; worker processes that end with the training."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _INTERVAL_S = 1.0
 
 
 def create_sampler(name: str, items: Sequence[Mapping[str, Any]], task: Classification | None = None) -> Sampler[Any]:
-    """Build a sampler for a loader; an epoch has as many samples as there are items.
+    """Create a sampler for a loader; an epoch has as many samples as there are items.
 
     It has a generator of its own, which `ReseedEachEpoch` seeds, so that epochs differ and resumed runs do not.
 
@@ -48,7 +48,7 @@ def create_sampler(name: str, items: Sequence[Mapping[str, Any]], task: Classifi
 
 
 def balanced_weights(labels: Sequence[int | None]) -> list[float]:
-    """Return how often each item should be drawn in an epoch of as many draws as there are items.
+    """Return each item's expected number of draws per epoch that balances the classes.
 
     >>> balanced_weights([0, 0, 0, 1, None])
     [0.6666666666666666, 0.6666666666666666, 0.6666666666666666, 2.0, 1.0]
@@ -59,7 +59,7 @@ def balanced_weights(labels: Sequence[int | None]) -> list[float]:
 
 
 class EndWithParent:
-    """Loader's ``worker_init_fn``: end the worker when the process that started it is gone.
+    """A loader's ``worker_init_fn`` that ends the worker when its parent process is gone.
 
     torch's workers look for that by themselves, but remember whose children they are only after they have started:
     one whose parent is killed meanwhile takes the system's first process for it, and stays for ever.
@@ -72,7 +72,7 @@ class EndWithParent:
         self.before = before
 
     def __call__(self, worker: int) -> None:
-        """Start to watch, in a worker."""
+        """Start to watch the parent, in a worker."""
         parent = multiprocessing.parent_process()
         if parent is not None and parent.pid is not None:
             threading.Thread(target=_watch, args=(parent.pid,), daemon=True).start()
@@ -81,7 +81,7 @@ class EndWithParent:
 
 
 def end_workers_with_parent(loader: Any) -> None:
-    """Let the workers of a `DataLoader` that has any be watched; other loaders stay as they are."""
+    """Add `EndWithParent` to a `DataLoader` with workers."""
     if isinstance(loader, DataLoader) and loader.num_workers and not isinstance(loader.worker_init_fn, EndWithParent):
         loader.worker_init_fn = EndWithParent(loader.worker_init_fn)
 

@@ -1,4 +1,4 @@
-"""One answer for a patient from the answers for the slices of a volume."""
+"""Pool the predictions of a volume's slices to one per patient."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Outputs = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class SliceAnswers:
-    """What a task's network said of the slices of volumes.
+    """Predictions of a task for the slices of volumes.
 
     Args:
         logits: (B, D, K) of each slice.
@@ -39,7 +39,7 @@ class SliceAnswers:
 
 
 class SlicePoolingInferer(Inferer):  # type: ignore[misc]  # monai has no types
-    """Call a network that answers once per image, and pool the answers where an image is a volume of slices.
+    """Apply a network to every slice of a volume, and pool the image-level predictions.
 
     * Image and network have the same number of spatial dimensions (slices on their own, or volumes and a 3D network):
       one call.
@@ -117,7 +117,7 @@ class SlicePoolingInferer(Inferer):  # type: ignore[misc]  # monai has no types
         return {name: torch.cat(found).reshape(batch, depth, -1) for name, found in parts.items()}
 
     def _weigh(self, name: str, found: Tensor, channels: int) -> SliceAnswers:
-        """Decide how much each slice counts."""
+        """Compute the weight of each slice."""
         scored = found.shape[-1] == channels + 1
         if scored != (self.pooling == "attention"):
             reason = f"{self.pooling!r}, but the network was made {'with' if scored else 'without'} slice_score"

@@ -1,4 +1,4 @@
-"""What a training step of a network costs: parameters, operations, seconds, memory of the GPU."""
+"""The cost of a training step: parameters, operations, seconds, GPU memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def step_cost(
     targets: Mapping[str, Tensor],
     amp: bool | str = False,
 ) -> dict[str, float | None]:
-    """Train a few steps on one batch and measure them; the weights change.
+    """Measure a few training steps on one batch; the weights change.
 
     Args:
         network: on its device.

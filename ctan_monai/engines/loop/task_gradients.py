@@ -1,4 +1,4 @@
-"""Each task's own gradient at the features that decoders read, for a weighting that joins gradients."""
+"""Per-task gradients at the features that decoders read, for gradient weightings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ctan_monai.losses.weighting.gradient import GradientWeighting
 
 
 class TaskGradients:
-    """Cut a network where its decoders begin, and join what the tasks send back over the cut.
+    """Cut a network's graph at the decoders' inputs, and combine the tasks' gradients there.
 
     In the forward pass each decoder reads detached copies (no memory is copied) of the features that it is given. So
     one backward pass gives every decoder's parameters their gradient and each task's gradient at each feature tensor,
@@ -38,7 +38,7 @@ class TaskGradients:
 
     @contextmanager
     def cut(self) -> Iterator[None]:
-        """Within this, the network's forward pass ends at the decoders' copies."""
+        """Detach the decoders' inputs within this context."""
         self._copies = {}
         handles = [
             decoder.register_forward_pre_hook(partial(self._copy_inputs, name))
@@ -85,7 +85,7 @@ class TaskGradients:
 
 
 def task_gradients(network: nn.Module, loss: Any) -> TaskGradients | None:
-    """Return what training needs with a loss whose weighting joins gradients; None for any other loss.
+    """Create the `TaskGradients` of a loss whose weighting combines gradients; None for any other loss.
 
     Args:
         network: the network that is trained.

@@ -1,4 +1,4 @@
-"""MONAI's supervised trainer for networks that answer several tasks."""
+"""MONAI's SupervisedTrainer for multi-task networks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _ONE_VALUE = "Expected more than 1 value per channel when training"  # torch's b
 
 
 class Window(NamedTuple):
-    """The micro-batches that make one optimizer step."""
+    """The micro-batches of one optimizer step."""
 
     first: bool  # this micro-batch is the first of them
     last: bool
@@ -135,7 +135,7 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
         self._register_handlers(self.train_handlers)  # now, so that they find network, optimizer and loss in the engine
 
     def run(self) -> None:
-        """Train until ``max_epochs``; a run that is there already does nothing.
+        """Train until ``max_epochs``; do nothing if they are complete.
 
         Raises:
             ConfigError: the loader is empty, batch or images are too small for batch normalization, or this processor
@@ -181,7 +181,7 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
         return output
 
     def _window(self) -> Window:
-        """Locate the current micro-batch; MONAI divides a shorter last window by the full length, this does not."""
+        """Return the current accumulation window; a shorter last one is divided by its own length, unlike in MONAI."""
         steps, length = self.accumulation_steps, self.state.epoch_length
         if steps == 1:
             return Window(True, True, 1)
@@ -230,7 +230,7 @@ def _flat(handlers: Iterable[Any]) -> list[Any]:
 
 
 def _no_batch(loader: Any) -> ConfigError:
-    """Say why a loader has no batch, with both numbers where it is too small for one."""
+    """Create the error of a loader without a batch."""
     if not isinstance(loader, DataLoader) or not loader.batch_size or not (cases := _length(loader.sampler)):
         return ConfigError("train_data_loader", "it has no batch.", "Give training cases, at least one batch of them.")
     reason = f"{loader.batch_size} is more than the {cases} training items; an incomplete batch is left out."

@@ -1,1 +1,1 @@
-"""Predictions as files: NIfTI, PNG, CSV and DICOM."""
+"""Writers of predictions: NIfTI, PNG, CSV and DICOM."""

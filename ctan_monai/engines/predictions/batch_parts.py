@@ -1,4 +1,4 @@
-"""Take from a batch and its outputs what the writers of predictions need; answers per image as a table."""
+"""Access to batches and outputs for the writers of predictions; the table of image-level predictions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def plain(tensor: Tensor) -> Tensor:
 
 
 def finite_logits(logits: Tensor, task: Task, batch: Mapping[str, Any]) -> Tensor:
-    """Return logits as a plain tensor if all of them are numbers; a mask made of NaN would just look empty.
+    """Check that logits are finite and return them as a plain tensor; a mask of NaN would look empty.
 
     Raises:
         DataError: one is NaN or infinite.
@@ -53,7 +53,7 @@ def affine_of(image: Tensor, position: int, case: str) -> np.ndarray[Any, Any]:
 
 
 def answer_of(task: Task, final: Tensor) -> dict[str, float]:
-    """Name the numbers of one case's final answer.
+    """Return the values of one case's image-level prediction by name.
 
     Args:
         task: a task with one answer per image.
@@ -66,7 +66,7 @@ def answer_of(task: Task, final: Tensor) -> dict[str, float]:
 
 
 def write_answers(path: Path, tasks: Iterable[Task], cases: Iterable[PredictedCase]) -> None:
-    """Write the answers of all cases as a table.
+    """Write the image-level predictions of all cases as a table.
 
     Columns: ``case``; per classification the probability of each class as ``<task>: <class>`` and, where the
     classes exclude each other, the most probable one as ``<task>``; per regression the value as ``<task> / <unit>``.

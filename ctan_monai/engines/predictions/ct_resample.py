@@ -1,4 +1,4 @@
-"""From a network's logits on its own grid to final answers on the CT's."""
+"""Resample logits from the network's grid to predictions on the CT's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class ResampledToCt:
-    """Final answers on a CT's own grid.
+    """Predictions on a CT's own grid.
 
     Args:
         masks: bool, by task and label.
@@ -35,13 +35,13 @@ class ResampledToCt:
         return {label: mask for masks in self.masks.values() for label, mask in masks.items()}
 
     def by_file(self, tasks: Iterable[Task]) -> dict[str, Array]:
-        """Return all arrays by the names of their NIfTI files."""
+        """Return all arrays by NIfTI file name."""
         given = tuple(tasks)
         names = file_names(given)
         return {names[task.name, name]: array for task in given for name, array in self.arrays_of(task).items()}
 
     def arrays_of(self, task: Task) -> dict[str, Array]:
-        """Return the arrays of one task by name of the answer, none of a task with one answer per image."""
+        """Return the arrays of one task by name, none for an image-level task."""
         found = self.masks.get(task.name, self.values)
         return {name: found[name] for name in task.answer_names} if task.pixel_level else {}
 
@@ -49,7 +49,7 @@ class ResampledToCt:
 def resample_to_ct(
     tasks: Iterable[Task], logits: Mapping[str, Tensor], affine_ras: Array, source: CtSource
 ) -> ResampledToCt:
-    """Interpolate probabilities and values linearly, then decide.
+    """Resample probabilities and values linearly to the CT's grid, then threshold or take the argmax.
 
     Probabilities, not masks, are interpolated, so that edges are smoother than the network's pixels.
 

@@ -1,4 +1,4 @@
-"""The files of one CT's predictions: RTSTRUCT, RTPLAN, RTDOSE, SEG, and NIfTI on the CT's grid."""
+"""Files of one CT's predictions: RTSTRUCT, RTPLAN, RTDOSE, SEG, and NIfTI on the CT's grid."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _NAMES = {"rtstruct": "RS.dcm", "rtplan": "RP.dcm", "rtdose": "RD.dcm", "seg": "
 
 @dataclass
 class FilesOfCt:
-    """Writes what was predicted for one CT; what fails is noted, and the rest written.
+    """Write the predictions for one CT; failures are recorded, and the rest is written.
 
     Args:
         folder: for the files; none in it is replaced.
@@ -60,7 +60,7 @@ class FilesOfCt:
     problems: list[str] = field(default_factory=list)
 
     def write_dicom(self, formats: Collection[str], structures: Mapping[str, Array], dose_gy: Array | None) -> None:
-        """Write objects in the order in which they refer to each other; a dose comes with the plan that it needs.
+        """Write DICOM objects in the order of their references; a dose comes with the plan that it needs.
 
         Args:
             formats: of them rtstruct, rtdose and seg are heeded.
@@ -84,7 +84,7 @@ class FilesOfCt:
             self._write("seg", write_seg, held, grid, reference)
 
     def _write(self, kind: str, make: Callable[..., Written], *what: Any, **more: Any) -> str | None:
-        """Write one object and return its UID, or note why that failed."""
+        """Write one object and return its UID, or record why that failed."""
         said = {"clock": self.clock, "uid_source": self.uid_source, **more}
         try:
             made = make(*what, self.folder / _NAMES[kind], self.origin, **said)
@@ -99,7 +99,7 @@ class FilesOfCt:
         return made.uid
 
     def write_nifti(self, arrays: Mapping[str, Array]) -> None:
-        """Write arrays of the CT's grid under their file names, and the CT itself.
+        """Write arrays on the CT's grid, and the CT itself, as NIfTI.
 
         Args:
             arrays: by file name; bool or float32.

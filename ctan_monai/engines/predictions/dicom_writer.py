@@ -1,4 +1,4 @@
-"""Write what a network predicts for a CT back to the clinic: DICOM objects on the CT's own grid."""
+"""Write predictions for a CT as DICOM objects on the CT's own grid."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _logger = logging.getLogger(__name__)
 
 
 class WriteDicom:
-    """Evaluator's handler: bring the answers for every CT that passes back to its own grid, and write them.
+    """Evaluator handler: resample the predictions for every CT to its own grid, and write them as DICOM.
 
     In ``output_dir``, for a case of `dicom_inference_list`, called by its pseudonym:
 
@@ -79,13 +79,13 @@ class WriteDicom:
         self._cases: dict[str, WrittenCase] = {}
 
     def attach(self, engine: Engine) -> None:
-        """Register with an evaluator."""
+        """Attach to an evaluator."""
         engine.add_event_handler(Events.EPOCH_STARTED, self.start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.finish)
 
     def start(self, engine: Engine) -> None:
-        """Forget earlier cases, and find out what the network was trained on."""
+        """Reset, and read what the network was trained on."""
         self._cases = {}
         self._trained_on = trained_on(self.run_dir)
         self._origin = predicted_by(self.model, self._trained_on.text)
@@ -126,7 +126,7 @@ class WriteDicom:
         return written
 
     def finish(self, engine: Engine) -> None:
-        """Write the tables, of all processes together."""
+        """Gather the results of all processes and write the tables."""
         entries = of_all_processes([case.to_json() for case in self._cases.values()])
         if rank() != 0:
             return
@@ -148,14 +148,14 @@ class WriteDicom:
 
 
 def _in_words(model: str, run_dir: str | Path | None) -> str:
-    """Name the network by method and encoder too, as its run's record has them."""
+    """Describe the network by method and encoder, as in its run's record."""
     record = {} if run_dir is None else read_json(Path(str(run_dir)) / RUN_FILE) or {}
     known = [str(record[name]) for name in ("method", "encoder") if record.get(name)]
     return " ".join([model, *(word for word in known if word not in model.split())]).strip()
 
 
 def _checked(formats: Sequence[str], tasks: Sequence[Task]) -> tuple[str, ...]:
-    """Return the formats if the tasks can fill them."""
+    """Check that the tasks fit the formats, and return these."""
     wanted = () if isinstance(formats, str) else tuple(formats)
     doses = [task.name for task in tasks if is_dose(task)]
     segmentations = [task.name for task in tasks if task.masks]
@@ -172,7 +172,7 @@ def _checked(formats: Sequence[str], tasks: Sequence[Task]) -> tuple[str, ...]:
 
 
 def _need_highdicom() -> None:
-    """Find out before an hour of predicting rather than after it."""
+    """Check that highdicom is installed before predicting."""
     from importlib.util import find_spec
 
     if find_spec("highdicom") is None:

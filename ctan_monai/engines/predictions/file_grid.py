@@ -1,4 +1,4 @@
-"""Final answers on the grid of the file that a case was made of; masks as PNG."""
+"""Predictions on the grid of a case's source file; masks as PNG."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def on_own_grid(
     own: Grid,
     numbers: Mapping[str, int] | None = None,
 ) -> dict[str, Array]:
-    """Name the arrays of one case's final answer, on its file's own grid.
+    """Return the arrays of one case's prediction on its file's grid, by name.
 
     Where that grid has the network's voxels along other axes, the answer is turned, and no value changes. Where the
     network's voxels have another size, probabilities and values are interpolated, see `resample_to_ct`.
@@ -66,7 +66,7 @@ def on_own_grid(
 def write_masks(
     task: Task, arrays: Mapping[str, np.ndarray[Any, Any]], nifti_files: Mapping[str, Path], source: Path | None
 ) -> dict[str, Path]:
-    """Write the mask of each label of a task.
+    """Write a mask file for each label of a task.
 
     Args:
         task: of one without masks nothing is written.
@@ -96,6 +96,6 @@ def write_masks(
 
 
 def full_shape(source: str | Path) -> tuple[int, int] | None:
-    """Return rows and columns of the image that a cached case was read from, None if it does not say."""
+    """Return rows and columns of the image that a cached case was read from, None if unknown."""
     found = read_header(source).meta.get("full_shape")
     return None if found is None else (int(found[0]), int(found[1]))

@@ -1,4 +1,4 @@
-"""The last transform of a bundle for MONAI's tools: logits of one image become answers on the grid of its file."""
+"""The postprocessing of a bundle for MONAI's tools: from logits to predictions on the grid of the image's file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Array = npt.NDArray[Any]
 
 
 class FinalAnswersd(MapTransform):  # type: ignore[misc]  # MONAI has no type hints that mypy could follow
-    """Turn the logits of one image into final answers on the grid of its own file.
+    """Convert the logits of one image to predictions on the grid of its file.
 
     It takes what MONAI Label's BundleInferTask, MONAI Deploy's bundle operator and Zoo-like configs give to the id
     ``postprocessing``: ``image`` as `LoadCaseFiled` reads it from ``{"image": path}``, and ``pred``, the network's
@@ -57,7 +57,7 @@ class FinalAnswersd(MapTransform):  # type: ignore[misc]  # MONAI has no type hi
         self.tasks = check_tasks(tasks)
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the data with the answers."""
+        """Return the data with the predictions."""
         image = data[_IMAGE]
         case = str(data.get("case", ""))
         meta = getattr(image, "meta", {})
@@ -103,7 +103,7 @@ class FinalAnswersd(MapTransform):  # type: ignore[misc]  # MONAI has no type hi
 
 
 def label_map(masks: Array) -> Array:
-    """Paint masks (L, *S) into one map (*S), numbered from 1, so that of two the later one is seen.
+    """Merge masks (L, *S) into a label map (*S), numbered from 1; where they overlap, the last label wins.
 
     >>> label_map(np.array([[1, 1, 0], [0, 1, 0]]))
     array([1, 2, 0], dtype=uint8)
@@ -121,7 +121,7 @@ def _of_one(logits: Tensor, task: Task, image: Tensor) -> Tensor:
 
 
 def _on_image(task: Task, logits: Tensor, shape: tuple[int, ...]) -> Array:
-    """Return the final answer in (columns, rows); masks as `WritePredictions` writes them."""
+    """Return the prediction in (columns, rows); masks as `WritePredictions` writes them."""
     final = postprocess_for(task)(logits[None])[0].cpu()
     if not task.pixel_level:
         return np.asarray(final.numpy())
@@ -133,7 +133,7 @@ def _on_image(task: Task, logits: Tensor, shape: tuple[int, ...]) -> Array:
 
 
 def _on_own_image(task: Task, logits: Tensor, here: Grid, own: Grid) -> Array:
-    """Return the final answer in (columns, rows), as `on_own_grid` has it for a case that knows its file's grid."""
+    """Return the prediction in (columns, rows), as `on_own_grid` for a case that knows its file's grid."""
     source = CtSource("", own.in_space, own.affine_ras, ())
     there = resample_to_ct([task], {task.name: logits.cpu().reshape(-1, *here.in_space)}, here.affine_ras, source)
     return _stacked([array.reshape(own.shape).T for array in there.arrays_of(task).values()])

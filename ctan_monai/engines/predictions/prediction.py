@@ -1,4 +1,4 @@
-"""After training: predict a few cases with the best network, so that a run ends with something to look at."""
+"""Predict a few cases with the best network after training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder of predictions, which arrays a final answer consists of, and what their files are called."""
+"""The folder of predictions, and the arrays and files of a case's prediction."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def is_dose(task: Task) -> bool:
 
 
 def file_names(tasks: Sequence[Task], volumes: Sequence[str] = ()) -> dict[tuple[str, str], str]:
-    """Choose the name of every NIfTI file of a case, by task and label.
+    """Return the NIfTI file names of a case, by task and label.
 
     Characters that cannot stand in a file name become ``_``. A label map and a regression have the task's name,
     volumes that are copied belong to the task ``""``.
@@ -55,7 +55,7 @@ def file_names(tasks: Sequence[Task], volumes: Sequence[str] = ()) -> dict[tuple
 def arrays_of(
     task: Task, final: np.ndarray[Any, Any], numbers: Mapping[str, int] | None = None
 ) -> dict[str, np.ndarray[Any, Any]]:
-    """Name the arrays (*S) of one case's final answer.
+    """Return the arrays (*S) of one case's prediction, by name.
 
     Args:
         task: a voxel-level task.
@@ -78,7 +78,7 @@ def arrays_of(
 
 
 def fresh_folder(output_dir: str | Path) -> Path:
-    """Make a folder ready, in a config's ``initialize``; one that holds earlier predictions is moved aside first.
+    """Prepare an empty folder of predictions in a config's ``initialize``; earlier predictions are moved aside.
 
     It becomes ``NAME.1``, ``NAME.2`` and so on, as with the folder of a run. The new one gets ``written.json``, by
     which it is known again, and which `WriteDicom` completes. Of several processes the first does this.

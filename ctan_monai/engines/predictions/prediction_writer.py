@@ -1,4 +1,4 @@
-"""Write what a network predicts: NIfTI for viewers, the challenge's CSV for OpenKBP, a table for image-level tasks."""
+"""Write predictions: NIfTI, the challenge's CSV for OpenKBP, a table for image-level tasks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _FORMATS = ("nifti", "openkbp", "png")
 
 
 class WritePredictions:
-    """Evaluator's handler: write the final answers for every case that passes.
+    """Evaluator handler: write the predictions of every case.
 
     In ``output_dir``:
 
@@ -107,13 +107,13 @@ class WritePredictions:
             raise ConfigError("WritePredictions.formats", "png holds masks only.", "Write voxel-level values as nifti.")
 
     def attach(self, engine: Engine) -> None:
-        """Register with an evaluator."""
+        """Attach to an evaluator."""
         engine.add_event_handler(Events.EPOCH_STARTED, self.start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.finish)
 
     def start(self, engine: Engine) -> None:
-        """Forget earlier cases."""
+        """Remove the records of earlier cases."""
         self._cases, self._passed = {}, {}
         if rank() == 0:
             (self.output_dir / INDEX_FILE).unlink(missing_ok=True)
@@ -135,7 +135,7 @@ class WritePredictions:
             self._cases[case] = self._write_case(case, answers, own_logits, batch, position)
 
     def finish(self, engine: Engine) -> None:
-        """Write the tables, of all processes together."""
+        """Gather the results of all processes and write the tables."""
         entries = of_all_processes([to_json(case, self.output_dir) for case in self._cases.values()])
         if rank() != 0:
             return
@@ -148,7 +148,7 @@ class WritePredictions:
         logger.info("Predictions of %d cases are in %s.", len(found), self.output_dir)
 
     def _again(self, case: str, source: str | None) -> bool:
-        """Tell whether a case has passed before; refuse another one whose files would have the same place."""
+        """Tell whether a case was written before; refuse another case with the same files."""
         first, file = self._passed.setdefault(case.lower(), (case, source))
         if (first, file) != (case, source):
             reason = f"its predictions would have the place of {first} of {file}."
@@ -186,7 +186,7 @@ class WritePredictions:
     def _write_arrays(
         self, case: str, task: Task, arrays: Mapping[str, Array], affine_ras: Array, source: Path | None
     ) -> dict[str, Path]:
-        """Write what a task found, and return the files that images are made from."""
+        """Write a task's arrays, and return the files that images are made from."""
         files = {name: self.output_dir / case / self._names[task.name, name] for name in arrays}
         as_png = write_masks(task, arrays, files, source) if "png" in self.formats else {}
         if "nifti" not in self.formats:

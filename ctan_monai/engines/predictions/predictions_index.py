@@ -1,4 +1,4 @@
-"""cases.json: which files a prediction of each case consists of, so that images need nothing but files."""
+"""The index of predictions in cases.json: the files of each case."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FORMAT = "ctan_monai predictions 1"
 
 @dataclass(frozen=True)
 class PredictedCase:
-    """What was written for one case.
+    """The files written for one case.
 
     Args:
         case: id.
@@ -39,7 +39,7 @@ class PredictedCase:
 
 @dataclass(frozen=True)
 class PredictionsIndex:
-    """The tasks that were answered, and the cases in the order in which they were met."""
+    """The predicted tasks and cases, in the order of prediction."""
 
     tasks: tuple[Task, ...]
     cases: tuple[PredictedCase, ...]
@@ -92,7 +92,7 @@ def read_index(folder: str | Path) -> PredictionsIndex:
 
 
 def to_json(case: PredictedCase, folder: Path) -> dict[str, Any]:
-    """Return a case as JSON can hold it, with paths relative to the folder."""
+    """Serialize a case to JSON values, with paths relative to the folder."""
     return {
         "case": case.case,
         "source": None if case.source is None else _relative(case.source, folder),
@@ -105,7 +105,7 @@ def to_json(case: PredictedCase, folder: Path) -> dict[str, Any]:
 
 
 def from_json(entry: Mapping[str, Any], folder: Path) -> PredictedCase:
-    """Return what `to_json` made.
+    """Create the case that `to_json` serialized.
 
     Raises:
         KeyError: an entry is missing.

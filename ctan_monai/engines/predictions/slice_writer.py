@@ -1,4 +1,4 @@
-"""slices.csv: what a network said of each slice of a patient, and how much it counted."""
+"""Write slices.csv: the predictions and weights of a patient's slices."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SLICES_FILE = "slices.csv"
 
 
 class WriteSlices:
-    """Evaluator's handler: write ``<output_dir>/<case>/slices.csv`` for every volume whose slices were pooled.
+    """Evaluator handler: write ``<output_dir>/<case>/slices.csv`` for every volume whose slices were pooled.
 
     A row for each slice, by its index along the last axis of the case: per class of a classification the slice's own
     probability under ``<task>: <class>`` and its share in the pooled answer under ``<task>: <class> weight``.
@@ -35,7 +35,7 @@ class WriteSlices:
         self.tasks = [task for task in check_tasks(tasks) if task.classifies]
 
     def attach(self, engine: Engine) -> None:
-        """Register with an evaluator."""
+        """Attach to an evaluator."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
 
     def __call__(self, engine: Any) -> None:

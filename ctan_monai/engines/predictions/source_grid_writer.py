@@ -1,4 +1,4 @@
-"""Bring what was predicted for a CT from NIfTI back to the voxels of that file."""
+"""Resample predictions for a CT from NIfTI to the grid of its file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FOLDER = "own_grid"
 
 
 class WriteOnOwnGrid:
-    """Evaluator's handler: write ``<output_dir>/<case>/own_grid/<label or task>.nii.gz`` on the CT's own grid.
+    """Evaluator handler: write ``<output_dir>/<case>/own_grid/<label or task>.nii.gz`` on the CT's own grid.
 
     Masks are 0/1, values in their unit; the dose is not set to 0 anywhere. Cases whose own grid is the network's, which
     is all that have no `ct_source` beside them, are passed over. Files of the same name are replaced, as
@@ -39,7 +39,7 @@ class WriteOnOwnGrid:
         self.output_dir = Path(str(output_dir))
 
     def attach(self, engine: Engine) -> None:
-        """Register with an evaluator."""
+        """Attach to an evaluator."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""What was written for a CT, and the tables of it: written.csv for people, written.json for programs."""
+"""Tables of what was written for CTs: written.csv for people, written.json for programs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class StructureValues:
-    """A predicted structure in numbers.
+    """Volume and dose of a predicted structure.
 
     Args:
         structure: its name.
@@ -41,7 +41,7 @@ class StructureValues:
 
 @dataclass(frozen=True)
 class WrittenCase:
-    """What was written for one CT.
+    """The files and structures written for one CT.
 
     Args:
         case: pseudonym.
@@ -60,11 +60,11 @@ class WrittenCase:
     problems: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as JSON can hold it."""
+        """Serialize to JSON values."""
         return asdict(self)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the lines of the table: one per structure, or one for a CT without any."""
+        """Return the rows of the table: one per structure, or one for a CT without any."""
         last = {
             "dose_max_in_ct_gy": self.dose_max_gy,
             "synthetic_ct": "yes" if self.synthetic else "no",
@@ -75,7 +75,7 @@ class WrittenCase:
 
 
 def structure_values(structures: Mapping[str, Array], dose_gy: Array | None, voxel_mm3: float) -> list[StructureValues]:
-    """Measure structures.
+    """Compute volume and dose of structures.
 
     Args:
         structures: masks (*S) by name.

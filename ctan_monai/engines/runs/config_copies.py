@@ -1,4 +1,4 @@
-"""What a command line of `monai.bundle run` gives: config files, and entries in place of theirs."""
+"""The config files and overrides of a `monai.bundle run` command line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RUN_ARGUMENTS = (
 
 
 def read_flags(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
-    """Divide a command line as Fire does, which reads it for MONAI: what has no name, and ``--name value``.
+    """Parse a command line as Fire does for MONAI: positional arguments, and ``--name value``.
 
     >>> read_flags(["run", "--epochs", "-1", "--train#x={a: 1}", "--noamp", "--batch-size=2"])
     (['run'], {'epochs': -1, 'train#x': {'a': 1}, 'amp': False, 'batch_size': 2})
@@ -51,7 +51,7 @@ def _is_flag(argument: str) -> bool:
 
 
 def read_given(arguments: Sequence[str]) -> dict[str, Any]:
-    """Return what is given to `monai.bundle run`, by name, with what stands in an ``--args_file``.
+    """Return the overrides given to `monai.bundle run`, with those of an ``--args_file``.
 
     A config does not know where it lies, and MONAI does not tell its components.
 

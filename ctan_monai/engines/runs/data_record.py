@@ -1,4 +1,4 @@
-"""data.json and datalist.json: what a run was trained on, for those who use its predictions."""
+"""Records of a run's data: data.json and datalist.json."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the folder of a run says about it: settings, config files."""
+"""Settings and config files of a run's folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SETTINGS_FILE, CONFIGS_FOLDER = "settings.json", "configs"
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return a run's settings (the seed among them) and the digests of its config files, as its folder has them.
+    """Return a run's settings (the seed among them) and the digests of its config files.
 
     Args:
         folder: what `RunFolder` made ready; without one, both entries are empty.
@@ -34,7 +34,7 @@ _NONE = object()
 
 
 def run_setting(output_dir: str | Path, name: str, default: Any = _NONE) -> Any:
-    """Return what an option was when a run was trained.
+    """Return the value of an option in a run's training.
 
     Where evaluation or inference must agree with the training and the network cannot tell (the size of its images, the
     seed of the split), its config asks for this instead of hoping that the same flag is passed again; the flag still

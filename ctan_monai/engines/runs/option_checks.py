@@ -1,4 +1,4 @@
-"""Slips in what a command line or an overlay gives for a config's entries, found before they cost a training."""
+"""Checks of the overrides of a command line or overlay before training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SWITCHES = ("amp", "resume", "save_execute_config")
 
 
 def check_options(arguments: Sequence[str] | None = None) -> None:
-    """Check what `monai.bundle run` was given; MONAI takes any name and any value, and some would change nothing.
+    """Check the overrides given to `monai.bundle run`, of which MONAI accepts any name and value.
 
     Args:
         arguments: of the command line; None: of this program's, which may be another one and is then left alone.
@@ -42,7 +42,7 @@ def check_options(arguments: Sequence[str] | None = None) -> None:
 
 
 def check_given(given: Mapping[str, Any], files: Sequence[Path]) -> None:
-    """Check what replaces entries of some config files.
+    """Check overrides of some config files.
 
     Args:
         given: values by the entries' names; `monai.bundle run`'s own arguments may be among them.
@@ -69,7 +69,7 @@ def check_given(given: Mapping[str, Any], files: Sequence[Path]) -> None:
 
 
 def _check_names(given: Mapping[str, Any], files: Sequence[Path], configs: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse entries that nothing has or refers to; in an overlay, which may add some, those that are nearly there."""
+    """Refuse unknown entries; in an overlay, which may add entries, those that look misspelled."""
     from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 
     referred = set(re.findall(r"@(\w+)", " ".join(path.read_text(encoding="utf-8") for path in files) + f" {given}"))

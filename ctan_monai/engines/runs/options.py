@@ -1,4 +1,4 @@
-"""Settings as people type them."""
+"""Conversion of options as typed by users."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no"
 
 
 def as_bool(value: bool | int | str, setting: str) -> bool:
-    """Read a switch.
+    """Convert to a boolean.
 
     On the command line of `monai.bundle` ``--amp False`` arrives as a boolean and ``--amp false`` as the string
     'false', which Python takes for true.
@@ -35,7 +35,7 @@ def as_bool(value: bool | int | str, setting: str) -> bool:
 
 
 def as_whole(value: Any, setting: str, least: int) -> int:
-    """Read a whole number.
+    """Convert to an integer.
 
     Args:
         value: what the user gave; a number in quotes is text, which compares and adds up as no number does.
@@ -69,7 +69,7 @@ def choose(setting: str, value: Any, options: Mapping[str, Any]) -> Any:
 
 
 def check_device(device: Any) -> torch.device:
-    """Return a device after computing on it.
+    """Check that a device works and return it.
 
     Raises:
         ConfigError: there is no such device here, or it computes nothing; names those that do.

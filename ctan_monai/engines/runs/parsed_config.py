@@ -1,4 +1,4 @@
-"""The config by which a component is being built: its options, and entries that stand elsewhere now."""
+"""The config by which a component is being built: its options, and entries that have moved."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def options_of(parser: Any) -> dict[str, Any]:
 
 
 def check_moved_ids(parser: Any, given: Iterable[str] = ()) -> None:
-    """Refuse what is given for an entry under an id that it had in configs before version 0.1.
+    """Refuse overrides by ids of configs before version 0.1, naming the new id.
 
     MONAI would make a new entry of that name, which nothing uses, or end with a KeyError, if what is given lies deeper.
     A config that has the entry there itself is read as it is.

@@ -1,4 +1,4 @@
-"""Continue a run: find its newest readable checkpoint, refuse one of another run, go on where it ended."""
+"""Resume a run from its newest readable checkpoint."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LENGTHS = {"total_steps", "_schedule_phases", "T_max", "total_iters", "t_total"
 
 
 def has_checkpoint(output_dir: str | Path) -> bool:
-    """Tell whether a run's folder has something to resume."""
+    """Tell whether a run's folder has a checkpoint."""
     return any((Path(str(output_dir)) / name).is_file() for name in (LAST_FILE, PREVIOUS_FILE))
 
 
@@ -48,7 +48,7 @@ def newest_checkpoint(output_dir: str | Path) -> tuple[Path, dict[str, Any]] | N
 
 
 def check_same_run(path: Path, saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
-    """Refuse to continue a run with another network, other tasks or other data.
+    """Check that a run is resumed with the same network, tasks and data.
 
     Args:
         path: the checkpoint's file.
@@ -69,7 +69,7 @@ def check_same_run(path: Path, saved: Mapping[str, Any], current: Mapping[str, A
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run had come.
+    """The progress of an interrupted run.
 
     Args:
         epoch: completed epochs.
@@ -89,7 +89,7 @@ class Progress:
 
 
 class ContinueAt:
-    """Trainer's handler: set epoch and iteration when the run starts.
+    """Trainer handler: set epoch and iteration when a resumed run starts.
 
     ignite resets both at the start of a run that is already complete, and MONAI makes its gradient scaler there;
     so it has to happen once more when the run has started. A complete run then ends at once.
@@ -102,7 +102,7 @@ class ContinueAt:
         self._progress: Progress | None = progress
 
     def attach(self, engine: Engine) -> None:
-        """Register with a trainer, and say where it continues."""
+        """Attach to a trainer, and log where it resumes."""
         progress: Any = self._progress
         engine.state.epoch = min(progress.epoch, engine.state.max_epochs)
         engine.add_event_handler(Events.STARTED, self)
@@ -114,7 +114,7 @@ class ContinueAt:
             _logger.info("Continuing after epoch %d of %d.", progress.epoch, engine.state.max_epochs)
 
     def __call__(self, engine: Engine) -> None:
-        """Continue, once: a later run of the same trainer is not affected."""
+        """Set epoch and iteration, once: a later run of the same trainer is not affected."""
         progress, self._progress = self._progress, None
         if progress is None:
             return
@@ -128,7 +128,7 @@ class ContinueAt:
 
 
 def load_schedule(schedule: LRScheduler, saved: Mapping[str, Any], stretch: bool) -> None:
-    """Restore a schedule's progress.
+    """Restore the state of a learning rate schedule.
 
     Args:
         schedule: made for the run's present number of epochs.
@@ -162,7 +162,7 @@ def _with_new_lengths(saved: Any, fresh: Any) -> Any:
 
 
 def _closed_form(schedule: LRScheduler) -> list[float] | None:
-    """Return the learning rates at the schedule's present step, None where torch has no formula for them."""
+    """Return the learning rates at the schedule's current step, None where torch has no closed form."""
     if isinstance(schedule, LambdaLR):
         factors = [factor(schedule.last_epoch) for factor in schedule.lr_lambdas]
         return [float(rate * factor) for rate, factor in zip(schedule.base_lrs, factors, strict=True)]

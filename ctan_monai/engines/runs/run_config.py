@@ -1,4 +1,4 @@
-"""The config that a run was trained by, with the run's own options."""
+"""The config of a run, with the run's options."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ctan_monai.errors import CheckpointError
 def config_of_run(
     run_dir: str | Path, remedy: str, overlays: Sequence[str] = (), overrides: Mapping[str, Any] | None = None
 ) -> Any:
-    """Parse a run's copy of its config, with the run's options in it.
+    """Parse a run's copy of its config, with the run's options.
 
     Args:
         run_dir: the run's folder.

@@ -1,4 +1,4 @@
-"""The folder of a run: nothing in it is ever overwritten by another run, and it says what was run."""
+"""The folder of a run, which no other run overwrites."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _FREE_TO_CHANGE = {"resume", "epochs", "device", "output_dir", "cache_dir", "dat
 
 
 class RunFolder:
-    """Make the run's folder ready, in a config's ``initialize`` before anything else writes there.
+    """Prepare the run's folder, in a config's ``initialize`` before anything else writes there.
 
     A fresh run into the folder of an earlier one moves that aside, to ``NAME.1``, ``NAME.2`` and so on. With
     ``resume`` the folder stays if it has a checkpoint. The folder then gets ``settings.json`` (the options),
@@ -149,7 +149,7 @@ def move_aside(folder: Path) -> Path:
 
 
 def _check_is_run(folder: Path) -> None:
-    """Refuse to take, move or fill a folder that was made for something else."""
+    """Check that a folder is that of a run, or empty."""
     found = sorted(entry.name for entry in folder.iterdir() if entry.name != LOCK_FILE)
     if folder.name in {"", ".."} or (found and not set(found) & set(_RUN_FILES)):
         raise ConfigError(
@@ -160,7 +160,7 @@ def _check_is_run(folder: Path) -> None:
 
 
 def _without_home(value: Any) -> Any:
-    """Write the user's home folder, which tends to hold a name, as ~."""
+    """Abbreviate the user's home folder, which tends to hold a name, to ~."""
     if isinstance(value, dict):
         return {key: _without_home(entry) for key, entry in value.items()}
     if isinstance(value, list):
@@ -171,10 +171,10 @@ def _without_home(value: Any) -> Any:
 
 
 class _RunLog(logging.FileHandler):
-    """The one log file of the present run; where it cannot be written, the run goes on."""
+    """Log handler of the current run's file; errors of writing do not stop the run."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line; one that cannot be written is reported as logging reports it, and raises nothing."""
+        """Write a record; errors of writing are reported by logging."""
         try:
             super().emit(record)
         except OSError:  # the file is opened with its first line, which FileHandler does not guard
@@ -182,7 +182,7 @@ class _RunLog(logging.FileHandler):
 
 
 def without_home(text: str) -> str:
-    """Write the user's home folder, which tends to hold a name, as ~, wherever it stands in a text."""
+    """Abbreviate the user's home folder, which tends to hold a name, to ~ anywhere in a text."""
     try:
         home = Path.home()
     except RuntimeError:  # there is none
@@ -193,15 +193,15 @@ def without_home(text: str) -> str:
 
 
 class _WithoutHome(logging.Formatter):
-    """Leave the user's home folder out of lines, and of what caused them."""
+    """Log formatter that abbreviates the user's home folder, also in tracebacks."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Format a line."""
+        """Format a record."""
         return without_home(super().format(record))
 
 
 def log_to(path: Path) -> None:
-    """Write everything that is logged from now on to a file too; an earlier run's file is closed.
+    """Log to a file from now on, too; an earlier run's file is closed.
 
     Args:
         path: the file, which is continued if it exists.

@@ -1,4 +1,4 @@
-"""run.json: what a run trained, so that nothing else is loaded with its weights, and the network built from it."""
+"""The record of a run's network in run.json, and the network built from it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FLAGS = ("method", "encoder")  # entries of the record that have a flag of the 
 
 
 def describe(network: nn.Module) -> dict[str, Any]:
-    """Return a network's method, encoder, tasks and options in the form that run.json gives them back in.
+    """Describe a network by method, encoder, tasks and options, as in run.json.
 
     Raises:
         ConfigError: it was not made by `create_network`.
@@ -42,7 +42,7 @@ def describe(network: nn.Module) -> dict[str, Any]:
 
 
 def differences(saved: Mapping[str, Any], current: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """List what differs between two records, an entry each: 'name: saved a, now b'.
+    """List the differences of two records: 'name: saved a, now b'.
 
     >>> differences({"method": "hps", "options": {"pool": 1}}, {"method": "ctan", "options": {"pool": 1}})
     ["method: saved 'hps', now 'ctan'"]
@@ -67,7 +67,7 @@ def write_run(network: nn.Module, output_dir: str | Path) -> None:
 
 
 def read_run(output_dir: str | Path) -> dict[str, Any] | None:
-    """Read run.json; what an earlier version did not name in it, it gets as it was then.
+    """Read run.json, completed by options that an earlier version did not name.
 
     Returns:
         None where there is none.
@@ -85,7 +85,7 @@ def read_run(output_dir: str | Path) -> dict[str, Any] | None:
 
 
 def adopt_form(network: nn.Module, output_dir: str | Path) -> None:
-    """Give a network the form of a run's, see `take_form`, before the run's weights are loaded into it.
+    """Rebuild a network in the form of a run's, see `take_form`, before loading its weights.
 
     Raises:
         CheckpointError: run.json cannot be read.
@@ -101,7 +101,7 @@ def _form_of(network: MultiTaskNetwork) -> str:
 
 
 def check_run(output_dir: str | Path, network: nn.Module) -> None:
-    """Compare a network with the one that a run trained, before its weights are loaded.
+    """Check that a network is the one of a run, before loading its weights.
 
     Args:
         output_dir: the run's folder.
@@ -178,7 +178,7 @@ def load_weights(network: nn.Module, state: Any, path: str | Path) -> None:
 
 
 def run_network(output_dir: str | Path, method: str | None = None) -> MultiTaskNetwork:
-    """Build the network that a run's record describes, without its weights.
+    """Create the network that a run's record describes, without its weights.
 
     Inference builds its network so, by ``network_def``: no option of the training has to be given again. Weights are
     loaded by `load_best`.
@@ -224,7 +224,7 @@ def run_tasks(output_dir: str | Path) -> list[Task]:
 
 
 def network_of_run(run_dir: str | Path) -> MultiTaskNetwork:
-    """Build the network that run.json describes, and load model.pt.
+    """Create the network that run.json describes, and load model.pt.
 
     Args:
         run_dir: the run's folder.
@@ -243,7 +243,7 @@ def network_of_run(run_dir: str | Path) -> MultiTaskNetwork:
 
 @contextmanager
 def _record(folder: str | Path) -> Iterator[dict[str, Any]]:
-    """Open run.json, and say plainly what cannot be made of it."""
+    """Read run.json, with errors that name what is wrong."""
     path = Path(str(folder)) / RUN_FILE
     remedy = "Name the folder of a run, which holds model.pt and run.json."
     if not path.is_file():

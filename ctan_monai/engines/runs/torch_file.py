@@ -1,4 +1,4 @@
-"""Torch files with a checksum inside: still read by plain ``torch.load``, but never wrong in silence.
+"""Torch files with a checksum, which plain ``torch.load`` reads too.
 
 ``torch.load`` does not check the checksums of its own format (221 of 300 files with one flipped bit loaded with
 other numbers, torch 2.13). A torch file is a zip archive, so the SHA-256 of everything else goes into the archive's
@@ -32,7 +32,7 @@ _REMEDY = "Restore it from a copy, or start afresh without --resume True."
 
 
 def save_atomic(value: Any, path: str | Path, previous: str | Path | None = None) -> None:
-    """Write a torch file as a whole, with a checksum, or leave everything as it was.
+    """Save a torch file atomically, with a checksum.
 
     Args:
         value: tensors, numbers, texts, and dictionaries, lists and tuples of these (see `plain`).
@@ -52,7 +52,7 @@ def save_atomic(value: Any, path: str | Path, previous: str | Path | None = None
 
 
 def load_checked(path: str | Path, needs_checksum: bool = True) -> Any:
-    """Read a torch file on the CPU after checking that it is what was written; never runs code that it contains.
+    """Load a torch file to the CPU after verifying its checksum, without running code that it contains.
 
     Args:
         path: the file.
@@ -77,7 +77,7 @@ def load_checked(path: str | Path, needs_checksum: bool = True) -> Any:
 
 
 def plain(value: Any, where: str = "state") -> Any:
-    """Copy a state's structure with nothing in it that ``weights_only`` loading refuses (tensors are not copied).
+    """Convert a state to types that ``weights_only`` loading accepts (tensors are not copied).
 
     Raises:
         TypeError: an entry has no plain form; the message says where it stands.
@@ -104,7 +104,7 @@ def plain(value: Any, where: str = "state") -> Any:
 
 
 class _HashingWriter:
-    """What torch.save writes to: hashes on the way, and keeps an error of the disk until torch has finished.
+    """File object for torch.save that hashes, and keeps an error of the disk until torch has finished.
 
     An exception that passes through torch's C++ writer loses its type.
     """

@@ -1,4 +1,4 @@
-"""Say of a prediction what its network was trained on, and fingerprint those data."""
+"""The description and fingerprint of the data that a network was trained on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DIGITS = 12  # of the weights' digest that are shown
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """What a network was trained on.
+    """Description of the data that a network was trained on.
 
     Args:
         text: in words.
@@ -35,7 +35,7 @@ class TrainedOn:
 
 
 def trained_on(run_dir: str | Path | None) -> TrainedOn:
-    """Read what a run's network was trained on.
+    """Read the description of a run's training data.
 
     Args:
         run_dir: the run's folder; None if there is none.
@@ -56,7 +56,7 @@ def trained_on(run_dir: str | Path | None) -> TrainedOn:
 
 
 def _doses(record: Mapping[str, Any]) -> tuple[str, float | None]:
-    """Return which prescriptions were learned, in words, and the only one."""
+    """Describe the prescriptions of the training data, and return the only one."""
     counts: dict[str, int] = dict(record["prescriptions_gy"] or {})
     known = [gy for gy in counts if gy != _UNKNOWN]
     if record["normalized_to_gy"] is not None:
@@ -78,7 +78,7 @@ def _digest(path: Path) -> str | None:
 
 
 def fingerprint(data: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return digests of a datalist; names do not leave this function.
+    """Compute digests of a datalist, which reveal no names.
 
     Args:
         data: items with ``case``, and ``slice`` where single slices are trained on; their case files (``file``) are

@@ -1,4 +1,4 @@
-"""What a run was made with: packages, processor, the state of the source."""
+"""Versions of a run: packages, processor, the state of the source."""
 
 from __future__ import annotations
 

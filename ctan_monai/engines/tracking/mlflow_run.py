@@ -141,7 +141,7 @@ def find_run(folder: Path) -> MLflowRun | None:
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Name the entries of nested mappings by their path.
+    """Flatten nested mappings, joining keys by dots.
 
     >>> list(flatten({"seed": 0, "split_fractions": {"train": 0.7}, "datalist": None}))
     [('seed', '0'), ('split_fractions.train', '0.7'), ('datalist', 'None')]
@@ -154,7 +154,7 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 
 def key_of(name: str) -> str:
-    """Spell a name with what MLflow allows in one.
+    """Replace characters of a name that MLflow does not allow.
 
     >>> key_of("validation/PTV D95% (Gy)")
     'validation/PTV D95_percent _Gy_'
@@ -163,13 +163,13 @@ def key_of(name: str) -> str:
 
 
 def short(error: Exception) -> str:
-    """Return what an error says, in one line."""
+    """Return an error's message in one line."""
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
 
 
 def _experiment(client: Any, name: str, artifacts: str | None) -> str:
-    """Return the number of an experiment, which is created if it is missing."""
+    """Return the id of an experiment, creating it if it is missing."""
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)
@@ -197,7 +197,7 @@ def _read(folder: Path) -> dict[str, str] | None:
 
 
 def _set_defaults() -> None:
-    """Set what MLflow reads from the environment, unless the user has."""
+    """Set MLflow's environment variables, unless the user has."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # else a new run is reported to MLflow's makers
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # 7 would hold up each epoch for over 4 min
 

@@ -1,4 +1,4 @@
-"""MLflow: what `--tracking mlflow` records of a run with several tasks."""
+"""MLflow tracking of multi-task runs by `--tracking mlflow`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _RUN_FILES = (MODEL_FILE, RUN_FILE, SETTINGS_FILE, METRICS_FILE, f"{CONFIGS_FOLD
 
 
 class MLflowTracking:
-    """Trainer's handler: keep a run's settings and, after each epoch, its metrics in MLflow.
+    """Trainer handler: log a run's settings and, after each epoch, its metrics to MLflow.
 
     Parameters are the run's options (settings.json), versions, and what the data were (data.json). Metrics are those of
     metrics.json, by epoch: ``train/loss``, ``train/loss_<task>``, ``weight/<task>``, ``learning_rate``, ``seconds`` and
@@ -47,14 +47,14 @@ class MLflowTracking:
         self._completed = False
 
     def attach(self, engine: Engine) -> None:
-        """Register with a trainer, after the history."""
+        """Attach to a trainer, after the history."""
         if rank() == 0:
             engine.add_event_handler(Events.STARTED, self._begin)
             attach_after_others(engine, self._send, Events.STARTED)
             engine.add_event_handler(Events.COMPLETED, self._complete)
 
     def close(self) -> None:
-        """Say how the run ended; called when it ended in whatever way."""
+        """Set the run's final status; called however it ended."""
         if self._run is None:
             return
         if self._sent < len(self._history.epochs):  # the store was away when the last epoch ended
@@ -87,7 +87,7 @@ class MLflowTracking:
 
 
 def in_place_of_monai(handlers: Sequence[Any]) -> list[Any]:
-    """Exchange the MLFlowHandler that `--tracking mlflow` adds to a trainer's handlers for `MLflowTracking`.
+    """Replace the MLFlowHandler that `--tracking mlflow` adds to a trainer's handlers by `MLflowTracking`.
 
     MONAI's handler expects the loss outside a dictionary, continues whichever unfinished run it finds in the
     experiment, another one's too, and is done before images are drawn.
@@ -103,12 +103,12 @@ def in_place_of_monai(handlers: Sequence[Any]) -> list[Any]:
 
 
 def without_monai(handlers: Sequence[Any]) -> list[Any]:
-    """Leave MONAI's MLFlowHandler out of an evaluator's handlers: its metrics get to MLflow with the run's."""
+    """Remove MONAI's MLFlowHandler from an evaluator's handlers: its metrics are logged with the run's."""
     return [handler for handler in handlers if not isinstance(handler, MLFlowHandler)]
 
 
 def metrics_of(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Name the metrics of an epoch of metrics.json.
+    """Return the metrics of an epoch of metrics.json by MLflow name.
 
     >>> metrics_of({"epoch": 1, "seconds": 2.5, "weights": {"dose": 1.0}, "train": {"loss": 0.5, "dose": 0.4}})
     {'seconds': 2.5, 'weight/dose': 1.0, 'train/loss': 0.5, 'train/loss_dose': 0.4}
@@ -121,7 +121,7 @@ def metrics_of(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def publish_run(folder: Path, images: Iterable[Path]) -> None:
-    """Add what a tracked run made at its end: ``run/`` is what its network needs, ``report/`` what people look at.
+    """Log a tracked run's artifacts: ``run/`` with the network's files, ``report/`` with page and images.
 
     The folder ``run``, downloaded, is a ``run_dir`` for inference. Nothing happens where the run was not tracked.
 
@@ -138,7 +138,7 @@ def publish_run(folder: Path, images: Iterable[Path]) -> None:
 
 
 def publish_evaluation(folder: Path, metrics: Mapping[str, Any], images: Iterable[Path]) -> None:
-    """Add what an evaluation measured to the MLflow run of its run's folder: ``evaluation/<metric>`` and images.
+    """Log an evaluation to the MLflow run of its run's folder: ``evaluation/<metric>`` and images.
 
     Args:
         folder: of the evaluation, in the run's folder; elsewhere, or where the run was not tracked, nothing happens.
@@ -164,7 +164,7 @@ def _send_files(run: MLflowRun, folder: Path, files: Sequence[tuple[Path, str]])
 
 
 def _tolerate(send: Callable[[MLflowRun], None], run: MLflowRun) -> None:
-    """Send; what MLflow's store refuses is no reason to lose a training."""
+    """Send to MLflow; errors of its store are logged and do not stop a training."""
     from mlflow.exceptions import MlflowException
 
     try:

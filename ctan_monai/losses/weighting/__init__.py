@@ -1,4 +1,4 @@
-"""How the losses of several tasks become one."""
+"""Weightings that combine the tasks' losses or gradients."""
 
 from ctan_monai.losses.weighting.base import Weighting
 from ctan_monai.losses.weighting.dwa import DynamicWeightAverage

@@ -1,4 +1,4 @@
-"""What every weighting has in common."""
+"""The base class of weightings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ctan_monai.tasks import Task, check_tasks
 
 
 class Weighting(nn.Module):
-    """Joins the tasks' losses into one: the sum of lambda times loss over the tasks that were observed.
+    """Combine the tasks' losses: sum lambda times loss over the observed tasks.
 
     A weighting says `weigh` (or `terms`, where a task's weight depends on the other losses of the step), and `observe`
     and `end_epoch` if it learns from losses. The losses it gets are means
@@ -27,7 +27,7 @@ class Weighting(nn.Module):
         self.names = tuple(task.name for task in check_tasks(tasks))
 
     def forward(self, losses: Mapping[str, Tensor], observed: Mapping[str, bool]) -> Tensor:
-        """Join the losses of one step.
+        """Combine the losses of one step.
 
         Args:
             losses: for each task its unweighted loss, a scalar.
@@ -47,15 +47,15 @@ class Weighting(nn.Module):
         return [self.weigh(name, loss) for name, loss in losses.items()]
 
     def weigh(self, name: str, loss: Tensor) -> Tensor:
-        """Return what the loss of an observed task adds to the total."""
+        """Return the weighted loss of an observed task."""
         return loss * self.weights()[name]
 
     def observe(self, losses: Mapping[str, Tensor]) -> None:
-        """Take note of one training step's unweighted, detached losses of the observed tasks."""
+        """Update the weighting's state by one training step's unweighted, detached losses of the observed tasks."""
 
     def weights(self) -> dict[str, float]:
         """Return the current lambda of each task."""
         return dict.fromkeys(self.names, 1.0)
 
     def end_epoch(self) -> None:
-        """Finish a training epoch; called once after each, on every process."""
+        """End a training epoch; called once after each, on every process."""

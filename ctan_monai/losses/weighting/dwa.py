@@ -1,4 +1,4 @@
-"""Dynamic weight average: a task whose loss falls more slowly than the others' gets more weight."""
+"""Dynamic weight average (DWA): a task whose loss falls more slowly than the others' gets more weight."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ctan_monai.tasks import Task
 
 
 class DynamicWeightAverage(Weighting):
-    """Weights from the last two epochs' mean losses.
+    """Weight tasks by the ratio of their mean losses in the last two epochs (DWA).
 
     With L_k(e) the mean over the steps of epoch e of task k's unweighted training loss:
 
@@ -59,7 +59,7 @@ class DynamicWeightAverage(Weighting):
         self._weights = dict.fromkeys(self.names, 1.0)
 
     def observe(self, losses: Mapping[str, Tensor]) -> None:
-        """Add the losses of one step to the epoch's sums, without waiting for the device."""
+        """Accumulate the losses of one step on the device, without synchronizing it."""
         for name, loss in losses.items():
             finite = loss.isfinite()
             precise = torch.float32 if loss.device.type == "mps" else torch.float64  # MPS has no float64
@@ -97,12 +97,12 @@ class DynamicWeightAverage(Weighting):
         return history[1] / history[0]
 
     def get_extra_state(self) -> dict[str, dict[str, Tensor]]:
-        """Return everything that a checkpoint needs, within an epoch too: histories and running sums, as tensors."""
+        """Return the state of a checkpoint, also within an epoch: histories and running sums, as tensors."""
         history = {name: torch.tensor(means, dtype=torch.float64) for name, means in self._history.items()}
         return {"history": history, "running": dict(self._running)}
 
     def set_extra_state(self, state: Any) -> None:
-        """Continue from `get_extra_state`.
+        """Restore the state that `get_extra_state` returned.
 
         Raises:
             ConfigError: the state belongs to other tasks.

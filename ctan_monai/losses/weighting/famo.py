@@ -1,4 +1,4 @@
-"""FAMO: weights that make the losses of all tasks fall at the same rate."""
+"""FAMO: weights by which the losses of all tasks fall at the same rate."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BETAS, _ADAM_EPS = (0.9, 0.999), 1e-8
 
 
 class Famo(Weighting):
-    """Fast adaptive multi-task optimization: the sum of c z_k log L_k with z = softmax(xi) and 1/c = sum_k z_k / L_k.
+    """Sum c z_k log L_k with z = softmax(xi) and 1/c = sum_k z_k / L_k: fast adaptive multi-task optimization (FAMO).
 
         lambda_k = c z_k / L_k        sum_k lambda_k = 1
 

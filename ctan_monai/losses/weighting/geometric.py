@@ -13,7 +13,7 @@ from ctan_monai.tasks import Task
 
 
 class GeometricLoss(Weighting):
-    """The geometric mean of the losses of the observed tasks.
+    """Compute the geometric mean of the observed tasks' losses.
 
         L = (prod_k L_k)^(1/T)        lambda_k = dL / dL_k = L / (T L_k)
 
@@ -43,7 +43,7 @@ class GeometricLoss(Weighting):
         self._latest: dict[str, Tensor] = {}
 
     def terms(self, losses: Mapping[str, Tensor]) -> list[Tensor]:
-        """Return the geometric mean, alone."""
+        """Return the geometric mean as the only term."""
         if not losses:
             return []
         stacked = torch.stack(list(losses.values())).clamp_min(self.eps)  # (T,)

@@ -1,4 +1,4 @@
-"""What weightings have in common that join the tasks' gradients instead of their losses."""
+"""The base class of weightings that combine the tasks' gradients instead of their losses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Gradients = Sequence[Mapping[str, Tensor]]
 
 
 class GradientWeighting(Weighting):
-    """Every task's loss counts once; where the tasks meet, their gradients are joined by `combine`.
+    """Combine the tasks' gradients at the tensors that several tasks read; sum their losses with weight 1.
 
     The tasks meet in the features that several of their decoders read: the trainer asks for each task's gradient there
     (`engines.task_gradients`), and everything before them learns from what `combine` makes of these. A decoder serves
@@ -38,12 +38,12 @@ class GradientWeighting(Weighting):
         self._seen: tuple[str, ...] = self.names
 
     def observe(self, losses: Mapping[str, Tensor]) -> None:
-        """Count the step, and keep which tasks were observed in it."""
+        """Count the step, and store which tasks were observed in it."""
         self._step += 1
         self._seen = tuple(losses)
 
     def combine(self, gradients: Gradients) -> list[Tensor]:
-        """Join the tasks' gradients of the step whose losses came last.
+        """Combine the tasks' gradients of the current step.
 
         A task that was not observed takes no part. What fewer than two of the others read is not joined with anything.
 
@@ -63,7 +63,7 @@ class GradientWeighting(Weighting):
 
     @abstractmethod
     def join(self, gradients: Gradients, names: Sequence[str]) -> list[Tensor]:
-        """Join the gradients of tensors that at least two tasks read; those of tasks that were not observed are 0.
+        """Combine the gradients of tensors that at least two tasks read; those of unobserved tasks are 0.
 
         Args:
             gradients: as for `combine`.
@@ -71,20 +71,20 @@ class GradientWeighting(Weighting):
         """
 
     def generator(self) -> np.random.Generator:
-        """Return a fresh source of random numbers for the current step."""
+        """Return a random generator seeded for the current step."""
         return np.random.default_rng([self._seed, self._step])
 
     def get_extra_state(self) -> dict[str, int]:
-        """Return what a checkpoint needs."""
+        """Return the state of a checkpoint."""
         return {"seed": self._seed, "step": self._step}
 
     def set_extra_state(self, state: Any) -> None:
-        """Continue from `get_extra_state`."""
+        """Restore the state that `get_extra_state` returned."""
         self._seed, self._step = int(state["seed"]), int(state["step"])
 
 
 def add_up(parts: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Tensor:
-    """Add up the tasks' gradients of one tensor, each times its weight; 1 where there is none."""
+    """Sum the tasks' gradients of one tensor, each times its weight; 1 where there is none."""
     first, *rest = [part * weights[name] if name in weights else part for name, part in parts.items()]
     for part in rest:
         first = first + part
@@ -109,7 +109,7 @@ def inner_products(gradients: Gradients, names: Sequence[str]) -> Tensor:
 
 
 def _inner_product(gradients: Gradients, one: str, other: str) -> Tensor | None:
-    """Return a scalar, None for two tasks that read no tensor in common."""
+    """Return the inner product of two tasks' gradients, None if they read no tensor in common."""
     terms = [_dot(parts[one], parts[other]) for parts in gradients if one in parts and other in parts]
     return torch.stack(terms).sum() if terms else None
 

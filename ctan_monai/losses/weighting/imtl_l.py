@@ -1,4 +1,4 @@
-"""IMTL-L: loss scales that are learned until all scaled losses are equal."""
+"""IMTL-L: learned loss scales that make all scaled losses equal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ctan_monai.tasks import Task
 
 
 class ImpartialLoss(Weighting):
-    """One learned log-scale s_k per task: the sum of exp(s_k) L_k - s_k, with lambda_k = exp(s_k).
+    """Sum exp(s_k) L_k - s_k with a learned log-scale s_k per task; lambda_k = exp(s_k).
 
     The derivative by s_k is exp(s_k) L_k - 1, so that at rest every scaled loss is 1: no task's loss is larger than
     another's. With -s_k for s_k this is this package's uncertainty weighting, to the letter; both are here because they

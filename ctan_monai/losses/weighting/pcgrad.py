@@ -1,4 +1,4 @@
-"""PCGrad: a task's gradient loses what works against another's."""
+"""PCGrad: each task's gradient is projected onto the normal plane of those it conflicts with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ctan_monai.losses.weighting.gradient import Gradients, GradientWeighting, a
 
 
 class PCGrad(GradientWeighting):
-    """Projected conflicting gradients, at the features that the decoders read.
+    """Project conflicting gradients (PCGrad) at the features that the decoders read.
 
     Each task's gradient g_i meets the others' in random order; where g_i . g_j < 0, it is projected onto the plane
     perpendicular to g_j. The sum of the projected gradients goes on to what the tasks share:
@@ -40,7 +40,7 @@ class PCGrad(GradientWeighting):
     """
 
     def join(self, gradients: Gradients, names: Sequence[str]) -> list[Tensor]:
-        """Add up the projected gradients."""
+        """Sum the projected gradients."""
         weights = projected_weights(inner_products(gradients, names), self._orders(names))  # (T,)
         by_name = dict(zip(names, weights.unbind(), strict=True))
         return [add_up(parts, by_name) for parts in gradients]
@@ -55,7 +55,7 @@ class PCGrad(GradientWeighting):
 
 
 def projected_weights(products: Tensor, orders: Sequence[Sequence[int]]) -> Tensor:
-    """Return the factors (T,) with which the given gradients add up to the sum of the projected ones.
+    """Return the factors (T,) by which the gradients are combined into the sum of the projected ones.
 
     Args:
         products: (T, T) inner products of the gradients.

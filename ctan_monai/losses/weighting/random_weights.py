@@ -1,4 +1,4 @@
-"""Random loss weighting: new random weights in each step, a baseline that others should beat."""
+"""Random loss weighting (RLW): new random weights in each step, a baseline for other weightings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ctan_monai.tasks import Task
 
 
 class RandomWeighting(Weighting):
-    """Weights drawn anew in each training step.
+    """Draw new weights in each training step.
 
         lambda = softmax(z), z_k ~ N(0, 1)        sum_k lambda_k = 1
 

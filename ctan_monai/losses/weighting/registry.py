@@ -1,4 +1,4 @@
-"""Weightings by name."""
+"""The registry of weightings."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ WEIGHTINGS: dict[str, type[Weighting]] = {
 
 
 def create_weighting(name: str, tasks: Iterable[Task], independent: bool = False, **options: Any) -> Weighting:
-    """Build a weighting.
+    """Create a weighting by its name.
 
     Args:
         name: one of `WEIGHTINGS`.

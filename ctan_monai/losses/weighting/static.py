@@ -1,4 +1,4 @@
-"""Equal and static weighting: given factors."""
+"""Equal and static weighting: constant factors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ctan_monai.tasks import Task
 
 
 class StaticWeighting(Weighting):
-    """Every task counts with a given factor: lambda_k = w_k.
+    """Weight each task by a given factor: lambda_k = w_k.
 
     The factors come from the config, not from a checkpoint.
 
@@ -48,7 +48,7 @@ class StaticWeighting(Weighting):
 
 
 class EqualWeighting(Weighting):
-    """Every task counts once: lambda_k = 1.
+    """Weight all tasks equally: lambda_k = 1.
 
     Args:
         tasks: the tasks.

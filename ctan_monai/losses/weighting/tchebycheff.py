@@ -1,4 +1,4 @@
-"""Smooth Tchebycheff scalarisation: a smooth maximum of the losses."""
+"""Smooth Tchebycheff scalarization: a smooth maximum of the losses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ctan_monai.tasks import Task
 
 
 class SmoothTchebycheff(Weighting):
-    """Smooth maximum of the losses, either of their logarithms over a nadir or as they are.
+    """Compute a smooth maximum of the losses, or of the logarithms of their ratios to a nadir.
 
     ``form='log'``, the authors' code (T the number of observed tasks, n_k the nadir):
 
@@ -100,7 +100,7 @@ class SmoothTchebycheff(Weighting):
         return {name: check_number(f"{setting}.{name}", found[name], above=above) for name in self.names}
 
     def observe(self, losses: Mapping[str, Tensor]) -> None:
-        """Add to the sums for the nadir, without waiting for the device; a loss that is not finite does not count."""
+        """Accumulate finite losses for the nadir on the device, without synchronizing it."""
         if self.form == "raw":
             return
         for index, name in enumerate(self.names):
@@ -110,7 +110,7 @@ class SmoothTchebycheff(Weighting):
                 self.sums[:, index] += step.to(self.sums)
 
     def end_epoch(self) -> None:
-        """Take the epoch's means for the nadir of each task that has none."""
+        """Set the nadir of each task that has none to its mean loss of the epoch."""
         if self.form == "raw":
             return
         total, steps = self.sums.unbind()

@@ -1,4 +1,4 @@
-"""Gradient methods of the package torchjd, an extra."""
+"""Gradient aggregators of the optional package torchjd."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TORCHJD = "'torchjd[cagrad,quadprog-projector]>=0.18,<0.19'"
 
 
 class TorchjdWeighting(GradientWeighting):
-    """Join the tasks' gradients by an aggregator of torchjd, at the features that several decoders read.
+    """Combine the tasks' gradients by an aggregator of torchjd, at the features that several decoders read.
 
     Its Jacobian has a row for each observed task and a column for each entry of these features, 0 where the task does
     not read it. Most aggregators return something like a mean; here it is multiplied such that T equal gradients give
@@ -54,7 +54,7 @@ class TorchjdWeighting(GradientWeighting):
             ) from error
 
     def join(self, gradients: Gradients, names: Sequence[str]) -> list[Tensor]:
-        """Hand the Jacobian to the aggregator."""
+        """Apply the aggregator to the Jacobian."""
         like = [next(iter(parts.values())) for parts in gradients]
         rows = [
             torch.cat([parts[name].flatten() if name in parts else one.new_zeros(one.numel()) for parts, one in both])
@@ -70,7 +70,7 @@ class TorchjdWeighting(GradientWeighting):
         return [part.view(one.shape).to(one) for part, one in zip(flat, like, strict=True)]
 
     def _joined(self, jacobian: Tensor) -> Tensor:
-        """Call the aggregator with torch's generators set for this step, and put them back."""
+        """Call the aggregator with torch's random generators seeded for this step, and restore them."""
         devices = [jacobian.device] if jacobian.is_cuda else []
         with torch.random.fork_rng(devices):
             torch.manual_seed(int(self.generator().integers(2**63)))
@@ -79,37 +79,37 @@ class TorchjdWeighting(GradientWeighting):
 
 
 class UPGrad(TorchjdWeighting):
-    """Project each gradient to where it works against none, then add up. Source: Quinton, Rey 2024."""
+    """Project each gradient so that it conflicts with none, then sum. Source: Quinton, Rey 2024."""
 
     aggregator = "UPGrad"
 
 
 class MGDA(TorchjdWeighting):
-    """The shortest convex combination of the gradients. Source: Desideri 2012; Sener, Koltun 2018."""
+    """Find the convex combination of minimum norm. Source: Desideri 2012; Sener, Koltun 2018."""
 
     aggregator = "MGDA"
 
 
 class AlignedMTL(TorchjdWeighting):
-    """Make the gradients perpendicular and equally long. Source: Senushkin et al. 2023, algorithm 1."""
+    """Make the gradients orthogonal and of equal norm. Source: Senushkin et al. 2023, algorithm 1."""
 
     aggregator = "AlignedMTL"
 
 
 class IMTLG(TorchjdWeighting):
-    """The combination with equal projections onto all gradients. Source: Liu et al. 2021, section 3.1."""
+    """Find the combination with equal projections onto all gradients. Source: Liu et al. 2021, section 3.1."""
 
     aggregator = "IMTLG"
 
 
 class GradDrop(TorchjdWeighting):
-    """In each entry drop, at random, the gradients of one sign. Source: Chen et al. 2020, algorithm 1."""
+    """Randomly drop the gradients of one sign in each entry. Source: Chen et al. 2020, algorithm 1."""
 
     aggregator, of_mean = "GradDrop", False
 
 
 class CAGrad(TorchjdWeighting):
-    """Near the mean gradient, the direction in which the worst task gains most.
+    """Find the direction near the mean gradient in which the worst task improves most.
 
     Divided by 1 + c, so that equal gradients add up as with the other methods.
 

@@ -1,4 +1,4 @@
-"""Uncertainty weighting: each task's noise is learned along with the network."""
+"""Uncertainty weighting: each task's noise variance is learned along with the network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ctan_monai.tasks import Task
 
 
 class UncertaintyWeighting(Weighting):
-    """One learned log-variance s_k per task: the sum of exp(-s_k) L_k + s_k, with lambda_k = exp(-s_k).
+    """Sum exp(-s_k) L_k + s_k with a learned log-variance s_k per task; lambda_k = exp(-s_k).
 
     This is the likelihood of a Laplace distribution of scale exp(s) for an absolute error. Kendall's constants are
     1/2 and 1/2 for a squared error (Gauss) and 1 and 1/2 for a cross-entropy, with s = log sigma^2; for these

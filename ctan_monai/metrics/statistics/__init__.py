@@ -1,4 +1,4 @@
-"""How sure one can be of a difference between methods: intervals, tests, and how many seeds and cases would show it."""
+"""Statistics of a difference between methods: intervals, tests, and the seeds and cases needed to show it."""
 
 from ctan_monai.metrics.statistics.bootstrap import Interval, bootstrap, expanded_interval
 from ctan_monai.metrics.statistics.crossed import Crossed, crossed, crossed_error

@@ -1,4 +1,4 @@
-"""Cluster bootstrap: patients (or lesions) are drawn with replacement, with all the cases that belong to them."""
+"""Cluster bootstrap: patients (or lesions) are resampled with all their cases."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ UNKNOWN = Interval(math.nan, math.nan)
 def bootstrap(
     statistic: Callable[[Floats], Floats], groups: Sequence[Hashable], draws: int = DRAWS, seed: int = 0
 ) -> Floats:
-    """Compute metrics on resampled clusters of cases.
+    """Bootstrap metrics over clusters of cases.
 
     Each draw takes as many clusters as there are, with replacement. All metrics of a draw see the same cases, so their
     differences are paired.

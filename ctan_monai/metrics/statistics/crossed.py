@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Crossed:
-    """An estimate that is a mean over seeds, with what varies it; nan where nothing is known.
+    """A mean over seeds with its variance components; nan where nothing is known.
 
     Args:
         estimate: over all cases and seeds.
@@ -56,7 +56,7 @@ class Crossed:
         return Test("t, cases and seeds", float(2 * t.sf(abs(self.estimate) / error, freedom)), units)
 
     def seeds_needed(self, difference: float, power: float = 0.8, at_most: int = 10_000) -> int | None:
-        """Return how many seeds, on as many cases as these, would show a difference; None: no number does.
+        """Return the number of seeds that would show a difference on as many cases; None if no number would.
 
         Args:
             difference: to be shown with an interval of 95 %.
@@ -68,7 +68,7 @@ class Crossed:
     def clusters_needed(
         self, difference: float, seeds: int, power: float = 0.8, at_most: int = 1_000_000
     ) -> int | None:
-        """Return how many clusters of cases would show a difference with a given number of seeds."""
+        """Return the number of clusters of cases that would show a difference with a given number of seeds."""
         return _first(lambda clusters: self._shown(difference, seeds, clusters, power), 2, at_most)
 
     def _error(self) -> tuple[float, float]:
@@ -78,7 +78,7 @@ class Crossed:
         return (math.nan, math.nan) if math.isnan(self.estimate) else (float(error), float(freedom))
 
     def _shown(self, difference: float, seeds: int, clusters: int, power: float) -> bool:
-        """Tell whether so many would show it; the components are those that were found."""
+        """Tell whether so many seeds and clusters would show a difference, given the estimated components."""
         from scipy.stats import t
 
         rest = self.by_rest * self.seeds * self.clusters / (seeds * clusters)
@@ -122,7 +122,7 @@ def crossed_error(
 
 
 def crossed(by_seed: Floats, samples: Floats, clusters: int) -> Crossed:
-    """Find what varies the mean over seeds of a metric, be it a mean over cases or not (AUROC, an improvement).
+    """Estimate the variance components of a metric's mean over seeds, be it a mean over cases or not (AUROC, Delta).
 
     Missing labels and clusters of unequal size need no rule of their own: each draw computes the metric anew from what
     is known. For a mean over complete cases it is the analysis of variance of the (seeds, cases) table.
@@ -146,7 +146,7 @@ def crossed(by_seed: Floats, samples: Floats, clusters: int) -> Crossed:
 
 
 def _first(holds: Callable[[int], bool], low: int, high: int) -> int | None:
-    """Find the smallest number for which something holds that holds for all larger ones too."""
+    """Find the smallest number from which on a condition holds."""
     if not holds(high):
         return None
     while low < high:

@@ -37,7 +37,7 @@ class Test:
 
 
 def cluster_means(values: Floats, groups: Sequence[Hashable]) -> Floats:
-    """Average what is known within each cluster, (N,) -> (G,); clusters of which nothing is known are left out.
+    """Compute the means of known values within each cluster, (N,) -> (G,); clusters without one are left out.
 
     >>> cluster_means(np.array([1.0, 3.0, np.nan, 5.0]), ["a", "a", "b", "c"]).tolist()
     [2.0, 5.0]
@@ -51,7 +51,7 @@ def cluster_means(values: Floats, groups: Sequence[Hashable]) -> Floats:
 
 
 def wilcoxon_test(differences: Floats, groups: Sequence[Hashable]) -> Test:
-    """Wilcoxon's signed-rank test of paired differences, cases of a cluster averaged first.
+    """Compute Wilcoxon's signed-rank test of paired differences, after averaging within clusters.
 
     Args:
         differences: (N,) one method's value minus the other's; nan = unknown, left out.
@@ -166,7 +166,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def verdict(interval: Interval, p_adjusted: float, seeds: int) -> Verdict:
-    """Judge an improvement (positive = better) by its interval over cases and seeds, and its adjusted p-value.
+    """Return the verdict on an improvement (positive = better) from its interval and its adjusted p-value.
 
     A difference whose interval contains 0 is never called one; neither is one whose interval or test is unknown. With
     fewer than five seeds there is no verdict: what is known holds for the networks that were trained.
