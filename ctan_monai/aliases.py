@@ -1,4 +1,4 @@
-"""Old names that configs of runs and of packed bundles still hold, and where what they name is now.
+"""Old names in configs of runs and packed bundles, and what they are called now.
 
 All of them stand here. Whoever uses one gets a ``DeprecationWarning`` and a line in the log with the new name.
 Names are relative to this package, which is called ``scripts`` in a packed bundle.
@@ -84,13 +84,9 @@ OPTIONS = {
     "shares": "split_fractions",
     "figures": "dose_metrics",
 }
-# keys of data.json of runs, of what a case's file knows of its patient or image, and of diagnosis.json
-RECORD_KEYS = {
-    "normalised_to_gy": "normalized_to_gy",
-    "dose_normalised_to_gy": "dose_normalized_to_gy",
-    "figures": "metrics",
-    "grey": "gray",
-}
+# keys of data.json and diagnosis.json of runs, and of what a case's file knows of its patient or image
+RECORD_KEYS = {"normalised_to_gy": "normalized_to_gy", "dose_normalised_to_gy": "dose_normalized_to_gy"}
+RECORD_KEYS |= {"figures": "metrics", "grey": "gray"}
 # values of options of tabular datasets
 VALUES = {"labelled": "labeled", "grey": "gray"}
 # files of runs and comparisons, relative to their folder
@@ -108,7 +104,7 @@ CONFIG_IDS = {
 
 
 def current_name(name: str) -> str:
-    """Return the name by which something is found now.
+    """Return the current name of something in this package.
 
     Args:
         name: of a module or of something in it, relative to this package.
@@ -138,7 +134,7 @@ def current_names(text: str) -> str:
 
 
 def current_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options by the names that they have now.
+    """Rename options to their current names.
 
     >>> current_settings({"empty_share": 0.5, "seed": 0})
     {'empty_fraction': 0.5, 'seed': 0}
@@ -147,7 +143,7 @@ def current_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def current_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record by the keys that it has now.
+    """Rename a record's keys to their current names.
 
     >>> current_record({"normalised_to_gy": 60.0, "synthetic": True})
     {'normalized_to_gy': 60.0, 'synthetic': True}
@@ -156,11 +152,7 @@ def current_record(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def current_value(value: Any, option: str) -> Any:
-    """Return the value of an option by the name that it has now.
-
-    >>> current_value("labeled", "slices")
-    'labeled'
-    """
+    """Return the current name of an option's value, with a warning for an old one."""
     new = VALUES.get(value, value) if isinstance(value, str) else value
     if new != value:
         _warn(f"{option}: {value} is now {new}; write the new name, the old one will go.")
@@ -168,7 +160,7 @@ def current_value(value: Any, option: str) -> Any:
 
 
 def existing_file(folder: Path, name: str) -> Path:
-    """Return the path of a run's or comparison's file, by the name of before where only that is there.
+    """Return the path of a run's or comparison's file, by its old name if only that exists.
 
     Args:
         folder: of the run or comparison.
@@ -179,7 +171,7 @@ def existing_file(folder: Path, name: str) -> Path:
 
 
 def settings_under_all_names(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a run's options by old and new names, for configs of which one or the other stands in them."""
+    """Return a run's options under old and new names, for configs that use either."""
     current = current_settings(settings)
     return {**current, **{old: current[new] for old, new in OPTIONS.items() if new in current}}
 
@@ -196,7 +188,7 @@ def config_id(parser: Any, name: str) -> str:
 
 
 def keep_old_names(module: str) -> None:
-    """Let a module that is being imported still answer to old names in it.
+    """Make old names importable from a module that is being imported.
 
     It is set from here, as type checkers would take a ``__getattr__`` in the module for leave to import any name.
 
@@ -207,7 +199,7 @@ def keep_old_names(module: str) -> None:
 
 
 def old_names(module: str) -> Callable[[str], Any]:
-    """Return a ``__getattr__`` for a module that finds what it once held by its old name.
+    """Return a module's ``__getattr__`` that resolves old names.
 
     Args:
         module: its ``__name__``.
@@ -234,13 +226,13 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def takes_old_arguments(name: str) -> Callable[[_Function], _Function]:
-    """Decorate a function that some configs still call with old names of its arguments.
+    """Decorate a function to accept old names of its arguments.
 
     Args:
         name: of the function or class, relative to this package; without an entry in the table of arguments, its
             options are those that have been renamed.
     """
-    table = _ARGUMENTS.get(name) or {old: (new, _same) for old, new in OPTIONS.items()}
+    table = _ARGUMENTS.get(name) or {old: (new, lambda value: value) for old, new in OPTIONS.items()}
 
     def decorate(function: _Function) -> _Function:
         @functools.wraps(function)
@@ -258,12 +250,8 @@ def takes_old_arguments(name: str) -> Callable[[_Function], _Function]:
     return decorate
 
 
-def _same(value: Any) -> Any:
-    return value
-
-
 def install() -> None:
-    """Let old modules be imported; asked only for what is not found otherwise."""
+    """Install the finder of old modules, which is asked only for modules that are not found otherwise."""
     if not any(isinstance(finder, _OldModules) for finder in sys.meta_path):
         sys.meta_path.append(_OldModules())
 
@@ -274,7 +262,7 @@ class _OldModules(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Describe a module that stands in for one that moved, if the name is that of one."""
+        """Return the spec of a stand-in for a module that moved."""
         package, _, name = fullname.partition(".")
         if package != _PACKAGE or not name:
             return None
@@ -290,20 +278,15 @@ class _OldModules(MetaPathFinder):
 
 
 class _StandIn(Loader):
-    """Load a module that has nothing of its own."""
+    """Loader of stand-ins for modules that moved."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Let the module hand over what its successor has."""
+        """Make the stand-in resolve names in the module's successor."""
         module.__dict__["__getattr__"] = old_names(module.__name__)
 
 
-def _packages_of_old_modules(modules: Mapping[str, str]) -> set[str]:
-    """List the old packages that are gone, of which only a module stands in the table."""
-    parents = {name.rpartition(".")[0] for name in modules}
-    return {parent for parent in parents if parent and parent not in {"data", "data.dicom", *modules}}
-
-
-_PARENTS = _packages_of_old_modules(_MODULES)
+# removed packages, of which only modules stand in the table
+_PARENTS = {name.rpartition(".")[0] for name in _MODULES} - {"", "data", "data.dicom", *_MODULES}
 
 
 def _tell(old: str, new: str) -> None:

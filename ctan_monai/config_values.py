@@ -1,4 +1,4 @@
-"""Values that become part of a config: in MONAI's configs a text can be a program, and data must not become one."""
+"""Checks of values that become part of a config: in MONAI's configs a text can be a program, and data must not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _REMEDY = "Write the value itself. Only a config that you wrote, and your own co
 
 
 def refuse_code(value: Any, setting: str, remedy: str = _REMEDY) -> None:
-    """Refuse values that MONAI would run or look up instead of taking them as they are.
+    """Refuse values that MONAI would evaluate or resolve instead of taking them literally.
 
     >>> refuse_code({"encoder": "resnet18", "window": [-160, 240]}, "settings.json")
 

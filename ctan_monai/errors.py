@@ -1,4 +1,4 @@
-"""The few errors that this package raises on purpose; each says what was found and what to do about it."""
+"""The errors that this package raises on purpose; each says what was found and what to do about it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ctan_monai.aliases import keep_old_names
 
 
 class CtanError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base class of the errors that this package raises on purpose."""
 
 
 class DataError(CtanError):
@@ -37,7 +37,7 @@ class DataError(CtanError):
         super().__init__(f"{where}: {reason} Remedy: {remedy}")
 
     def __reduce__(self) -> tuple[type[DataError], tuple[str, str | None, str, str]]:
-        """Survive pickling, so that an error in a loader's worker process arrives whole."""
+        """Support pickling, so that an error in a loader's worker process arrives complete."""
         return type(self), (str(self.path), self.case, self.reason, self.remedy)
 
 
@@ -55,7 +55,7 @@ class ConfigError(CtanError):
         super().__init__(f"{setting}: {reason} Remedy: {remedy}")
 
     def __reduce__(self) -> tuple[type[ConfigError], tuple[str, str, str]]:
-        """Survive pickling, so that an error in a loader's worker process arrives whole."""
+        """Support pickling, so that an error in a loader's worker process arrives complete."""
         return type(self), (self.setting, self.reason, self.remedy)
 
 
@@ -73,12 +73,12 @@ class CheckpointError(CtanError):
         super().__init__(f"{path}: {reason} Remedy: {remedy}")
 
     def __reduce__(self) -> tuple[type[CheckpointError], tuple[str, str, str]]:
-        """Survive pickling, so that an error in a loader's worker process arrives whole."""
+        """Support pickling, so that an error in a loader's worker process arrives complete."""
         return type(self), (str(self.path), self.reason, self.remedy)
 
 
 def install(extra: str, packages: str) -> str:
-    """Say how an optional part gets here; this package itself is in no registry, so its extras come from a checkout.
+    """Return the command that installs an extra; this package is in no registry, so it is installed from a checkout.
 
     >>> install("dicom", "highdicom")
     'pip install -e ".[dicom]" in a checkout of ctan_monai, or pip install highdicom'
@@ -97,7 +97,7 @@ _ELSEWHERE = "give a folder that may be written: --output_dir for a run, --cache
 
 
 def cannot_write(path: str | Path, error: OSError, what: str = "it cannot be written") -> DataError:
-    """Return the error for a file or folder that the system does not let us write, with the remedy for its reason.
+    """Create the error for a file or folder that cannot be written, with the remedy for its reason.
 
     Args:
         path: what was to be written.
@@ -158,7 +158,7 @@ _CALL_COMPONENTS = (
 
 
 def explain(error: BaseException | None) -> CtanError | None:
-    """Return what a user should read instead of an error's traceback, None where it is a fault of the program.
+    """Return the message to show instead of an error's traceback, None for a fault of the program.
 
     That is the error of this package that caused it, however deeply a framework has wrapped it, or what is known of a
     disk, a device or a memory that cannot be used.
@@ -179,7 +179,7 @@ def explain(error: BaseException | None) -> CtanError | None:
 
 
 def _wrong_arguments(error: BaseException) -> ConfigError | None:
-    """Return the error for a component that does not take what a config gives it, None where it failed inside."""
+    """Create the error for a component that does not accept a config's arguments, None if it failed inside."""
     cause = error.__cause__
     if not (isinstance(cause, TypeError) and str(error).startswith("Failed to instantiate component")):
         return None
@@ -191,7 +191,7 @@ def _wrong_arguments(error: BaseException) -> ConfigError | None:
 
 
 def find_ctan_error(error: BaseException | None) -> CtanError | None:
-    """Return the error of this package that caused another, however deeply a framework has wrapped it."""
+    """Find the error of this package that caused another, however deeply a framework has wrapped it."""
     while error is not None and not isinstance(error, CtanError):
         error = error.__cause__ or error.__context__
     return error
@@ -204,14 +204,14 @@ def _first(error: BaseException) -> BaseException:
 
 
 def show_any_letter() -> None:
-    """Let a console show a letter that its encoding lacks by its number; Python would end the program instead."""
+    """Make consoles escape characters that their encoding lacks, instead of raising."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def leave_consoles_alone() -> None:
-    """Let a console that has gone (``| head``) end nothing, and what `explain` knows be logged without a traceback."""
+    """Ignore consoles that have gone (``| head``), and log errors that `explain` knows without a traceback."""
     for handler in logging.getLogger().handlers:
         if type(handler) is logging.StreamHandler:
             handler.addFilter(_shorten)
@@ -226,7 +226,7 @@ def _shorten(record: logging.LogRecord) -> bool:
 
 
 def _drop(handler: logging.StreamHandler[TextIO], record: logging.LogRecord) -> None:
-    """Do what a handler does with a line that cannot be written, unless nobody reads any more: then write nowhere."""
+    """Handle a line that cannot be written as logging does; after a broken pipe, discard the rest."""
     if isinstance(sys.exc_info()[1], BrokenPipeError):
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), handler.stream.fileno())
@@ -235,7 +235,7 @@ def _drop(handler: logging.StreamHandler[TextIO], record: logging.LogRecord) -> 
 
 
 def install_excepthook() -> None:
-    """Let an uncaught error of this package end the program with its one message instead of a traceback.
+    """Install an excepthook that shows an uncaught error of this package as one message instead of a traceback.
 
     The first component of every bundle's ``initialize``: MONAI's command line would print some thirty lines of its
     own calls around "no patient was found". So does one that `explain` knows, and Ctrl-C. Any other error keeps its

@@ -1,1 +1,1 @@
-"""Files that are whole or not there, CSV cells, JSON, archives; nothing here knows about images."""
+"""Atomic writes, locks, CSV cells, JSON; nothing here knows about images."""

@@ -1,4 +1,4 @@
-"""Write a file so that a reader, or a second writer, never meets half of it."""
+"""Atomic writes of files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def replacing(
     exist_ok: bool = True,
     error: Callable[[Path, OSError], CtanError] = cannot_write,
 ) -> Iterator[Path]:
-    """Give a temporary name beside a file, and put what was written there into the file's place.
+    """Replace a file atomically by what is written to a temporary file beside it.
 
     The data reach the disk before the name changes, and the change reaches it too, so that after a crash the old file
     or the new one is there. If writing fails, the old file stays and the temporary one is removed.
@@ -70,7 +70,7 @@ def replacing(
 
 
 def _claim(temporary: Path, path: Path) -> None:
-    """Give a file its name unless another has it.
+    """Rename a file unless the name is taken.
 
     Raises:
         FileExistsError: another file has the name.
@@ -86,7 +86,7 @@ def _claim(temporary: Path, path: Path) -> None:
 
 
 def add_name(file: Path, name: Path) -> None:
-    """Give a file a second name, replacing what has it; at no moment is there nothing under either name.
+    """Hard-link a file under a second name, atomically replacing what has it.
 
     Where the file system has no hard links, the file is renamed instead.
     """
@@ -100,13 +100,13 @@ def add_name(file: Path, name: Path) -> None:
 
 
 def remove_leftovers(folder: str | Path) -> None:
-    """Delete the half-written files that a killed process left in a folder which nobody else is writing to."""
+    """Delete the temporary files of a killed process in a folder that nobody else is writing to."""
     for leftover in Path(folder).glob(f".*{_MARK}*"):
         leftover.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put the renaming itself on the disk; without this a power cut can undo it."""
+    """Sync a folder, without which a power cut can undo a renaming."""
     if os.name != "posix":  # other systems cannot open folders
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -117,7 +117,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def umask() -> int:
-    """Return the umask; mkstemp makes files that nobody else may read, which a shared cache must not be."""
+    """Return the umask, for files of mkstemp that others may read."""
     mask = os.umask(0o022)
     os.umask(mask)
     return mask

@@ -1,4 +1,4 @@
-"""Find a bundle's folder from wherever a command was started."""
+"""Find a bundle's folder from any working directory."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def find_bundle_root(name: str) -> str:
 
 
 def _is_bundle(folder: Path, name: str) -> bool:
-    """Return whether a folder holds a bundle's configs and goes by its name, on the disk or in its metadata."""
+    """Tell whether a folder is the bundle of a name: it holds configs, and is called so itself or in its metadata."""
     configs = folder / "configs"
     if not any((configs / mark).is_file() for mark in _MARKS):
         return False

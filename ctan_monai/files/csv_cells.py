@@ -1,4 +1,4 @@
-"""Cells of tables that people open in a spreadsheet."""
+"""Cells of CSV tables that are safe in spreadsheets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def safe_cell(value: Any) -> Any:
-    """Keep a spreadsheet from taking a text for a formula; anything but a text stays as it is.
+    """Escape a text that a spreadsheet would take for a formula; other values are unchanged.
 
     >>> safe_cell("=1+1"), safe_cell(-1.5), safe_cell("pt_1")
     ("'=1+1", -1.5, 'pt_1')

@@ -1,4 +1,4 @@
-"""Refuse names that stand twice, where the last one would silently win."""
+"""Refuse duplicate names, of which the last one would silently win."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ctan_monai.errors import DataError
 
 
 def twice(names: Iterable[str]) -> list[str]:
-    """Return the names that occur more than once, also in other letters, as some file systems do not tell A from a.
+    """Return the names that occur more than once, ignoring case, as some file systems do.
 
     >>> twice(["CTV", "Rectum", "ctv"])
     ['ctv']
@@ -23,7 +23,7 @@ def twice(names: Iterable[str]) -> list[str]:
 
 
 def pairs_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object's dictionary, for `json.loads(text, object_pairs_hook=pairs_once)`.
+    """Build a JSON object's dictionary, refusing duplicate keys: `json.loads(text, object_pairs_hook=pairs_once)`.
 
     Raises:
         ValueError: a key stands there twice.
@@ -37,7 +37,7 @@ def pairs_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 class _Once(yaml.SafeLoader):
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        """Make a dictionary of plain values."""
+        """Build a dictionary, refusing duplicate keys."""
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         again = next((key for key in keys if keys.count(key) > 1), None)
         if again is not None:
@@ -46,7 +46,7 @@ class _Once(yaml.SafeLoader):
 
 
 def yaml_once(text: str) -> Any:
-    """Read YAML of plain values.
+    """Load YAML of plain values, refusing duplicate keys.
 
     Raises:
         ValueError: a key stands there twice.
@@ -56,7 +56,7 @@ def yaml_once(text: str) -> Any:
 
 
 def check_header(path: Path, columns: Sequence[str] | None) -> None:
-    """Refuse a table two of whose columns have one name.
+    """Refuse a table with duplicate column names.
 
     Raises:
         DataError: two have.
@@ -67,7 +67,7 @@ def check_header(path: Path, columns: Sequence[str] | None) -> None:
 
 
 def check_ids(cases: Mapping[Path, str]) -> None:
-    """Refuse sources of cases that would be called alike, also in other letters.
+    """Refuse sources whose cases would have the same id, ignoring case.
 
     Args:
         cases: ids by the file or folder that each case is read from.

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written beside their place, synced, checked, then renamed."""
+"""Atomic writes of text and JSON files."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ctan_monai.files.atomic import replacing
 
 
 def cannot_save(path: Path, found: OSError) -> CheckpointError:
-    """Return the error for a file of a run that cannot be written; `replacing` leaves the old one."""
+    """Create the error for a file of a run that cannot be written; `replacing` keeps the old one."""
     reason = f"it could not be written ({found.strerror or found}); an earlier version is untouched."
     return CheckpointError(path, reason, f"{cannot_write(path, found).remedy} --resume True continues a training.")
 
 
 def write_text(text: str, path: str | Path) -> None:
-    """Replace a text file as a whole (UTF-8).
+    """Write a text file atomically (UTF-8).
 
     Raises:
         CheckpointError: it could not be written.
@@ -29,7 +29,7 @@ def write_text(text: str, path: str | Path) -> None:
 
 
 def write_json(value: Any, path: str | Path) -> None:
-    """Replace a JSON file as a whole; NaN and infinity, which JSON does not have, become null.
+    """Write a JSON file atomically; NaN and infinity become null.
 
     Raises:
         CheckpointError: it could not be written.
@@ -38,7 +38,7 @@ def write_json(value: Any, path: str | Path) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Read a JSON file that holds an object, where it is no error that it is missing, damaged or something else.
+    """Read a JSON object from a file, None if the file is missing, damaged or something else.
 
     Returns:
         The object, or None.
@@ -51,7 +51,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def as_json(value: Any) -> Any:
-    """Turn a value into what JSON can hold: null for NaN, text for what has no other form."""
+    """Convert a value to JSON values: null for NaN, text for what has no other form."""
     if isinstance(value, Mapping):
         return {str(key): as_json(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""One process for each folder at a time."""
+"""Locks of folders: one process at a time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _held: dict[Path, BinaryIO] = {}
 
 
 def hold(folder: Path, taken: CtanError | None = None) -> None:
-    """Lock a folder until this process ends, however it ends.
+    """Lock a folder until it is released or this process ends.
 
     The lock is one of POSIX (lockf): the system drops it with the process, and workers that were forked and outlive
     a killed training do not keep it.
@@ -49,13 +49,13 @@ def hold(folder: Path, taken: CtanError | None = None) -> None:
 
 
 def release(folder: Path) -> None:
-    """Give up a lock, where it is held; ``folder`` is the name under which it was taken."""
+    """Release a lock if it is held; ``folder`` is the name under which it was taken."""
     handle = _held.pop(folder.absolute(), None)
     if handle is not None:
         handle.close()
 
 
 def _is_held(folder: Path) -> bool:
-    """Tell whether this process holds the folder that has this name now; another may have taken the name's place."""
+    """Tell whether this process holds the folder that has this name now, not one that has been renamed."""
     handle, path = _held.get(folder.absolute()), folder / LOCK_FILE
     return handle is not None and path.exists() and os.path.samestat(os.fstat(handle.fileno()), path.stat())

@@ -1,4 +1,4 @@
-"""Make a folder of files such that it is there whole or not at all."""
+"""Atomic writes of folders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ctan_monai.errors import DataError, cannot_write
 
 
 def write_whole(target: Path, mark: str, fill: Callable[[Path], None]) -> Path:
-    """Fill a folder, unless it is there already; several processes may do so at once.
+    """Write a folder atomically unless it exists; several processes may do so at once.
 
     Args:
         target: the folder.

@@ -17,7 +17,7 @@ from ctan_monai.networks.products import PRODUCTS, AttentionProduct
 
 
 class MaskRoute(nn.Module):
-    """Choose which mask reweights the features of each task.
+    """Combine the tasks' masks to the mask that reweights the features of each task.
 
     Args:
         cross: the other tasks' masks (CTAN) instead of the task's own (MTAN).
@@ -53,7 +53,7 @@ class MaskRoute(nn.Module):
 
 
 class CrossTaskAttentionEncoder(nn.Module):
-    """Attend, at one encoder stage, to what the other tasks look at.
+    """Cross-task attention encoder (CTAE) of one encoder stage.
 
     F_t = Embed_t(concat(U, previous_t)), A_t = Attn_t(F_t) in (0, 1), next_t = Pool(A_other * P).
 
@@ -145,7 +145,7 @@ class CrossTaskAttentionEncoder(nn.Module):
 
 
 class AttentionPath(nn.Module):
-    """Cross-task (or, for MTAN, per-task) attention at all stages of an encoder.
+    """Cross-task (for MTAN: per-task) attention at all stages of an encoder.
 
     Args:
         tasks: names of the tasks.
@@ -167,7 +167,7 @@ class AttentionPath(nn.Module):
         )
 
     def parts(self, tasks: list[str], prefix: str = "attention") -> list[Part]:
-        """Name the masks, what each task carries on from a stage, and the weights that tasks share."""
+        """Return the parts: masks, each task's features after a stage, and the weights that tasks share."""
         masks: dict[str, tuple[Site, ...]] = {}
         carried, shared = [], []
         for position, task in enumerate(tasks):
@@ -205,7 +205,7 @@ class AttentionPath(nn.Module):
 
 
 class CrossTaskAttentionBottleneck(nn.Module):
-    """Exchange information between the tasks' deepest features.
+    """Cross-task attention bottleneck (CTAB) of the tasks' deepest features.
 
     Args:
         tasks: names of the tasks.
@@ -245,7 +245,7 @@ class CrossTaskAttentionBottleneck(nn.Module):
         self.product = PRODUCTS[attention](scale)
 
     def parts(self, tasks: list[str], prefix: str = "bottleneck") -> list[Part]:
-        """Name the embeddings, the attended features, and the weights that tasks share."""
+        """Return the parts: embeddings, attended features, and the weights that tasks share."""
         found = [shared_part(prefix, "attention, bottleneck")]
         for position, task in enumerate(tasks):
             embedded = Site(f"embedding of {task}", f"{prefix}.embed.{task}", output=True)

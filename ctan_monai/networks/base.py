@@ -1,4 +1,4 @@
-"""What every multi-task network has in common."""
+"""The base class of multi-task networks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ctan_monai.tasks import Task, describe_task
 
 
 class MultiTaskNetwork(nn.Module):
-    """Base of all architectures: called with an image (B, C, *S), returns ``dict[task name, logits]``.
+    """Base class of all architectures: maps an image (B, C, *S) to ``dict[task name, logits]``.
 
     Attributes:
         method: the name under which the architecture is registered.
@@ -60,7 +60,7 @@ class MultiTaskNetwork(nn.Module):
         return logits
 
     def parts(self) -> list[Part]:
-        """Name the parts that a diagnosis replaces and measures, see `Part`; none where tasks share nothing.
+        """Return the parts that a diagnosis replaces and measures, see `Part`; none where tasks share nothing.
 
         The base names the stages of ``encoder`` and what ``decoders`` read. An architecture adds what it has beside
         them, or names its own.
@@ -80,14 +80,14 @@ class MultiTaskNetwork(nn.Module):
         return any(a in self.task_containers and b == task for a, b in itertools.pairwise(parts))
 
     def penalty(self) -> dict[str, Tensor]:
-        """Return what is added to the loss for the parameters' sake: scalars by name, weighted; here none.
+        """Return weighted regularization terms of the parameters by name, which are added to the loss; none by default.
 
         No weighting of tasks sees them. The trainer adds and logs them.
         """
         return {}
 
     def for_inference(self) -> MultiTaskNetwork:
-        """Return a network that answers alike and may be faster, without training; here itself."""
+        """Return an equivalent network for inference that may be faster; by default itself."""
         return self
 
     def task_parameters(self, task: str) -> Iterator[nn.Parameter]:
@@ -103,7 +103,7 @@ class MultiTaskNetwork(nn.Module):
 
 
 def describe_network(network: MultiTaskNetwork) -> dict[str, Any]:
-    """Return what must agree between a checkpoint and the network that loads it, as plain values."""
+    """Describe a network by plain values that must agree between a checkpoint and the network that loads it."""
     return {
         "method": network.method,
         "spatial_dims": network.spatial_dims,
@@ -113,7 +113,7 @@ def describe_network(network: MultiTaskNetwork) -> dict[str, Any]:
 
 
 def plan_decoders(encoder: ResNetEncoder, query_channels: int, options: dict[str, Any]) -> DecoderPlan:
-    """Describe an encoder to its decoders.
+    """Create the `DecoderPlan` of an encoder.
 
     Args:
         encoder: the encoder.

@@ -1,4 +1,4 @@
-"""The few convolutional blocks from which attention modules and decoders are built."""
+"""Convolutional blocks of attention modules and decoders."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ INTERPOLATION = {2: "bilinear", 3: "trilinear"}
 
 
 def convolution(spatial_dims: int, in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Module:
-    """Make a convolution that keeps the spatial size at stride 1, without a bias (a normalization follows).
+    """Create a convolution with 'same' padding, without a bias (a normalization follows).
 
     Args:
         spatial_dims: 2 or 3.
@@ -28,7 +28,7 @@ def convolution(spatial_dims: int, in_channels: int, out_channels: int, kernel: 
 
 
 def conv_norm_relu(spatial_dims: int, in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Module:
-    """Make a convolution, batch norm and ReLU; arguments as in `convolution`."""
+    """Create a convolution, batch norm and ReLU; arguments as in `convolution`."""
     return nn.Sequential(
         convolution(spatial_dims, in_channels, out_channels, kernel, stride),
         Norm[Norm.BATCH, spatial_dims](out_channels),
@@ -37,7 +37,7 @@ def conv_norm_relu(spatial_dims: int, in_channels: int, out_channels: int, kerne
 
 
 def project_query(spatial_dims: int, in_channels: int, out_channels: int) -> nn.Module:
-    """Make a 1x1 convolution, a norm over each sample and ReLU, for the deepest features of a task.
+    """Create a 1x1 convolution, a norm over each sample and ReLU, for the deepest features of a task.
 
     Their scale differs too much from batch to batch for running statistics (docs/adr/0029).
 
@@ -52,7 +52,7 @@ def project_query(spatial_dims: int, in_channels: int, out_channels: int) -> nn.
 
 
 def residual_block(spatial_dims: int, in_channels: int, out_channels: int, expansion: int) -> nn.Module:
-    """Make a block of a ResNet with a 1x1 shortcut, at stride 1.
+    """Create a ResNet block with a 1x1 shortcut, at stride 1.
 
     Args:
         spatial_dims: 2 or 3.
@@ -71,7 +71,7 @@ def residual_block(spatial_dims: int, in_channels: int, out_channels: int, expan
 def pool_layer(
     spatial_dims: int, fused: int, channels: int, next_channels: int | None, kind: str, expansion: int
 ) -> nn.Module:
-    """Make the Pool of one stage of attention; ceil_mode gives the size of a ResNet's strided convolutions.
+    """Create the pooling layer of an attention stage; ceil_mode gives the size of a ResNet's strided convolutions.
 
     Args:
         spatial_dims: 2 or 3.
@@ -101,7 +101,7 @@ def pool_layer(
 
 
 class UpBlock(nn.Module):
-    """Upsample to the size of a skip connection, join it, and convolve twice.
+    """Upsample to the size of a skip connection, concatenate it, and convolve twice.
 
     Args:
         spatial_dims: 2 or 3.

@@ -18,7 +18,7 @@ from ctan_monai.tasks import Task
 
 @register("ctan")
 class CTAN(MultiTaskNetwork):
-    """Shared encoder, cross-task attention at each stage and at the bottleneck, one decoder for each task.
+    """CTAN: shared encoder, cross-task attention at each stage and at the bottleneck, one decoder per task.
 
     Args:
         tasks: at least two tasks.
@@ -82,7 +82,7 @@ class CTAN(MultiTaskNetwork):
         return self.decode(attended, features, image)
 
     def parts(self) -> list[Part]:
-        """Name the parts, with the masks, the bottleneck and all that crosses between the tasks."""
+        """Return the parts, with masks, bottleneck and all that tasks exchange."""
         names = [task.name for task in self.tasks]
         found, received = [*super().parts(), *self.attention.parts(names)], self.attention.received(names)
         if isinstance(self.bottleneck, CrossTaskAttentionBottleneck):

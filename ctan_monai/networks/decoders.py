@@ -1,4 +1,4 @@
-"""Decoders: from the deepest features and the encoder's skip connections to one task's answer.
+"""Decoders: from the deepest features and the encoder's skip connections to one task's logits.
 
 `decoder_for` chooses by the kind of task; all decoders are called alike, so that networks treat tasks alike.
 """
@@ -30,7 +30,7 @@ LABEL_PRIOR = (
 
 @dataclass(frozen=True)
 class DecoderPlan:
-    """What decoders must know about the encoder, and how they are built; the same for every method.
+    """Sizes of the encoder and options of decoders, the same for every method.
 
     Args:
         spatial_dims: 2 or 3.
@@ -72,7 +72,7 @@ class DecoderPlan:
 
 
 class PixelDecoder(nn.Module):
-    """Decode one answer per voxel, U-Net like.
+    """Decode voxel-level logits as a U-Net does.
 
     Args:
         plan: sizes and options.
@@ -106,7 +106,7 @@ class PixelDecoder(nn.Module):
         self.head = Conv[Conv.CONV, plan.spatial_dims](width, out_channels, kernel_size=1)
 
     def inputs(self) -> dict[str, tuple[int | str, ...]]:
-        """Return the way to each argument that `forward` reads, by label, as `parts.Site` has it."""
+        """Return the sites of the arguments that `forward` reads, by label, see `parts.Site`."""
         finest = ("stem", "image")[-len(self.fine) :] if len(self.fine) else ()
         shallow: dict[str, tuple[int | str, ...]] = {name: (1, "shallow", index) for index, name in enumerate(finest)}
         return {"query": (0,), **_skip_inputs(self.skips, 4 if self.deepest_skip else 3), **shallow}
@@ -135,7 +135,7 @@ class PixelDecoder(nn.Module):
 
 
 class ImageDecoder(nn.Module):
-    """Decode one answer per image: four strided convolutions that join the four skips, then a linear layer.
+    """Decode image-level logits: four strided convolutions that take in the four skips, then a linear layer.
 
     Args:
         plan: sizes and options; 'pyramid' walks from U^1 down and joins the query with U^4, 'late_query' joins it after
@@ -170,7 +170,7 @@ class ImageDecoder(nn.Module):
             self.head = ScoredHead(self.head, width)
 
     def inputs(self) -> dict[str, tuple[int | str, ...]]:
-        """Return the way to each argument that `forward` reads, as for `PixelDecoder`."""
+        """Return the sites of the arguments that `forward` reads, as for `PixelDecoder`."""
         return {"query": (0,), **_skip_inputs(self.skips, 4)}
 
     def forward(self, query: Tensor, features: Features, image: Tensor) -> Tensor:
@@ -194,7 +194,7 @@ class ImageDecoder(nn.Module):
 
 
 class ScoredHead(nn.Module):
-    """Answer about an image, and say how much it should count among several images of one case.
+    """Linear head with an attention score, by which several images of one case are pooled.
 
     The score is the gated attention w (tanh(V h) * sigmoid(U h)) of the image's features h, before its softmax over
     the images of a case. As these weights add up to 1 and the answer is linear in h, pooling the logits with them is
@@ -220,19 +220,19 @@ class ScoredHead(nn.Module):
 
 
 def _skip_inputs(skips: str, count: int) -> dict[str, tuple[int | str, ...]]:
-    """Return the way to the skip connections of the first stages, the deepest first."""
+    """Return the sites of the skip connections of the first stages, the deepest first."""
     return {f"{skips.upper()}^{stage}": (1, skips, stage - 1) for stage in range(count, 0, -1)}
 
 
 def _pooled(skip: Tensor, like: Tensor) -> Tensor:
-    """Average a skip connection to the spatial size of ``like``."""
+    """Average-pool a skip connection to the spatial size of ``like``."""
     if skip.dim() == 4:
         return F.adaptive_avg_pool2d(skip, (like.shape[2], like.shape[3]))
     return F.adaptive_avg_pool3d(skip, (like.shape[2], like.shape[3], like.shape[4]))
 
 
 def expect_few_voxels(head: Any, task: Segmentation) -> None:
-    """Set a convolution's bias such that a new network expects `LABEL_PRIOR` of the voxels in each label."""
+    """Initialize a convolution's bias so that a new network predicts `LABEL_PRIOR` for each label."""
     with torch.no_grad():  # labels are rare: start from that prior, not from one half
         head.bias.fill_(math.log(LABEL_PRIOR / (1 - LABEL_PRIOR)))
         if not task.overlapping:
@@ -241,7 +241,7 @@ def expect_few_voxels(head: Any, task: Segmentation) -> None:
 
 @singledispatch
 def decoder_for(task: Task, plan: DecoderPlan) -> nn.Module:
-    """Build the decoder for one task.
+    """Create the decoder of a task.
 
     Args:
         task: the task.

@@ -1,4 +1,4 @@
-"""The shared ResNet encoder: MONAI's, laid out as torchvision's, with each stage's features handed out twice."""
+"""The shared ResNet encoder: MONAI's in torchvision's layout, with two features of each stage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ARCHITECTURES: dict[str, tuple[type[ResNetBlock | ResNetBottleneck], tuple[int, 
 
 
 class Features(NamedTuple):
-    """What an encoder hands to attention modules and decoders, for an image of spatial size S.
+    """Features of an encoder for attention modules and decoders, for an image of spatial size S.
 
     Attributes:
         shallow: features finer than stage 1, coarse to fine; the last is the image itself unless stage 1 has its size.
@@ -34,7 +34,7 @@ class Features(NamedTuple):
 
 
 class Stage(nn.Module):
-    """One stage of a ResNet, cut into the part that makes U^j and the part that makes P^j of it."""
+    """One stage of a ResNet, split into the blocks that compute U^j and those that compute P^j from it."""
 
     def __init__(self, first: nn.Module, last: nn.Module) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Stage(nn.Module):
 
 
 class ResNetEncoder(nn.Module):
-    """Encode an image in the four stages of a ResNet.
+    """ResNet encoder of four stages.
 
     Sizes: with ``stem='resnet'`` stage j has 1/2^(j+1) of the image's size, rounded up.
 
@@ -139,7 +139,7 @@ def _check_options(name: str, spatial_dims: int, stem: str, stem_stride: int, sp
 def _make_stem(
     network: ResNet, stem: str, stride: int, spatial_dims: int, in_channels: int
 ) -> tuple[nn.Module, nn.Module, list[int]]:
-    """Return the stem, its pooling, and the channels of the features that are finer than stage 1."""
+    """Create the stem and its pooling; return them and the channels of features finer than stage 1."""
     width = STAGE_PLANES[0]
     if stem == "resnet":
         return nn.Sequential(network.conv1, network.bn1, network.act), network.maxpool, [width, in_channels]

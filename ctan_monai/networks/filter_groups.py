@@ -1,4 +1,4 @@
-"""Stochastic filter groups: a convolution each of whose kernels serves one task alone or all tasks."""
+"""Stochastic filter groups: convolutions each of whose kernels serves one task or all tasks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHARED = "_shared"  # key of the shared group; no task's name begins with _
 
 @dataclass(frozen=True)
 class GroupingPlan:
-    """How kernels get their groups; the same for all layers of a network.
+    """Options of the grouping of kernels, the same for all layers of a network.
 
     Args:
         grouping: 'learned'; or a baseline: 'mask' (equal parts of the kernels, fixed) or 'constant' (probabilities
@@ -57,7 +57,7 @@ class GroupingPlan:
                 raise ConfigError(f"sfg: {setting}", f"{value!r} is unknown.", f"Use one of {allowed}.")
 
     def start(self, kernels: int, groups: int) -> Tensor:
-        """Return the log probabilities (K, G) at the start.
+        """Return the initial log probabilities (K, G).
 
         Raises:
             ConfigError: ``initial`` is no distribution over the groups.
@@ -79,7 +79,7 @@ class GroupingPlan:
 
 
 class KernelGroups(nn.Module):
-    """Assign each of K kernels to one of G groups.
+    """Learned assignment of each of K kernels to one of G groups.
 
     In training z ~ GumbelSoftmax(log p, temperature) for each kernel.
 
@@ -125,12 +125,12 @@ class KernelGroups(nn.Module):
 
 
 def one_hot(p: Tensor) -> Tensor:
-    """Return 1 where the last dimension is largest (the first such place), 0 elsewhere."""
+    """Return the one-hot argmax over the last dimension (the first one of equals)."""
     return torch.nn.functional.one_hot(p.argmax(-1), p.shape[-1]).to(p.dtype)
 
 
 class Merge(nn.Module):
-    """Join a task's own features with the shared ones.
+    """Merge a task's own features with the shared ones.
 
     Args:
         spatial_dims: 2 or 3.
@@ -157,7 +157,7 @@ class Merge(nn.Module):
 
 
 class Merging(nn.Module):
-    """Merge each task's features with the shared ones, which go on as they are.
+    """Merge each task's features with the shared ones, which stay unchanged.
 
     Args:
         names: of the groups, tasks sorted by name, then `SHARED`.
@@ -181,7 +181,7 @@ class Merging(nn.Module):
 
 
 class GroupPath(nn.Module):
-    """What one group does with its kernels' features: normalize, activate, mask, then its residual blocks.
+    """Path of one group: normalization, activation, mask, residual blocks.
 
     The mask comes after normalization and activation: for a kept kernel that is z h(BN(conv)), as with BN after the
     mask, and the running statistics are those of the kernel, however often it was in the group. A group without any
@@ -211,7 +211,7 @@ class GroupPath(nn.Module):
 
 
 class FilterGroupLayer(nn.Module):
-    """Convolve with kernels that each serve one group; then each group's residual blocks, and the merging.
+    """Layer of stochastic filter groups: convolution, each group's residual blocks, and merging.
 
     F_g = z_g h(BN_g(conv(x_g, W))): all groups' inputs go through one convolution, stacked along the batch, as the
     gradient of z needs every kernel's answer to every input. Then x_t = merge(F_t, F_shared) for a task's own group

@@ -1,4 +1,4 @@
-"""Options of networks that came after the first runs: what runs without them have, and how a network takes it over."""
+"""Options of networks that came after the first runs, and the form of networks of runs without them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SPLIT_BEFORE = {"mtan": {"split": "one"}}  # was its default, and is in its rec
 
 
 def complete_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return run.json with the options that had no name when it was written, as they were then.
+    """Complete run.json by the options that had no name when it was written, as they were then.
 
     >>> complete_record({"method": "hps", "decoder_options": {}, "network_options": {}})["decoder_options"]
     {'join': 'wide'}
@@ -31,14 +31,14 @@ def complete_record(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def record_before(network: MultiTaskNetwork) -> dict[str, Any]:
-    """Return the record that a run of the same method and encoder had before the options of `complete_record` came."""
+    """Return the record of a run of the same method and encoder before the options of `complete_record`."""
     split = _SPLIT_BEFORE.get(network.method, {})
     named = {"method": network.method, "encoder": network.settings["encoder"], "encoder_options": split}
     return complete_record({**named, "decoder_options": {}, "network_options": {}})
 
 
 def take_form(network: MultiTaskNetwork, record: Mapping[str, Any] | None) -> bool:
-    """Build a network anew, in place, in the form that a run has, so that the run's weights fit.
+    """Rebuild a network in place in the form of a run's, so that the run's weights fit.
 
     The form is the encoder's split, how decoders join, and what else an architecture's `options_before` name. What was
     given when the network was created stays. Whoever holds the network holds the new one, with new random weights; an
@@ -72,7 +72,7 @@ def take_form(network: MultiTaskNetwork, record: Mapping[str, Any] | None) -> bo
 
 
 def _wanted(network: MultiTaskNetwork, record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the network's options by group, those of its form that it was not given as the record has them."""
+    """Return the network's options by group, with options of its form that were not given taken from the record."""
     if not network.given:
         return {}  # not by `create_network`
     saved, now = complete_record(record), network.settings
@@ -94,7 +94,7 @@ def _wanted(network: MultiTaskNetwork, record: Mapping[str, Any]) -> dict[str, d
 def form_overrides(
     network: MultiTaskNetwork, record: Mapping[str, Any], definition: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return entries by which a config builds a network in the form that a run has.
+    """Return the config entries that build a network in the form of a run's.
 
     Args:
         network: what the config builds.

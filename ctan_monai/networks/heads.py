@@ -1,4 +1,4 @@
-"""Heads: from features at the image's size to one task's answer, for networks without a ResNet encoder."""
+"""Heads: from features at the image's size to one task's logits, for networks without a ResNet encoder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ctan_monai.tasks import Classification, Regression, Segmentation, Task
 
 
 class AddedHead(nn.Module):
-    """Answer from the sum of some features.
+    """Head on the sum of some features.
 
     Args:
         head: from features (B, channels, *S) to logits.
@@ -34,7 +34,7 @@ class AddedHead(nn.Module):
 
 @singledispatch
 def head_for(task: Task, spatial_dims: int, channels: int, slice_score: bool = False) -> nn.Module:
-    """Build the head of one task: a 1x1 convolution, or the average over the image and a linear layer.
+    """Create the head of a task: a 1x1 convolution, or global average pooling and a linear layer.
 
     Args:
         task: the task.

@@ -1,4 +1,4 @@
-"""Hard parameter sharing: one encoder for all tasks, one decoder for each."""
+"""HPS, hard parameter sharing: one encoder for all tasks, one decoder per task."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ctan_monai.tasks import Task
 
 @register("hps")
 class HPS(MultiTaskNetwork):
-    """Shared encoder, one decoder for each task.
+    """HPS: shared encoder, one decoder per task.
 
     Args:
         tasks: at least one task.

@@ -17,7 +17,7 @@ from ctan_monai.tasks import Task
 
 @register("mtan", before={"pool": "bottleneck", "expansion": 4})
 class MTAN(MultiTaskNetwork):
-    """Shared encoder, each task attending for itself at each stage, one decoder for each task.
+    """MTAN: shared encoder, per-task attention at each stage, one decoder per task.
 
     Args:
         tasks: at least one task.
@@ -61,5 +61,5 @@ class MTAN(MultiTaskNetwork):
         return self.decode(self.attention(features), features, image)
 
     def parts(self) -> list[Part]:
-        """Name the parts, with the masks; nothing crosses between the tasks."""
+        """Return the parts, with masks; tasks exchange nothing."""
         return [*super().parts(), *self.attention.parts([task.name for task in self.tasks])]

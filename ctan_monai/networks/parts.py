@@ -1,4 +1,4 @@
-"""What a network names of itself, so that a diagnosis can ask of each part whether it acts."""
+"""The parts of a network that a diagnosis exchanges and measures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KINDS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Site:
-    """A tensor on its way into or out of a module.
+    """A tensor among the inputs or outputs of a module.
 
     Args:
         label: what it is, short: 'U^3', 'stage 2'.
@@ -57,7 +57,7 @@ class Part:
 
 
 def decoder_parts(decoders: Iterable[tuple[str, Any]], container: str = "decoders") -> list[Part]:
-    """Name what decoders read, each input a part.
+    """Return the decoders' inputs, each as a part.
 
     Args:
         decoders: tasks' names, and modules with ``inputs()``: the path to each argument that they read, by label, of
@@ -73,7 +73,7 @@ def decoder_parts(decoders: Iterable[tuple[str, Any]], container: str = "decoder
 
 
 def encoder_parts(stages: int, container: str = "encoder") -> list[Part]:
-    """Name the stem and the stages of a `ResNetEncoder`: their weights, and P^j."""
+    """Return stem and stages of a `ResNetEncoder` as parts: their weights, and P^j."""
     found = [shared_part(f"{container}.stem", "stem")]
     for index in range(stages):
         name = f"{container}.stages.{index}"
@@ -83,17 +83,17 @@ def encoder_parts(stages: int, container: str = "encoder") -> list[Part]:
 
 
 def shared_part(module: str, label: str) -> Part:
-    """Name a module whose parameters, those of one task apart, serve several tasks."""
+    """Return a part for a module whose parameters, but for those of one task, serve several tasks."""
     return Part(f"weights of {label}", "shared", None, (Site(label, module),))
 
 
 def features_part(name: str, task: str | None, site: Site) -> Part:
-    """Name features whose effective rank is measured."""
+    """Return a part for features whose effective rank is measured."""
     return Part(name, "features", task, (site,))
 
 
 def joint_parts(kind: str, name: str, by_task: Mapping[str, tuple[Site, ...]]) -> list[Part]:
-    """Name a part for each task, ``name`` with the task's in it, and one for all tasks together.
+    """Return a part for each task, with its name in ``name``, and one for all tasks together.
 
     >>> [part.name for part in joint_parts("mask", "masks of {}", {"oar": (), "dose": ()})]
     ['masks of oar', 'masks of dose', 'masks of all tasks']

@@ -1,4 +1,4 @@
-"""The attention products that CTAN's bottleneck can use; each maps two embeddings to one of the same shape.
+"""The attention products of CTAN's bottleneck; each maps two embeddings to one of the same shape.
 
 All are computed in 32 bits: the products of the paper grow with the third power of the embedding, and overflow
 half precision at sizes that occur (docs/adr/0004, A9).
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 
 class AttentionProduct(nn.Module):
-    """Base of the products: 32-bit arithmetic, and the scale of docs/adr/0004, A9.
+    """Base class of the products: 32-bit arithmetic, and the scale of docs/adr/0004, A9.
 
     Args:
         scale: 'n_sqrt_d' divides the inner product by N and the result by sqrt(d), 'n_d' by N and d, 'none' not at all.
@@ -40,14 +40,14 @@ class AttentionProduct(nn.Module):
         raise TypeError("AttentionProduct is a base class; use one of PRODUCTS.")
 
     def factors(self, width: int, positions: int) -> tuple[float, float]:
-        """Return what the inner product and the result are multiplied by."""
+        """Return the scales of the inner product and of the result."""
         if self.scale == "none":
             return 1.0, 1.0
         return 1.0 / positions, 1.0 / math.sqrt(width) if self.scale == "n_sqrt_d" else 1.0 / width
 
 
 class ChannelProduct(AttentionProduct):
-    """E_t (E_t'^T E_t) with E of shape N x d: channels attend to channels. Source: CTAN eq. 2; A8.
+    """Compute E_t (E_t'^T E_t) with E of shape N x d: channel attention. Source: CTAN eq. 2; A8.
 
     With E of shape d x N, positions attend to positions, and it is the same product bracketed otherwise. So where there
     are fewer positions than channels, E_t'^T E_t of that shape (N x N) is formed first, for 4 N^2 d operations.
@@ -65,7 +65,7 @@ class ChannelProduct(AttentionProduct):
 
 
 class SoftmaxProduct(AttentionProduct):
-    """softmax(E_t' E_t^T / sqrt(d)) E_t, textbook cross attention. Source: Vaswani et al. 2017 eq. 1; A8."""
+    """Compute softmax(E_t' E_t^T / sqrt(d)) E_t: cross attention. Source: Vaswani et al. 2017 eq. 1; A8."""
 
     def product(self, query: Tensor, others: Tensor) -> Tensor:
         """See the base class."""
@@ -74,7 +74,7 @@ class SoftmaxProduct(AttentionProduct):
 
 
 class XcaProduct(AttentionProduct):
-    """E_t softmax(E_t^T E_t') with channels of unit length. Source: El-Nouby et al. 2021 (XCiT); A8."""
+    """Compute E_t softmax(E_t^T E_t') with channels of unit length. Source: El-Nouby et al. 2021 (XCiT); A8."""
 
     def product(self, query: Tensor, others: Tensor) -> Tensor:
         """See the base class."""

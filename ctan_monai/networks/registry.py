@@ -1,4 +1,4 @@
-"""Architectures by name, and the one function that builds them."""
+"""The registry of architectures, and the function that creates them."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def methods() -> list[str]:
 
 
 def options_before(method: str) -> dict[str, Any]:
-    """Return an architecture's options that came later, as they are in runs that were made before."""
+    """Return the values of an architecture's later options in runs made before them."""
     return dict(_BEFORE.get(method, {}))
 
 
 def own_backbone(method: str) -> str | None:
-    """Return the name of what an architecture has in the encoder's place, None if it has an encoder."""
+    """Return the name of an architecture's own backbone, None if it has an encoder."""
     return _BACKBONES.get(method)
 
 
@@ -72,7 +72,7 @@ def create_network(
     decoder_options: Mapping[str, Any] | None = None,
     network_options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> MultiTaskNetwork:
-    """Build a network for some tasks.
+    """Create a multi-task network.
 
     Args:
         method: 'ctan', 'mtan', 'hps', 'stl' or 'sfg'.
@@ -128,7 +128,7 @@ def create_network(
 def _refuse_encoder(
     method: str, encoder: str | None, pretrained: str | None, given: Mapping[str, Mapping[str, Any]]
 ) -> None:
-    """Refuse what an architecture with its own backbone would ignore."""
+    """Refuse encoder options that an architecture with its own backbone would ignore."""
     own = _BACKBONES[method]
     for setting, value in (
         ("encoder", None if encoder == own else encoder),

@@ -26,7 +26,7 @@ _BASELINES = ("single", "shared")  # groupings that leave groups out
 
 
 class FilterGroupTrunk(nn.Module):
-    """Five layers of stochastic filter groups, at the image's size throughout.
+    """Trunk of five layers of stochastic filter groups, at the image's size throughout.
 
     Args:
         names: of the groups, tasks sorted by name, then `SHARED`.
@@ -87,7 +87,7 @@ class FilterGroupTrunk(nn.Module):
 
 
 class SeparateTrunks(nn.Module):
-    """One trunk for each task; nothing is shared.
+    """One trunk per task; nothing is shared.
 
     Args:
         branches: by task, sorted by name, a trunk of that task's group alone.
@@ -107,7 +107,7 @@ class SeparateTrunks(nn.Module):
 
 @register("sfg", backbone="highresnet")
 class SFG(MultiTaskNetwork):
-    """Learn which kernels serve one task and which serve all.
+    """SFG: learn which kernels serve one task and which serve all.
 
     Args:
         tasks: at least one task.
@@ -189,7 +189,7 @@ class SFG(MultiTaskNetwork):
         return logits
 
     def parts(self) -> list[Part]:
-        """Name each layer's common parameters and shared features, and what the heads read, see `Part`."""
+        """Return the parts: each layer's common parameters and shared features, and the heads' inputs, see `Part`."""
         if isinstance(self.trunk, SeparateTrunks):
             return []
         found: list[Part] = []
@@ -219,7 +219,7 @@ class SFG(MultiTaskNetwork):
         return terms
 
     def groupings(self) -> dict[str, Tensor]:
-        """Return by layer the probabilities (K, T + 1) of tasks in `group_names`' order."""
+        """Return the probabilities (K, T + 1) by layer, in `group_names`' order."""
         return {f"conv_{index}": module.probabilities() for index, module in enumerate(self._assignments())}
 
     def group_names(self) -> list[str]:
@@ -227,13 +227,13 @@ class SFG(MultiTaskNetwork):
         return [*sorted(task.name for task in self.tasks), "shared"]
 
     def answer_by(self, answer: str) -> None:
-        """Choose what the network uses outside training: 'map', 'mean' or 'sample', see `GroupingPlan`."""
+        """Set the grouping outside training: 'map', 'mean' or 'sample', see `GroupingPlan`."""
         GroupingPlan(answer=answer)
         for module in self._assignments():
             module.answer = answer
 
     def for_inference(self) -> MultiTaskNetwork:
-        """Return the network with each group computing its own kernels alone; itself where they are not fixed."""
+        """Return the pruned network, each group computing its own kernels alone; itself if groups are not fixed."""
         if any(module.answer != "map" for module in self._assignments()):
             return self
         made = copy.deepcopy(self)

@@ -13,7 +13,7 @@ from ctan_monai.networks.filter_groups import one_hot
 
 
 class PrunedPath(nn.Module):
-    """What `GroupPath` computes, from the K_g kernels of its group.
+    """`GroupPath` restricted to the K_g kernels of its group.
 
     Args:
         layer: a `FilterGroupLayer` in evaluation mode.
@@ -50,7 +50,7 @@ class PrunedPath(nn.Module):
 
 
 class EmptyPath(nn.Module):
-    """What a group without a kernel gives: zeros.
+    """Path of a group without kernels: zeros.
 
     Args:
         channels: K.
@@ -66,7 +66,7 @@ class EmptyPath(nn.Module):
 
 
 class PrunedLayer(nn.Module):
-    """What a `FilterGroupLayer` computes outside training, with each kernel evaluated for its own group only.
+    """`FilterGroupLayer` outside training, with each kernel evaluated for its own group only.
 
     Args:
         layer: the layer, whose most probable grouping is used.
@@ -92,7 +92,7 @@ class PrunedLayer(nn.Module):
 
 
 class PrunedTrunk(nn.Module):
-    """What a `FilterGroupTrunk` computes outside training.
+    """`FilterGroupTrunk` outside training, of pruned layers.
 
     Args:
         trunk: the trunk.

@@ -1,4 +1,4 @@
-"""Read and replace tensors inside a network while it answers, at the sites that its parts name."""
+"""Record and replace tensors inside a network's forward pass, at the sites of its parts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Values = dict[Site, Tensor]
 
 @contextmanager
 def recording(network: nn.Module, sites: Iterable[Site]) -> Iterator[Values]:
-    """Keep, detached, what passes each site in the forward passes within; the last pass counts.
+    """Record the detached tensors at sites during forward passes in this context; the last pass counts.
 
     Args:
         network: a network that is neither wrapped nor compiled; a site must name one of its modules.
@@ -37,7 +37,7 @@ def recording(network: nn.Module, sites: Iterable[Site]) -> Iterator[Values]:
 
 @contextmanager
 def replacing(network: nn.Module, values: Mapping[Site, Tensor]) -> Iterator[None]:
-    """Let the forward passes within see other values at some sites.
+    """Replace the tensors at some sites during forward passes in this context.
 
     Args:
         network: a network that is neither wrapped nor compiled.
@@ -53,7 +53,7 @@ def replacing(network: nn.Module, values: Mapping[Site, Tensor]) -> Iterator[Non
 
 @contextmanager
 def _hooked(network: nn.Module, visits: Mapping[Site, Callable[[Site, Tensor], Tensor]]) -> Iterator[None]:
-    """Let a function see, and perhaps exchange, what passes each site."""
+    """Register hooks that call a function with the tensor at each site, and replace it by the result."""
     by_module: dict[str, list[Site]] = {}
     for site in visits:
         by_module.setdefault(site.module, []).append(site)
@@ -85,7 +85,7 @@ def _hooked(network: nn.Module, visits: Mapping[Site, Callable[[Site, Tensor], T
 
 
 def _exchanged(value: Any, path: tuple[int | str, ...], exchange: Callable[[Tensor], Tensor]) -> Any:
-    """Return a copy of nested (named) tuples, lists and dictionaries in which one tensor is exchanged.
+    """Replace one tensor in a copy of nested (named) tuples, lists and dictionaries.
 
     >>> _exchanged((1, [2, 3]), (1, 0), lambda found: found * 10)
     (1, [20, 3])

@@ -1,4 +1,4 @@
-"""Single-task learning: one independent network for each task, trained side by side in one run."""
+"""STL, single-task learning: one independent network per task, trained side by side in one run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ctan_monai.tasks import Task
 
 @register("stl")
 class STL(MultiTaskNetwork):
-    """One encoder and one decoder for each task; nothing is shared.
+    """STL: one encoder and one decoder per task; nothing is shared.
 
     Args:
         tasks: at least one task.

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 
 class WindowAttention(nn.Module):
-    """Scaled cosine attention among the tokens of a window, with a log-spaced continuous position bias.
+    """Window attention: scaled cosine attention with a log-spaced continuous position bias.
 
     The bias is computed anew in each forward pass in training; in eval mode it is kept until its weights change.
 
@@ -48,7 +48,7 @@ class WindowAttention(nn.Module):
 
     @torch.jit.unused
     def _kept_bias(self) -> Tensor:
-        """Return `position_bias`, computed once for the same weights on the same device."""
+        """Return `position_bias`, cached for the same weights on the same device."""
         if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
             self._kept = None
             return self.position_bias()
@@ -83,7 +83,7 @@ class WindowAttention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two linear layers with a GELU between them."""
+    """MLP: two linear layers with a GELU between them."""
 
     def __init__(self, channels: int, ratio: int = 4) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class Mlp(nn.Module):
 
 
 class SwinBlock(nn.Module):
-    """Attention in (shifted) windows and an MLP, each with a residual connection.
+    """Swin block: attention in (shifted) windows and an MLP, each with a residual connection.
 
     Args:
         channels: of the tokens.
@@ -151,7 +151,7 @@ class SwinBlock(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Halve the resolution: join the four tokens of each 2 x 2 square, and map them to twice the channels."""
+    """Patch merging: concatenate the four tokens of each 2 x 2 square, and map them to twice the channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -165,7 +165,7 @@ class PatchMerging(nn.Module):
 
 
 def window_mask(x: Tensor, window: tuple[int, int], shift: tuple[int, int]) -> Tensor | None:
-    """Return what keeps tokens of a window from each other that are no neighbors, or that only pad.
+    """Return the attention mask of shifted windows and padding.
 
     Args:
         x: (B, H, W, C), not padded yet.
@@ -190,7 +190,7 @@ def window_mask(x: Tensor, window: tuple[int, int], shift: tuple[int, int]) -> T
 
 
 def _regions(size: int, window: int, shift: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Number what lies together along one axis after the shift, and say what is no padding; (windows, window) each."""
+    """Number the regions along one axis after the shift, and mark what is no padding; (windows, window) each."""
     whole = size + (-size % window)
     place = torch.arange(whole, device=like.device)
     region = torch.zeros_like(place)

@@ -97,15 +97,15 @@ class SwinStage(nn.Module):
 
 
 class Unchanged(nn.Module):
-    """Stand where no attention follows a block."""
+    """Identity in place of attention after a block."""
 
     def forward(self, x: Tensor, height: int, width: int) -> Tensor:
-        """Return what comes in."""
+        """Return the input."""
         return x
 
 
 class SwinV2Encoder(nn.Module):
-    """Encode a 2D image in the four stages of a Swin Transformer V2; stage j has 1/2^(j+1) of the image's size.
+    """Swin Transformer V2 encoder of 2D images in four stages; stage j has 1/2^(j+1) of the image's size.
 
     Args:
         size: 'base' (SwinV2-B), 'small' or 'tiny'.
@@ -192,7 +192,7 @@ class SwinV2Encoder(nn.Module):
 
 
 class PatchEmbedding(nn.Module):
-    """Map each square of 4 x 4 pixels to a token."""
+    """Patch embedding: map each square of 4 x 4 pixels to a token."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()

@@ -31,7 +31,7 @@ _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.pth$")
 
 
 def load_swin_weights(encoder: SwinV2Encoder, source: str) -> None:
-    """Put published weights of Swin Transformer V2 into an encoder, and log what of the file is not used.
+    """Load published weights of Swin Transformer V2 into an encoder, and log unused ones.
 
     Args:
         encoder: changed in place. For images that do not have three channels, each of n channels gets the sum of the
@@ -70,7 +70,7 @@ def load_swin_weights(encoder: SwinV2Encoder, source: str) -> None:
 
 
 def load_imagenet_weights(encoder: ResNetEncoder, source: str, first_layer: str = "sum") -> None:
-    """Put torchvision's weights into an encoder.
+    """Load torchvision's ImageNet weights into an encoder.
 
     Args:
         encoder: a 2D encoder, changed in place.
@@ -105,7 +105,7 @@ def load_imagenet_weights(encoder: ResNetEncoder, source: str, first_layer: str 
 def _translate(
     encoder: ResNetEncoder, own: dict[str, Tensor], weights: dict[str, Tensor], source: str
 ) -> dict[str, Tensor]:
-    """Rename the file's tensors to the encoder's keys; every tensor must be there and fit, the stem's apart."""
+    """Rename the file's tensors to the encoder's keys; all but the stem's must exist and fit."""
     loaded = {}
     for key, tensor in own.items():
         found = weights.get(torchvision_name(key))
@@ -126,7 +126,7 @@ def _translate(
 
 
 def read_weights(source: str) -> dict[str, Tensor]:
-    """Read a PyTorch file of weights, without running code that it may hold.
+    """Read a PyTorch file of weights without running code that it may hold.
 
     Args:
         source: an URL or a local file; a hash in its name is checked as in `load_imagenet_weights`.

@@ -1,4 +1,4 @@
-"""How frequent the classes of a datalist are, and weights against their imbalance."""
+"""Class frequencies of a datalist, and weights against class imbalance."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _EXPONENTS = {"equal": 0.0, "root": 0.5, "inverse": 1.0}
 
 
 def classes_of(items: Sequence[Mapping[str, Any]], task: Classification) -> list[int | None]:
-    """Return the class of each item, None where it is not known.
+    """Return the class of each item, None if unknown.
 
     Raises:
         ConfigError: the task's classes do not exclude each other.
@@ -39,7 +39,7 @@ def class_counts(items: Sequence[Mapping[str, Any]], task: Classification) -> li
 
 
 def class_weights(items: Sequence[Mapping[str, Any]], task: Classification, rule: str = "equal") -> list[float]:
-    """Return a weight for each class, for the loss.
+    """Compute class weights for the loss.
 
     Args:
         items: of the training's datalist.

@@ -1,4 +1,4 @@
-"""Lists of the cases (or slices) to train and validate on, as a bundle's config asks for them.
+"""Datalists: the cases (or slices) of each split, as a bundle's config asks for them.
 
 An item is ``{"case": "pt_7", "file": "<case file>"}``, and has ``"slice": 63`` where single slices are trained on.
 """
@@ -121,7 +121,7 @@ def refuse_empty(
 
 
 def check_splits(splits: Sequence[str]) -> None:
-    """Refuse what does not list some of the splits.
+    """Check the names of splits.
 
     Raises:
         ConfigError: it does not.

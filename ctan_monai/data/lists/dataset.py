@@ -1,4 +1,4 @@
-"""Cases as datasets of samples, and a check of all of them before a run."""
+"""Datasets of cases, and a check of all cases before a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _logger = logging.getLogger(__name__)
 
 
 class SeededDataset(Dataset):  # type: ignore[misc]  # MONAI is not typed for mypy
-    """MONAI's map-style ``Dataset``, with random transforms that are seeded anew for every sample.
+    """MONAI's map-style ``Dataset`` whose random transforms are reseeded for every sample.
 
     The same (seed, epoch, index) gives the same sample with any number of workers, in any order and after a resume,
     as long as the transforms draw from MONAI's ``self.R``; a transform that uses NumPy's or torch's global generator
@@ -47,11 +47,11 @@ class SeededDataset(Dataset):  # type: ignore[misc]  # MONAI is not typed for my
 
     @property
     def epoch(self) -> int:
-        """Epoch that the next samples belong to."""
+        """Epoch of the next samples."""
         return int(self._epoch.item())
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch the next samples belong to."""
+        """Set the epoch of the next samples."""
         self._epoch[0] = int(epoch)
 
     def _transform(self, index: int) -> Any:
@@ -71,7 +71,7 @@ class SeededDataset(Dataset):  # type: ignore[misc]  # MONAI is not typed for my
 def check_cases(
     items: Iterable[Mapping[str, Any]], tasks: Sequence[Task], image_channels: Sequence[str] = ("ct",)
 ) -> None:
-    """Refuse data from which the tasks cannot be learned, and log in how many cases each label is known.
+    """Check that the data have labels of all tasks, and log in how many cases each label is known.
 
     A label that no case has is most likely misspelt; for a single case it would be a missing label. A contour that
     no case has is a channel of zeros: that may be so in a small data set, and the log warns.

@@ -1,4 +1,4 @@
-"""Find images of one lesion, of one patient, or the same image twice, before they end up in two splits."""
+"""Leakage between splits: images of one lesion or patient, or the same image twice."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _THUMBNAIL = "thumbnail"
 
 @dataclass(frozen=True)
 class ImageFingerprint:
-    """What two cases can have in common.
+    """The fingerprint of an image: lesion, patient, file and thumbnail.
 
     Args:
         case: id.
@@ -53,7 +53,7 @@ class ImageFingerprint:
 
 @dataclass(frozen=True)
 class Leak:
-    """Two cases, in two splits, that are not independent of each other."""
+    """Two cases in different splits that are not independent."""
 
     kind: str
     first: str
@@ -62,7 +62,7 @@ class Leak:
     second_split: str
 
     def __str__(self) -> str:
-        """Say it in a line."""
+        """Describe the leak in one line."""
         return f"{self.kind}: {self.first} ({self.first_split}) and {self.second} ({self.second_split})"
 
 
@@ -73,7 +73,7 @@ def fingerprint_meta(
     thumbnail: Thumbnails,
     mean_rgb: Sequence[float] | None = None,
 ) -> dict[str, Any]:
-    """Return what a reader puts into a case's ``meta``, for `read_fingerprints` to find again."""
+    """Return the entries of a case's ``meta`` from which `read_fingerprints` reads the fingerprint."""
     found = {"lesion_id": lesion, "patient_id": patient, "file_sha256": sha256, "thumbnail": thumbnail.tobytes().hex()}
     return found if mean_rgb is None else {**found, "mean_rgb": [round(value, 2) for value in mean_rgb]}
 
@@ -96,7 +96,7 @@ def read_fingerprints(items: Sequence[Mapping[str, Any]]) -> list[ImageFingerpri
 
 
 def fingerprint_of(case: str, meta: Mapping[str, Any]) -> ImageFingerprint:
-    """Return what `fingerprint_meta` put into a case's ``meta``.
+    """Return the fingerprint that `fingerprint_meta` put into a case's ``meta``.
 
     Raises:
         KeyError: it has none.
@@ -110,7 +110,7 @@ def fingerprint_of(case: str, meta: Mapping[str, Any]) -> ImageFingerprint:
 
 
 def same_images(first: Sequence[ImageFingerprint], second: Sequence[ImageFingerprint]) -> list[tuple[int, int]]:
-    """Find images that show the same, whatever they were saved as, also mirrored or turned by quarters.
+    """Find images with the same content, however they were saved, also mirrored or rotated by 90 degrees.
 
     Two images are the same if their thumbnails, of which brightness and contrast are taken out, correlate by at
     least 0.993, or by 0.975 where their mean colors differ by 2 gray levels at most. Images without any contrast
@@ -137,7 +137,7 @@ def same_images(first: Sequence[ImageFingerprint], second: Sequence[ImageFingerp
 
 
 def group_related(fingerprints: Sequence[ImageFingerprint]) -> dict[str, str]:
-    """Name a group for each case such that cases of one lesion, patient, file or image share it.
+    """Group cases such that those of one lesion, patient, file or image are in one group.
 
     Returns:
         By case, the first case (in the alphabet) that it is linked with, itself if there is none.
@@ -174,7 +174,7 @@ def find_leaks(splits: Mapping[str, Sequence[ImageFingerprint]]) -> list[Leak]:
 def check_leakage(
     datalists: Mapping[str, Sequence[Mapping[str, Any]]], on_leak: Literal["raise", "warn"] = "raise"
 ) -> list[Leak]:
-    """Refuse splits that are not independent of each other; an entry of a config's run list before the training.
+    """Refuse splits that are not independent of each other; an entry of a config's ``run`` before the training.
 
     Args:
         datalists: items by split.
@@ -233,7 +233,7 @@ def _equal(
 
 
 def _sharing(fingerprints: Sequence[ImageFingerprint]) -> Iterator[tuple[int, int]]:
-    """Link each fingerprint to the first with the same lesion, patient or file."""
+    """Link each fingerprint to the first one with the same lesion, patient or file."""
     for field in ("lesion", "patient", "sha256"):
         first: dict[str, int] = {}
         for position, fingerprint in enumerate(fingerprints):
@@ -262,7 +262,7 @@ def _normalized(thumbnails: Thumbnails) -> npt.NDArray[np.float32]:
 
 
 def groups_of(items: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Name a group for each case, such that cases of one lesion or patient share it.
+    """Group cases such that those of one lesion or patient are in one group.
 
     Images that carry fingerprints are linked by lesion, patient, file and likeness (`leakage.group_related`); other
     cases by their ``patient_id``, and a case without one stands for itself.

@@ -1,4 +1,4 @@
-"""Divide cases or patients into training, validation and test: groups stay together, the seed decides."""
+"""Splits of cases or patients into training, validation and test by groups and a seed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def grouped_split(
     split_fractions: Sequence[float] = (0.7, 0.1, 0.2),
     seed: int = 0,
 ) -> dict[str, list[str]]:
-    """Divide cases.
+    """Split cases by group, stratified by class.
 
     Within each class the groups are drawn in an order that depends on the seed and their names only, and each goes to
     the split that lacks most cases. So the fractions hold within each class, to the size of a group, and the result
@@ -57,12 +57,12 @@ def grouped_split(
 
 
 def draw(seed: int, name: str) -> bytes:
-    """Return bytes to order names by, as good as random and the same on every machine."""
+    """Return a pseudorandom sort key of a name, the same on every machine."""
     return hashlib.blake2b(f"{seed} {name}".encode(), digest_size=16).digest()
 
 
 def _class_of(cases: Sequence[str], classes: Mapping[str, int | str | None]) -> str:
-    """Return what most cases of a group are, the first in the alphabet of equals; '' if none is known."""
+    """Return the most frequent class of a group, alphabetically first of equals; '' if none is known."""
     counts = Counter(str(classes[case]) for case in cases if classes.get(case) is not None)
     return min(counts, key=lambda name: (-counts[name], name), default="")
 
@@ -73,7 +73,7 @@ def divide(
     split_fractions: Sequence[float] = (0.7, 0.15, 0.15),
     kept: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Divide patients.
+    """Split patients, keeping earlier assignments.
 
     The order in which patients are drawn depends on the seed and who they are only, not on their pseudonyms, so the
     same seed divides the same patients alike wherever they are prepared. Patients that already have a split keep it,
