@@ -34,7 +34,7 @@ def compare(
     methods: Annotated[str, typer.Option(help="Architectures, with commas; the first is what Delta refers to.")] = (
         "stl,hps,mtan,ctan"
     ),
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each row, with seeds 0, 1, 2 ...; a verdict needs 5.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each row, with seeds 0, 1, 2 ...; a verdict needs 5.")] = 5,
     weighting: Annotated[str, typer.Option(help="Weightings, with commas; none: the bundle's.")] = "",
     preset: Annotated[str, typer.Option(help="Ablations, with commas, as further rows.")] = "",
     candidate: Annotated[str, typer.Option(help="Method to compare with the best of the others; none: the last.")] = "",
