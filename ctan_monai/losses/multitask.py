@@ -73,8 +73,9 @@ class MultiTaskLoss(nn.Module):
     it costs one collective call per step, and one for each segmentation task whose Dice is over the batch. Each
     process must call it for every batch while gradients are on.
 
-    A task without any label in the global batch is not seen by the weighting. It adds a 0 with a graph, so its
+    A task without any label in the global batch changes nothing in the weighting. It adds a 0 with a graph, so its
     parameters get a gradient of 0, not None: DistributedDataParallel then needs no search for unused parameters.
+    Nothing here waits for the device.
 
     Args:
         tasks: the tasks.
@@ -83,7 +84,8 @@ class MultiTaskLoss(nn.Module):
 
     Attributes:
         latest: for each task, the detached unweighted loss of the last call; 0 where it was not observed.
-        observed: for each task, whether any label was known in the last call, on any process.
+        observed: for each task, whether any label was known in the last call, on any process; boolean scalars on the
+            losses' device.
 
     Raises:
         ConfigError: an option names an unknown task, or does not exist.
@@ -107,7 +109,7 @@ class MultiTaskLoss(nn.Module):
         self.weighting = weighting
         self.losses = nn.ModuleList(loss_for(task, **(given.get(task.name) or {})) for task in self.tasks)
         self.latest: dict[str, Tensor] = {}
-        self.observed: dict[str, bool] = {}
+        self.observed: dict[str, Tensor] = {}
 
     def forward(self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Tensor:
         """Return the loss to call `backward` on.
@@ -129,14 +131,13 @@ class MultiTaskLoss(nn.Module):
 
     def task_losses(
         self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]
-    ) -> tuple[dict[str, Tensor], dict[str, bool]]:
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return each task's unweighted loss, and whether any of its labels was known; arguments as for `forward`."""
         parts = [self._part(task, loss, outputs, targets) for task, loss in zip(self.tasks, self.losses, strict=True)]
         totals, counts = sum_over_ranks(torch.stack([torch.stack(column) for column in zip(*parts, strict=True)]))
         means = mean_or_zero(totals, counts).unbind()  # T scalars
-        known = (counts > 0).tolist()  # the only time that this layer waits for the device
         names = [task.name for task in self.tasks]
-        return dict(zip(names, means, strict=True)), dict(zip(names, known, strict=True))
+        return dict(zip(names, means, strict=True)), dict(zip(names, (counts > 0).unbind(), strict=True))
 
     @staticmethod
     def _part(

@@ -84,7 +84,7 @@ def _dot(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:
 
 
 def _by_layer(
-    losses: dict[str, Tensor], known: dict[str, bool], layers: dict[str, list[nn.Parameter]]
+    losses: dict[str, Tensor], known: dict[str, Tensor], layers: dict[str, list[nn.Parameter]]
 ) -> dict[str, Gradients]:
     """Return each task's gradient by layer; tasks without a label in the batch are left out."""
     parameters = list({id(value): value for found in layers.values() for value in found}.values())

@@ -62,8 +62,8 @@ class History:
 
     def _add_step(self, engine: Any) -> None:
         loss = engine.loss_function
-        losses = {name: value for name, value in getattr(loss, "latest", {}).items() if loss.observed[name]}
-        self._means.add({**losses, **penalty_terms(engine), _TOTAL: engine.state.output[_TOTAL]})
+        losses = {**getattr(loss, "latest", {}), **penalty_terms(engine), _TOTAL: engine.state.output[_TOTAL]}
+        self._means.add(losses, getattr(loss, "observed", {}))
         if engine.state.epoch_length and engine.state.iteration % engine.state.epoch_length == 0:
             weighting = getattr(loss, "weighting", None)  # now: at the epoch's end it may be ahead
             self._last_step = {

@@ -87,23 +87,30 @@ class RunningMeans:
     """Running means of scalars, kept on their device until they are needed."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
+        self._sums: dict[str, Tensor] = {}  # (2,) of the values that count, and their number
 
-    def add(self, values: Mapping[str, Tensor]) -> None:
-        """Add one value of each name, without synchronizing the device."""
+    def add(self, values: Mapping[str, Tensor], counts: Mapping[str, Tensor] | None = None) -> None:
+        """Add one value of each name, without synchronizing the device.
+
+        Args:
+            values: scalars.
+            counts: for some names whether the value counts, boolean scalars on the values' device.
+        """
         for name, value in values.items():
-            value = value.detach().float()
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-            self._counts[name] = self._counts.get(name, 0) + 1
+            value, one = value.detach().float(), torch.ones_like(value, dtype=torch.float32)
+            if name in (counts or {}):
+                known = (counts or {})[name]
+                value, one = torch.where(known, value, 0), torch.where(known, one, 0)
+            step = torch.stack([value, one])
+            self._sums[name] = self._sums[name] + step if name in self._sums else step
 
     def take(self) -> dict[str, float]:
-        """Return the mean of each name, synchronizing the device once, and reset."""
+        """Return the mean of each name that has a value, synchronizing the device once, and reset."""
         if not self._sums:
             return {}
         sums = torch.stack(list(self._sums.values())).tolist()
-        means = {name: total / self._counts[name] for name, total in zip(self._sums, sums, strict=True)}
-        self._sums, self._counts = {}, {}
+        means = {name: total / count for name, (total, count) in zip(self._sums, sums, strict=True) if count}
+        self._sums = {}
         return means
 
 
@@ -154,13 +161,11 @@ class LossLogger:
         self._started_s = time.monotonic()
 
     def _add(self, engine: Any) -> None:
-        losses = {name: value for name, value in self.loss.latest.items() if self.loss.observed[name]}
-        losses.update(penalty_terms(engine))
-        losses[_TOTAL] = engine.state.output["loss"]
-        self._epoch.add(losses)
+        losses = {**self.loss.latest, **penalty_terms(engine), _TOTAL: engine.state.output["loss"]}
+        self._epoch.add(losses, self.loss.observed)
         iteration, length = engine.state.iteration, engine.state.epoch_length
         if self.every:
-            self._recent.add(losses)
+            self._recent.add(losses, self.loss.observed)
             if iteration % self.every == 0:
                 values = _tagged("step", self._recent.take())
                 self._writer.write({**values, "step/learning_rate": _learning_rate(engine)}, iteration)

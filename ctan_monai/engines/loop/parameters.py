@@ -84,9 +84,11 @@ def clip_gradients(groups: Iterable[GradientGroup], norms: Iterable[float], clip
 
     Args:
         groups: of `gradient_groups`.
-        norms: their norms, already fetched from the device; those that are not finite are left alone.
+        norms: their norms, already fetched from the device, those that are not finite are left alone; or nothing, where
+            they were not fetched: then each gradient is multiplied, by 1 if it is small enough.
         clip_norm: largest norm, positive.
     """
-    for group, norm in zip(groups, norms, strict=True):
-        if clip_norm < norm < torch.inf:
+    fetched = list(norms)
+    for number, group in enumerate(groups):
+        if not fetched or clip_norm < fetched[number] < torch.inf:
             nn.utils.clip_grads_with_norm_(group.parameters, clip_norm, group.norm)

@@ -48,6 +48,8 @@ class DynamicWeightAverage(Weighting):
     (True, True)
     """
 
+    running: Tensor
+
     def __init__(self, tasks: Iterable[Task], *, temperature: float = 2.0, eps: float = 1e-12) -> None:
         super().__init__(tasks)
         self.temperature = check_number("weighting: dwa.temperature", temperature, above=True)
@@ -55,25 +57,26 @@ class DynamicWeightAverage(Weighting):
         self._history: dict[str, list[float]] = {
             name: [] for name in self.names
         }  # at most two epoch means, oldest first
-        self._running: dict[str, Tensor] = {}  # (2,) sum and number of this epoch's losses, on the losses' device
+        precise = torch.float32 if torch.backends.mps.is_available() else torch.float64  # MPS has no float64
+        sums = torch.zeros(2, len(self.names), dtype=precise)  # of this epoch's losses, and their number
+        self.register_buffer("running", sums, persistent=False)
         self._weights = dict.fromkeys(self.names, 1.0)
 
-    def observe(self, losses: Mapping[str, Tensor]) -> None:
+    def observe(self, losses: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> None:
         """Accumulate the losses of one step on the device, without synchronizing it."""
-        for name, loss in losses.items():
-            finite = loss.isfinite()
-            precise = torch.float32 if loss.device.type == "mps" else torch.float64  # MPS has no float64
-            step = torch.stack([torch.where(finite, loss, 0), finite]).to(precise)  # (2,)
-            before = self._running.get(name)
-            self._running[name] = step if before is None else before.to(step) + step
+        if self.running.device != (device := next(iter(losses.values()), self.running).device):
+            self.running = self.running.to(device)
+        for index, name in enumerate(self.names):
+            if name in losses:
+                counts = losses[name].isfinite() & seen[name]
+                self.running[:, index] += torch.stack([torch.where(counts, losses[name], 0), counts]).to(self.running)
 
     def end_epoch(self) -> None:
         """Close the epoch: append its means to the histories and compute the next epoch's weights."""
-        for name, running in self._running.items():
-            total, steps = running.tolist()
+        for name, (total, steps) in zip(self.names, self.running.T.tolist(), strict=True):
             if steps > 0:
                 self._history[name] = [*self._history[name], total / steps][-2:]
-        self._running = {}
+        self.running.zero_()
         self._weights = self._compute()
 
     def weights(self) -> dict[str, float]:
@@ -99,7 +102,7 @@ class DynamicWeightAverage(Weighting):
     def get_extra_state(self) -> dict[str, dict[str, Tensor]]:
         """Return the state of a checkpoint, also within an epoch: histories and running sums, as tensors."""
         history = {name: torch.tensor(means, dtype=torch.float64) for name, means in self._history.items()}
-        return {"history": history, "running": dict(self._running)}
+        return {"history": history, "running": dict(zip(self.names, self.running.clone().unbind(1), strict=True))}
 
     def set_extra_state(self, state: Any) -> None:
         """Restore the state that `get_extra_state` returned.
@@ -114,5 +117,6 @@ class DynamicWeightAverage(Weighting):
                 "Resume with the tasks of that run, or start a new one.",
             )
         self._history = {name: state["history"][name].tolist()[-2:] for name in self.names}
-        self._running = dict(state["running"])
+        nothing = self.running.new_zeros(2)
+        self.running = torch.stack([state["running"].get(name, nothing).to(nothing) for name in self.names], dim=1)
         self._weights = self._compute()

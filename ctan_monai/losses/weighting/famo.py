@@ -64,12 +64,12 @@ class Famo(Weighting):
         self.register_buffer("before", torch.full((count,), torch.nan))  # log L of the last step; nan: not observed
         self._latest: dict[str, Tensor] = {}
 
-    def observe(self, losses: Mapping[str, Tensor]) -> None:
+    def observe(self, losses: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> None:
         """Update xi by how much each loss has changed since the last step."""
         now = torch.full_like(self.before, torch.nan)
         for index, name in enumerate(self.names):
             if name in losses:
-                now[index] = losses[name].clamp_min(self.eps).log()
+                now[index] = torch.where(seen[name], losses[name].clamp_min(self.eps).log(), torch.nan)
         change = self.before - now  # (T,) log L(t) - log L(t+1)
         known = change.isfinite()
         shares = torch.where(known, self.xi, -torch.inf).softmax(0).nan_to_num()  # over what is known
@@ -88,15 +88,17 @@ class Famo(Weighting):
         step = (first / (1 - _BETAS[0] ** count)) / ((second / (1 - _BETAS[1] ** count)).sqrt() + _ADAM_EPS)
         self.xi -= torch.where(known, self.learning_rate * step, 0.0)
 
-    def terms(self, losses: Mapping[str, Tensor]) -> list[Tensor]:
+    def terms(self, losses: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> list[Tensor]:
         """Return c z_k log L_k of each observed task, z over these."""
         if not losses:
             return []
-        index = [self.names.index(name) for name in losses]
+        known = torch.stack(list(seen.values()))  # (T,)
         stacked = torch.stack(list(losses.values())).clamp_min(self.eps)  # (T,)
-        shares = self.xi[index].to(stacked).softmax(0)
-        factor = 1 / (shares / stacked.detach()).sum()
-        self._latest = dict(zip(losses, (factor * shares / stacked.detach()).unbind(), strict=True))
+        xi = torch.stack([self.xi[self.names.index(name)] for name in losses]).to(stacked)
+        shares = torch.where(known | ~known.any(), xi, -torch.inf).softmax(0)  # never all -inf, whose softmax is nan
+        factor = torch.where(known, 1 / (shares / stacked.detach()).sum(), 0)  # (T,)
+        latest = torch.where(known, factor * shares / stacked.detach(), 1)
+        self._latest = dict(zip(losses, latest.unbind(), strict=True))
         return list((factor * shares * stacked.log()).unbind())
 
     def weights(self) -> dict[str, float]:

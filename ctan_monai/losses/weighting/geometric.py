@@ -42,13 +42,15 @@ class GeometricLoss(Weighting):
         self.eps = check_number("weighting: gls.eps", eps, above=True)
         self._latest: dict[str, Tensor] = {}
 
-    def terms(self, losses: Mapping[str, Tensor]) -> list[Tensor]:
+    def terms(self, losses: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> list[Tensor]:
         """Return the geometric mean as the only term."""
         if not losses:
             return []
+        known = torch.stack(list(seen.values()))  # (T,)
         stacked = torch.stack(list(losses.values())).clamp_min(self.eps)  # (T,)
-        mean = stacked.log().mean().exp()
-        factors = (mean / (len(losses) * stacked)).detach()
+        count = known.sum().clamp_min(1)
+        mean = torch.where(known.any(), (torch.where(known, stacked.log(), 0).sum() / count).exp(), 0)
+        factors = torch.where(known, mean / (count * stacked), 1).detach()
         self._latest = dict(zip(losses, factors.unbind(), strict=True))
         return [mean]
 

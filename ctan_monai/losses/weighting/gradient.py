@@ -35,17 +35,17 @@ class GradientWeighting(Weighting):
         super().__init__(tasks)
         self._seed = (torch.initial_seed() if seed is None else int(seed)) % 2**63
         self._step = 0
-        self._seen: tuple[str, ...] = self.names
+        self._seen: Mapping[str, Tensor] = {name: torch.ones((), dtype=torch.bool) for name in self.names}
 
-    def observe(self, losses: Mapping[str, Tensor]) -> None:
+    def observe(self, losses: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> None:
         """Count the step, and store which tasks were observed in it."""
         self._step += 1
-        self._seen = tuple(losses)
+        self._seen = dict(seen)
 
     def combine(self, gradients: Gradients) -> list[Tensor]:
         """Combine the tasks' gradients of the current step.
 
-        A task that was not observed takes no part. What fewer than two of the others read is not joined with anything.
+        A task that was not observed takes no part; its gradients are 0. What one task alone reads is not joined.
 
         Args:
             gradients: for each tensor (of any shape) that decoders read, the gradient of each task that reads it.
@@ -53,7 +53,7 @@ class GradientWeighting(Weighting):
         Returns:
             For each of them one gradient of its shape.
         """
-        names = [name for name in self.names if name in self._seen]
+        names = self.joined_tasks()
         common = [sum(name in parts for name in names) > 1 for parts in gradients]
         met = [parts for parts, several in zip(gradients, common, strict=True) if several]
         joined = iter(self.join(met, names) if met else ())
@@ -61,13 +61,17 @@ class GradientWeighting(Weighting):
             next(joined) if several else add_up(parts, {}) for parts, several in zip(gradients, common, strict=True)
         ]
 
+    def joined_tasks(self) -> list[str]:
+        """Return the tasks that may have been observed in the step, in order, without waiting for the device."""
+        return [name for name in self.names if name in self._seen]
+
     @abstractmethod
     def join(self, gradients: Gradients, names: Sequence[str]) -> list[Tensor]:
         """Combine the gradients of tensors that at least two tasks read; those of unobserved tasks are 0.
 
         Args:
             gradients: as for `combine`.
-            names: the tasks that were observed, in order.
+            names: `joined_tasks`.
         """
 
     def generator(self) -> np.random.Generator:

@@ -47,6 +47,10 @@ class ImpartialLoss(Weighting):
         scale = self.get_parameter(f"log_scale_{name}")
         return scale.exp() * loss - scale
 
+    def learned(self) -> dict[str, nn.Parameter]:
+        """Return s_k of each task."""
+        return {name: self.get_parameter(f"log_scale_{name}") for name in self.names}
+
     def weights(self) -> dict[str, float]:
         """Return exp(s) of each task."""
         return {name: float(self.get_parameter(f"log_scale_{name}").detach().exp()) for name in self.names}

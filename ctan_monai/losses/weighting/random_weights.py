@@ -44,7 +44,7 @@ class RandomWeighting(Weighting):
         self._count = 0  # the same number, where reading it does not wait for the device
         self._weights = self._draw()
 
-    def observe(self, losses: Mapping[str, Tensor]) -> None:
+    def observe(self, losses: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> None:
         """Draw the weights of the step."""
         self._count += 1
         self.step.fill_(self._count)
@@ -56,8 +56,8 @@ class RandomWeighting(Weighting):
 
     def _draw(self) -> dict[str, float]:
         normal = [_normal(self.seed, self._count, zlib.crc32(name.encode())) for name in self.names]
-        drawn = torch.tensor(normal, dtype=torch.float64).softmax(0)  # (T,)
-        return dict(zip(self.names, drawn.tolist(), strict=True))
+        powers = np.exp(np.array(normal) - max(normal))  # (T,)
+        return dict(zip(self.names, (powers / powers.sum()).tolist(), strict=True))
 
     def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
         super()._load_from_state_dict(*args, **kwargs)

@@ -99,13 +99,13 @@ class SmoothTchebycheff(Weighting):
             raise ConfigError(setting, f"it is for {sorted(found)}.", f"Give a number for each of {list(self.names)}.")
         return {name: check_number(f"{setting}.{name}", found[name], above=above) for name in self.names}
 
-    def observe(self, losses: Mapping[str, Tensor]) -> None:
+    def observe(self, losses: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> None:
         """Accumulate finite losses for the nadir on the device, without synchronizing it."""
         if self.form == "raw":
             return
         for index, name in enumerate(self.names):
             if name in losses:
-                counts = losses[name].isfinite() & (self.epochs >= self.warmup_epochs)
+                counts = seen[name] & losses[name].isfinite() & (self.epochs >= self.warmup_epochs)
                 step = torch.stack([torch.where(counts, losses[name], 0), counts.to(losses[name])])  # (2,)
                 self.sums[:, index] += step.to(self.sums)
 
@@ -119,31 +119,36 @@ class SmoothTchebycheff(Weighting):
         self.sums.zero_()
         self.epochs += 1
 
-    def terms(self, losses: Mapping[str, Tensor]) -> list[Tensor]:
+    def terms(self, losses: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> list[Tensor]:
         """Return the smooth maximum, and the logarithms of losses whose nadir is not known."""
         if not losses:
             return []
-        return self._log_terms(losses) if self.form == "log" else self._raw_terms(losses)
+        observed = torch.stack(list(seen.values()))  # (T,)
+        return self._log_terms(losses, observed) if self.form == "log" else self._raw_terms(losses, observed)
 
-    def _log_terms(self, losses: Mapping[str, Tensor]) -> list[Tensor]:
+    def _log_terms(self, losses: Mapping[str, Tensor], observed: Tensor) -> list[Tensor]:
         stacked = torch.stack(list(losses.values())).clamp_min(self.eps)  # (T,)
-        nadir = self.nadir[[self.names.index(name) for name in losses]].to(stacked)  # (T,)
-        known = nadir.isfinite()
-        scaled = (stacked / torch.where(known, nadir, 1)).log() / self.mu
+        nadir = torch.stack([self.nadir[self.names.index(name)] for name in losses]).to(stacked)  # (T,)
+        measured = nadir.isfinite()
+        known = measured & observed
+        scaled = (stacked / torch.where(measured, nadir, 1)).log() / self.mu
         joined = torch.where(known | ~known.any(), scaled, -torch.inf)  # never all -inf, whose derivative is nan
         shares = torch.where(known, known.sum() * joined.detach().softmax(0), 1.0)
-        self._latest = dict(zip(losses, (shares / stacked.detach()).unbind(), strict=True))
-        return [torch.where(known, 0, stacked.log()).sum(), known.sum() * self.mu * joined.logsumexp(0)]
+        self._keep(losses, observed, shares / stacked.detach())
+        logarithms = torch.where(observed & ~measured, stacked.log(), 0)
+        return [logarithms.sum(), known.sum() * self.mu * joined.logsumexp(0)]
 
-    def _raw_terms(self, losses: Mapping[str, Tensor]) -> list[Tensor]:
+    def _raw_terms(self, losses: Mapping[str, Tensor], observed: Tensor) -> list[Tensor]:
         scaled = torch.stack(
             [self.preferences[name] * (loss - self.ideal[name]) / self.mu for name, loss in losses.items()]
         )  # (T,)
-        shares = scaled.detach().softmax(0)
-        self._latest = {
-            name: self.preferences[name] * share for name, share in zip(losses, shares.unbind(), strict=True)
-        }
-        return [self.mu * scaled.logsumexp(0)]
+        joined = torch.where(observed | ~observed.any(), scaled, -torch.inf)
+        shares = zip(losses, joined.detach().softmax(0).unbind(), strict=True)
+        self._keep(losses, observed, torch.stack([self.preferences[name] * share for name, share in shares]))
+        return [torch.where(observed.any(), self.mu * joined.logsumexp(0), 0)]
+
+    def _keep(self, losses: Mapping[str, Tensor], observed: Tensor, derivatives: Tensor) -> None:
+        self._latest = dict(zip(losses, torch.where(observed, derivatives, 1).unbind(), strict=True))
 
     def weights(self) -> dict[str, float]:
         """Return the derivatives of the last step, 1 for a task that was not observed in it."""

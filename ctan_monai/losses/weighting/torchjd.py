@@ -53,6 +53,10 @@ class TorchjdWeighting(GradientWeighting):
                 f"Run {install('mtl', _TORCHJD)}; or use --weighting pcgrad, which needs nothing.",
             ) from error
 
+    def joined_tasks(self) -> list[str]:
+        """Return the tasks that were observed in the step: a row of zeros would change the Jacobian's mean. Waits."""
+        return [name for name in super().joined_tasks() if bool(self._seen[name])]
+
     def join(self, gradients: Gradients, names: Sequence[str]) -> list[Tensor]:
         """Apply the aggregator to the Jacobian."""
         like = [next(iter(parts.values())) for parts in gradients]

@@ -22,7 +22,8 @@ class UncertaintyWeighting(Weighting):
 
     The total may be negative. The parameters must go to the optimizer, best without weight decay, which pulls
     lambda to 1. The gradient of s_k is the same on all processes. A task that is not observed in a step leaves its
-    s_k without a gradient.
+    s_k without a gradient, or with one of 0 where that is known on the device only: the trainer then puts s_k and
+    what the optimizer keeps of it back after the step, which momentum would move.
 
     Args:
         tasks: the tasks.
@@ -51,6 +52,10 @@ class UncertaintyWeighting(Weighting):
         """Return exp(-s) L + s."""
         log_variance = self.get_parameter(f"log_variance_{name}")
         return torch.exp(-log_variance) * loss + log_variance
+
+    def learned(self) -> dict[str, nn.Parameter]:
+        """Return s_k of each task."""
+        return {name: self.get_parameter(f"log_variance_{name}") for name in self.names}
 
     def weights(self) -> dict[str, float]:
         """Return exp(-s_k)."""
