@@ -14,6 +14,7 @@ from landmarks import Landmarks, RadialError, make_case, peaks
 from pack_kit import ROOT, run_config
 
 from ctan_monai.data.cases.cache import write_case
+from ctan_monai.data.datasets.tabular.datalist import tabular_datalist
 from ctan_monai.engines.runs.run_record import network_of_run
 from ctan_monai.errors import ConfigError
 from ctan_monai.metrics.naive_baselines import naive_baseline_for
@@ -139,3 +140,10 @@ def test_it_is_packed_and_the_packed_bundle_builds_the_same_network(trained, tmp
     assert torch.equal(ours["points"], theirs["points"])
     described = file_description(json.loads((run / "run.json").read_text()), {})["outputs"]["points"]
     assert described["channels"] == list(POINTS.points)
+
+
+@pytest.mark.parametrize("tasks", [[POINTS], [BALL, POINTS]])
+def test_a_table_says_that_it_cannot_hold_the_kind(tmp_path, tasks):
+    (tmp_path / "cases.csv").write_text("image,Ball,points\na.nii.gz,b.nii.gz,\n")
+    with pytest.raises(ConfigError, match=r"points is a Landmarks.*Segmentation, Regression, Classification"):
+        tabular_datalist(tmp_path / "cases.csv", tmp_path / "cache", tasks, ["ct"])

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ctan_monai.errors import ConfigError
-from ctan_monai.tasks import Regression, Segmentation, Task, region_key
+from ctan_monai.tasks import Classification, Regression, Segmentation, Task, region_key
 
 RGB = ("red", "green", "blue")
 IMAGE, LABEL = "image", "label"
 SYNTHETIC = "SYNTHETIC.txt"  # marks a folder of synthetic cases
 ABOUT = ("case", "group", "split", "fold")  # columns that are neither image nor label
 _SMALLEST, _LARGEST = 32, 4096  # pixels; below, nothing is left of an image after an encoder's five halvings
+KINDS = (Segmentation, Regression, Classification)  # of tasks that a table can hold labels of
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Layout:
             in several groups if labels overlap. Without it, labels count from 1.
 
     Raises:
-        ConfigError: names collide, or a number is none that can be used.
+        ConfigError: tables do not know a task's kind, names collide, or a number is none that can be used.
     """
 
     tasks: tuple[Task, ...]
@@ -49,6 +50,7 @@ class Layout:
             for task, numbers in self.label_values.items()
         }
         object.__setattr__(self, "label_values", values)
+        self._check_kinds()
         self._check_names()
         self._check_grid()
         self._check_values()
@@ -87,6 +89,13 @@ class Layout:
     def grouped(self, task: Segmentation) -> bool:
         """Tell whether a label of a task is several numbers in a label map."""
         return any(len(group) > 1 for group in self.numbers_of(task).values())
+
+    def _check_kinds(self) -> None:
+        for task in self.tasks:
+            if not issubclass(type(task), KINDS):
+                known = ", ".join(kind.__name__ for kind in KINDS)
+                reason = f"{task.name} is a {type(task).__name__}, of which tables know nothing."
+                raise ConfigError("tasks", reason, f"The kinds that a table can hold are {known}.")
 
     def _check_names(self) -> None:
         labels = [label for task in self.segmentations for label in task.labels]
