@@ -1,4 +1,4 @@
-"""A folder of compact, checked case files, each built from its source once and again when the source changes."""
+"""The cache of cases: compact, checked files, rebuilt when their source changes."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def _stem(source: Path) -> str:
 
 
 def processors(most: int) -> int:
-    """Return how many processes to read with: the processors this process may use, at most so many."""
+    """Return the number of processes to read with: the processors this process may use, at most ``most``."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(usable, most)
 
 
 class CaseCache:
-    """Case files in a folder, up to date with what they were read from.
+    """Cache of case files, kept up to date with their sources.
 
     A source is one file or one folder. Its state is the names, sizes and modification times of its files and the
     version of the reader, so finding out whether a cached case is up to date costs no reading of the source. The
@@ -75,7 +75,7 @@ class CaseCache:
         return check_case_id(_stem(source))
 
     def path_of(self, source: str | Path) -> Path:
-        """Return where the case of a source is, or will be, cached.
+        """Return the path of a source's cached case.
 
         Raises:
             DataError: the source's name cannot be a case id.
@@ -105,7 +105,7 @@ class CaseCache:
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def get(self, source: str | Path) -> Path:
-        """Return the cached file of a source, checked in every byte, building it if it is not there or out of date.
+        """Return the cached file of a source, checked in every byte, building it if it is missing or out of date.
 
         A damaged file is built again, and the log warns. Several processes may do this at once.
 
@@ -132,7 +132,7 @@ class CaseCache:
         on_error: Literal["raise", "skip"] = "raise",
         skip_fraction: float = 0.1,
     ) -> dict[Path, Path]:
-        """Build what is missing, so that the first epoch does not wait.
+        """Build all missing cases before training.
 
         Args:
             sources: files or folders.

@@ -1,4 +1,4 @@
-"""One case: the images, masks and labels of one patient (or image) on one grid, whatever file they came from."""
+"""A case: images, masks and labels of one patient (or image) on one grid, independent of file formats."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _NUMBER_KINDS = "iuf"
 
 
 def is_case_id(case: object) -> bool:
-    """Tell whether a text can stand in file names, see `check_case_id`."""
+    """Tell whether a text is a valid case id, see `check_case_id`."""
     return isinstance(case, str) and bool(_CASE_ID.fullmatch(case)) and set(case) != {"."}
 
 
 def check_case_id(case: str) -> str:
-    """Return the id of a case if it can stand in file names.
+    """Check that the id of a case can be used in file names, and return it.
 
     Ids reach file names, and from MONAI Label's requests unchecked ones, so only ``[A-Za-z0-9._-]{1,64}`` passes,
     and neither ``.`` nor ``..``.

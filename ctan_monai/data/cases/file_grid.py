@@ -1,4 +1,4 @@
-"""The grid of the file that a case was made of, kept in the case so that predictions can be brought back to it."""
+"""The grid of a case's source file, to which predictions are resampled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _EQUAL = 1e-3  # of a voxel
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Where the voxels of a volume, or the pixels of an image, lie.
+    """The grid of a volume or an image: shape and affine.
 
     Args:
         shape: (*S), two or three axes.
@@ -30,11 +30,11 @@ class Grid:
     affine_ras: npt.NDArray[np.float64]
 
     def to_meta(self) -> dict[str, Any]:
-        """Return it as a case's meta holds it."""
+        """Serialize the grid for a case's meta."""
         return {"shape": list(self.shape), "affine_ras": self.affine_ras.tolist()}
 
     def is_at(self, shape: Sequence[int], affine_ras: Array) -> bool:
-        """Tell whether a grid is this one."""
+        """Tell whether another grid is equal to this one."""
         if tuple(shape) != self.shape:
             return False
         closest_mm = float(np.linalg.norm(self.affine_ras[:3, : len(self.shape)], axis=0).min())
@@ -48,13 +48,13 @@ class Grid:
 
 
 def own_grid_of(meta: Mapping[str, Any]) -> Grid | None:
-    """Return the grid of the file that a case was made of, None if the case does not say."""
+    """Return the grid of a case's source file, None if unknown."""
     found = meta.get(OWN_GRID)
     return None if found is None else Grid(tuple(found["shape"]), np.array(found["affine_ras"], np.float64))
 
 
 def turned(values: Array, source: Grid, target: Grid) -> Array | None:
-    """Permute and flip the axes of an array (*S) so that it lies on another grid, None if that takes more.
+    """Reorient an array (*S) to another grid; None if that needs interpolation.
 
     Values are not changed. Images are never turned.
     """
@@ -72,7 +72,7 @@ def turned(values: Array, source: Grid, target: Grid) -> Array | None:
 
 
 def moved(values: Array, source: Grid, target: Grid) -> Array:
-    """Bring an array (*S) to another grid: turned if that is enough, else interpolated linearly.
+    """Resample an array (*S) to another grid: reorient if that is enough, else interpolate linearly.
 
     Of whole numbers from 0 to 255 in uint8, which are masks and label maps, each number's share is interpolated, and
     those of at least one half are kept; other integers are rounded.

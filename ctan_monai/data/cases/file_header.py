@@ -1,4 +1,4 @@
-"""The head of a cache file: what lies where, with a digest over itself and one per slab of slices.
+"""The header of a cache file, with a digest over itself and one per slab of slices.
 
     magic 8 | version 2 | length of the header 4 | digest 16 | header (JSON) | slab 0 | slab 1 | ...
 
@@ -27,11 +27,11 @@ _SLAB_VOXELS = 128 * 128 * 8  # measured: 8 slices of 128 x 128 cost 3 % more sp
 
 
 class DamagedError(Exception):
-    """The bytes are not a whole, undamaged cache file of this version; turned into a DataError with the path."""
+    """The bytes are no complete, undamaged cache file of this version; converted to a DataError with the path."""
 
 
 def digest(*parts: bytes | memoryview) -> bytes:
-    """Return a BLAKE2b digest of 16 bytes over the parts."""
+    """Compute a BLAKE2b digest of 16 bytes over the parts."""
     state = hashlib.blake2b(digest_size=DIGEST_BYTES)
     for part in parts:
         state.update(part)
@@ -79,11 +79,11 @@ class Header:
         return start, start + sum(self.sizes[slab])
 
     def slices_with(self, name: str) -> list[int]:
-        """Return the indices along the last axis in which a volume or mask has a voxel that is not background."""
+        """Return the slices in which a volume or mask has a voxel that is not background."""
         return [index for start, stop in self.occupied.get(name, []) for index in range(start, stop)]
 
     def pack(self) -> bytes:
-        """Return the head of the file."""
+        """Serialize the header."""
         fields = {**self.__dict__, "layers": [layer.to_json() for layer in self.layers]}
         body = json.dumps(fields, allow_nan=False, separators=(",", ":"), default=_plain).encode()
         front = _FIELDS.pack(MAGIC, VERSION, len(body))
@@ -114,7 +114,7 @@ def body_bytes(prefix: bytes) -> int:
 
 
 def unpack(prefix: bytes, body: bytes | memoryview) -> Header:
-    """Read the head of a file.
+    """Parse the header of a file.
 
     Args:
         prefix: its first ``PREFIX_BYTES``.

@@ -1,4 +1,4 @@
-"""How the arrays of a case become layers of a cache file, and back, bit for bit.
+"""Encoding of a case's arrays as layers of a cache file, lossless.
 
 A layer is one volume, or up to 16 masks as the bits of a uint16, cropped to the box outside of which it holds one
 background value. Layers lie with the last axis first, so that a slab of axial slices is one contiguous piece.
@@ -23,7 +23,7 @@ _LARGEST_EXACT = 2**24  # float32 holds every whole number up to here
 
 @dataclass(frozen=True)
 class Layer:
-    """Where a layer lies and how it was stored.
+    """Position and encoding of a layer.
 
     Args:
         names: the volume's name, or the masks' in the order of their bits.
@@ -50,12 +50,12 @@ class Layer:
         return (sides[-1], *sides[:-1]) if sides else (0,)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON can hold them."""
+        """Serialize the fields to JSON values."""
         return {**self.__dict__}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Layer:
-        """Build a layer from what ``to_json`` gave and JSON turned into lists."""
+        """Create the layer that ``to_json`` serialized."""
         return cls(
             names=tuple(fields["names"]),
             is_mask=bool(fields["is_mask"]),
@@ -100,7 +100,7 @@ def foreground_of(volume: Array) -> npt.NDArray[np.bool_]:
 
 
 def _as_thousandths(crop: Array) -> Array | None:
-    """Return float32 numbers as whole thousandths, or None if that would not give them back bit for bit."""
+    """Convert float32 numbers to whole thousandths, None if that is not lossless."""
     if crop.dtype != np.float32 or not np.isfinite(crop).all():
         return None
     scaled = np.rint(crop.astype(np.float64) * DECIMALS_SCALE)
@@ -118,7 +118,7 @@ def _from_thousandths(whole: Array) -> Array:
 
 
 def volume_layer(name: str, volume: Array) -> tuple[Layer, Array]:
-    """Describe a volume and crop it.
+    """Encode a volume: crop it to its foreground.
 
     Args:
         name: its name.
@@ -137,7 +137,7 @@ def volume_layer(name: str, volume: Array) -> tuple[Layer, Array]:
 
 
 def mask_layer(masks: Mapping[str, npt.NDArray[np.bool_]]) -> tuple[Layer, Array]:
-    """Describe up to 16 masks and pack them into the bits of one crop.
+    """Encode up to 16 masks as the bits of one crop.
 
     Args:
         masks: (*S) by name.
@@ -165,7 +165,7 @@ def clip(box: Box, window: tuple[int, int]) -> Box:
 
 
 def expand_volume(layer: Layer, crop: Array, shape: tuple[int, ...], window: tuple[int, int]) -> Array:
-    """Give a volume, or some slices of it, back.
+    """Decode a volume, or some slices of it.
 
     Args:
         layer: its description.
@@ -190,7 +190,7 @@ def expand_volume(layer: Layer, crop: Array, shape: tuple[int, ...], window: tup
 def expand_masks(
     layer: Layer, crop: Array, shape: tuple[int, ...], window: tuple[int, int]
 ) -> dict[str, npt.NDArray[np.bool_]]:
-    """Give masks, or some slices of them, back; arguments as for ``expand_volume``."""
+    """Decode masks, or some slices of them; arguments as for ``expand_volume``."""
     box = clip(layer.box, window)
     masks: dict[str, npt.NDArray[np.bool_]] = {}
     for bit, (name, whole_mask_box) in enumerate(zip(layer.names, layer.mask_boxes, strict=True)):

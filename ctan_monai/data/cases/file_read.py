@@ -1,4 +1,4 @@
-"""Read a case file whole, one slice of it, or a digest of its content, and never give back a damaged byte."""
+"""Read a case file, one slice of it, or a digest of its content, verifying every byte."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NOT_CONTENT = ("fingerprint", "meta")  # when and from where it was read
 
 
 def read_header(path: str | Path) -> Header:
-    """Read what a file holds without its arrays; checks the header and the length of the file.
+    """Read the header of a file, and check it and the length of the file.
 
     Raises:
         DataError: the file cannot be read, is no cache file, or is damaged.
@@ -34,7 +34,7 @@ def read_header(path: str | Path) -> Header:
 
 
 def check_case_file(path: str | Path) -> Header:
-    """Check every byte of a file against the digests without unpacking the arrays.
+    """Verify every byte of a file by its digests without decompressing the arrays.
 
     Raises:
         DataError: the file cannot be read, is no cache file, or is damaged.
@@ -50,7 +50,7 @@ def check_case_file(path: str | Path) -> Header:
 
 
 def read_case_file(path: str | Path) -> Case:
-    """Read a whole case.
+    """Read a case.
 
     Args:
         path: a file that ``write_case`` wrote.
@@ -65,7 +65,7 @@ def read_case_file(path: str | Path) -> Case:
 
 
 def read_slice(path: str | Path, index: int) -> Case:
-    """Read one slice along the last axis, and check what is read.
+    """Read one slice along the last axis, verifying what is read.
 
     Args:
         path: a file of a case with three axes (*S) = (H, W, D).
@@ -81,7 +81,7 @@ def read_slice(path: str | Path, index: int) -> Case:
 
 
 def _guarded(path: str | Path, read: Callable[[BinaryIO], _T]) -> _T:
-    """Open a file, read from it, and turn whatever is wrong with it into a DataError."""
+    """Open a file for reading, and convert errors to DataErrors."""
     try:
         with Path(path).open("rb") as file:
             return read(file)
@@ -96,7 +96,7 @@ def _guarded(path: str | Path, read: Callable[[BinaryIO], _T]) -> _T:
 
 
 def _read_head(file: BinaryIO) -> tuple[Header, int]:
-    """Return the header and where the slabs begin."""
+    """Read the header, and return it with the offset of the slabs."""
     prefix = file.read(PREFIX_BYTES)
     length = body_bytes(prefix)
     file_bytes = os.fstat(file.fileno()).st_size
@@ -110,7 +110,7 @@ def _read_head(file: BinaryIO) -> tuple[Header, int]:
 
 
 def _checked_slab(file: BinaryIO, header: Header, start: int, slab: int) -> memoryview:
-    """Read one slab and compare it with its digest."""
+    """Read one slab and verify its digest."""
     offset, stop = header.slab_bytes(slab)
     file.seek(start + offset)
     content = memoryview(file.read(stop - offset))
@@ -121,7 +121,7 @@ def _checked_slab(file: BinaryIO, header: Header, start: int, slab: int) -> memo
 
 
 def _unpack_frame(frame: memoryview, part: Array) -> None:
-    """Decompress into an array that has the right size."""
+    """Decompress a frame to an array of known size."""
     # blosc2 itself writes past the end of an array that is too small.
     if blosc2.get_cbuffer_sizes(frame)[0] != part.nbytes:
         raise DamagedError("an array has another size than its header says")
@@ -201,7 +201,7 @@ def _read_slice(file: BinaryIO, index: int) -> Case:
 
 
 def case_content(path: str | Path) -> str:
-    """Return a digest of a case's volumes, masks, affine and values.
+    """Compute a digest of a case's volumes, masks, affine and values.
 
     The same for a copy, and for a case that was read again from the same source, by the same version of the compressor.
     Costs the reading of the header, which holds digests of the rest.

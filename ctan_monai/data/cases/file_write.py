@@ -1,4 +1,4 @@
-"""Write a case into one compact, checked file."""
+"""Write cases to compact, checked files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LEVEL = 5
 
 
 def write_case(path: str | Path, case: Case, fingerprint: str = "") -> None:
-    """Write a case; a reader or a second writer at the same time never meets half a file.
+    """Write a case atomically.
 
     Args:
         path: the file to write or replace.

@@ -1,4 +1,4 @@
-"""Bring a case to the orientation and pixel size that a network was trained with."""
+"""Reorient and resample a case to the orientation and pixel size of training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Array = npt.NDArray[Any]
 
 
 def corner_distance_mm(affine_ras: Array, other_ras: Array, shape: Sequence[int]) -> float:
-    """Return how far apart two affines (4, 4) put the corners of a grid of two or three axes, at most."""
+    """Return the largest distance between the corners of a grid under two affines (4, 4), in mm."""
     sides = [*shape, 1][:3]
     corners = np.array(np.meshgrid(*([0, side - 1] for side in sides), [1], indexing="ij")).reshape(4, -1)
     moved = (affine_ras - other_ras) @ corners  # (4, 8)
@@ -47,7 +47,7 @@ def reorient(case: Case, axcodes: str) -> Case:
 
 
 def resample_in_plane(case: Case, pixel_mm: float) -> Case:
-    """Change the pixel size of the first two axes; slices stay where they are.
+    """Resample the first two axes to a pixel size; slices are unchanged.
 
     Args:
         case: three-dimensional.

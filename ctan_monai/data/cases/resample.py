@@ -1,4 +1,4 @@
-"""Bring what a network found on its own grid to another one, such as that of the CT, by their affines alone."""
+"""Resample predictions from the network's grid to another one, such as the CT's, by their affines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RIM = 1
 
 @dataclass(frozen=True, eq=False)
 class Resample:
-    """The way from one grid to another; axes may be permuted, flipped, turned and sheared against each other.
+    """Resampling from one grid to another; axes may be permuted, flipped, rotated and sheared.
 
     Args:
         affine_ras: (4, 4) of the grid to come from, voxel index -> mm.
@@ -35,7 +35,7 @@ class Resample:
         return np.asarray(np.linalg.solve(self.affine_ras, self.target_affine_ras), np.float64)
 
     def linear(self, values: Array, box: Box | None = None) -> npt.NDArray[np.float32]:
-        """Interpolate between voxels, each coordinate linearly.
+        """Resample a volume by linear interpolation.
 
         Args:
             values: (*S) real numbers.
@@ -62,7 +62,7 @@ class Resample:
         return found
 
     def reached(self, mask: Array) -> Box | None:
-        """Return the part of the target that voxels of a mask can reach by linear interpolation, None if it is none.
+        """Return the part of the target in which a mask's linear interpolation is not 0, None if it is none.
 
         Args:
             mask: bool (*S) on the source.
@@ -87,7 +87,7 @@ class Resample:
     # ---- masks
 
     def mask(self, probability: Array) -> npt.NDArray[np.bool_]:
-        """Interpolate a probability, and return where it is at least a half.
+        """Resample a probability, and threshold it at 0.5.
 
         Args:
             probability: (*S) from 0 to 1.
@@ -99,7 +99,7 @@ class Resample:
         return found
 
     def most_probable(self, background: Array, labels: Iterable[Array]) -> list[npt.NDArray[np.bool_]]:
-        """Interpolate the probabilities of labels that exclude each other, and return where each is the highest.
+        """Resample the probabilities of mutually exclusive labels, and take the argmax.
 
         Args:
             background: (*S) probability of none of the labels.

@@ -1,4 +1,4 @@
-"""Whether two volumes lie on one grid, and how one is resampled to another."""
+"""Grids of volumes: comparison and resampling."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SMOOTHING = 0.35  # standard deviation of the filter before shrinking, in new v
 
 @dataclass(frozen=True, eq=False)
 class VolumeGrid:
-    """Where the voxels of a volume lie.
+    """The grid of a volume.
 
     Args:
         shape: (*S), three axes.
@@ -35,17 +35,17 @@ class VolumeGrid:
         return lengths
 
     def distance_mm(self, other: VolumeGrid) -> float:
-        """Return how far corners of the same index lie apart, at most; infinite if the shapes differ."""
+        """Return the largest distance between corresponding corners, in mm; infinite if the shapes differ."""
         if self.shape != other.shape:
             return float("inf")
         return corner_distance_mm(self.affine_ras, other.affine_ras, self.shape)
 
     def agrees(self, other: VolumeGrid) -> bool:
-        """Tell whether the same voxel lies at the same place in both, to a twentieth of a voxel."""
+        """Tell whether two grids are equal to a twentieth of a voxel."""
         return self.distance_mm(other) <= _AGREE * float(self.spacing_mm.min())
 
     def with_spacing(self, spacing_mm: Sequence[float]) -> VolumeGrid:
-        """Return a grid over the same box, to half a voxel, whose voxels have about that size."""
+        """Return a grid of the same extent, to half a voxel, with about the given spacing."""
         factors = np.asarray(spacing_mm) / self.spacing_mm
         shape = tuple(max(round(size / factor), 1) for size, factor in zip(self.shape, factors.tolist(), strict=True))
         change = np.diag([*factors, 1.0])
@@ -62,7 +62,7 @@ class VolumeGrid:
 
 
 def resample(values: Array, source: VolumeGrid, target: VolumeGrid, outside: float) -> npt.NDArray[np.float32]:
-    """Interpolate a volume linearly at the voxels of another grid, by their places in mm.
+    """Resample a volume linearly to another grid.
 
     Along an axis whose voxels grow it is smoothed first, so that nothing falls between the new ones.
 

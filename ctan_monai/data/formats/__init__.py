@@ -1,1 +1,1 @@
-"""Image files of others: NIfTI, MetaImage, PNG and JPEG."""
+"""Readers and writers of image formats: NIfTI, MetaImage, NRRD, PNG and JPEG."""

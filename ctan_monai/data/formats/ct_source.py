@@ -1,4 +1,4 @@
-"""Which CT a case for inference was made of, so that what is predicted can be brought back to it.
+"""The source CT of a case for inference, to whose grid predictions are resampled.
 
 A small JSON file beside the cached case. Unlike the case it names files and UIDs, so it stays in the cache, readable
 by its owner only.
@@ -58,13 +58,13 @@ class CtSource:
 
 
 def source_path(case_file: str | Path) -> Path:
-    """Return where the source of a cached case is, or will be, written down."""
+    """Return the path of the file that describes a cached case's source."""
     path = Path(case_file)
     return path.with_name(path.name.removesuffix(CASE_SUFFIX) + _ENDING)
 
 
 def write_source(source: CtSource, case_file: str | Path) -> Path:
-    """Write a source beside its cached case.
+    """Write the description of a source beside its cached case.
 
     Raises:
         DataError: it cannot be written.
@@ -83,7 +83,7 @@ def write_source(source: CtSource, case_file: str | Path) -> Path:
 
 
 def keep_nifti_source(path: Path, case: str, case_file: str | Path, fingerprint: str) -> None:
-    """Write down that a cached case was made of a NIfTI file, unless that is there already.
+    """Write the description of a NIfTI source beside its cached case, unless it exists.
 
     Args:
         path: the file, which was read before.
@@ -102,7 +102,7 @@ def keep_nifti_source(path: Path, case: str, case_file: str | Path, fingerprint:
 
 
 def read_source(case_file: str | Path) -> CtSource:
-    """Read the source of a cached case.
+    """Read the description of a cached case's source.
 
     Raises:
         DataError: there is none, or it cannot be read.

@@ -1,4 +1,4 @@
-"""Masks, label maps and gray values that stand in JPEG and PNG files; masks are written as PNG.
+"""Read masks, label maps and gray values from JPEG and PNG; write masks as PNG.
 
 Such files come from annotation tools and image editors: the mask is black and white, or white with its shape in the
 alpha channel, or a palette. What could be read in two ways is refused.
@@ -38,7 +38,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 def read_gray(path: Path, case: str) -> Array:
-    """Read an image of one channel: the gray values that it shows.
+    """Read the gray values of a single-channel image.
 
     Returns:
         (H, W) of integers, of 8 or 16 bits.
@@ -52,7 +52,7 @@ def read_gray(path: Path, case: str) -> Array:
 
 
 def read_label_numbers(path: Path, case: str) -> Array:
-    """Read a label map from PNG: its gray values, or the indices of a palette of colors; transparent is 0.
+    """Read a label map from PNG: gray values, or palette indices; transparent is 0.
 
     Returns:
         (H, W) of integers.
@@ -135,7 +135,7 @@ def read_mask_file(
 
 
 def check_shape(shape: tuple[int, ...], full_shape: tuple[int, int], path: Path, case: str) -> None:
-    """Compare the size of a label with that of its image.
+    """Check that a label has the size of its image.
 
     Raises:
         DataError: they differ.
@@ -148,7 +148,7 @@ def check_shape(shape: tuple[int, ...], full_shape: tuple[int, int], path: Path,
 
 
 def note_of_turn(image: Path, label: Path, full_shape: tuple[int, int]) -> str | None:
-    """Say that nobody can tell which way a label was drawn: its image is turned by EXIF, it is not, and it fits both.
+    """Return a note if a label's orientation is ambiguous: its image has an EXIF orientation, it has none, both fit.
 
     Args:
         image: the file.
@@ -178,7 +178,7 @@ def shrunk_mask(mask: Mask, size: tuple[int, int]) -> Mask:
 
 
 def _gray(image: Image, path: Path, case: str) -> Array:
-    """Return the gray values that an image shows, (H, W)."""
+    """Convert an image to gray values, (H, W)."""
     if image.mode in ("1", "L") or image.mode.startswith("I"):
         return np.array(image).astype(np.int32)
     values = np.array(image.convert("RGB"))

@@ -1,4 +1,4 @@
-"""JPEG and PNG images, read to arrays of a wanted size."""
+"""JPEG and PNG images, read to arrays of a given size."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class RgbImage:
 
 
 def read_image_file(path: str | Path, case: str, size: tuple[int, int] | None = None) -> RgbImage:
-    """Read an image.
+    """Read a color image.
 
     Args:
         path: a JPEG or PNG file of 8 bits per channel, opaque; gray ones and palettes become RGB.
@@ -93,14 +93,14 @@ def orientation_of(image: Image) -> int:
 
 
 def upright(image: Image) -> Image:
-    """Return an image turned as its EXIF orientation says, which is how viewers show it."""
+    """Apply an image's EXIF orientation, as viewers do."""
     from PIL import ImageOps
 
     return ImageOps.exif_transpose(image) if orientation_of(image) != 1 else image
 
 
 def alpha_of(image: Image) -> Bytes | None:
-    """Return how opaque each pixel is, (H, W) from 0 to 255; None if all of them are opaque.
+    """Return the alpha channel, (H, W) from 0 to 255; None if all pixels are opaque.
 
     A PNG has a channel for it, or its chunk tRNS, which makes one color or entries of a palette transparent.
     """
@@ -127,7 +127,7 @@ def check_opaque(image: Image, path: Path, case: str) -> None:
 
 
 def thumbnail_of(image: Image) -> Thumbnail:
-    """Return a perceptual hash: 16 x 16 gray values, brightness and contrast taken out.
+    """Compute a perceptual hash: 16 x 16 gray values, normalized in brightness and contrast.
 
     Returns:
         (16, 16) int8 with mean 0 and a standard deviation of 20; 0 for an image without contrast.
@@ -144,7 +144,7 @@ def thumbnail_of(image: Image) -> Thumbnail:
 
 
 def mean_rgb(image: Image) -> tuple[float, float, float]:
-    """Return the mean red, green and blue of an RGB image."""
+    """Compute the mean red, green and blue of an RGB image."""
     red, green, blue = np.array(image).reshape(-1, 3).mean(0).tolist()
     return red, green, blue
 
@@ -163,7 +163,7 @@ def image_affine_ras(full_shape: tuple[int, int], shape: tuple[int, int]) -> npt
 
 
 def image_bytes(path: Path, case: str) -> bytes:
-    """Return the content of an image's file.
+    """Read the bytes of an image file.
 
     Raises:
         DataError: it cannot be read.
@@ -175,7 +175,7 @@ def image_bytes(path: Path, case: str) -> bytes:
 
 
 def decode_image(content: bytes, path: Path, case: str) -> Image:
-    """Return the image that a file's content holds, of any kind of pixels.
+    """Decode an image of any pixel type.
 
     Raises:
         DataError: it is no whole JPEG or PNG, an animation, or has several channels of 16 bits.

@@ -1,4 +1,4 @@
-"""Read what our own readers do not know by MONAI's ITKReader, after a look at what ITK passes over (ADR 18)."""
+"""Read further formats by MONAI's ITKReader, after checks of what ITK ignores (ADR 18)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def read_by_itk(source: Path | Sequence[Path], case: str) -> tuple[npt.NDArray[A
 
 
 def read_nrrd_volume(path: Path, case: str, voxels_max: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
-    """Read a volume from NRRD, whose voxels must be as many as its header says, and lie in the patient.
+    """Read a volume from NRRD, checking its size and its space.
 
     Args:
         path: the file.
@@ -82,7 +82,7 @@ def read_nrrd_volume(path: Path, case: str, voxels_max: int) -> tuple[npt.NDArra
 
 
 def _body_bytes(path: Path, case: str, first: int, encoding: str, expected: int) -> int:
-    """Count the bytes of the voxels, inflated, up to one more than expected; a gzip stream's checksum must fit."""
+    """Count the decompressed bytes of the voxels, up to one more than expected, verifying gzip's checksum."""
     with path.open("rb") as file:
         file.seek(first)
         if encoding == "raw":
@@ -100,7 +100,7 @@ def _body_bytes(path: Path, case: str, first: int, encoding: str, expected: int)
 
 
 def read_nrrd_header(path: Path) -> tuple[dict[str, str], int]:
-    """Read the text that a NRRD file begins with, and where its voxels begin.
+    """Read the header of a NRRD file, and the offset of its voxels.
 
     Raises:
         DataError: it is no NRRD, or its values are kept in another file, which is not read.
@@ -127,7 +127,7 @@ def read_nrrd_header(path: Path) -> tuple[dict[str, str], int]:
 
 
 def unpacked_bytes(path: Path) -> int:
-    """Return how much room the values of a file take, as its header says.
+    """Return the decompressed size of a file's values by its header.
 
     Raises:
         DataError: the header is damaged.

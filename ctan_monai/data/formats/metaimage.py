@@ -1,4 +1,4 @@
-"""Read MetaImage files: .mha, the format in which STOIC is published, and .mhd with its voxels in a file beside."""
+"""Read MetaImage files: .mha, in which STOIC is published, and .mhd with its voxels in a separate file."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def read_mha(path: Path, case: str, voxels_max: int) -> tuple[Array, npt.NDArray
 
 
 def voxels_of(path: Path, fields: Mapping[str, str] | None = None) -> Path:
-    """Return the file beside an .mhd that holds its voxels.
+    """Return the data file of an .mhd.
 
     Raises:
         ValueError: it names several, or one in another folder.
@@ -88,7 +88,7 @@ def voxels_of(path: Path, fields: Mapping[str, str] | None = None) -> Path:
 
 
 def _read_fields(path: Path) -> tuple[dict[str, str], int]:
-    """Read the header's lines, and where the voxels begin."""
+    """Read the header's lines, and the offset of the voxels."""
     fields: dict[str, str] = {}
     with path.open("rb") as file:
         for _ in range(_HEADER_LINES_MAX):
@@ -102,7 +102,7 @@ def _read_fields(path: Path) -> tuple[dict[str, str], int]:
 
 
 def _numbers(fields: Mapping[str, str], names: tuple[str, ...]) -> list[float]:
-    """Return the numbers of an entry that has one of several names; one that is missing has no default."""
+    """Return the numbers of an entry by one of several names; there is no default."""
     text = next((fields[name] for name in names if name in fields), None)
     if text is None:
         raise KeyError(names[0])
@@ -147,7 +147,7 @@ def _read_voxels(path: Path, start: int, fields: Mapping[str, str], count: int) 
 
 
 def _inflate(path: Path, start: int, values: Array) -> None:
-    """Inflate a zlib stream straight into an array.
+    """Decompress a zlib stream directly to an array.
 
     Raises:
         ValueError: it holds fewer or more bytes than the array.

@@ -1,4 +1,4 @@
-"""An image that is named by its path, or given as an array, as a cached case and the grid of its own file."""
+"""Images given by path or as an array, as a cached case with the grid of the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read a CT from a NIfTI file for inference, and write results as NIfTI."""
+"""Read CT from NIfTI for inference, and write results as NIfTI."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def read_nifti_case(path: str | Path) -> Case:
 
 
 def write_nifti(array: npt.NDArray[Any], affine_ras: npt.NDArray[np.float64], path: str | Path) -> None:
-    """Write an array; a reader never meets half a file.
+    """Write an array as NIfTI, atomically.
 
     sform and qform say the same; a sheared grid, which a qform cannot tell, has the sform alone.
 
@@ -142,7 +142,7 @@ def load_nifti(
 
 
 def nifti_grid(path: Path) -> tuple[tuple[int, ...], npt.NDArray[np.float64]]:
-    """Return the shape of a volume that `load_nifti` can read, and its affine, without its values."""
+    """Read shape and affine of a volume without its values."""
     with _opened(path) as stream:
         header, _ = _header_in(stream)
         return tuple(header.get_data_shape()[:3]), np.asarray(header.get_best_affine(), np.float64)
@@ -150,7 +150,7 @@ def nifti_grid(path: Path) -> tuple[tuple[int, ...], npt.NDArray[np.float64]]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """Open a file, and inflate what begins as gzip does."""
+    """Open a file, decompressing gzip."""
     with path.open("rb") as file:
         packed = file.read(len(_GZIP)) == _GZIP
         file.seek(0)
@@ -162,7 +162,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _header_in(stream: Any) -> tuple[Any, bytes]:
-    """Return the header that a file begins with, and the bytes that were read."""
+    """Read the header of a file, and return it with the bytes read."""
     import nibabel as nib
 
     start = stream.read(_HEADER_BYTES)
@@ -180,7 +180,7 @@ def _header_in(stream: Any) -> tuple[Any, bytes]:
 
 
 def _image_in(stream: Any, path: Path, case: str | None, channels: int) -> tuple[Any, tuple[int, ...]]:
-    """Return the image from a file that is as long as its header says and, if compressed, fits its own checksum.
+    """Read an image, checking the length of the file and gzip's checksum.
 
     nibabel reads what it needs and looks neither at what follows nor at gzip's checksum, which stands at the end.
 
@@ -212,7 +212,7 @@ def _image_in(stream: Any, path: Path, case: str | None, channels: int) -> tuple
 
 
 def _doubts(image: Any) -> Iterator[str]:
-    """Say why the place of the voxels is doubtful."""
+    """Return why the affine is doubtful."""
     header, affine_ras = image.header, np.asarray(image.affine, np.float64)
     sform, qform = int(header["sform_code"]), int(header["qform_code"])
     if not (sform > 0 or qform > 0):
@@ -235,7 +235,7 @@ def _doubts(image: Any) -> Iterator[str]:
 
 
 def _is_possible(affine_ras: npt.NDArray[np.float64]) -> bool:
-    """Tell whether voxels have a size that a scanner could have made, and span a volume."""
+    """Tell whether an affine is plausible for a scanner's voxels, and not singular."""
     if not np.isfinite(affine_ras).all():
         return False
     lengths_mm = np.linalg.norm(affine_ras[:3, :3], axis=0)

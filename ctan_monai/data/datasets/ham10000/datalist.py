@@ -1,4 +1,4 @@
-"""Lists of HAM10000's images to train, validate and test on, and of images to predict for."""
+"""Datalists of HAM10000, and of images for inference."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def ham10000_datalist(
     on_error: Literal["raise", "skip"] = "raise",
     progress: bool = True,
 ) -> dict[str, list[Item]]:
-    """List HAM10000's images; the first time, read them into the cache.
+    """List HAM10000's images by split, caching them the first time.
 
     Images of one lesion, of one patient and, as HAM10000 has a lesion under two numbers, images that show the
     same stay in one split (`leakage.group_related`); diagnoses are spread evenly.
@@ -100,14 +100,14 @@ def ham10000_datalist(
 
 
 def synthetic_images(cache_dir: str | Path) -> Path:
-    """Return a folder of synthetic images in HAM10000's layout, made at the first time, and say so in the log."""
+    """Return a folder of synthetic images in HAM10000's layout, creating it the first time with a note in the log."""
     root = write_lesion_phantoms(Path(cache_dir) / "synthetic")
     _logger.warning("synthetic images in use (%s): they show no patients; give --dataset_dir for HAM10000", root)
     return root
 
 
 def check_image_size(image_size: Sequence[int]) -> tuple[int, int]:
-    """Return rows and columns.
+    """Check an image size and return rows and columns.
 
     Raises:
         ConfigError: it is no pair of whole numbers of at least 32, below which nothing is left at the bottleneck.
@@ -129,7 +129,7 @@ def image_inference_list(
     image_size: Sequence[int],
     on_error: Literal["raise", "skip"] = "raise",
 ) -> list[Item]:
-    """List images for inference, reading them into the cache.
+    """List images for inference, caching them.
 
     Args:
         source: a JPEG or PNG file or a folder of such; files that end in ``_segmentation`` are masks and left out. None
@@ -162,7 +162,7 @@ def image_inference_list(
 
 
 def _warn_of_strange(cached: Mapping[Path, Path], size: tuple[int, int]) -> None:
-    """Say which images are unlike those that a network was trained on."""
+    """Warn of images that are unlike those that a network was trained on."""
     found = {path: read_header(file).meta for path, file in cached.items()}
     shapes = {path: meta["full_shape"] for path, meta in found.items()}
     stretch = {path: shape[0] * size[1] / (shape[1] * size[0]) for path, shape in shapes.items()}
@@ -177,7 +177,7 @@ def _warn_of_strange(cached: Mapping[Path, Path], size: tuple[int, int]) -> None
 
 
 def image_name(path: str | Path) -> str:
-    """Return what the case of an image is called: its file's name without the ending, made fit for file names.
+    """Return the case id of an image: its file's stem, made valid for file names.
 
     >>> image_name("lesion (1) left.jpg")
     'lesion__1__left'
@@ -194,7 +194,7 @@ class ImageFileCache(CaseCache):
 
 
 class ImageFileReader:
-    """Reads an image of which nothing else is known into a case, for `CaseCache`.
+    """Read an image without labels as a case, for `CaseCache`.
 
     Args:
         size: rows and columns to resize to.

@@ -1,4 +1,4 @@
-"""HAM10000 as it is published: images in one folder or two, a table of metadata, a mask for each image.
+"""Reader of HAM10000 as it is published: images in one folder or two, a table of metadata, masks.
 
     HAM10000_images_part_1/ISIC_0024306.jpg ...
     HAM10000_images_part_2/ISIC_0029306.jpg ...
@@ -41,7 +41,7 @@ _DEPTHS = ("*", "*/*", "*/*/*")
 
 @dataclass(frozen=True)
 class Ham10000:
-    """What lies in a folder of HAM10000.
+    """Files of a HAM10000 folder.
 
     Args:
         root: the folder.
@@ -95,7 +95,7 @@ def find_ham10000(dataset_dir: str | Path) -> Ham10000:
 
 
 class Ham10000Reader:
-    """Reads an image of a data set into a case, for `CaseCache`.
+    """Read an image of HAM10000 with its labels as a case, for `CaseCache`.
 
     A case has the volumes red, green and blue (H, W) uint8, the mask ``lesion`` and the value ``diagnosis``, the index
     in `ham10000_table.CLASSES`; what is not known is absent. Its affine leads to the pixels of the file,
@@ -111,7 +111,7 @@ class Ham10000Reader:
         _FOUND[str(found.root)] = found
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel to a worker process as the name of the folder, not as ten thousand rows."""
+        """Pickle as the folder's name instead of ten thousand rows."""
         return _reader, (str(self.found.root), self.size)
 
     def __call__(self, path: Path) -> Case:
@@ -142,7 +142,7 @@ class Ham10000Reader:
         )
 
     def state(self, path: Path) -> str:
-        """Say what a case depends on beside the image's file: its row, and its mask's size and time."""
+        """Return what a case depends on besides the image's file: its row, and its mask's size and time."""
         mask = self.found.masks.get(path.stem)
         try:
             stamp = None if mask is None else (mask.name, mask.stat().st_size, mask.stat().st_mtime_ns)

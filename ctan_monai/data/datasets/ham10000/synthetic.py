@@ -1,4 +1,4 @@
-"""Synthetic images in HAM10000's layout: drawn skin with a drawn lesion, no patient's, to try everything out with.
+"""Synthetic dermatoscopic images in HAM10000's layout, to try everything out with.
 
 They are not meant to look right. Each class has a color, an outline and a pattern of its own, loosely after what
 dermatoscopy shows, so that a network can learn both tasks from a few dozen of them.
@@ -32,7 +32,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Look:
-    """What lesions of a class look like.
+    """Appearance of the lesions of a class.
 
     Args:
         inner: RGB color.
@@ -63,7 +63,7 @@ LOOKS = {
 def write_lesion_phantoms(
     folder: str | Path, seed: int = 0, lesions: Mapping[str, int] | None = None, shape: tuple[int, int] = SHAPE
 ) -> Path:
-    """Write a data set of synthetic images, unless it is there already.
+    """Write a dataset of synthetic images, unless it exists.
 
     Args:
         folder: ``<folder>-<version>-<seed>`` is made, whole or not at all.
@@ -88,7 +88,7 @@ def is_synthetic(image: str | Path) -> bool:
 
 
 def draw_lesion(name: str, lesion: int, view: int, shape: tuple[int, int] = SHAPE) -> tuple[Any, npt.NDArray[np.bool_]]:
-    """Draw an image.
+    """Draw a synthetic image.
 
     Args:
         name: class.

@@ -1,4 +1,4 @@
-"""HAM10000_metadata.csv: the lesion and the diagnosis of each image."""
+"""Reader of HAM10000_metadata.csv: lesion and diagnosis of each image."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _REMEDY = "Download the table again (https://doi.org/10.7910/DVN/DBW86T)."
 
 @dataclass(frozen=True)
 class Row:
-    """What the table says about an image.
+    """The table's row of an image.
 
     Args:
         lesion: number of the lesion, None if it is not known.

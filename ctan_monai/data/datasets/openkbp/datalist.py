@@ -1,4 +1,4 @@
-"""The patients of OpenKBP, or their slices, as a bundle's config asks for them; new ones to predict for."""
+"""Datalists of OpenKBP's patients or their slices, and of cases for inference."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def openkbp_datalist(
     on_error: Literal["raise", "skip"] = "raise",
     progress: bool = True,
 ) -> dict[str, list[Item]]:
-    """List OpenKBP's patients; the first time, read them into the cache.
+    """List OpenKBP's patients or slices by split, caching them the first time.
 
     Args:
         dataset_dir: folder of OpenKBP's data, or None for the sample.
@@ -120,7 +120,7 @@ def _slice_items(cases: Sequence[tuple[Path, Header]], slices: Slices, empty_fra
 
 
 def openkbp_inference_list(source: str | Path, cache_dir: str | Path) -> list[Item]:
-    """List cases for inference with a network that was trained on OpenKBP, reading them into the cache.
+    """List cases for inference with a network trained on OpenKBP, caching them.
 
     Args:
         source: an OpenKBP patient's folder, a NIfTI file of a CT, a ``.case`` file, or a folder of any of these.

@@ -71,7 +71,7 @@ def read_case(folder: str | Path) -> Case:
 
 
 def affine_ras_of(spacing_mm: tuple[float, float, float]) -> npt.NDArray[np.float64]:
-    """Return the (4, 4) matrix from voxel indices (i, j, k) to RAS mm.
+    """Return the affine (4, 4) from voxel indices (i, j, k) to RAS mm.
 
     Args:
         spacing_mm: (dx, dy, dz) as voxel_dimensions.csv lists them; axis 0 of the array is y, axis 1 is x.

@@ -1,4 +1,4 @@
-"""Write the few OpenKBP patients that a bundle carries, so that a first run needs no download."""
+"""Write the sample of OpenKBP patients that a bundle carries for a first run."""
 
 from __future__ import annotations
 

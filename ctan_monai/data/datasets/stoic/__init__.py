@@ -1,1 +1,1 @@
-"""CT of the chest: read from MetaImage or NIfTI, cut to the lungs, resampled to a network's grid."""
+"""STOIC: chest CT from MetaImage or NIfTI, cropped to the lungs and resampled."""

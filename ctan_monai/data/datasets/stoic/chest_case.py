@@ -1,4 +1,4 @@
-"""From a CT's file to a case: the lungs, cut out and resampled to a network's grid."""
+"""Cases of chest CT: the lungs, cropped and resampled to a network's grid."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SLICE_MM = (0.5, 20.0)
 
 
 class ChestReader:
-    """Reads a CT of the chest, for `CaseCache`.
+    """Read a chest CT as a case, for `CaseCache`.
 
     A case has the volume ``ct``, int16 HU on a grid around the lungs, and the mask ``lungs``, which is absent where
     they were not found; the box is then that of the body, and the log warns. ``meta`` says what was found and how large
@@ -92,7 +92,7 @@ class ScanCache(CaseCache):
 
 
 def grid_name(reader: ChestReader) -> str:
-    """Name the folder of a cache after the grid that its cases lie on.
+    """Return the name of the cache's folder for a grid.
 
     >>> grid_name(ChestReader([160, 224]))
     '160x224-3mm'
@@ -102,7 +102,7 @@ def grid_name(reader: ChestReader) -> str:
 
 
 def check_sizes(image_size: Sequence[int], slice_mm: float | None) -> tuple[tuple[int, int], float | None]:
-    """Return rows and columns, and the distance of slices.
+    """Check image size and slice spacing, and return them.
 
     Raises:
         ConfigError: one is no such number.
@@ -120,7 +120,7 @@ def check_sizes(image_size: Sequence[int], slice_mm: float | None) -> tuple[tupl
 
 
 def check_names(paths: Sequence[Path]) -> dict[str, Path]:
-    """Return CTs by the name of their case.
+    """Check the case ids of CTs, and return the CTs by them.
 
     Raises:
         DataError: two have one name.

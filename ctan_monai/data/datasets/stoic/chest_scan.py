@@ -1,4 +1,4 @@
-"""A CT of the chest as it is stored, checked and reoriented."""
+"""Chest CT scans, checked and reoriented."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Scan:
 
 
 def scan_name(path: str | Path) -> str:
-    """Return what the case of a CT is called: its file's name without the ending, made fit for file names.
+    """Return the case id of a CT: its file's stem, made valid for file names.
 
     >>> scan_name("chest (1).nii.gz")
     'chest__1_'
@@ -95,7 +95,7 @@ def read_scan(path: str | Path) -> Scan:
 
 
 def chunks(slices: int) -> Iterator[slice]:
-    """Divide slices into pieces that are worked on one after another."""
+    """Yield ranges of slices to process one after another."""
     for start in range(0, slices, SLICES_AT_ONCE):
         yield slice(start, min(start + SLICES_AT_ONCE, slices))
 
@@ -116,7 +116,7 @@ def _check_grid(path: Path, case: str, shape: tuple[int, ...], affine_ras: Array
 
 
 def _as_hu(path: Path, case: str, values: Array) -> npt.NDArray[np.int16]:
-    """Round and clip to what a scanner stores, a few slices at a time.
+    """Round and clip to int16 HU, a few slices at a time.
 
     Raises:
         DataError: a value is no number, or no value is as low as air.
@@ -139,7 +139,7 @@ def _as_hu(path: Path, case: str, values: Array) -> npt.NDArray[np.int16]:
 
 
 def _turned(values: Array, affine_ras: Array) -> tuple[Array, npt.NDArray[np.float64]]:
-    """Permute and flip the axes as `AXCODES` says, without a copy."""
+    """Reorient to `AXCODES`, without a copy."""
     import nibabel as nib
 
     now, wanted = nib.io_orientation(affine_ras), nib.orientations.axcodes2ornt(tuple(AXCODES))

@@ -1,4 +1,4 @@
-"""Find the lungs by thresholds, cut their box out of a CT and bring it to a grid of one size."""
+"""Find the lungs by thresholds, crop a CT to their box and resample it to a grid of fixed size."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MARGIN_MM = 10.0
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """Where the lungs are, or the body.
+    """The box of the lungs, or of the body.
 
     Args:
         kind: what was found; 'image': neither.
@@ -129,7 +129,7 @@ def _box(mask: Mask, margins: list[int], steps: Any, shape: tuple[int, ...]) -> 
 
 @dataclass(frozen=True)
 class Window:
-    """The part of a CT that becomes a grid of another size; it may reach beyond the CT, where there is air.
+    """The part of a CT that is resampled to a grid; it may reach beyond the CT, where there is air.
 
     Args:
         start: first voxel of the CT along rows, columns and slices.
@@ -147,11 +147,11 @@ class Window:
         return np.subtract(self.stop, self.start) / np.array(self.shape, np.float64)
 
     def centers(self, axis: int) -> npt.NDArray[np.float64]:
-        """Return where the centers of the grid's voxels lie along an axis, in voxels of the CT."""
+        """Return the centers of the grid's voxels along an axis, in voxels of the CT."""
         return np.asarray(self.start[axis] + (np.arange(self.shape[axis]) + 0.5) * self.scale[axis] - 0.5)
 
     def affine(self) -> npt.NDArray[np.float64]:
-        """Return the (4, 4) affine from the grid's indices to the CT's."""
+        """Return the affine (4, 4) from the grid's indices to the CT's."""
         matrix = np.diag([*self.scale, 1.0])
         matrix[:3, 3] = [self.centers(axis)[0] for axis in range(3)]
         return matrix
@@ -187,7 +187,7 @@ def window_around(box: Box, spacing_mm: Sequence[float], image_size: tuple[int, 
 
 
 def resample(hu: npt.NDArray[np.int16], window: Window) -> npt.NDArray[np.int16]:
-    """Bring a window to its grid: linear interpolation, with a wider filter where voxels become larger.
+    """Resample a window to its grid by linear interpolation, antialiased where voxels become larger.
 
     Args:
         hu: (rows, columns, slices) of the CT, read a few slices at a time.
@@ -212,7 +212,7 @@ def resample(hu: npt.NDArray[np.int16], window: Window) -> npt.NDArray[np.int16]
 
 
 def resample_mask(mask: Mask, steps: Sequence[int], window: Window) -> Mask:
-    """Bring a coarse mask of the CT to a window's grid, each voxel the nearest.
+    """Resample a coarse mask of the CT to a window's grid by nearest neighbor.
 
     Args:
         mask: of the coarse voxels (`lungs.Found`).

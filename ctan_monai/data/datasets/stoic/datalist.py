@@ -1,4 +1,4 @@
-"""Lists of STOIC's patients to train, validate and test on, and of CTs to predict for."""
+"""Datalists of STOIC's patients, and of CTs for inference."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def stoic_datalist(
     on_error: Literal["raise", "skip"] = "raise",
     progress: bool = True,
 ) -> dict[str, list[Item]]:
-    """List STOIC's patients; the first time, read them into the cache.
+    """List STOIC's patients by split, caching them the first time.
 
     Patients stay in one split, also if their CT is there twice under two names; negatives, positives and severe ones
     are spread evenly.
@@ -101,7 +101,7 @@ def stoic_datalist(
 
 
 def synthetic_chests(cache_dir: str | Path) -> Path:
-    """Return a folder of synthetic CTs in STOIC's layout, made at the first time, and say so in the log."""
+    """Return a folder of synthetic CTs in STOIC's layout, creating it the first time with a note in the log."""
     folder = Path(cache_dir) / "synthetic"
     _logger.warning(
         "SYNTHETIC CTs in use (%s*, drawn the first time): they show no patients, and a network trained on them says "
@@ -114,7 +114,7 @@ def synthetic_chests(cache_dir: str | Path) -> Path:
 def stoic_record(
     dataset_dir: str | Path | None, datalists: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> dict[str, Any]:
-    """Return what `write_data_record` writes about a run's data.
+    """Return the data record of a run, for `write_data_record`.
 
     Args:
         dataset_dir: as in the config.
@@ -137,7 +137,7 @@ def lung_slices(header: Header) -> list[int]:
 
 
 def _parts(item: Item, count: int) -> list[Item]:
-    """Divide a patient's lungs into parts along the body, of one slice at least."""
+    """Divide a patient's lungs into parts along the body, each of at least one slice."""
     lungs = lung_slices(read_header(item["file"]))
     parts = []
     for number in range(count):
@@ -160,7 +160,7 @@ def chest_inference_list(
     on_error: Literal["raise", "skip"] = "raise",
     workers: int | None = None,
 ) -> list[Item]:
-    """List CTs for inference, reading them into the cache.
+    """List CTs for inference, caching them.
 
     Args:
         source: a ``.mha``, ``.nii`` or ``.nii.gz`` file or a folder of such. None for a few synthetic CTs.

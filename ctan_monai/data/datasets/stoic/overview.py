@@ -1,4 +1,4 @@
-"""Two small images of the whole CT, with the box that was cut out of it, kept in a case's meta."""
+"""Overview images of the whole CT with the cropped box, kept in a case's meta."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Overview:
 
 
 def overview_meta(found: Found, window: Window, spacing_mm: tuple[float, float, float]) -> dict[str, Any]:
-    """Return the axial and the coronal plane through the middle of a window, as JSON can hold them."""
+    """Return the axial and the coronal plane through the center of a window, as JSON values."""
     middle = [
         (start + stop) // 2 // step for start, stop, step in zip(window.start, window.stop, found.steps, strict=True)
     ]

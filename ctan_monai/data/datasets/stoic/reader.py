@@ -1,4 +1,4 @@
-"""STOIC 2021 as it is published: a CT for each patient, and a table of two labels.
+"""Reader of STOIC 2021 as it is published: a CT per patient, and a table of two labels.
 
     data/mha/8622.mha ...            compressed MetaImage, 200 to 600 slices of 512 x 512
     metadata/reference.csv           PatientID,probCOVID,probSevere
@@ -34,7 +34,7 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class Row:
-    """What the table says about a patient.
+    """The table's row of a patient.
 
     Args:
         covid: 1 if the PCR was positive, 0 if not, None if it is not known.
@@ -47,13 +47,13 @@ class Row:
 
     @property
     def labels(self) -> dict[str, int]:
-        """Labels of a case: those that are known."""
+        """Known labels of a case."""
         pairs = ((COVID, self.covid), (SEVERE, self.severe))
         return {name: value for name, value in pairs if value is not None}
 
     @property
     def stratum(self) -> str | None:
-        """How the patient counts when patients are divided evenly; None where nothing is known."""
+        """Stratum of the patient for stratified splits; None where no label is known."""
         if self.covid is None and self.severe is None:
             return None
         return "negative" if self.covid == 0 else "severe" if self.severe else "positive"
@@ -118,7 +118,7 @@ def _value(path: Path, patient: str, line: int, column: str, cells: Mapping[str,
 
 @dataclass(frozen=True)
 class Stoic:
-    """What lies in a folder of STOIC.
+    """Files of a STOIC folder.
 
     Args:
         root: the folder.
@@ -164,7 +164,7 @@ def find_stoic(dataset_dir: str | Path) -> Stoic:
 
 
 class StoicReader(ChestReader):
-    """Reads a patient's CT with its labels, for `CaseCache`; what is not known is absent.
+    """Read a patient's CT with its known labels as a case, for `CaseCache`.
 
     Args:
         table: the table's file; read once in each process.
@@ -186,7 +186,7 @@ class StoicReader(ChestReader):
         return replace(case, values=self._row(path).labels, meta={**case.meta, "patient_id": case.case})
 
     def state(self, path: Path) -> str:
-        """Say what a case depends on beside the CT's file."""
+        """Return what a case depends on besides the CT's file."""
         return repr((self.image_size, self.slice_mm, self._row(path)))
 
     def _row(self, path: Path) -> Row:

@@ -51,7 +51,7 @@ class Chest:
 def write_chest_phantoms(
     folder: str | Path, seed: int = 0, patients: Mapping[str, int] | None = None, shape: tuple[int, int, int] = SHAPE
 ) -> Path:
-    """Write a data set of synthetic CTs, unless it is there already.
+    """Write a dataset of synthetic CTs, unless it exists.
 
     Args:
         folder: ``<folder>-<version>-<seed>`` is made, whole or not at all.
@@ -71,7 +71,7 @@ def write_chest_phantoms(
 
 
 def draw_chest(kind: str, number: int, shape: tuple[int, int, int] = SHAPE) -> Chest:
-    """Draw a chest.
+    """Draw a synthetic chest CT.
 
     Args:
         kind: negative, mild or severe.
@@ -123,7 +123,7 @@ def _lungs(random: np.random.Generator, y: Array, x: Array, z: Array, half_y: fl
 def _opacities(
     random: np.random.Generator, lungs: Mask, extent: float, voxels_mm: npt.NDArray[np.float64]
 ) -> tuple[Mask, Array]:
-    """Choose a fraction of the lungs in patches, more of them near the pleura, and how dense each voxel is, 0 to 1."""
+    """Draw opacities: patches of the lungs, more of them near the pleura, with densities 0 to 1."""
     from scipy import ndimage
 
     depth_mm = ndimage.distance_transform_edt(lungs, sampling=voxels_mm)

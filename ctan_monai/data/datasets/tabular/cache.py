@@ -1,4 +1,4 @@
-"""Cached cases of a table, built again when a file, a label or the way of reading changes."""
+"""Cache of a table's cases, rebuilt when a file, a label or the way of reading changes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TOLD = 5
 
 
 class RowCache(CaseCache):
-    """A cache whose sources are names of cases; their files stand in a table.
+    """Cache whose sources are the case ids of a table.
 
     Args:
         cache_dir: the folder.
@@ -46,18 +46,18 @@ class RowCache(CaseCache):
         return f"{self.cache_dir} {self._place}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel to a worker process without the rows, of which there may be many."""
+        """Pickle without the rows, of which there may be many."""
         return _again, (self._key, *self._arguments)
 
     def _read(self, source: Path) -> Case:
         return read_case(self.rows[source.name], self.layout)
 
     def path_of(self, source: str | Path) -> Path:
-        """Return where a case is, or will be, cached."""
+        """Return the path of a case's cached file."""
         return self.cache_dir / f"{Path(source).name}.{self._place}{CASE_SUFFIX}"
 
     def fingerprint(self, source: str | Path) -> str:
-        """Return a digest of everything that a case depends on.
+        """Compute a digest of everything that a case depends on.
 
         Raises:
             DataError: a file is missing.
@@ -75,7 +75,7 @@ class RowCache(CaseCache):
 
 
 def tell_notes(files: Mapping[Path, Path]) -> None:
-    """Warn of what was doubtful when cases were read, also if that was long ago.
+    """Log the notes that readers left in cached cases.
 
     Args:
         files: by source, the cached case.

@@ -1,4 +1,4 @@
-"""Read everything that a table of cases names, and list what is wrong with it."""
+"""Checks of a table of cases and its files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UNDIVIDED = "all"  # where the splits are not given
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is wrong, or may be.
+    """An error or a possible error in the data.
 
     Args:
         level: a fault must be corrected; a warning may be as it should.
@@ -45,7 +45,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Checked:
-    """What a check found.
+    """Result of a check.
 
     Args:
         problems: faults first.
@@ -59,14 +59,14 @@ class Checked:
 
     @property
     def faults(self) -> int:
-        """How many problems must be corrected."""
+        """Number of problems that must be corrected."""
         return sum(problem.level == "fault" for problem in self.problems)
 
 
 def check_table(
     path: str | Path, dataset_dir: str | Path | None, layout: Layout, fold: int = 0, progress: bool = True
 ) -> Checked:
-    """Check a table of somebody's own cases: each line, each file, each label, and the splits against each other.
+    """Check a table of cases: each row, file and label, and the splits for leakage.
 
     Args:
         path: the table.
@@ -101,7 +101,7 @@ def check_table(
 def check_items(
     datalists: Mapping[str, Sequence[Mapping[str, Any]]], tasks: Sequence[Task], progress: bool = True
 ) -> Checked:
-    """Check the cached cases of any bundle's lists: each byte, each label, and the splits against each other.
+    """Check the cached cases of a bundle's datalists: each byte and label, and the splits for leakage.
 
     Args:
         datalists: items by split.
@@ -120,7 +120,7 @@ def check_items(
 
 
 class _Tally:
-    """Looks at one case after the other, and remembers what is needed to compare them."""
+    """Accumulate checks over cases."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         self.tasks = tasks
@@ -130,7 +130,7 @@ class _Tally:
         self.known: dict[str, dict[str, int]] = {name: {} for name in _label_names(tasks)}
 
     def add(self, case: Case, split: str, where: str) -> None:
-        """Look at a case."""
+        """Check a case."""
         self.cases[split] = self.cases.get(split, 0) + 1
         for name in _known_labels(case, self.tasks):
             self.known[name][split] = self.known[name].get(split, 0) + 1
@@ -164,7 +164,7 @@ class _Tally:
             yield from _value_problems(case, task)
 
     def result(self, problems: Sequence[Problem]) -> Checked:
-        """Compare the splits, and return all."""
+        """Check the splits for leakage, and return all problems."""
         found = [*problems, *self.problems]
         for leak in find_leaks(self.fingerprints):
             remedy = "Put both into one split, or one of them away."
@@ -201,7 +201,7 @@ def _known_labels(case: Case, tasks: Sequence[Task]) -> list[str]:
 
 
 def _fault(error: DataError, where: str | None = None) -> Problem:
-    """Return an error as a problem; of one that names its line, the line is not said twice."""
+    """Convert an error to a problem, naming its row once."""
     what = error.reason.rstrip(".")
     if where is None:
         return Problem("fault", str(error.path), error.case or "", what, error.remedy)

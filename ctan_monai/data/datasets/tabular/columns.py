@@ -1,4 +1,4 @@
-"""Find the columns of a table that are wanted, and say which name was misspelt."""
+"""Find the columns of a table, and detect misspelled names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GROUP = ("group", "patient")
 
 @dataclass(frozen=True)
 class Columns:
-    """Where a table has what.
+    """Columns of a table by role.
 
     Args:
         one_image: the image is in the column ``image``, instead of a column per channel.
@@ -96,7 +96,7 @@ def _likeness(name: str, column: str) -> float:
 
 
 def _check_strangers(table: Table, strangers: Sequence[str]) -> None:
-    """Refuse what looks like a misspelt optional column, and say which others are not used."""
+    """Refuse columns that look misspelled, and log unused ones."""
     optional = [name for name in (*ABOUT, *GROUP) if name not in table.columns]
     for name in strangers:
         alike = difflib.get_close_matches(name.lower(), optional, n=1, cutoff=_ALIKE)

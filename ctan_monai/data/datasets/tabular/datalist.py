@@ -1,4 +1,4 @@
-"""Lists of the cases of a tabular dataset to train, validate and test on, as a bundle's config asks for them."""
+"""Datalists of a tabular dataset, as a bundle's config asks for them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def tabular_datalist(
     on_error: Literal["raise", "skip"] = "raise",
     progress: bool = True,
 ) -> dict[str, list[Item]]:
-    """List the cases of a table; the first time, read them into the cache, from which training works alone.
+    """List the cases of a table by split, caching them the first time.
 
     Splits are those of the table: its column ``split``, or ``fold`` (the fold with the number ``fold`` validates).
     Without them the cases are divided: those of one group, and those that hold the same image, stay together, and
@@ -120,7 +120,7 @@ def is_synthetic(datalists: Mapping[str, Sequence[Item]]) -> bool:
 def find_table(
     datalist: str | Path | None, dataset_dir: str | Path | None, cache_dir: str | Path, layout: Layout, sample: str
 ) -> tuple[Path, bool]:
-    """Return the table that a config's options name, and whether it is a synthetic one, made on the spot.
+    """Return the table that a config's options name, and whether it is synthetic.
 
     Raises:
         ConfigError: a folder was given without a table.

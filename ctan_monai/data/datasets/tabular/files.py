@@ -1,4 +1,4 @@
-"""Open the files of a case: volumes with their place in the patient, images with their pixels as stored."""
+"""Read the files of a case: volumes with their grid, images with their pixels as stored."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SAME = ("SeriesInstanceUID", "Rows", "Columns", "PixelSpacing", "RescaleSlope",
 
 
 def is_image_file(path: Path) -> bool:
-    """Tell by its name whether a file is an image."""
+    """Tell by its name whether a file is a JPEG or PNG."""
     return path.suffix.lower() in IMAGE_FILE_SUFFIXES
 
 
@@ -86,7 +86,7 @@ def parts_of(path: Path) -> list[Path]:
 
 
 def _read_series(folder: Path, case: str) -> tuple[Array, Affine]:
-    """Read the slices of one DICOM series, evenly apart, by ITK, which would read any others too and say nothing."""
+    """Read the slices of one DICOM series by ITK, after checking that they are evenly spaced."""
     placed, series, all_rows = [], set(), []
     for path in parts_of(folder):
         with reading(path, "an image of the series"):

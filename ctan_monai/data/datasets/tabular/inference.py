@@ -1,4 +1,4 @@
-"""Find images to apply a trained network to."""
+"""Datalists of images for inference."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def tabular_inference_list(
     label_values: Mapping[str, Mapping[str, int | Sequence[int]]] | None = None,
     progress: bool = True,
 ) -> list[Item]:
-    """List images for inference, reading them into the cache.
+    """List images for inference, caching them.
 
     Args:
         source: an image, a folder of images, or a table as for training, whose labels are not needed. Where the image

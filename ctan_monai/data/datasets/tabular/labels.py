@@ -1,4 +1,4 @@
-"""From the numbers in a label map or a mask to one mask per label."""
+"""Masks by label from label maps and masks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ROUNDING = 1e-4
 
 
 def split_map(values: Array, numbers: Mapping[str, Sequence[int]], path: Path, case: str) -> dict[str, Mask]:
-    """Return the mask of each label of a label map; 0 is none of them.
+    """Split a label map into one mask per label; 0 is background.
 
     Args:
         values: (*S), whole numbers; see `whole_numbers`.
@@ -57,7 +57,7 @@ def inside_of(values: Array, path: Path, case: str) -> Mask:
 
 
 def whole_numbers(values: Array) -> Array:
-    """Return values that all lie within 1e-4 of whole numbers as these: a scaled header, or float32, leaves 0.99999.
+    """Round values that are within 1e-4 of whole numbers, as scaled headers and float32 leave 0.99999.
 
     Values that would all become 0 stay what they are.
     """

@@ -1,4 +1,4 @@
-"""What a table of a tabular dataset is read for: tasks, channels of the image, and the grid that is wanted."""
+"""The layout of a tabular dataset: tasks, image channels, grid."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KINDS = (Segmentation, Regression, Classification)  # of tasks that a table can 
 
 @dataclass(frozen=True)
 class Layout:
-    """What is read from a table, and how.
+    """Tasks, image channels and grid that a table is read for.
 
     Args:
         tasks: what is predicted; none where only images are read, for inference.
@@ -72,7 +72,7 @@ class Layout:
 
     @property
     def in_regions(self) -> tuple[Regression, ...]:
-        """Those of them that are learned in a region only."""
+        """The voxel-level regressions that are limited to a region."""
         return tuple(task for task in self.voxel_regressions if task.region == "mask")
 
     @property
@@ -149,7 +149,7 @@ def as_layout(
     axes: str = "RAS",
     label_values: Mapping[str, Mapping[str, int | Sequence[int]]] | None = None,
 ) -> Layout:
-    """Return a `Layout` of what a config holds: lists, and None for nothing.
+    """Create a `Layout` from a config's values.
 
     Raises:
         ConfigError: see `Layout`.

@@ -1,4 +1,4 @@
-"""Draw a synthetic case for any combination of tasks: ellipsoids of different brightness in a body, one per label.
+"""Synthetic cases for any combination of tasks: ellipsoids of different intensity in a body, one per label.
 
 What is to be found follows from them, so that a network can learn it from a few dozen cases: a class is a second,
 brighter part of the first ellipsoid, a value of the whole image is its size, a value per voxel falls with the distance
@@ -24,7 +24,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Phantom:
-    """What a synthetic case consists of.
+    """Arrays and labels of a synthetic case.
 
     Args:
         image: (*S) brightness, 0 outside of the body, about 1 to 2 inside.
@@ -40,7 +40,7 @@ class Phantom:
 
 
 def draw_phantom(layout: Layout, number: int, shape: Sequence[int]) -> Phantom:
-    """Draw a case.
+    """Draw a synthetic case.
 
     Args:
         layout: tasks.

@@ -1,4 +1,4 @@
-"""Read the files of a case, images or volumes, and bring them to one grid."""
+"""Readers of a table's cases: read images or volumes and resample them to one grid."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ READER_VERSION = "own-2"  # raise it when the same files give another case: cach
 
 @dataclass(frozen=True, eq=False)
 class VolumeCase:
-    """Reads a case of volumes.
+    """Reader of a case of volumes.
 
     Args:
         row: its files and labels.
@@ -53,7 +53,7 @@ class VolumeCase:
     notes: list[str] = field(default_factory=list)
 
     def read(self) -> Case:
-        """Return the case.
+        """Read the case.
 
         Raises:
             DataError: a file cannot be read, or does not lie on the image's grid.
@@ -99,7 +99,7 @@ class VolumeCase:
         return channels, *grids[0]
 
     def _target(self, grid: VolumeGrid) -> VolumeGrid:
-        """Return the grid that is wanted: the image's own, unless a spacing is."""
+        """Return the target grid: the image's own, unless a spacing is given."""
         wanted = self.layout.spacing_mm
         return grid if wanted is None or np.allclose(grid.spacing_mm, wanted, rtol=1e-3) else grid.with_spacing(wanted)
 
@@ -115,7 +115,7 @@ class VolumeCase:
         return mask if source.agrees(target) else resample(mask, source, target, 0.0) >= HALF
 
     def _other_grid(self, path: Path, values: Array, grid: VolumeGrid, image: VolumeGrid) -> Array:
-        """Resample a channel that lies elsewhere, if that was asked for."""
+        """Resample a channel on another grid, if resampling was asked for."""
         apart = grid.distance_mm(image)
         found = f"its voxels are {grid.shape} of {_lengths(grid)} mm, those of the image {image.shape} of "
         found += f"{_lengths(image)} mm" + (f", and lie {apart:.1f} mm apart" if np.isfinite(apart) else "")
@@ -135,7 +135,7 @@ def _lengths(grid: VolumeGrid) -> str:
 
 
 def read_image_case(row: Row, layout: Layout) -> Case:
-    """Read a case of images.
+    """Read a case of 2D images.
 
     Raises:
         DataError: a file cannot be read, or does not have the size of its image.
@@ -170,7 +170,7 @@ def read_image_case(row: Row, layout: Layout) -> Case:
 
 
 def _channels(row: Row, layout: Layout) -> tuple[dict[str, Array], tuple[int, int], dict[str, Any]]:
-    """Return the channels at their final size, rows and columns of the file, and what the image is known by."""
+    """Read the channels at their final size; return them with rows and columns of the file and the fingerprint."""
     channels = layout.image_channels
     if layout.color:
         image = read_image_file(row.images[0], row.case, layout.size)
@@ -191,7 +191,7 @@ def _channels(row: Row, layout: Layout) -> tuple[dict[str, Array], tuple[int, in
 
 
 def _gray_of(path: Path, case: str) -> Array:
-    """Read a channel; an image in colors counts by its brightness."""
+    """Read a channel in gray; color images are converted."""
     try:
         return read_gray(path, case)
     except DataError:
@@ -231,7 +231,7 @@ def read_case(row: Row, layout: Layout) -> Case:
 
 
 def _regions(case: Case, layout: Layout) -> dict[str, npt.NDArray[np.bool_]]:
-    """Return the regions that a case lacks: of a value that is known, everything; of one that is not, nothing."""
+    """Create the regions that a case lacks: everything where a label is known, nothing where it is not."""
     regions = {region_key(task): task.name in case.volumes for task in layout.in_regions}
     return {name: np.full(case.shape, known) for name, known in regions.items() if name not in case.masks}
 

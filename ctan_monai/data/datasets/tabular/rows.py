@@ -1,4 +1,4 @@
-"""Turn a table's entries into cases: which files, which labels, checked as far as that goes without opening a file."""
+"""Convert a table's entries to rows of files and labels, checked without opening files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ctan_monai.errors import DataError
 
 @dataclass(frozen=True)
 class Row:
-    """A case before its files are read.
+    """A table's row: files and labels of a case.
 
     Args:
         where: its place in the table.
@@ -49,7 +49,7 @@ class Row:
 
     @property
     def files(self) -> list[Path]:
-        """All files that the case is read from."""
+        """Files that the case is read from."""
         return [*self.images, *self.masks.values(), *self.maps.values(), *self.volumes.values()]
 
 
@@ -90,7 +90,7 @@ def read_rows(
 
 
 class _RowReader:
-    """Reads entries, and remembers which cases there were."""
+    """Reader of entries that remembers case ids."""
 
     def __init__(self, table: Table, base: Path, layout: Layout, columns: Columns) -> None:
         self.table, self.base, self.layout, self.columns = table, base, layout, columns
@@ -98,7 +98,7 @@ class _RowReader:
         self.seen: dict[str, str] = {}  # where each case is; by lower case, as file systems see names
 
     def read(self, entry: Entry) -> Row:
-        """Return the row of an entry."""
+        """Convert an entry to a row."""
         cells = {name: cell for name, cell in entry.cells.items() if not is_unknown(cell) or self._names_class(name)}
         cells = {name: cell for name, cell in cells.items() if not (isinstance(cell, str) and not cell)}
         images = self._images(entry, cells)
@@ -212,7 +212,7 @@ class _RowReader:
 
 
 class _EntryError(Exception):
-    """Something is wrong with an entry; becomes a DataError with its place."""
+    """Error in an entry; converted to a DataError with its place."""
 
     def __init__(self, reason: str, remedy: str) -> None:
         self.remedy = remedy
@@ -232,5 +232,5 @@ def _text(cells: Mapping[str, Any], *columns: str) -> str | None:
 
 
 def without_labels(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows with their images only."""
+    """Remove the labels of rows."""
     return [dataclasses.replace(row, masks={}, maps={}, volumes={}, values={}) for row in rows]

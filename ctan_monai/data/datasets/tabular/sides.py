@@ -1,4 +1,4 @@
-"""Left and right in the names of structures, and whether they lie there."""
+"""Left and right in the names of structures, and in the patient."""
 
 from __future__ import annotations
 

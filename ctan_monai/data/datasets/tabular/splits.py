@@ -1,4 +1,4 @@
-"""Which case of a table is trained, validated or tested on."""
+"""Splits of a table's cases."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def divide(
     seed: int = 0,
     fold: int = 0,
 ) -> dict[str, list[Item]]:
-    """Divide cases as their table says, or by group.
+    """Split cases as their table says, or by group.
 
     Args:
         path: the table, for messages.
@@ -57,7 +57,7 @@ def divide(
 def divide_as_before(
     named: Mapping[str, Sequence[str]], items: Sequence[Item], given: Mapping[str, str | None]
 ) -> dict[str, list[Item]]:
-    """Divide cases as a run did; those that it did not have are where the table puts them.
+    """Split cases as a run did; new cases are where the table puts them.
 
     Args:
         named: by split, the names of the run's cases.

@@ -1,4 +1,4 @@
-"""Synthetic cases for any combination of tasks, in the format that a user's own table has, to try everything out with.
+"""Synthetic tables of cases for any combination of tasks, to try everything out with.
 
 They show no patient and are not meant to look like one (`phantom`). In the training cases a quarter of the labels is
 left out, as in data that people have.
@@ -42,7 +42,7 @@ Array = npt.NDArray[Any]
 
 
 def sample_table(cache_dir: str | Path, layout: Layout, kind: str) -> Path:
-    """Return the table of synthetic cases for a layout; they are made the first time, and the log says so.
+    """Return the table of synthetic cases for a layout, creating it the first time with a note in the log.
 
     Args:
         cache_dir: the cases get a folder of their own in it.
@@ -140,7 +140,7 @@ def _gray_values(image: Array, at: int) -> Array:
 
 
 def _in_colors(gray: Array, number: int) -> Array:
-    """Return a gray image as RGB, on another skin and under another light for each case."""
+    """Colorize a gray image with a skin tone and light drawn for the case."""
     random = np.random.default_rng([VERSION, number, 3])
     rows, columns = (np.linspace(-1, 1, size) for size in gray.shape)
     angle = random.uniform(0, 2 * np.pi)
@@ -178,7 +178,7 @@ def _write_labels(folder: Path, name: str, phantom: Phantom, layout: Layout) -> 
 
 
 def cell_of(task: Task, value: Any) -> str:
-    """Write a label of the whole image as a table has it."""
+    """Format an image-level label as a cell."""
     if not isinstance(task, Classification):
         return str(value)
     if task.exclusive:

@@ -1,4 +1,4 @@
-"""Read a table of cases, CSV or JSON, into its cells; what they mean is decided in `rows`."""
+"""Read the cells of a table of cases, CSV or JSON; they are interpreted in `rows`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SHAPE = 'Write {"training": [{"case": "p1", "image": "p1.nii.gz", ...}, ...], "
 
 @dataclass(frozen=True)
 class Entry:
-    """One case as the table has it.
+    """Cells of one case.
 
     Args:
         where: its place, such as 'line 7' or 'training[3]'.
@@ -43,7 +43,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Table:
-    """A table.
+    """Entries of a table.
 
     Args:
         path: the file.
@@ -78,7 +78,7 @@ def read_table(path: str | Path) -> Table:
 
 
 def is_unknown(cell: Any) -> bool:
-    """Tell whether a cell says that something is not known."""
+    """Tell whether a cell means 'unknown'."""
     if isinstance(cell, float):
         return cell != cell  # JSON's NaN
     return cell is None or (isinstance(cell, str) and cell.strip().lower() in _UNKNOWN)

@@ -1,4 +1,4 @@
-"""Gray values of images and volumes, how they are kept and described; labels that stand in a table's cells."""
+"""Storage type and statistics of intensities; labels in a table's cells."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Value = float | int | list[float]
 
 
 def compact(values: Array) -> Array:
-    """Return whole numbers as int16 where they fit, fractions as float32."""
+    """Convert whole numbers to int16 where they fit, fractions to float32."""
     if values.dtype.kind == "f" and not bool((values == np.rint(values)).all()):
         return np.ascontiguousarray(values, np.float32)
     low, high = float(values.min()), float(values.max())
@@ -38,7 +38,7 @@ def compact(values: Array) -> Array:
 
 
 def statistics_of(volumes: Mapping[str, Array], layout: Layout) -> dict[str, list[float]]:
-    """Return mean and standard deviation of each channel over the voxels that are not 0, for z-scores."""
+    """Compute mean and standard deviation of each channel over the voxels that are not 0, for z-scores."""
     found = {}
     for name in layout.image_channels:
         values = volumes[name][volumes[name] != 0].astype(np.float64)
@@ -48,7 +48,7 @@ def statistics_of(volumes: Mapping[str, Array], layout: Layout) -> dict[str, lis
 
 
 def digest_of(channels: Mapping[str, Array]) -> str:
-    """Return a digest of what is seen, whatever format it was stored in."""
+    """Compute a digest of an image's content, independent of the file format."""
     state = hashlib.sha256()
     for values in channels.values():
         state.update(repr(values.shape).encode())
@@ -57,7 +57,7 @@ def digest_of(channels: Mapping[str, Array]) -> str:
 
 
 def read_value(task: Task, cell: Any) -> Value:
-    """Return the label of a case, as `Case.values` holds it.
+    """Parse an image-level label to the value of `Case.values`.
 
     Args:
         task: a Classification, or a Regression with one value per image.
@@ -134,7 +134,7 @@ def _number(task: Regression, cell: Any) -> float:
 
 
 def _plain(cell: Any) -> str:
-    """Return a cell as text; 2.0, which spreadsheets make of 2 beside an empty cell, as 2."""
+    """Convert a cell to text; 2.0, which spreadsheets make of 2 beside an empty cell, to 2."""
     if isinstance(cell, bool):
         return "1" if cell else "0"
     text = str(cell).strip()
