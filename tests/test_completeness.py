@@ -16,6 +16,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from monai.data import DataLoader, Dataset
+from network_cases import ENCODERS, OPTIONS
 
 import ctan_monai
 from ctan_monai.data.cases.cache import write_case
@@ -185,7 +186,8 @@ def test_every_layer_refuses_what_is_no_task(name):
 @pytest.mark.parametrize("method", methods())
 def test_every_method_answers_every_kind_with_the_shape_that_loss_and_metrics_expect(method, batch):
     torch.manual_seed(0)
-    network = create_network(method, TASKS, None if method == "sfg" else "resnet18", spatial_dims=2).eval()
+    encoder = ENCODERS.get(method)
+    network = create_network(method, TASKS, encoder, spatial_dims=2, network_options=OPTIONS).eval()
     image, targets = PrepareMultiTaskBatch(TASKS)(batch)
     with torch.inference_mode():
         logits = network(image.as_tensor()[:2, ..., 0])

@@ -37,7 +37,8 @@ def export(
 ) -> None:
     """Export a run's best network, and check that each file answers as it does.
 
-    Outputs have the tasks' names. Batch and image size stay open. Each file, and a JSON beside it, says what its images
+    Outputs have the tasks' names. Batch and image size stay open; of a Swin Transformer, ONNX and export files take
+    images of one size, the run's or --size. Each file, and a JSON beside it, says what its images
     are like and what its outputs mean.
 
     A file whose answers differ by more than 1e-4 is not written.
@@ -58,7 +59,8 @@ def export(
     network = network_of_run(run)
     folder, image = run / "export" if out is None else out, image_format_of_run(run)
     if precision == "fp32":
-        pixels = _USUAL[network.spatial_dims] if size is None else _numbers(size)
+        usual = image.get("size") if not network.open_size else None
+        pixels = _numbers(size) if size is not None else tuple(usual or _USUAL[network.spatial_dims])
         written = export_network(network, folder, formats, pixels, image=image)
     else:
         written = export_reduced(network, folder, formats, precision, images_of_run(run, network), image)

@@ -1,6 +1,16 @@
 """Encoder, attention, decoders, and one architecture per file; every network returns `dict[str, Tensor]`."""
 
-from ctan_monai.networks import ctan, hps, mtan, sfg, stl  # each registers its architecture
+from ctan_monai.networks import (  # each registers its architecture
+    ctan,
+    hps,
+    hybrid_mt_estan,
+    mt_estan,
+    mt_estan_swin,
+    mtan,
+    sfg,
+    stl,
+    swin,
+)
 from ctan_monai.networks.base import MultiTaskNetwork, SelectOutput, describe_network
 from ctan_monai.networks.registry import create_network, methods
 
@@ -11,8 +21,12 @@ __all__ = [
     "ctan",
     "describe_network",
     "hps",
+    "hybrid_mt_estan",
     "methods",
+    "mt_estan",
+    "mt_estan_swin",
     "mtan",
     "sfg",
     "stl",
+    "swin",
 ]

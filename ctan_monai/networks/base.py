@@ -22,6 +22,7 @@ class MultiTaskNetwork(nn.Module):
         method: the name under which the architecture is registered.
         independent_tasks: the tasks share no parameter, so that weighting, clipping and stopping act on each alone.
         task_containers: names of the modules that hold one entry for each task.
+        open_size: whether ONNX and torch.export files take images of any size; else each file is for one.
         tasks: the tasks, in order.
         spatial_dims: 2 or 3.
         settings: how `create_network` built it.
@@ -31,6 +32,7 @@ class MultiTaskNetwork(nn.Module):
     method: ClassVar[str] = ""
     independent_tasks: bool = False
     task_containers: ClassVar[tuple[str, ...]] = ("decoders",)
+    open_size: bool = True
 
     if TYPE_CHECKING:  # TorchScript would read these annotations
         decoders: nn.ModuleDict
@@ -85,6 +87,15 @@ class MultiTaskNetwork(nn.Module):
         No weighting of tasks sees them. The trainer adds and logs them.
         """
         return {}
+
+    def load_pretrained(self, source: str | Mapping[str, str]) -> None:
+        """Put pretrained weights into a backbone that the architecture brings itself; here there are none.
+
+        Raises:
+            ConfigError: no pretrained weights are known for it.
+        """
+        found = f"{source!r} cannot be used with {self.method}, which brings its own backbone."
+        raise ConfigError("pretrained", found, f"Leave it out (null), or use another --method than {self.method}.")
 
     def for_inference(self) -> MultiTaskNetwork:
         """Return an equivalent network for inference that may be faster; by default itself."""

@@ -130,3 +130,8 @@ class UpBlock(nn.Module):
         coarse = F.interpolate(coarse, size=skip.shape[2:], mode=self.mode, align_corners=False)
         joined: Tensor = self.convolve(torch.cat([coarse, self.project(skip)], dim=1))
         return joined
+
+
+def exporting() -> bool:
+    """Tell whether torch.export follows the forward pass; torch 2.6 cannot tell it from torch.compile."""
+    return bool(getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)())

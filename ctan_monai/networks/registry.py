@@ -17,6 +17,7 @@ _Architecture = TypeVar("_Architecture", bound=type[MultiTaskNetwork])
 _ARCHITECTURES: dict[str, type[MultiTaskNetwork]] = {}
 _BEFORE: dict[str, dict[str, Any]] = {}
 _BACKBONES: dict[str, str] = {}  # of architectures that bring their own
+_DECODERS: dict[str, set[str]] = {}  # options of decoders that these take
 _RESNET = "resnet50"
 _COMMON = {"self", "tasks", "encoder", "decoder_options", "spatial_dims", "in_channels"}
 _HEAD_OPTIONS = {"full_resolution", "slice_score"}  # of heads at the image's size, for which the first is always so
@@ -24,7 +25,10 @@ _DECODER_OPTIONS = {"join", "full_resolution", "skips", "deepest_skip", "image_l
 
 
 def register(
-    method: str, before: Mapping[str, Any] | None = None, backbone: str | None = None
+    method: str,
+    before: Mapping[str, Any] | None = None,
+    backbone: str | None = None,
+    package_decoders: bool = False,
 ) -> Callable[[_Architecture], _Architecture]:
     """Register an architecture under a name (class decorator).
 
@@ -33,6 +37,7 @@ def register(
         before: options that came later, with what runs have that were made before; records of new runs name them.
         backbone: name of what the architecture has in the encoder's place. It is then called with (tasks, spatial_dims,
             in_channels, decoder_options, options ...) instead of (tasks, encoder, decoder_options, options ...).
+        package_decoders: an architecture with a backbone has the package's decoders, with all their options.
     """
 
     def add(architecture: _Architecture) -> _Architecture:
@@ -41,6 +46,7 @@ def register(
         _BEFORE[method] = dict(before or {})
         if backbone:
             _BACKBONES[method] = backbone
+            _DECODERS[method] = _DECODER_OPTIONS if package_decoders else _HEAD_OPTIONS
         return architecture
 
     return add
@@ -67,7 +73,7 @@ def create_network(
     encoder: str | None = None,
     spatial_dims: int = 2,
     in_channels: int = 1,
-    pretrained: str | None = None,
+    pretrained: str | Mapping[str, str] | None = None,
     encoder_options: Mapping[str, Any] | None = None,
     decoder_options: Mapping[str, Any] | None = None,
     network_options: Mapping[str, Mapping[str, Any]] | None = None,
@@ -75,12 +81,13 @@ def create_network(
     """Create a multi-task network.
 
     Args:
-        method: 'ctan', 'mtan', 'hps', 'stl' or 'sfg'.
+        method: one of `methods()`: 'ctan', 'mtan', 'hps', 'stl', 'sfg', 'mt_estan' ...
         tasks: what is predicted, in the order of the outputs.
         encoder: 'resnet18', 'resnet34', 'resnet50' or 'resnet101'; None: 'resnet50', or the method's own backbone.
         spatial_dims: 2 or 3.
         in_channels: channels of the image.
-        pretrained: None, 'imagenet' or a file, see `load_imagenet_weights`.
+        pretrained: None, 'imagenet' or a file, see `load_imagenet_weights`; of a method with its own backbone what its
+            ``load_pretrained`` takes.
         encoder_options: `ResNetEncoder`'s stem, stem_stride and split.
         decoder_options: `DecoderPlan`'s join, full_resolution, skips, deepest_skip, image_level and slice_score.
         network_options: options by method, of which the chosen method's entry is used.
@@ -110,31 +117,30 @@ def create_network(
     later = {name: inspect.signature(architecture).parameters[name].default for name in _BEFORE[method]}
     settings = {**given, "network_options": {**later, **given["network_options"]}}
     if method in _BACKBONES:
-        _refuse_encoder(method, encoder, pretrained, given)
+        _refuse_encoder(method, encoder, given)
         start: tuple[Any, ...] = (spatial_dims, in_channels)
     else:
         body = ResNetEncoder(encoder or _RESNET, spatial_dims, in_channels, **given["encoder_options"])
         if pretrained:
-            load_imagenet_weights(body, pretrained)
+            load_imagenet_weights(body, str(pretrained))
         settings["decoder_options"] = {"join": DecoderPlan.join, **given["decoder_options"]}
         start = (body,)
     network: MultiTaskNetwork = architecture(found, *start, settings["decoder_options"], **settings["network_options"])
+    if pretrained and method in _BACKBONES:
+        network.load_pretrained(pretrained)
     name = _BACKBONES.get(method, encoder or _RESNET)
     network.settings = {"encoder": name, "in_channels": in_channels, **settings}
     network.given = {group: frozenset(options) for group, options in given.items()}
     return network
 
 
-def _refuse_encoder(
-    method: str, encoder: str | None, pretrained: str | None, given: Mapping[str, Mapping[str, Any]]
-) -> None:
+def _refuse_encoder(method: str, encoder: str | None, given: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuse encoder options that an architecture with its own backbone would ignore."""
     own = _BACKBONES[method]
     for setting, value in (
         ("encoder", None if encoder == own else encoder),
-        ("pretrained", pretrained),
         ("encoder_options", dict(given["encoder_options"])),
-        ("decoder_options", sorted(set(given["decoder_options"]) - _HEAD_OPTIONS)),
+        ("decoder_options", sorted(set(given["decoder_options"]) - _DECODERS[method])),
     ):
         if value:
             found = f"{value!r} cannot be used with {method}, which brings its own backbone ({own})."

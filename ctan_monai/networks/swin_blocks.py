@@ -10,6 +10,8 @@ from monai.networks.layers.drop_path import DropPath
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ctan_monai.networks.blocks import exporting
+
 
 class WindowAttention(nn.Module):
     """Window attention: scaled cosine attention with a log-spaced continuous position bias.
@@ -77,9 +79,17 @@ class WindowAttention(nn.Module):
         if mask is not None:
             added = added + mask.unsqueeze(1)  # (W, heads, N, N)
         added = added.to(value.dtype)
-        out = F.scaled_dot_product_attention(query.to(value.dtype), key.to(value.dtype), value, added, scale=1.0)
+        out = _attend(query.to(value.dtype), key.to(value.dtype), value, added)
         projected: Tensor = self.proj(out.transpose(2, 3).reshape(batch, windows, count, channels))
         return projected
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, added: Tensor) -> Tensor:
+    """Return softmax(query key^T + added) value, all (B, W, heads, N, C / heads) but ``added``."""
+    if not torch.jit.is_scripting():  # noqa: SIM102  # TorchScript leaves out what stands in this branch alone
+        if exporting():  # ONNX knows the function below with four dimensions only
+            return torch.softmax(query @ key.transpose(-2, -1) + added, dim=-1) @ value
+    return F.scaled_dot_product_attention(query, key, value, added, scale=1.0)
 
 
 class Mlp(nn.Module):
@@ -104,7 +114,7 @@ class SwinBlock(nn.Module):
         heads: attention heads.
         window: rows and columns of a window.
         shift: rows and columns by which windows are shifted.
-        pre_norm: normalize what comes in, as Swin V1, instead of what comes out (docs/adr/0029, C4).
+        pre_norm: normalize what comes in, as Swin V1, instead of what comes out (docs/adr/0032, C4).
         drop_path: probability that a residual branch is left out for a sample in training.
 
     Source: Liu et al. 2022, section 3.2 (res-post-norm).

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ctan_monai.errors import ConfigError
 from ctan_monai.networks.encoder import Features
+from ctan_monai.networks.parts import Part, Site, features_part, shared_part
 from ctan_monai.networks.swin_blocks import PatchMerging, SwinBlock, window_mask
 
 PATCH = 4
@@ -112,7 +112,7 @@ class SwinV2Encoder(nn.Module):
         in_channels: channels of the image.
         image_size: rows and columns for which windows and shifts are chosen. Images of any other size are padded to
             whole windows, and what was padded is masked.
-        window: rows and columns of a window, in tokens (docs/adr/0029, C3).
+        window: rows and columns of a window, in tokens (docs/adr/0032, C3).
         pre_norm: see `SwinBlock`.
         drop_path: probability of leaving out the last block's residual branches; it grows linearly from 0.
         attend: makes what follows each block, from its channels, its number and the depth of its stage.
@@ -145,7 +145,7 @@ class SwinV2Encoder(nn.Module):
         self.channels = [width * 2**stage for stage in range(4)]
         self.shallow_channels = [in_channels]
         self.patch_embed = PatchEmbedding(in_channels, width)
-        rates = torch.linspace(0, drop_path, sum(depths)).tolist()
+        rates = [drop_path * block / (sum(depths) - 1) for block in range(sum(depths))]
         stages, used = [], 0
         for stage, depth in enumerate(depths):
             tokens = (-(-image_size[0] // (PATCH * 2**stage)), -(-image_size[1] // (PATCH * 2**stage)))
@@ -202,3 +202,14 @@ class PatchEmbedding(nn.Module):
         """Return (B, H / 4, W / 4, channels) from (B, in_channels, H, W)."""
         tokens: Tensor = self.norm(self.proj(image).permute(0, 2, 3, 1))
         return tokens
+
+
+def swin_parts(container: str) -> list[Part]:
+    """Name the embedding, the stages and the last norm of a `SwinV2Encoder`, and O^j, what its stages make."""
+    sites = tuple(Site("patches", f"{container}.{name}") for name in ("patch_embed", "norm"))
+    found = [Part("weights of patch embedding and last norm", "shared", None, sites)]
+    for index in range(4):
+        found.append(shared_part(f"{container}.layers.{index}", f"O^{index + 1}"))
+        name = f"O^{index + 1}"
+        found.append(features_part(name, None, Site(name, container, ("p", index), output=True)))
+    return found

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.networks.encoder import ResNetEncoder, torchvision_name
+from ctan_monai.networks.estan import TappedResNet
 from ctan_monai.networks.swin_v2 import SwinV2Encoder
 
 _LOGGER = logging.getLogger(__name__)
@@ -55,8 +57,7 @@ def load_swin_weights(encoder: SwinV2Encoder, source: str) -> None:
     for key, tensor in own.items():
         found = weights.get(key)
         if found is not None and key == "patch_embed.proj.weight" and found.shape[1] != tensor.shape[1]:
-            channels = tensor.shape[1]
-            found = (found.sum(1, keepdim=True) / channels).repeat(1, channels, 1, 1)
+            found = _for_channels(found, tensor, "sum")
         if found is None or found.shape != tensor.shape:
             shape = None if found is None else tuple(found.shape)
             reason = f"{key} is {shape}, expected {tuple(tensor.shape)}."
@@ -90,39 +91,67 @@ def load_imagenet_weights(encoder: ResNetEncoder, source: str, first_layer: str 
         raise ConfigError("pretrained", "ImageNet weights exist for 2D encoders only.", "Use pretrained: null.")
     if first_layer not in ("sum", "random"):
         raise ConfigError("first_layer", f"{first_layer!r} is unknown.", "Use 'sum' or 'random'.")
-    weights = read_weights(_SERVER + OFFICIAL_FILES[encoder.name] if source == "imagenet" else source)
+    loaded = _loaded(encoder, source, encoder.name, torchvision_name, "stem.0.weight", first_layer)
     own = encoder.state_dict()
-    loaded = _translate(encoder, own, weights, source)
-    key = "stem.0.weight"
-    if key in loaded and loaded[key].shape[1] != own[key].shape[1]:
-        channels = own[key].shape[1]
-        summed = loaded[key].sum(1, keepdim=True) / channels  # (64, 1, 7, 7)
-        loaded[key] = summed.repeat(1, channels, 1, 1) if first_layer == "sum" else own[key]
     encoder.load_state_dict({**own, **loaded}, strict=True)
     _LOGGER.info("ImageNet weights: %d of %d tensors from %s", len(loaded), len(own), source)
 
 
-def _translate(
-    encoder: ResNetEncoder, own: dict[str, Tensor], weights: dict[str, Tensor], source: str
+def load_tapped_weights(encoder: TappedResNet, source: str) -> None:
+    """Put torchvision's weights of ResNet-50 into MT-ESTAN's ResNet, as `load_imagenet_weights` does.
+
+    Raises:
+        DataError: the file is missing, offline, damaged, or holds another network, as for other sizes than 'base'.
+    """
+    loaded = _loaded(encoder, source, "resnet50", _tapped_name, "conv1.weight", "sum")
+    encoder.load_state_dict(loaded, strict=True)
+    _LOGGER.info("ImageNet weights: %d tensors from %s", len(loaded), source)
+
+
+def _tapped_name(key: str) -> str:
+    """Translate a key of `TappedResNet` to torchvision's layout.
+
+    >>> _tapped_name("stages.2.rest.5.conv1.weight"), _tapped_name("stages.0.first.bn2.bias")
+    ('layer3.5.conv1.weight', 'layer1.0.bn2.bias')
+    """
+    part, *rest = key.split(".")
+    if part != "stages":
+        return key
+    block = ["0", *rest[2:]] if rest[1] == "first" else rest[2:]
+    return ".".join([f"layer{int(rest[0]) + 1}", *block])
+
+
+def _loaded(
+    encoder: nn.Module, source: str, name: str, rename: Callable[[str], str], first: str, first_layer: str
 ) -> dict[str, Tensor]:
-    """Rename the file's tensors to the encoder's keys; all but the stem's must exist and fit."""
+    """Return a file's tensors by the encoder's keys; every tensor must be there and fit, the first layer's apart."""
+    weights = read_weights(_SERVER + OFFICIAL_FILES[name] if source == "imagenet" else source)
     loaded = {}
-    for key, tensor in own.items():
-        found = weights.get(torchvision_name(key))
-        fits = found is not None and (found.shape == tensor.shape or key == "stem.0.weight")
-        if found is not None and key == "stem.0.weight" and found.shape[2:] != tensor.shape[2:]:
+    for key, tensor in encoder.state_dict().items():
+        found = weights.get(rename(key))
+        fits = found is not None and (found.shape == tensor.shape or (key == first and len(found) == len(tensor)))
+        if found is not None and key == first and found.shape[2:] != tensor.shape[2:]:
             _LOGGER.info("the stem %s of this encoder is not that of %s: it keeps its random weights", key, source)
         elif found is not None and fits:
-            loaded[key] = found
+            loaded[key] = _for_channels(found, tensor, first_layer) if key == first else found
         else:
             shape = None if found is None else tuple(found.shape)
             raise DataError(
                 source,
                 None,
-                f"{torchvision_name(key)} is {shape}, expected {tuple(tensor.shape)}.",
-                f"Give the weights of torchvision's {encoder.name} or pretrained: null.",
+                f"{rename(key)} is {shape}, expected {tuple(tensor.shape)}.",
+                f"Give the weights of torchvision's {name} or pretrained: null.",
             )
     return loaded
+
+
+def _for_channels(kernels: Tensor, own: Tensor, first_layer: str) -> Tensor:
+    """Return a first layer's RGB kernels for images of another number of channels."""
+    if kernels.shape[1] == own.shape[1]:
+        return kernels
+    channels = own.shape[1]
+    summed = kernels.sum(1, keepdim=True) / channels  # (64, 1, 7, 7)
+    return summed.repeat(1, channels, 1, 1) if first_layer == "sum" else own
 
 
 def read_weights(source: str) -> dict[str, Tensor]:

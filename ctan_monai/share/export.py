@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from ctan_monai.share.agreement import Agreement
 from ctan_monai.share.formats import FORMATS, Format
 from ctan_monai.share.image_format import file_description
 
+_LOGGER = logging.getLogger(__name__)
 TOLERANCE = 1e-4  # of the largest logit of a task, or of 1 where all are smaller
 
 
@@ -54,10 +56,12 @@ def export_network(
 ) -> list[Exported]:
     """Write ``<out>/model<suffix>`` for each format, with named outputs and open batch and image size.
 
+    Where the network's ``open_size`` is false, ONNX and torch.export files take images of ``size`` only, and say so.
+
     What the network expects and what its logits mean stands in each file, and in ``<out>/model<suffix>.json``.
 
-    Each file is read back and must answer as the network does, for images of noise: one of ``size``, two of another,
-    odd size. A file that does not is not left behind.
+    Each file is read back and must answer as the network does, for images of noise: one of ``size``, two of another
+    size, if it takes such. A file that does not is not left behind.
 
     Args:
         network: in evaluation mode, on the CPU; what is written is its ``for_inference()``.
@@ -80,12 +84,13 @@ def export_network(
     if len(size) != network.spatial_dims or min(size) < 32:
         found = f"{list(size)} for a network of {network.spatial_dims} dimensions."
         raise ConfigError("size", found, f"Give {network.spatial_dims} numbers of at least 32.")
-    images = example_images(network, size, seed)
-    with torch.no_grad():
-        expected = [network(example) for example in images]
-    description = file_description(describe(network), image or {})
     written, smaller = [], network.for_inference()
     for name in formats:
+        images, description = example_images(network, size, seed), file_description(describe(network), image or {})
+        if FORMATS[name].traced and not network.open_size:
+            images, description = for_one_size(images, description)
+        with torch.no_grad():
+            expected = [network(example) for example in images]
         path = Path(out) / f"model{FORMATS[name].suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
@@ -95,6 +100,16 @@ def export_network(
         write_beside(path, description)
         written.append(Exported(name, path, largest, tuple(tuple(example.shape) for example in images)))
     return written
+
+
+def for_one_size(images: list[Tensor], description: Mapping[str, Any]) -> tuple[list[Tensor], dict[str, Any]]:
+    """Return examples of one size, and a description that names it as ``only_size`` of its ``image``, and log it."""
+    size = list(images[0].shape[2:])
+    _LOGGER.info("The file takes images of %s pixels only, of any number: %s.", size, description["method"])
+    return [images[0], images[0].repeat(2, *[1] * (images[0].ndim - 1)).roll(1, -1)], {
+        **description,
+        "image": {**description["image"], "only_size": size},
+    }
 
 
 def write_beside(path: Path, description: Mapping[str, Any]) -> None:

@@ -53,6 +53,7 @@ class ExportedNetwork(nn.Module):
         self._compared = set(self.providers) <= set(CPU)
         if self.providers:
             _logger.info("%s is computed by %s.", Path(str(path)).name, ", ".join(self.providers))
+        self._only_size = tuple(description.get("image", {}).get("only_size", ()))
         try:
             self.tasks = tuple(task_from(entry) for entry in description["tasks"])
             self.spatial_dims, self.method = int(description["spatial_dims"]), str(description["method"])
@@ -67,8 +68,13 @@ class ExportedNetwork(nn.Module):
         """Return the logits of every task for an image (B, C, *S).
 
         Raises:
+            ConfigError: the file takes images of one size only, and this is another.
             CheckpointError: at the first call, the providers' answers are too far from the CPU's.
         """
+        if self._only_size and self._only_size != tuple(image.shape[2:]):
+            name, found = Path(str(self._path)).name, f"{tuple(image.shape[2:])} was found"
+            remedy = "Export it with that --size, or use the run's weights."
+            raise ConfigError("size", f"{found}; {name} takes images of {self._only_size} only.", remedy)
         plain = image.detach().float().cpu().contiguous()
         answers = self._run(plain)
         if not self._compared:

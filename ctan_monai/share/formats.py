@@ -36,17 +36,20 @@ class Format:
 
     Args:
         suffix: of its name.
-        write: writes a network with its description; the image (B, C, *S) is an example, whose batch and size the file
-            does not fix. The machine's paths are left out, which can hold a person's name.
+        write: writes a network with its description; the image (B, C, *S) is an example, whose batch the file does not
+            fix, nor, unless the description's ``image`` has an ``only_size``, its size. The machine's paths are left
+            out, which can hold a person's name.
         read: returns the network as a function, and its description; of the file, and of the execution providers of
             onnxruntime to compute with.
         check: refuses a file that would do more than compute when it is read; None where it cannot.
+        traced: it is made by torch.export, which needs minutes where a network's ``open_size`` is false.
     """
 
     suffix: str
     write: Callable[[nn.Module, Tensor, Path, Description], None]
     read: Callable[..., tuple[Run, Description]]
     check: Callable[[Path], None] | None = None
+    traced: bool = True
 
 
 def read_exported(path: str | Path, trust: bool = False, providers: Sequence[str] = CPU) -> tuple[Run, Description]:
@@ -116,7 +119,7 @@ def _read_torchscript(path: Path) -> tuple[Run, Description]:
 
 
 def _write_exported_program(network: nn.Module, image: Tensor, path: Path, description: Description) -> None:
-    program = torch.export.export(network, (image,), dynamic_shapes=_dynamic(image))
+    program = torch.export.export(network, (image,), dynamic_shapes=_dynamic(image, description))
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # lines of files on this machine
     with warnings.catch_warnings():
@@ -135,7 +138,12 @@ def _write_onnx(network: nn.Module, image: Tensor, path: Path, description: Desc
     names = [task["name"] for task in description["tasks"]]
     with redirect_stdout(io.StringIO()), _Quiet("torch.onnx"):
         program = torch.onnx.export(
-            network, (image,), dynamo=True, dynamic_shapes=_named(image), input_names=[INPUT], output_names=names
+            network,
+            (image,),
+            dynamo=True,
+            dynamic_shapes=_named(image, description),
+            input_names=[INPUT],
+            output_names=names,
         )
     if program is None:
         raise CheckpointError(path, "torch.onnx gave no program back.", "Use another version of torch.")
@@ -176,15 +184,19 @@ def _there(available: Sequence[str], providers: Sequence[str]) -> list[str]:
     return there
 
 
-def _named(image: Tensor) -> dict[str, dict[int, Any]]:
+def _open_axes(image: Tensor, description: Description) -> list[int]:
+    only = description.get("image", {}).get("only_size")
+    return [0] if only else [0, *range(2, image.ndim)]
+
+
+def _named(image: Tensor, description: Description) -> dict[str, dict[int, Any]]:
     """Leave batch and spatial sizes open, with names that the file's readers see."""
-    return {INPUT: {axis: AXES[axis] for axis in [0, *range(2, image.ndim)]}}
+    return {INPUT: {axis: AXES[axis] for axis in _open_axes(image, description)}}
 
 
-def _dynamic(image: Tensor) -> dict[str, dict[int, Any]]:
+def _dynamic(image: Tensor, description: Description) -> dict[str, dict[int, Any]]:
     """Leave batch and spatial sizes open."""
-    open_axes = [0, *range(2, image.ndim)]
-    return {INPUT: dict.fromkeys(open_axes, torch.export.Dim.DYNAMIC)}
+    return {INPUT: dict.fromkeys(_open_axes(image, description), torch.export.Dim.DYNAMIC)}
 
 
 def _without_gradient(module: Callable[[Tensor], Mapping[str, Tensor]]) -> Run:
@@ -226,7 +238,7 @@ class _Quiet:
 
 
 FORMATS = {
-    "torchscript": Format(".ts", _write_torchscript, _read_torchscript, check_script),
+    "torchscript": Format(".ts", _write_torchscript, _read_torchscript, check_script, traced=False),
     "onnx": Format(".onnx", _write_onnx, _read_onnx),
     "export": Format(".pt2", _write_exported_program, _read_exported_program, check_program),
 }

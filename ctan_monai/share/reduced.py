@@ -17,7 +17,7 @@ from ctan_monai.errors import CheckpointError, ConfigError
 from ctan_monai.files.atomic import replacing
 from ctan_monai.networks import MultiTaskNetwork
 from ctan_monai.share.agreement import LIMITS, Agreement, compare
-from ctan_monai.share.export import Exported, example_images, write_beside
+from ctan_monai.share.export import Exported, example_images, for_one_size, write_beside
 from ctan_monai.share.formats import FORMATS
 from ctan_monai.share.image_format import file_description
 from ctan_monai.share.int8 import write_int8
@@ -102,8 +102,11 @@ def export_reduced(
     if precision == "bf16":
         with torch.no_grad():
             refuse_bf16(Bfloat16Network(network).eval(), batches)
-    description = {**file_description(describe(network), image or {}), "precision": precision}
-    example = example_images(network, batches[0].shape[2:])[1]
+    description: dict[str, Any] = {**file_description(describe(network), image or {}), "precision": precision}
+    examples = example_images(network, batches[0].shape[2:])
+    if not network.open_size:
+        examples, description = for_one_size(examples, description)
+    example = examples[1]
     written = []
     for name in names:
         path = Path(out) / f"model.{precision}{FORMATS[name].suffix}"

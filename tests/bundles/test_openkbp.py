@@ -57,7 +57,7 @@ def test_with_bundle_root_the_command_works_from_anywhere_and_names_what_is_wron
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "unet"}, r"method: 'unet' is unknown. Remedy: Use one of \['ctan', 'hps', 'mtan', 'sfg', 'stl'\]"),
+        ({"method": "unet"}, r"method: 'unet' is unknown. Remedy: Use one of \['ctan', 'hps', .*'stl'"),
         ({"encoder": "vgg"}, r"encoder: 'vgg' is unknown"),
         ({"weighting": "random"}, r"weighting: 'random' is unknown"),
         ({"inputs": "mr"}, r"inputs: 'mr' is unknown. Remedy: Use one of \['contours', 'ct'\]"),

@@ -11,10 +11,18 @@ OAR = Segmentation("oar", ["Brainstem", "SpinalCord", "Parotid_L"], overlapping=
 DOSE = Regression("dose", "Gy", 70.0)
 GRADE = Classification("grade", ["low", "middle", "high"])
 TASKS = (OAR, DOSE, GRADE)
-METHODS = ("ctan", "mtan", "hps", "stl", "sfg")
+METHODS = ("ctan", "mtan", "hps", "stl", "sfg", "mt_estan", "hybrid_mt_estan", "mt_estan_swin", "swin")
+FLAT = ("mt_estan", "hybrid_mt_estan", "mt_estan_swin", "swin")  # for images, not for volumes
 ENCODERS = dict.fromkeys(("ctan", "mtan", "hps", "stl"), "resnet18")  # others bring their own backbone
+_TINY = {"size": "tiny", "image_size": (64, 64), "window": 4}
+SMALL = {  # whose full size is too large for a test
+    "mt_estan": {"size": "tiny"},
+    "hybrid_mt_estan": {**_TINY, "classify_swin": True},
+    "mt_estan_swin": _TINY,
+    "swin": _TINY,
+}
 # no group is empty by chance
-OPTIONS = {"sfg": {"layer_scale": 0.25, "repeats": 1, "relaxation": "soft", "answer": "mean"}}
+OPTIONS = {"sfg": {"layer_scale": 0.25, "repeats": 1, "relaxation": "soft", "answer": "mean"}, **SMALL}
 
 
 def fill_deterministically(network: nn.Module) -> None:

@@ -6,15 +6,12 @@
 import json
 
 import torch
-from network_cases import ENCODERS, METHODS, TASKS, fill_deterministically, wave
-from test_laws import GOLDEN
-
-from ctan_monai.networks import create_network
+from network_cases import METHODS, wave
+from test_laws import GOLDEN, golden_network
 
 record = {}
 for method in METHODS:
-    network = create_network(method, TASKS, ENCODERS.get(method), decoder_options={"full_resolution": True}).eval()
-    fill_deterministically(network)
+    network = golden_network(method)
     with torch.no_grad():
         logits = network(wave(1, 1, 64, 64))
     record[method] = {

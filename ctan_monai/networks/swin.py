@@ -1,0 +1,74 @@
+"""A Swin Transformer V2 as the encoder of all tasks, one of the package's decoders for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ctan_monai.networks.base import MultiTaskNetwork
+from ctan_monai.networks.decoders import DecoderPlan, decoder_for
+from ctan_monai.networks.encoder import Features
+from ctan_monai.networks.mt_estan import refuse_volumes
+from ctan_monai.networks.parts import Part, decoder_parts
+from ctan_monai.networks.registry import register
+from ctan_monai.networks.swin_v2 import SwinV2Encoder, swin_parts
+from ctan_monai.networks.weights import load_swin_weights
+from ctan_monai.tasks import Task
+
+
+@register("swin", backbone="swin_v2", package_decoders=True)
+class Swin(MultiTaskNetwork):
+    """Swin Transformer V2, one decoder for each task.
+
+    Args:
+        tasks: at least one task.
+        spatial_dims: 2.
+        in_channels: channels of the image.
+        decoder_options: see `DecoderPlan`.
+        size: 'base' (SwinV2-B), 'small' or 'tiny'.
+        image_size: see `SwinV2Encoder`.
+        window: see `SwinV2Encoder`.
+        pre_norm: see `SwinV2Encoder`.
+        drop_path: see `SwinV2Encoder`.
+
+    Raises:
+        ConfigError: the images are volumes, or an option is unknown.
+
+    Source: Liu et al., CVPR 2022; a row of table 3 of Shareef et al., MICCAI 2023.
+    """
+
+    open_size = False  # windows of open sizes take minutes to export
+
+    def __init__(
+        self,
+        tasks: tuple[Task, ...],
+        spatial_dims: int,
+        in_channels: int,
+        decoder_options: dict[str, Any],
+        size: str = "base",
+        image_size: Sequence[int] = (256, 256),
+        window: int = 8,
+        pre_norm: bool = False,
+        drop_path: float = 0.0,
+    ) -> None:
+        refuse_volumes(self.method, spatial_dims)
+        super().__init__(tasks, spatial_dims)
+        self.swin = SwinV2Encoder(size, in_channels, image_size, window, pre_norm, drop_path)
+        channels = tuple(self.swin.channels)
+        plan = DecoderPlan(2, channels, tuple(self.swin.shallow_channels), channels[3], **decoder_options)
+        self.decoders = nn.ModuleDict({task.name: decoder_for(task, plan) for task in tasks})
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Return the logits of every task for an image (B, C, H, W)."""
+        features: Features = self.swin(image)
+        return self.decode([features.p[3]] * len(self.decoders), features, image)
+
+    def parts(self) -> list[Part]:
+        """Name the transformer's stages, what they make, and what the decoders read, see `Part`."""
+        return [*swin_parts("swin"), *decoder_parts(self.decoders.items())]
+
+    def load_pretrained(self, source: str | Mapping[str, str]) -> None:
+        """Put published weights into the transformer: a file, or ``{"swin": file}``, see `load_swin_weights`."""
+        load_swin_weights(self.swin, source if isinstance(source, str) else source["swin"])
