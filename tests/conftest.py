@@ -29,6 +29,14 @@ def pytest_report_header():
     return "machine: " + ", ".join(f"{name} {found[name] or 'none'}" for name in wanted)
 
 
+def pytest_ignore_collect(collection_path, config):
+    """Import under ``-m gpu`` files with such tests only: a machine with a GPU needs what training needs, no more."""
+    if config.getoption("markexpr") != "gpu" or collection_path == REPOSITORY:
+        return None
+    files = collection_path.rglob("test_*.py") if collection_path.is_dir() else [collection_path]
+    return None if any("mark.gpu" in file.read_text("utf-8") for file in files) else True
+
+
 def pytest_collection_modifyitems(items):
     """Skip, visibly, what needs a CUDA device where there is none."""
     on_gpu = [item for item in items if item.get_closest_marker("gpu")]

@@ -29,3 +29,18 @@ def test_a_training_with_two_spawned_workers_ends_well(repository, tmp_path):
     done = act(repository, "monai.bundle", "run", "training", *config, *given, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert len(json.loads((tmp_path / "run" / "metrics.json").read_text())["epochs"]) == 1
+
+
+@pytest.mark.slow
+def test_the_tests_for_a_gpu_need_only_what_training_needs(repository):
+    """A machine that is lent with a GPU has torch, and what the kit brings (benchmarks/gpu): no package of these."""
+    absent = ["SimpleITK", "itk", "highdicom", "nvflare", "mlflow", "onnx", "onnxruntime", "pymedphys", "torchjd"]
+    program = (
+        f"import sys; sys.modules.update(dict.fromkeys({absent})); import pytest; sys.exit(pytest.main(sys.argv[1:]))"
+    )
+    options = ["-q", "-p", "no:cacheprovider", "-k", "not every_weighting", "-x"]
+    for selected in (["-m", "gpu", "--collect-only"], ["-m", "not gpu", "tests/gpu/test_gpu_training.py"]):
+        command = [sys.executable, "-c", program, *options, *selected]
+        done = subprocess.run(command, cwd=repository, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-2000:]
+        assert "test_gpu_networks" in done.stdout or "passed" in done.stdout

@@ -92,6 +92,11 @@ class Run:
         patience=9,
         validate_every=1,
         weighting="dwa",
+        device="cpu",
+        amp=False,
+        amp_dtype="auto",
+        fused=None,
+        every=None,
     ):
         torch.manual_seed(7)
         self.network = network()
@@ -103,7 +108,9 @@ class Run:
         inner = unwrap(self.network)
         joined = create_weighting("equal" if inner.independent_tasks else weighting, inner.tasks)
         self.loss = MultiTaskLoss(inner.tasks, joined)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=1e-2, weight_decay=1e-5)
+        self.network.to(device)
+        options = {"lr": 1e-2, "weight_decay": 1e-5, "fused": fused}
+        self.optimizer = torch.optim.Adam(self.network.parameters(), **options)
         self.scheduler = {
             "onecycle": lambda: torch.optim.lr_scheduler.OneCycleLR(self.optimizer, 0.05, total_steps=epochs + 1),
             "step": lambda: torch.optim.lr_scheduler.StepLR(self.optimizer, step_size=1, gamma=0.5),
@@ -111,19 +118,22 @@ class Run:
         self.early_stopping = EarlyStopping(self.network, patience=patience)
         self.best = BestModel(self.network, folder, stopped=self.early_stopping)
         self.evaluator = MultiTaskEvaluator(
-            "cpu",
+            device,
             DataLoader(items(2, first=6), batch_size=1),
             self.network,
             val_handlers=[MultiTaskMetrics(inner.tasks), self.early_stopping, self.best],
         )
         self.history = History(folder, self.evaluator, self.best)
         self.trainer = MultiTaskTrainer(
-            "cpu",
+            device,
             epochs,
             loader,
             self.network,
             self.optimizer,
             self.loss,
+            amp=amp,
+            amp_dtype=amp_dtype,
+            finite_check_every=every,
             train_handlers=[
                 *train_handlers,
                 ReseedEachEpoch(seed=11),
