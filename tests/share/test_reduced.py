@@ -53,7 +53,7 @@ def relative_error(network, file, image):
 @pytest.fixture(scope="module")
 def files(network, tmp_path_factory):
     """Write the file of each precision and format; what these weights answer is no matter of limits."""
-    folder, lenient = tmp_path_factory.mktemp("reduced"), Limits(error=0.5, dice=0.0, std=1.0, same=0.0)
+    folder, lenient = tmp_path_factory.mktemp("reduced"), Limits(error=0.5, dice=0.0, mean_difference=1.0, same=0.0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "LIMITS", dict.fromkeys(LIMITS, lenient))
         seen = RunImages(images(6), images(3))

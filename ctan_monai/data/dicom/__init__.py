@@ -1,4 +1,4 @@
-"""DICOM in (``read``) and out (``write``).
+"""Reading and writing of DICOM.
 
 A walk of one patient: ``read.scan`` reads headers, ``read.link`` says which CT, structure set and dose belong together,
 ``read.series`` makes a volume of the CT, ``read.masks`` of the contours, ``read.dose_sum`` of the dose, and

@@ -1,4 +1,4 @@
-"""What differs from one synthetic patient to the next: sizes, filling, habitus."""
+"""Anatomical variation of synthetic patients: sizes, filling, habitus."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ctan_monai.data.phantom.shapes import Point
 
 @dataclass(frozen=True)
 class Anatomy:
-    """One patient's measures. Places are LPS mm from the prostate's usual center.
+    """Measures of one patient. Positions are LPS mm from the prostate's usual center.
 
     The ranges are those of common anatomy: prostates of 25 to 90 cc, bladders of 80 to 450 cc, rectal widths of
     25 to 50 mm, bodies 340 to 410 mm wide. They are plausible, not fitted to patients.
@@ -47,7 +47,7 @@ class Anatomy:
 
     @property
     def bladder_center_mm(self) -> Point:
-        """The bladder rests on the prostate and leans to the front; it grows upwards when it fills."""
+        """Center of the bladder, which rests on the prostate, leans to the front and grows upwards when it fills."""
         _, depth, height = self.bladder_mm
         front = -34.0 + 0.80 * depth  # behind the symphysis, whatever the filling
         return self.bladder_tilt_mm, min(front, -2.0), self.prostate_top_mm + 0.93 * height
@@ -59,7 +59,7 @@ class Anatomy:
 
 
 def draw_anatomy(random: np.random.Generator) -> Anatomy:
-    """Draw a patient; all that varies between patients, apart from the bending of space and texture."""
+    """Draw the random measures of a patient."""
     prostate_cc = float(np.exp(random.uniform(np.log(25), np.log(90))))
     mean_mm = (prostate_cc * 1000 * 3 / (4 * np.pi)) ** (1 / 3)
     shape = np.array([1.17, 0.86, 1.0]) * random.normal(1, 0.04, 3)
@@ -90,6 +90,6 @@ def draw_anatomy(random: np.random.Generator) -> Anatomy:
 def _fiducials(
     random: np.random.Generator, prostate_mm: np.ndarray[tuple[int], np.dtype[np.float64]]
 ) -> tuple[Point, ...]:
-    """Return three places inside the prostate: left, right, apex."""
+    """Return the positions of three fiducials inside the prostate: left, right, apex."""
     inside = np.array([[0.45, 0.2, 0.3], [-0.45, 0.25, 0.1], [0.1, 0.3, -0.45]]) + random.normal(0, 0.06, (3, 3))
     return tuple((place * prostate_mm).tolist() for place in inside)

@@ -1,4 +1,4 @@
-"""The body's outline and its soft tissue: skin, fat, muscles, the pelvic cavity with bowel, the couch."""
+"""Body outline and soft tissue: skin, fat, muscles, the pelvic cavity with bowel, the couch."""
 
 from __future__ import annotations
 

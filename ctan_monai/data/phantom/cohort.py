@@ -1,4 +1,4 @@
-"""A folder of synthetic patients, made once and used again."""
+"""Cohorts of synthetic patients, created once and reused."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def make_cohort(
     clock: Clock = lambda: COHORT_TIME,
     progress: bool = True,
 ) -> Cohort:
-    """Make synthetic patients as DICOM, or find those that were made before.
+    """Create synthetic patients as DICOM, or reuse existing ones.
 
     A patient depends on the seed and on its number only. A folder has its patient's name only when it is complete, so
     a cohort that was interrupted is continued. Asking for more patients adds them. One process at a time.
@@ -135,7 +135,7 @@ def _split(ids: list[str], fractions: Sequence[float]) -> dict[str, list[str]]:
 
 
 def _check_folder(folder: Path, record: dict[str, Any], ids: list[str]) -> None:
-    """Refuse a folder that is not this cohort's."""
+    """Check that a folder is this cohort's."""
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -161,7 +161,7 @@ def _check_folder(folder: Path, record: dict[str, Any], ids: list[str]) -> None:
 
 
 def _complete(folder: Path, slices: int) -> bool:
-    """Return whether a patient is there; a folder gets its name when it is complete, but files can be deleted.
+    """Tell whether a patient's files are complete.
 
     Raises:
         DataError: files are missing.

@@ -1,4 +1,4 @@
-"""A dose as a planning system would accept it: conformal to the PTV, sparing rectum and bladder, a bath around.
+"""Synthetic doses: conformal to the PTV, sparing rectum and bladder, with a low-dose bath.
 
 No physics is claimed beyond what makes the dose depend on the anatomy: the depth of each ray, the shape of the target
 and where the organs at risk lie.
@@ -99,7 +99,7 @@ def plan_dose(
     prescription_gy: float,
     random: np.random.Generator,
 ) -> tuple[Floats, Axes]:
-    """Plan a dose.
+    """Compute a plan's dose.
 
     Args:
         surfaces: distances of External, PTV, Rectum and Bladder on parts of the CT's grid.

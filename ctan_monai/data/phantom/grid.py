@@ -1,4 +1,4 @@
-"""The grid a phantom is made on, a place to draw in, and what a scanner adds: blur, beam hardening, noise."""
+"""Grid and canvas of a phantom, and a CT scanner's blur, beam hardening and noise."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class PhantomGrid:
     slice_mm: float = 3.0
 
     def __post_init__(self) -> None:
-        """Check that there is room for a pelvis and that voxels are small enough to draw one."""
+        """Check that the grid covers a pelvis with small enough voxels."""
         field_mm = (self.slices * self.slice_mm, self.rows * self.row_mm, self.columns * self.column_mm)
         spacing_mm = (self.slice_mm, self.row_mm, self.column_mm)
         if (
@@ -84,7 +84,7 @@ class PhantomGrid:
 
 
 class Canvas:
-    """A CT being drawn: bodies are painted over each other, with the partial volume at their surface.
+    """Canvas on which bodies are painted over each other, with partial volume at their surface.
 
     Args:
         grid: voxels.
@@ -119,11 +119,11 @@ class Canvas:
         )
 
     def at(self, block: Block | None = None) -> Coordinates:
-        """Return where the voxels of a part lie in the bent space, in mm."""
+        """Return the coordinates of a part's voxels in the warped space, in mm."""
         return self._at if block is None else Coordinates(*(axis[block] for axis in self._at))
 
     def axes_of(self, block: Block) -> tuple[Floats, Floats, Floats]:
-        """Return z, y, x of a part in the straight space, in mm."""
+        """Return z, y, x of a part in the unwarped space, in mm."""
         z, y, x = self.axes_mm
         return z[block[0]], y[block[1]], x[block[2]]
 
@@ -153,7 +153,7 @@ def scan(
     hip_z_mm: float,
     random: np.random.Generator,
 ) -> npt.NDArray[np.int16]:
-    """Turn ideal HU into what a planning CT shows.
+    """Simulate a planning CT from ideal HU.
 
     Args:
         ct_hu: (K, R, C) ideal HU; changed in place.

@@ -1,4 +1,4 @@
-"""The synthetic pelvis as a T2-weighted image shows it: contrast, blur, coils that do not see evenly, Rician noise."""
+"""Simulated T2-weighted MR of the synthetic pelvis: contrast, blur, bias field, Rician noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A synthetic patient: CT, structures and dose, all from one seed."""
+"""Synthetic patients: CT, structures and dose from one seed."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Patient:
 
 @dataclass(frozen=True, eq=False)
 class Pelvis:
-    """What was drawn of a patient, before any scanner saw it.
+    """The drawn anatomy of a patient, before simulation of a scanner.
 
     Args:
         anatomy: sizes and filling.
@@ -122,7 +122,7 @@ def make_patient(
     dose_mm: float = 3.0,
     without: Sequence[str] = (),
 ) -> Patient:
-    """Make a synthetic patient.
+    """Create a synthetic patient.
 
     The anatomy is plausible, not that of anybody: common sizes, shapes put together from ellipsoids and tubes and
     bent smoothly, HU with texture, noise, partial volume and beam hardening. The dose follows the PTV, nine fields

@@ -1,4 +1,4 @@
-"""Distances to simple bodies, from which the phantom's organs are put together.
+"""Signed distances to simple bodies, of which the phantom's organs consist.
 
 A distance is negative inside, in mm, exact for capsules and close to the surface for the others, which is where it
 decides the partial volume of a voxel. Coordinates are LPS mm: x to the patient's left, y to the back, z to the head.
@@ -19,7 +19,7 @@ _TINY = np.float32(1e-6)
 
 
 class Coordinates(NamedTuple):
-    """Where voxels lie: x, y, z in mm, each (K, R, C) or broadcast to it."""
+    """Coordinates of voxels: x, y, z in mm, each (K, R, C) or broadcast to it."""
 
     x: Floats
     y: Floats
@@ -27,7 +27,7 @@ class Coordinates(NamedTuple):
 
 
 def sphere(at: Coordinates, center: Point, radius_mm: float) -> Floats:
-    """Return the distance to a sphere."""
+    """Compute the signed distance to a sphere."""
     found: Floats = np.sqrt(
         (at.x - _f(center[0])) ** 2 + (at.y - _f(center[1])) ** 2 + (at.z - _f(center[2])) ** 2
     ) - _f(radius_mm)
@@ -35,7 +35,7 @@ def sphere(at: Coordinates, center: Point, radius_mm: float) -> Floats:
 
 
 def ellipsoid(at: Coordinates, center: Point, radii_mm: Point) -> Floats:
-    """Return about the distance to an ellipsoid whose axes are those of the patient.
+    """Approximate the signed distance to an ellipsoid along the patient's axes.
 
     Source: first-order approximation k0 (k0 - 1) / k1 with k0 = |p / r| and k1 = |p / r^2|.
     """
@@ -47,7 +47,7 @@ def ellipsoid(at: Coordinates, center: Point, radii_mm: Point) -> Floats:
 
 
 def ellipse(at: Coordinates, x_mm: Number, y_mm: Number, rx_mm: Number, ry_mm: Number, power: float = 2.0) -> Floats:
-    """Return about the in-plane distance to a (super)ellipse that changes from slice to slice.
+    """Approximate the in-plane signed distance to a (super)ellipse that varies over slices.
 
     Args:
         at: voxels.
@@ -68,7 +68,7 @@ def ellipse(at: Coordinates, x_mm: Number, y_mm: Number, rx_mm: Number, ry_mm: N
 
 
 def capsule(at: Coordinates, start: Point, end: Point, radius_mm: float, end_radius_mm: float | None = None) -> Floats:
-    """Return the distance to a round stick, which may get thinner from start to end."""
+    """Compute the signed distance to a capsule, which may taper from start to end."""
     axis = np.subtract(end, start)
     length2 = float(axis @ axis)
     ax, ay, az = (_f(v) for v in axis)
@@ -80,7 +80,7 @@ def capsule(at: Coordinates, start: Point, end: Point, radius_mm: float, end_rad
 
 
 def blade(at: Coordinates, start: tuple[Floats, Floats], end: tuple[Floats, Floats], radius_mm: Number) -> Floats:
-    """Return the in-plane distance to a thick line whose ends (x, y) change from slice to slice."""
+    """Compute the in-plane signed distance to a thick line segment whose ends (x, y) vary over slices."""
     ax, ay = end[0] - start[0], end[1] - start[1]
     px, py = at.x - start[0], at.y - start[1]
     t = np.clip((px * ax + py * ay) / (ax**2 + ay**2), 0, 1)
@@ -89,7 +89,7 @@ def blade(at: Coordinates, start: tuple[Floats, Floats], end: tuple[Floats, Floa
 
 
 def join(first: Floats, second: Floats, blend_mm: float) -> Floats:
-    """Unite two bodies with a rounded seam.
+    """Compute the smooth union of two bodies.
 
     Source: polynomial smooth minimum, min(a, b) - h^2 k / 4 with h = max(k - |a - b|, 0) / k.
     """
@@ -99,7 +99,7 @@ def join(first: Floats, second: Floats, blend_mm: float) -> Floats:
 
 
 def along(z_mm: Floats, knots: Sequence[tuple[float, float]]) -> Floats:
-    """Interpolate a quantity that is given at some heights, smoothly.
+    """Interpolate a quantity smoothly between given heights.
 
     Args:
         z_mm: heights, any shape.
@@ -120,7 +120,7 @@ def _f(value: float) -> np.float32:
 def smooth_field(
     random: np.random.Generator, axes_mm: tuple[Floats, Floats, Floats], knots_mm: tuple[float, float, float]
 ) -> Floats:
-    """Draw a field of standard deviation about 1 that changes over about twice ``knots_mm``: random cubic B-splines.
+    """Draw a smooth random field of standard deviation about 1 from cubic B-splines with knots every ``knots_mm``.
 
     The weights sit on a fixed lattice, so the field at a place depends on the generator and on the first place of
     each axis, not on the voxel size.
@@ -144,7 +144,7 @@ def smooth_field(
 
 
 def _basis(axis_mm: Floats, knot_mm: float) -> Floats:
-    """Return the weight (N, M) that each of M lattice points has at N places: a row has four, that sum to 1."""
+    """Return the B-spline weights (N, M) of M lattice points at N positions; four in a row, which sum to 1."""
     place = (axis_mm - axis_mm[0]) / knot_mm
     cell = np.floor(place).astype(int)
     t = place - cell

@@ -53,7 +53,7 @@ def ct_series(
 
 
 def _shared(patient: Patient, name: str, patient_id: str, origin: Origin, clock: Clock, uid_source: UidSource) -> Any:
-    """Return what all images have in common."""
+    """Return the attributes that all images have in common."""
     from pydicom.dataset import Dataset
 
     now, grid = clock(), patient.grid

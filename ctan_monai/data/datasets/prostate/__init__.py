@@ -1,1 +1,1 @@
-"""A clinic's DICOM, prepared for training; synthetic patients stand in for it."""
+"""Prostate: a clinic's DICOM prepared for training, or synthetic patients."""

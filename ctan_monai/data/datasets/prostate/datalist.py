@@ -1,4 +1,4 @@
-"""List what was prepared, as a bundle's config asks for it."""
+"""Datalists of prepared patients, as a bundle's config asks for them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def dicom_datalist(
     workers: int | None = None,
     progress: bool = True,
 ) -> dict[str, list[Item]]:
-    """List the cases of a prepared folder, or prepare a folder of DICOM first.
+    """List the cases of a prepared folder by split; prepare a folder of DICOM first.
 
     Args:
         dataset_dir: what ``prepare_dicom`` wrote, recognized by its ``datalist.json``, or a folder of DICOM.
@@ -75,7 +75,7 @@ def dicom_datalist(
 
 
 def read_datalist(folder: str | Path) -> dict[str, Any]:
-    """Read the list that ``prepare_dicom`` wrote: items by split, prescriptions_gy, synthetic, options.
+    """Read the datalist that ``prepare_dicom`` wrote: items by split, prescriptions_gy, synthetic, options.
 
     Raises:
         DataError: it cannot be read, or is of NIfTI files.
@@ -93,7 +93,7 @@ def read_datalist(folder: str | Path) -> dict[str, Any]:
 
 
 def data_record(folder: str | Path) -> dict[str, Any]:
-    """Say what a prepared folder holds, as ``engines.write_data_record`` keeps it with a run.
+    """Return the data record of a prepared folder, for ``engines.write_data_record``.
 
     Raises:
         DataError: the folder's list of cases cannot be read.

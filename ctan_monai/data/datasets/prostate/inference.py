@@ -1,4 +1,4 @@
-"""Find the CTs that a trained network shall be applied to."""
+"""Datalists of CTs for inference."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def dicom_inference_list(
     workers: int | None = None,
     progress: bool = True,
 ) -> list[Item]:
-    """List CTs for inference, reading each into the cache under a pseudonym.
+    """List CTs for inference, caching them under pseudonyms.
 
     Of structure sets and doses in the folder only how far they reach is looked at, and a CT that ends before them is
     refused; other modalities are passed over. A CT series that cannot be used is named in the log by its pseudonym,
@@ -96,7 +96,7 @@ def _synthetic_patient(cache_dir: Path, grid: PhantomGrid, progress: bool) -> Pa
 
 
 def _nifti_files(root: Path) -> list[Path]:
-    """Return the NIfTI files that are meant: the file, or those of a folder that holds nothing but such."""
+    """Return the NIfTI files of a source: the file, or those of a folder that holds no other files."""
     if root.is_file():
         return [root] if is_nifti(root) else []
     inside = [path for path in sorted(root.glob("*")) if not path.name.startswith(".")] if root.is_dir() else []
@@ -104,7 +104,7 @@ def _nifti_files(root: Path) -> list[Path]:
 
 
 def _series(root: Path, patient_by: str, workers: int, progress: bool) -> tuple[Scan, list[Linked]]:
-    """Return what lies in a folder and its CT series, or that of a file.
+    """Scan a folder, or that of a file, and return its content and CT series.
 
     Raises:
         DataError: there is none.
@@ -126,7 +126,7 @@ def _series(root: Path, patient_by: str, workers: int, progress: bool) -> tuple[
 
 
 def _damaged(linked: Linked, series: Sequence[Linked], found: Scan) -> tuple[Path, ...]:
-    """Return the unreadable files that can only be this CT's, if they are any CT's: no other lies in their folders."""
+    """Return the unreadable files in folders that hold no other CT than this one."""
     others = {image.path.parent for each in series if each is not linked for image in each.ct}
     return tuple(path for path in found.damaged_beside(linked.ct) if path.parent not in others)
 
@@ -148,7 +148,7 @@ def _job(linked: Linked, names: Pseudonyms, options: DicomOptions, folder: Path,
 
 
 def _accepted(root: Path, folder: Path, jobs: Sequence[CtJob], results: Sequence[CtOutcome]) -> list[Item]:
-    """List what can be used, and say what cannot."""
+    """Return the items of usable cases, and log the others."""
     reasons = {each.case: each.reason for each in results if each.reason}
     faults = {each.case: each.path for each in results if each.path}
     skipped: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Checksums of a prepared folder, and its check."""
+"""Checksums of a prepared folder, and their verification."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PREPARE = "Prepare the data again; what is whole is kept."
 
 
 def write_manifest(folder: Path, rows: Iterable[Row], others: Sequence[Path]) -> None:
-    """Write ``manifest.json``: SHA-256 by path.
+    """Write ``manifest.json``: SHA-256 digests by path.
 
     Raises:
         DataError: it cannot be written.
@@ -35,7 +35,7 @@ def write_manifest(folder: Path, rows: Iterable[Row], others: Sequence[Path]) ->
 
 
 def verify_prepared(folder: str | Path, progress: bool = True) -> tuple[int, list[str]]:
-    """Check a prepared folder: every byte against the manifest, every case against itself, splits by patient.
+    """Verify a prepared folder: checksums of the manifest and of cases, and splits by patient.
 
     Args:
         folder: what ``prepare_dicom`` wrote.

@@ -1,4 +1,4 @@
-"""Turn a folder of patients' DICOM into cases to train on."""
+"""Prepare a folder of patients' DICOM as cases for training."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _WORKERS_MAX = 4  # each holds a patient: about 1.2 GB for a CT of 512 x 512 x 2
 
 @dataclass(frozen=True)
 class Prepared:
-    """What came of a folder.
+    """Result of preparing a folder.
 
     Args:
         datalist: the JSON file that lists the cases by split.
@@ -58,7 +58,7 @@ class Prepared:
 
     @property
     def accepted(self) -> list[Row]:
-        """The rows of the cases."""
+        """Rows of the accepted cases."""
         return [row for row in self.rows if row.status == ACCEPTED]
 
 
@@ -75,7 +75,7 @@ def prepare_dicom(
     identities: str | Path | None = None,
     progress: bool = True,
 ) -> Prepared:
-    """Prepare every patient of a folder; run it again to go on after a kill, or after patients were added.
+    """Prepare every patient of a folder; a second run continues, or adds patients.
 
     Writes ``datalist.json``, the cases, ``table.csv`` and ``table.json`` (what was accepted, and why the rest was
     not) and ``manifest.json`` (checksums). Nothing of it names a patient: cases have pseudonyms, made with a key in

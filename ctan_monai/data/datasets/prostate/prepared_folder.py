@@ -1,4 +1,4 @@
-"""The folder that patients are prepared into: its lock, what a killed run left, its list of cases."""
+"""The output folder of prepared patients: its lock, leftovers of killed runs, its datalist."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LEFTOVERS = (
 
 @contextlib.contextmanager
 def locked(out_dir: Path) -> Iterator[None]:
-    """Keep a second run out of the folder; the lock goes with the process, however it ends."""
+    """Lock the folder while preparing; the lock ends with the process."""
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
         taken = DataError(out_dir, None, "another run is preparing this folder.", "Wait, or give another folder.")
@@ -42,7 +42,7 @@ def locked(out_dir: Path) -> Iterator[None]:
 
 
 def remove_leftovers(out_dir: Path) -> None:
-    """Remove the half-written files of a run that was killed; see ``atomic.replacing`` for their names."""
+    """Remove the temporary files of a killed run; see ``atomic.replacing`` for their names."""
     for pattern in _LEFTOVERS:
         for path in out_dir.glob(pattern):
             path.unlink(missing_ok=True)
@@ -62,7 +62,7 @@ def kept_splits(path: Path, seed: int, split_fractions: Sequence[float]) -> dict
 def write_datalist(
     path: Path, rows: Sequence[Row], kind: str, options: DicomOptions, seed: int, split_fractions: Sequence[float]
 ) -> None:
-    """Write the list of the accepted cases by split, with paths relative to its folder.
+    """Write the datalist of the accepted cases, with paths relative to its folder.
 
     Raises:
         DataError: it cannot be written.

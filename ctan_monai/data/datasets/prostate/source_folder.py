@@ -1,4 +1,4 @@
-"""The data of the prostate bundle: a clinic's DICOM, what was prepared of it, or synthetic patients."""
+"""The data of the prostate bundle: a clinic's DICOM, a prepared folder, or synthetic patients."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def prepared_folder(
     workers: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Return a folder of prepared cases: as it is given, made of a folder of DICOM, or made of synthetic patients.
+    """Return a folder of prepared cases: the given one, or prepared from DICOM or synthetic patients.
 
     Args:
         dataset_dir: what ``ctan-monai prepare dicom`` wrote, recognized by its ``datalist.json``; a folder of DICOM;
@@ -91,7 +91,7 @@ def prepared_folder(
 
 
 def _known(options: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Refuse further settings that there are not, or that have an option of their own."""
+    """Check further options of reading DICOM: known, and without a bundle option of their own."""
     allowed = sorted({each.name for each in fields(DicomOptions)} - own.keys())
     if not isinstance(options, Mapping) or not set(options) <= set(allowed):
         raise ConfigError("dicom", f"{options!r} was found.", f"Give some of {allowed}, as {{'boost': 'sum'}}.")
@@ -99,7 +99,7 @@ def _known(options: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, A
 
 
 def _synthetic(cache_dir: Path, patients: int, grid: PhantomGrid, progress: bool) -> tuple[Path, Path]:
-    """Make synthetic patients, and return the folders of their DICOM and for the cases."""
+    """Create synthetic patients; return the folders of their DICOM and for the cases."""
     if patients < len(SPLITS):
         raise ConfigError("phantoms", f"{patients} was found.", "Make at least 3, one for each split.")
     kind = json.dumps([PHANTOM_VERSION, patients, asdict(grid)])
@@ -119,7 +119,7 @@ def _synthetic(cache_dir: Path, patients: int, grid: PhantomGrid, progress: bool
 
 
 def _as_prepared(folder: Path, wanted: DicomOptions) -> Path:
-    """Check that a prepared folder is what the settings ask for, as none of them can change it any more."""
+    """Check that a prepared folder was prepared with the given options."""
     content = read_datalist(folder)
     had, remedy = content["options"], "Prepare the data with it, or leave it out here."
     for name, value in wanted.to_json().items():

@@ -1,1 +1,1 @@
-"""DICOM CT, RTSTRUCT, RTPLAN and RTDOSE in."""
+"""Readers of DICOM CT, RTSTRUCT, RTPLAN and RTDOSE."""

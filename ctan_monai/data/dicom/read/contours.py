@@ -22,7 +22,7 @@ _EXPORT = "Export the structure set again."
 
 @dataclass(frozen=True, eq=False)
 class Roi:
-    """A structure as it was drawn.
+    """A structure and its contours.
 
     Args:
         number: its number in the structure set.
@@ -71,7 +71,7 @@ def read_rois(path: str | Path) -> list[Roi]:
 
 
 def _roi(path: Path, entry: Any, items: Sequence[Any], number: int | None = None) -> Roi:
-    """Make a structure of its entry; one that has contours only has no more than a number."""
+    """Create a structure from its items; one that only has contours has no more than a number."""
     found = int(entry.ROINumber) if number is None else number
     name = str(entry.get("ROIName", "") or "").strip() or f"ROI {found}"
     contours: list[Floats] = []
@@ -94,7 +94,7 @@ def _roi(path: Path, entry: Any, items: Sequence[Any], number: int | None = None
 
 
 def _once_around(points: Floats) -> Floats:
-    """Cut a contour where it comes back to its first point and, if it runs on, goes the same way again."""
+    """Cut a contour where it returns to its first point, if it then runs the same way again."""
     back = np.flatnonzero(np.abs(points - points[:1]).max(axis=1) <= _REPEATED_MM).tolist()
     for length in back[1:]:
         again = points[np.arange(len(points) - length) % length]

@@ -1,4 +1,4 @@
-"""Make a case of a CT alone, for inference, and write down which CT it was."""
+"""Create cases of CTs alone, for inference, with a description of their source."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _VERSION = "ct case 2"  # raise it when the same files give another case
 
 @dataclass(frozen=True)
 class CtJob:
-    """A CT series to make a case of.
+    """A CT series to convert to a case.
 
     Args:
         images: of the series.
@@ -58,7 +58,7 @@ class CtJob:
 
 @dataclass(frozen=True)
 class CtOutcome:
-    """How it went.
+    """Result of a `CtJob`.
 
     Args:
         case: id.
@@ -72,7 +72,7 @@ class CtOutcome:
 
 
 def make_ct_case(job: CtJob) -> CtOutcome:
-    """Write the case of a CT series unless it is there already; never raises for what is wrong with the series.
+    """Write the case of a CT series unless it exists; errors in the series are returned, not raised.
 
     Raises:
         DataError: the cache cannot be written, which concerns every case.
@@ -96,7 +96,7 @@ def make_ct_case(job: CtJob) -> CtOutcome:
 
 
 def _check_damaged(job: CtJob) -> None:
-    """Refuse the only CT of a folder if a file in it may be a slice of it that cannot be read."""
+    """Refuse the only CT of a folder if an unreadable file may be one of its slices."""
     if job.damaged and not job.options.repair:
         count = len(job.damaged)
         found = "1 file beside its images looks" if count == 1 else f"{count} files beside its images look"
@@ -141,20 +141,20 @@ def _read(job: CtJob, fingerprint: str) -> tuple[Case, CtSource]:
 
 
 def _images_used(images: Iterable[Header], ct: CtSeries) -> list[Header]:
-    """Return the images that the CT was made of, in its order; one that was interpolated has none."""
+    """Return the images of the CT's slices, in order; interpolated slices have none."""
     by_uid = {each.sop_uid: each for each in images}
     return [by_uid[uid] for uid in ct.sop_uids if uid]
 
 
 def _affine_ras(reference: CtReference, slices: int) -> Any:
-    """Return (4, 4) of the CT's own grid, (column, row, slice), with the slices that were interpolated counted."""
+    """Return the affine (4, 4) of the CT's grid, (column, row, slice), including interpolated slices."""
     affine = reference.affine_ras.copy()
     affine[:3, 2] *= (len(reference.headers) - 1) / (slices - 1)
     return affine
 
 
 def make_nifti_case(path: Path, folder: Path, options: DicomOptions) -> Path:
-    """Return the case's file of a CT as NIfTI, making it if it is not there.
+    """Return the cached case of a CT in NIfTI, creating it if it is missing.
 
     Raises:
         DataError: it cannot be read, or the cache cannot be written.
@@ -167,7 +167,7 @@ def make_nifti_case(path: Path, folder: Path, options: DicomOptions) -> Path:
 
 
 class NiftiReader:
-    """Reads a CT from NIfTI as training saw CTs, for `CaseCache`.
+    """Read a CT from NIfTI on the grid of training, for `CaseCache`.
 
     Args:
         options: pixel_mm and axcodes are used.

@@ -22,7 +22,7 @@ _UNIT_TOLERANCE = 1e-3  # direction cosines are written with six digits or so; 1
 
 @dataclass(frozen=True, eq=False)
 class CtSlice:
-    """One image and where it lies.
+    """A CT image and its position.
 
     Args:
         path: its file.
@@ -78,7 +78,7 @@ def read_ct_slice(path: str | Path) -> CtSlice:
 
 
 def instance_of(path: Path) -> str:
-    """Return a sentence with the image's InstanceNumber, by which it is found where its file may not be named."""
+    """Return a sentence with the image's InstanceNumber, for messages that may not name files."""
     try:
         with reading(path, "a slice"):
             number = read_dicom(path, specific_tags=["InstanceNumber"], stop_before_pixels=True).get("InstanceNumber")
@@ -121,7 +121,7 @@ def _pixels(path: Path, dataset: Any) -> npt.NDArray[Any]:
 
 
 def _pixels_by_itk(path: Path, dataset: Any) -> npt.NDArray[Any]:
-    """Decode JPEG and the like with GDCM, which undoes the rescaling only where it is asked to."""
+    """Decode compressed pixels with GDCM, without rescaling."""
     import SimpleITK as sitk
 
     try:

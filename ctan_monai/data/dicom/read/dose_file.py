@@ -1,4 +1,4 @@
-"""Read one RTDOSE: dose per voxel of its own grid, and where that grid lies."""
+"""Read RTDOSE objects: dose and grid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Choose among the doses of a patient, and add those that belong together, on one grid."""
+"""Select the doses of a patient's plan, and sum them on one grid."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PARTS = ("BEAM", "BRACHY")
 
 
 def dose_on_grid(dose: DoseGrid, grid: Grid) -> DoseAndRegion:
-    """Interpolate a dose linearly at the centers of a grid's voxels.
+    """Resample a dose linearly to a grid.
 
     Any orientation of either grid and any spacing of the dose's frames are right, as positions are compared in
     millimeters.
@@ -68,7 +68,7 @@ def dose_on_grid(dose: DoseGrid, grid: Grid) -> DoseAndRegion:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The doses of one plan that together are its dose.
+    """The RTDOSE objects whose sum is a plan's dose.
 
     Args:
         files: RTDOSE files to add.
@@ -82,7 +82,7 @@ class Chosen:
 
 
 def choose(doses: Sequence[Header]) -> Chosen:
-    """Choose the doses of one plan: the whole plan's if there is one, otherwise those of its beams.
+    """Select the doses of a plan: the total if there is one, otherwise those of its beams.
 
     Args:
         doses: headers of the RTDOSEs of one plan, not empty.
@@ -107,7 +107,7 @@ def choose(doses: Sequence[Header]) -> Chosen:
 def total_dose(
     chosen: Chosen, plan: Plan | None, grid: Grid, prescription_gy: float | None, repair: bool = False
 ) -> tuple[DoseAndRegion, set[str], list[str]]:
-    """Read the doses of one plan and add them on a grid.
+    """Read the doses of a plan and sum them on a grid.
 
     Args:
         chosen: what to add.
@@ -140,7 +140,7 @@ def total_dose(
 
 
 def add(doses: Sequence[DoseAndRegion]) -> DoseAndRegion:
-    """Add the doses of several plans; the sum is known where all are."""
+    """Sum the doses of several plans; the sum is known where all are."""
     total, region = doses[0]
     for dose, known in doses[1:]:
         total, region = total + dose, region & known

@@ -1,4 +1,4 @@
-"""Find a CT that was cut: structure set or dose reach beyond its first or last slice, or name more images."""
+"""Checks for a truncated CT: structure set or dose reach beyond its slices, or refer to more images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _REMEDY = "Add the missing images, or accept a CT that ends there with --repair.
 
 
 def check_images(structure_set: Header, images: Iterable[Header], repair: bool) -> list[str]:
-    """Check that the images which a structure set refers to are there.
+    """Check that the images that a structure set refers to exist.
 
     Args:
         structure_set: drawn on the series.
@@ -47,7 +47,7 @@ def check_images(structure_set: Header, images: Iterable[Header], repair: bool) 
 
 
 def check_contours(path: Path, rois: Mapping[str, Roi], grid: Grid, repair: bool) -> None:
-    """Check that contours do not lie beyond a CT's first or last slice; ``mask_of`` notes what it cuts off.
+    """Check that contours do not lie beyond a CT's first or last slice.
 
     Args:
         path: of the structure set.
@@ -69,7 +69,7 @@ def check_contours(path: Path, rois: Mapping[str, Roi], grid: Grid, repair: bool
 
 
 def check_dose(path: Path, dose: DoseGrid, grid: Grid, repair: bool) -> list[str]:
-    """Check that a dose does not go on where a CT ends.
+    """Check that a dose does not continue where a CT ends.
 
     It may by a frame and a slice, as planning systems round their grids up, and where it is below a tenth.
 

@@ -1,4 +1,4 @@
-"""Where the voxels of a stack of slices lie."""
+"""The grid of a stack of slices."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """A stack of slices: rows, columns and slices are the three axes of its arrays.
+    """The grid of a stack of slices; the axes of arrays are rows, columns and slices.
 
     Args:
         shape: (rows, columns, slices).
@@ -28,7 +28,7 @@ class Grid:
 
     @property
     def affine_ras(self) -> Floats:
-        """The same map into the frame that nibabel and MONAI use."""
+        """Affine in RAS, as nibabel and MONAI use it."""
         return np.asarray(_LPS_TO_RAS @ self.affine_lps)
 
     @property
@@ -39,13 +39,13 @@ class Grid:
 
     @property
     def normal(self) -> Floats:
-        """Unit vector perpendicular to the slices, to the side of rising slice indices."""
+        """Unit normal of the slices, towards rising slice indices."""
         cross = np.cross(self.affine_lps[:3, 1], self.affine_lps[:3, 0])
         cross /= np.linalg.norm(cross)
         return np.asarray(cross if cross @ self.affine_lps[:3, 2] > 0 else -cross)
 
     def to_index(self, points_lps: Floats) -> Floats:
-        """Return the (row, column, slice) of points, fractions kept.
+        """Convert LPS points to continuous (row, column, slice) indices.
 
         Args:
             points_lps: (N, 3) mm.
@@ -57,7 +57,7 @@ class Grid:
         return np.asarray(points_lps @ inverse[:3, :3].T + inverse[:3, 3])
 
     def to_lps(self, index: Floats) -> Floats:
-        """Return where (row, column, slice) indices lie.
+        """Convert (row, column, slice) indices to LPS points.
 
         Args:
             index: (N, 3).
@@ -69,7 +69,7 @@ class Grid:
 
 
 def grid_from_ras(shape: tuple[int, ...], affine_ras: Floats) -> Grid:
-    """Return the grid of a case whose last axis runs through the slices.
+    """Create the grid of a case whose last axis runs through the slices.
 
     Args:
         shape: (rows, columns, slices).
@@ -80,7 +80,7 @@ def grid_from_ras(shape: tuple[int, ...], affine_ras: Floats) -> Grid:
 
 
 def plane_affine(row_cosines: Array, column_cosines: Array, pixel_mm: Array, origin_lps: Array, step: Array) -> Floats:
-    """Return the affine of a stack.
+    """Compute the affine of a stack.
 
     Args:
         row_cosines: (3,) direction in which the column index rises: the first half of ImageOrientationPatient.

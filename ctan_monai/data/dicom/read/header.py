@@ -1,4 +1,4 @@
-"""What a DICOM file says about itself and about the objects it belongs to, without its pixels or contours."""
+"""Headers of DICOM files and their references, without pixels or contours."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _PIXEL_KINDS = ("CT", "RTDOSE")
 
 @dataclass(frozen=True)
 class Header:
-    """One object.
+    """The header of a DICOM object.
 
     Args:
         path: its file.
@@ -129,11 +129,11 @@ def read_header(path: str | Path) -> Header | None:
 
 
 class _HeaderError(Exception):
-    """What is wrong with a header, in words that quote nothing of it."""
+    """Error in a header, in words that quote nothing of it."""
 
 
 def _lost_its_links(header: Header, cut: bool) -> bool:
-    """Tell a file that ends before what links it; one that ends later is linked, and refused when it is read whole."""
+    """Tell whether a truncated file lacks its references; others are refused when they are read."""
     if header.kind == "CT":
         return cut and not header.series_uid
     links = (header.images, header.frames, header.plans, header.structure_sets)
@@ -169,7 +169,7 @@ def _header(path: Path, dataset: Any, looks: str) -> Header | None:
 
 
 def _drawn_on(path: Path, dataset: Any) -> dict[str, Any]:
-    """Return the images and frames of reference that a structure set refers to, by whatever names them.
+    """Return the images and frames of reference that a structure set refers to anywhere.
 
     ReferencedFrameOfReferenceSequence is optional (type 3); without it contours name their images, and structures
     their frame of reference.
@@ -198,7 +198,7 @@ def _drawn_on(path: Path, dataset: Any) -> dict[str, Any]:
 
 
 def _images_of_contours(path: Path, frame_of: Mapping[str, str]) -> dict[str, set[str]]:
-    """Return the images that contours name, by the frame of reference of their structures."""
+    """Return the images that contours refer to, by the frame of reference of their structures."""
     found: dict[str, set[str]] = defaultdict(set)
     dataset = read_dicom(path, specific_tags=["ROIContourSequence"])
     for drawn in dataset.get("ROIContourSequence") or []:
@@ -210,7 +210,7 @@ def _images_of_contours(path: Path, frame_of: Mapping[str, str]) -> dict[str, se
 
 
 def _is_predicted(dataset: Any) -> bool:
-    """Tell what ``dicom_out`` wrote as predicted from what a clinic, or a phantom, has."""
+    """Tell whether an object is a prediction that this package wrote."""
     labels = [str(dataset.get(name, "") or "") for name in ("StructureSetLabel", "RTPlanLabel", "DoseComment")]
     return dataset.get("Manufacturer") == SOFTWARE and any(label.upper().startswith(PREDICTED) for label in labels)
 

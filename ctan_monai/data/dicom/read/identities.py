@@ -1,4 +1,4 @@
-"""Say whose pseudonym is whose, in a file that the user asked for and keeps apart."""
+"""The file that links pseudonyms to patients, if the user asks for it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write_identities(
     rows: Sequence[Row],
     names: Pseudonyms,
 ) -> None:
-    """Write a CSV file that only its owner can read: every CT series, unlinked object and unreadable file.
+    """Write the identities of CT series, unlinked objects and unreadable files to a CSV that only its owner can read.
 
     A CT that was not accepted has the reason and the file at fault beside it.
 

@@ -1,4 +1,4 @@
-"""Prepare CT series in processes of their own: read, write, and say in a row of the table how it went."""
+"""Prepare CT series in worker processes, with a row of the table for each."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class Job:
-    """What to prepare.
+    """A case to prepare.
 
     Args:
         linked: a CT series and what belongs to it.
@@ -56,7 +56,7 @@ class Job:
 
 
 def run_job(job: Job) -> Row:
-    """Prepare a case unless it is there already; never raises for what is wrong with one patient's data.
+    """Prepare a case unless it exists; errors in a patient's data are returned, not raised.
 
     Raises:
         DataError: the prepared folder cannot be written, which concerns every case.
@@ -98,7 +98,7 @@ def run_job(job: Job) -> Row:
 
 
 def fingerprint_of(objects: Iterable[Header], options: DicomOptions, kind: str) -> str:
-    """Return a digest of what a case is made from: objects, sizes and times of their files, settings, our version.
+    """Compute a digest of a case's sources: objects, sizes and times of files, options, version.
 
     Raises:
         DataError: a file has gone.
@@ -118,7 +118,7 @@ def fingerprint_of(objects: Iterable[Header], options: DicomOptions, kind: str) 
 def work(
     do: Callable[[_Task], _Result], tasks: Sequence[_Task], workers: int, place: Path
 ) -> Generator[_Result, None, None]:
-    """Do tasks in several processes, in any order.
+    """Run jobs in several processes, in any order.
 
     Args:
         do: a function of a module.
@@ -148,7 +148,7 @@ def work(
 
 
 def _start(parent: int) -> None:
-    """Leave Ctrl-C to the parent, which ends the pool in order, and do not outlive it if it is killed."""
+    """Initialize a worker: ignore SIGINT, and end with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 

@@ -1,4 +1,4 @@
-"""Find out which CT, structure set, plan and dose belong together; nothing is assumed that a UID does not say."""
+"""Link CT, structure sets, plans and doses by their UIDs alone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SPLIT_FROM = 3  # series of one image; below, they are scouts and the like
 
 @dataclass(frozen=True)
 class PlanDose:
-    """The doses of one plan.
+    """A plan and its doses.
 
     Args:
         plan: the RTPLAN, None if it is not in the folder.
@@ -39,7 +39,7 @@ class PlanDose:
 
 @dataclass(frozen=True)
 class StructureSet:
-    """A structure set with the doses of its plans."""
+    """A structure set with its plans' doses."""
 
     header: Header
     plan_doses: tuple[PlanDose, ...] = ()
@@ -47,7 +47,7 @@ class StructureSet:
 
 @dataclass(frozen=True)
 class Linked:
-    """A CT series with everything that belongs to it.
+    """A CT series with its linked objects.
 
     Args:
         identity: who it is (PatientID, or the study if there is none); never written or logged.
@@ -64,7 +64,7 @@ class Linked:
     sets_elsewhere: tuple[Reason, ...] = ()
 
     def others(self) -> list[Header]:
-        """Return the structure sets and doses that belong to the CT."""
+        """Return the linked structure sets and doses."""
         groups = [*self.plan_doses, *(group for each in self.structure_sets for group in each.plan_doses)]
         return [each.header for each in self.structure_sets] + [dose for group in groups for dose in group.doses]
 
@@ -152,7 +152,7 @@ class _Patient:
         return UnlinkedObject(self.everyone.identity[header.path], header, *why)
 
     def _without_split_series(self) -> dict[str, str]:
-        """Leave out CTs of which each image is a series; return the series of those images by the images' UIDs."""
+        """Remove CTs of which each image is a series of its own; return their series by image UID."""
         together: dict[tuple[str, str], list[Header]] = defaultdict(list)
         for uid, images in self.series.items():
             if uid and len(images) == 1:
@@ -167,7 +167,7 @@ class _Patient:
         return split
 
     def _once(self, headers: Iterable[Header]) -> dict[str, Header]:
-        """Keep one of the files that hold the same object, none if they contradict each other."""
+        """Keep one of several files of the same object, none if they differ."""
         found: dict[str, Header] = {}
         contradicting = set()
         for header in headers:
@@ -233,7 +233,7 @@ class _Patient:
         doses: dict[str, dict[str, list[Header]]],
         loose: dict[str, dict[str, list[Header]]],
     ) -> None:
-        """Put a dose with its structure set, or with its CT if it has none there."""
+        """Assign a dose to its structure set, or to its CT if it has none."""
         plan = next((self.plans[uid] for uid in dose.plans if uid in self.plans), None)
         if plan is None and (other := self.everyone.apart(dose, self.everyone.plans_of(dose))):
             reason = f"a dose under another {self.everyone.attribute(dose, other)} refers to it."

@@ -1,4 +1,4 @@
-"""Make masks of contours, on the grid of the CT."""
+"""Convert contours to masks on the grid of the CT."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _VOLUME_SHARE = 0.1  # a mask's volume may differ from its contours' by this sha
 
 @dataclass(frozen=True, eq=False)
 class RoiMask:
-    """A structure on a grid.
+    """The mask of a structure.
 
     Args:
         mask: (rows, columns, slices).
@@ -34,7 +34,7 @@ class RoiMask:
 
 
 def mask_of(roi: Roi, grid: Grid, holes: Holes = "xor", between: Between = "interpolate") -> RoiMask:
-    """Mark the voxels whose centers lie inside a structure.
+    """Convert a structure's contours to a mask of the voxels whose centers lie inside.
 
     Contours of one plane are combined first, see ``nesting.nesting_of``; contours of different planes never cancel
     each other, however close the planes are. A slice takes the plane it lies in, the nearest one if several are
@@ -70,7 +70,7 @@ def mask_of(roi: Roi, grid: Grid, holes: Holes = "xor", between: Between = "inte
 
 
 def check_options(holes: str, between: str) -> None:
-    """Refuse unknown settings.
+    """Check the options of masks.
 
     Raises:
         ConfigError: ``holes`` or ``between`` is unknown.
@@ -81,7 +81,7 @@ def check_options(holes: str, between: str) -> None:
 
 
 def _combined(stacks: Sequence[Stack]) -> list[str]:
-    """Say what was done to contours that are not simply one beside or above the other."""
+    """Describe how nested or duplicate contours were combined."""
     counts = {
         name: sum(nesting.found[name] for stack in stacks for nesting in stack.nestings)
         for name in ("twice", "flat", "crossing", "over", "thin")
@@ -115,7 +115,7 @@ def _cut_off(planes: Sequence[Plane], grid: Grid) -> list[str]:
 
 
 def _volume(mask: Mask, stacks: Sequence[Stack], grid: Grid) -> list[str]:
-    """Compare the mask with what the contours enclose."""
+    """Compare the mask's volume with the contours'."""
     drawn_cm3 = sum(stack.volume_mm3() for stack in stacks) / 1000
     mask_cm3 = float(mask.sum()) * float(np.prod(grid.spacing_mm)) / 1000
     if abs(mask_cm3 - drawn_cm3) <= _VOLUME_SHARE * drawn_cm3:

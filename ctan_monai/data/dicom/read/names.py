@@ -1,4 +1,4 @@
-"""Which structure a name means: TG-263's names, the synonyms of clinics, and a mapping per data set."""
+"""Structure names: TG-263, synonyms of clinics, and a mapping per dataset."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _UNKNOWN, _IGNORED = 8, 9  # ranks after those of the tables
 
 
 def normal_form(name: str) -> str:
-    """Return a name without what clinics vary: case, spaces, dots, hyphens, underscores."""
+    """Normalize a name: case, spaces, dots, hyphens, underscores."""
     return _NOT_COUNTED.sub("", name.strip().lower())
 
 
 @dataclass(frozen=True)
 class Matched:
-    """What the names of one structure set mean.
+    """The matched names of a structure set.
 
     Args:
         found: position in the list of names by TG-263 name.
@@ -42,7 +42,7 @@ class Matched:
 
 
 class StructureNames:
-    """Translates names of structures.
+    """Mapping from names of structures to TG-263.
 
     The per-data-set mapping wins over everything: a structure that it lists is known by the names it lists only.
     Otherwise a name that is the TG-263 name itself wins over synonyms.
@@ -61,7 +61,7 @@ class StructureNames:
         self._synonyms = {each: name for each, name in table.items() if name not in listed}
 
     def match(self, names: Sequence[str]) -> Matched:
-        """Say which structure each name of one structure set means.
+        """Match each name of a structure set to a structure.
 
         Args:
             names: as the structure set has them.
@@ -96,7 +96,7 @@ class StructureNames:
 
 
 def read_mapping(path: str | Path) -> dict[str, tuple[str, ...]]:
-    """Read a data set's own names from a YAML file.
+    """Read a dataset's mapping of names from a YAML file.
 
     Args:
         path: ``Rectum: [rect_pb, Rectum 1]`` per structure, and ``ignore: [names]``.
@@ -120,7 +120,7 @@ def read_mapping(path: str | Path) -> dict[str, tuple[str, ...]]:
 
 
 def unusable(mapping: Mapping[str, Sequence[str]]) -> str:
-    """Say what is wrong with a mapping of names; nothing if all is well.
+    """Return what is wrong with a mapping of names, '' if nothing is.
 
     Args:
         mapping: names in the structure sets by the name they shall have.

@@ -1,4 +1,4 @@
-"""How the contours of one plane combine: which are holes, which are parts, and which stand there twice."""
+"""Nesting of the contours of a plane: holes, parts and duplicates."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ class Outline:
 
     @cached_property
     def low(self) -> Floats:
-        """Least row and column."""
+        """Minimum row and column."""
         return np.asarray(self.points.min(axis=0))
 
     @cached_property
     def high(self) -> Floats:
-        """Greatest row and column."""
+        """Maximum row and column."""
         return np.asarray(self.points.max(axis=0))
 
     @cached_property
     def length_mm(self) -> float:
-        """Its circumference."""
+        """Length of the contour."""
         edges = (np.roll(self.points, -1, axis=0) - self.points) * self.pixel_mm
         return float(np.linalg.norm(edges, axis=1).sum())
 
     @cached_property
     def area_mm2(self) -> float:
-        """What it encloses by the even-odd rule; 0 if all its points lie on a line."""
+        """Area by the even-odd rule; 0 if all its points lie on a line."""
         points = (self.points - self.points.mean(axis=0)) * self.pixel_mm
         if np.ptp(points @ np.linalg.svd(points, full_matrices=False)[2][1]) < _FLAT_MM:
             return 0.0
@@ -63,7 +63,7 @@ class Outline:
         return min(width * min(1.0, *self.pixel_mm) * self.length_mm, _SMALL * self.area_mm2)
 
     def shared_mm2(self, other: Outline) -> float:
-        """Return the area that lies within both."""
+        """Return the area of the intersection with another contour."""
         if (self.low > other.high).any() or (other.low > self.high).any():
             return 0.0
         size = np.maximum(self.high - self.low, 1e-9)
@@ -75,13 +75,13 @@ class Outline:
 
     @cached_property
     def runs_over_itself(self) -> bool:
-        """Whether it goes around something twice, which the even-odd rule takes for outside."""
+        """Whether it winds around an area twice, which the even-odd rule takes for outside."""
         size = np.maximum(self.high - self.low, 1e-9)
         mask = wound_twice((self.points - self.low) / size * _CELLS - 0.5, _square(_CELLS))
         return float(mask.mean()) * float(np.prod(size * self.pixel_mm)) > self.rim_mm2(_LINE)
 
     def is_same(self, other: Outline, shared_mm2: float) -> bool:
-        """Whether another contour, not smaller, runs along the same line; given the area that both share."""
+        """Tell whether another contour, not smaller, runs along the same line, given the area of their intersection."""
         if self.area_mm2 < other.area_mm2 / 2 or self.area_mm2 - shared_mm2 > self.rim_mm2(_SAME):
             return False
         return other.area_mm2 - other.shared_mm2(self) <= other.rim_mm2(_SAME)
@@ -89,7 +89,7 @@ class Outline:
 
 @dataclass(frozen=True, eq=False)
 class Nesting:
-    """The contours of one plane, each once, and how they lie in each other.
+    """The distinct contours of a plane and their nesting.
 
     Args:
         outlines: those that enclose an area, the largest first.
@@ -107,11 +107,11 @@ class Nesting:
     found: dict[str, int] = field(default_factory=dict)
 
     def fill(self, box: Box) -> Mask:
-        """Fill the contours within a box of the slice."""
+        """Rasterize the contours within a box of the slice."""
         return self._filled([each.points for each in self.outlines], box)
 
     def area_mm2(self) -> float:
-        """Return what the contours enclose, measured on a raster of their own."""
+        """Return the area of the contours, measured on a raster of their own."""
         if not self.outlines:
             return 0.0
         low = np.min([each.low for each in self.outlines], axis=0)
@@ -133,7 +133,7 @@ class Nesting:
 
 
 def nesting_of(outlines: Sequence[Outline], united: bool) -> Nesting:
-    """Find out how the contours of one plane combine.
+    """Determine the nesting of a plane's contours.
 
     Contours that lie within others are holes, and within holes islands. Contours that cross each other are parts of
     one whole, unless all are of the type CLOSEDPLANAR_XOR. A contour that is there twice counts once, in whatever

@@ -1,4 +1,4 @@
-"""How DICOM is turned into cases; one description for the command line, configs and what was prepared with it."""
+"""Options of reading DICOM, for the command line, configs and prepared folders."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Ambiguous = Literal["refuse", "newest"]
 
 @dataclass(frozen=True)
 class DicomOptions:
-    """Settings that change what a case holds.
+    """Options that change the content of a case.
 
     Args:
         names: names in the structure sets by TG-263 name, beside the package's synonyms; see ``names.read_mapping``.
@@ -57,7 +57,7 @@ class DicomOptions:
     axcodes: str | None = "PLS"
 
     def __post_init__(self) -> None:
-        """Turn YAML's lists into tuples and check the values."""
+        """Convert YAML's lists to tuples and check the values."""
         object.__setattr__(self, "names", {name: tuple(names) for name, names in self.names.items()})
         object.__setattr__(self, "structures", tuple(self.structures))
         object.__setattr__(self, "need", tuple(self.need))
@@ -82,7 +82,7 @@ class DicomOptions:
             raise ConfigError("axcodes", f"{self.axcodes!r} was found.", "Give one of R/L, A/P, S/I each, such as PLS.")
 
     def to_json(self) -> dict[str, Any]:
-        """Return the settings as JSON can hold them."""
+        """Serialize the options to JSON values."""
         return dataclasses.asdict(self)
 
 

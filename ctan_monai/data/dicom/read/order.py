@@ -1,4 +1,4 @@
-"""Bring the slices of a CT series into order, and refuse or repair what does not make a volume.
+"""Order the slices of a CT series, and refuse or repair incomplete volumes.
 
 Every function takes slices and returns slices with a note on each repair. Without ``repair`` a fault is a DataError
 that names it; with it, what can be put right without guessing is.
@@ -24,7 +24,7 @@ _REPAIR = "Export the CT series again, or repair it with --repair."
 
 
 def refuse(slices: Sequence[CtSlice], reason: str, remedy: str = _REPAIR, at: Sequence[CtSlice] = ()) -> DataError:
-    """Return the error for a series, naming the first slice at fault, or the series' folder if it is none alone."""
+    """Create the error for a series, naming the first slice at fault, or the series' folder."""
     if not at:
         return DataError(slices[0].path.parent, None, reason, remedy)
     first = instance_of(at[0].path).replace("It is", "The first of them is" if len(at) > 1 else "It is")
@@ -32,7 +32,7 @@ def refuse(slices: Sequence[CtSlice], reason: str, remedy: str = _REPAIR, at: Se
 
 
 def check_uids(slices: Slices) -> None:
-    """Refuse images that share their UID, of which others could not say which they mean; copies of one are let pass.
+    """Refuse different images with one SOPInstanceUID; identical copies are allowed.
 
     Raises:
         DataError: there are some at different places.
@@ -51,7 +51,7 @@ def _at_one_place(one: CtSlice, other: CtSlice) -> bool:
 
 
 def same_kind(slices: Slices, repair: bool) -> Outcome:
-    """Keep images of one orientation, size, pixel spacing and frame of reference.
+    """Keep images of the same orientation, size, pixel spacing and frame of reference.
 
     A slice whose rows or columns run the other way is turned if its pixels then lie where the others' do. Of mixed
     images the largest kind is kept if it is more than half of them.
@@ -115,7 +115,7 @@ def _difference(groups: list[Slices]) -> str:
 
 
 def _turned_like(model: CtSlice, each: CtSlice) -> CtSlice | None:
-    """Return a slice with its rows and columns reversed so that they run as the model's, None if that does not fit."""
+    """Flip a slice's rows and columns to the orientation of another; None if that does not fit."""
     along = float(model.row_cosines @ each.row_cosines), float(model.column_cosines @ each.column_cosines)
     if min(abs(along[0]), abs(along[1])) < 1 - _PARALLEL or min(along) > 0:
         return None
@@ -139,7 +139,7 @@ def _turned_like(model: CtSlice, each: CtSlice) -> CtSlice | None:
 
 
 def in_order(slices: Slices) -> Slices:
-    """Sort along the normal of the first slice; names and InstanceNumber count for nothing."""
+    """Sort slices along the normal of the first; file names and InstanceNumber are ignored."""
     normal = slices[0].normal
     return sorted(slices, key=lambda each: float(each.position_lps @ normal))
 
@@ -150,7 +150,7 @@ def positions_mm(slices: Slices) -> np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
 def without_duplicates(slices: Slices, repair: bool) -> Outcome:
-    """Keep one of the slices that lie at one place, in slices that are in order.
+    """Remove duplicate slices at one position from ordered slices.
 
     Raises:
         DataError: there are some, and repair is off or their pixels differ.
@@ -171,7 +171,7 @@ def without_duplicates(slices: Slices, repair: bool) -> Outcome:
 
 
 def without_gaps(slices: Slices, repair: bool) -> Outcome:
-    """Fill gaps of one or two slices by linear interpolation, in slices that are in order.
+    """Fill gaps of one or two slices in ordered slices by linear interpolation.
 
     Raises:
         DataError: slices are missing and repair is off or too many are missing, or the spacing changes.
@@ -204,7 +204,7 @@ def without_gaps(slices: Slices, repair: bool) -> Outcome:
 
 
 def tolerance_mm(spacing: float) -> float:
-    """Return how far a slice may lie from its place: positions are written with one decimal by some scanners."""
+    """Return the tolerance of slice positions, which some scanners round to one decimal."""
     return min(0.101, 0.2 * spacing)
 
 

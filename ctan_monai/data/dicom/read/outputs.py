@@ -1,4 +1,4 @@
-"""Write a case as a cache file or as NIfTI, and tell whether it is already there."""
+"""Write prepared cases as cache files or NIfTI, and find existing ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CHUNK = 2**20
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, as hex."""
+    """Compute the SHA-256 of a file, as hex."""
     state = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
@@ -83,7 +83,7 @@ def _record(case: Case, files: Mapping[str, str]) -> dict[str, Any]:
 
 
 def existing(case: str, folder: Path, kind: Format, fingerprint: str) -> dict[str, Any] | None:
-    """Return the record of a case that is there, whole and made from the same, or None."""
+    """Return the record of an existing case that is complete and up to date, else None."""
     try:
         return (
             _existing_cache(case, folder, fingerprint)

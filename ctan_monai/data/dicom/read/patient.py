@@ -1,4 +1,4 @@
-"""Make a case of one patient's CT, structure set and doses."""
+"""Create cases from a patient's CT, structure set and doses."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def read_patient(
     every: bool = False,
     meta: Mapping[str, Any] | None = None,
 ) -> Case:
-    """Read one case.
+    """Read a patient's CT, structures and doses as a case.
 
     Args:
         study: what it is made of.
@@ -110,7 +110,7 @@ def read_image(files: Iterable[str | Path], case: str, options: DicomOptions) ->
 
 
 def turned(case: Case, axcodes: str | None) -> Case:
-    """Return a case with its axes where they shall point; None leaves them."""
+    """Reorient a case to the given axes; None leaves them."""
     import nibabel as nib
 
     if axcodes is None or "".join(nib.aff2axcodes(case.affine_ras)) == axcodes:
@@ -119,7 +119,7 @@ def turned(case: Case, axcodes: str | None) -> Case:
 
 
 def check_belongs(structure_set: Header, images: Iterable[Header], ct: CtSeries, repair: bool) -> list[str]:
-    """Check that a structure set was drawn on a CT that is whole.
+    """Check that a structure set was drawn on a complete CT.
 
     Returns:
         Notes on what was accepted because of ``repair``.
@@ -143,7 +143,7 @@ def check_belongs(structure_set: Header, images: Iterable[Header], ct: CtSeries,
 def _dose(
     study: Study, ct: CtSeries, grid: Grid, options: DicomOptions
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_], dict[str, Any]]:
-    """Return the dose in Gy, where it is known, and what is known about it."""
+    """Return the dose in Gy, the region in which it is known, and facts about it."""
     plans = [read_plan(group.plan.path) if group.plan else None for group in study.plan_doses]
     notes: list[str] = []
     parts, kinds = [], []
@@ -180,7 +180,7 @@ def _reference(plan: Plan | None, options: DicomOptions) -> float | None:
 
 
 def _check_frames(group: PlanDose, frames: set[str], study: Study, ct: CtSeries, repair: bool) -> list[str]:
-    """Check that doses are of the CT's frame of reference, and say so if nothing but that links them."""
+    """Check that doses are of the CT's frame of reference; return a note if only that links them."""
     notes = []
     structure_set = study.structure_set
     named = {uid for dose in group.doses for uid in dose.structure_sets}

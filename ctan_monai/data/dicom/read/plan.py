@@ -1,4 +1,4 @@
-"""What an RTPLAN prescribes."""
+"""Prescriptions of RTPLANs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ctan_monai.data.dicom.read.reading import read_dicom, reading
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan.
+    """The prescription of a plan.
 
     Args:
         label: its name in the planning system.

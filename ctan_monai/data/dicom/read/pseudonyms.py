@@ -1,4 +1,4 @@
-"""Names for patients that say nothing about them."""
+"""Pseudonyms of patients and cases."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _KEY_BYTES = 32
 
 
 class Pseudonyms:
-    """Gives every patient and CT a name that only the holder of a key can trace back.
+    """Generator of pseudonyms that only the holder of a key can trace back.
 
     The name is a keyed digest (BLAKE2b), so it does not depend on the order of patients, and stays when others are
     added. A plain digest would not do: hospital numbers are few enough to try them all.
@@ -38,7 +38,7 @@ class Pseudonyms:
 
 
 def read_or_make_key(path: str | Path) -> bytes:
-    """Read a key, or make one and write it to a file that only its owner can read.
+    """Read a key, or create one in a file that only its owner can read.
 
     Raises:
         DataError: the file cannot be read or written, or holds no key.

@@ -1,4 +1,4 @@
-"""Fill polygons: which voxel centers lie inside.
+"""Rasterization of polygons: the voxel centers inside.
 
 Even-odd rule by scan lines: the columns at which a polygon's edges cross the line through a row's centers are
 found, and the voxels after an odd number of crossings are inside. Doing this for the edges of several polygons at
@@ -19,7 +19,7 @@ Box = tuple[int, int, int, int]  # first row, row after the last, first column, 
 
 
 def bounding_box(polygons: Sequence[Floats], shape: tuple[int, int]) -> Box:
-    """Return the part of an image outside of which no voxel center can lie inside polygons.
+    """Return the bounding box of polygons in voxels.
 
     Args:
         polygons: (N, 2) points as (row, column), not empty.
@@ -33,7 +33,7 @@ def bounding_box(polygons: Sequence[Floats], shape: tuple[int, int]) -> Box:
 
 
 def fill(polygons: Sequence[Floats], box: Box) -> Mask:
-    """Fill the exclusive or of polygons within a box.
+    """Rasterize the exclusive or of polygons within a box.
 
     Args:
         polygons: (N, 2) points as (row, column), fractions of voxels; voxel centers lie at whole numbers.
@@ -55,7 +55,7 @@ def fill(polygons: Sequence[Floats], box: Box) -> Mask:
 
 
 def wound_twice(polygon: Floats, box: Box) -> Mask:
-    """Mark what a polygon runs around more than once in one direction, within a box that is not empty."""
+    """Mark where a polygon's winding number exceeds 1, within a box that is not empty."""
     top, bottom, left, right = box
     height, width = bottom - top, right - left
     rows, crossings, upwards = _crossings([polygon], top, bottom)
@@ -68,7 +68,7 @@ def wound_twice(polygon: Floats, box: Box) -> Mask:
 def _crossings(
     polygons: Sequence[Floats], top: int, bottom: int
 ) -> tuple[npt.NDArray[np.intp], Floats, npt.NDArray[np.bool_]]:
-    """Return the row and column of every crossing of an edge with a row's center line, and if the edge runs upwards."""
+    """Return every crossing of an edge with a row's center line: row, column, and whether the edge runs upwards."""
     starts = np.concatenate(polygons)
     ends = np.concatenate([np.roll(polygon, -1, axis=0) for polygon in polygons])
     swap = (starts[:, 0] > ends[:, 0]) | ((starts[:, 0] == ends[:, 0]) & (starts[:, 1] > ends[:, 1]))

@@ -1,4 +1,4 @@
-"""Read DICOM files with and without preamble, and turn what goes wrong into one error that keeps their text private."""
+"""Read DICOM files with and without preamble; errors keep their content private."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _REMEDY = "Export it again, or take it out."
 
 
 def check_whole(path: Path, dataset: Any) -> None:
-    """Check that uncompressed pixels are as many as rows, columns and frames say, and end the file.
+    """Check the number of uncompressed pixels against rows, columns and frames.
 
     pydicom takes what it needs and passes over the rest. Zeros that pad are accepted, and so is what the standard and
     scanners put behind pixels.
@@ -65,7 +65,7 @@ def check_whole(path: Path, dataset: Any) -> None:
 
 
 def read_dicom(source: str | Path | BinaryIO, **how: Any) -> Any:
-    """Read a data set, whether or not a preamble and a meta header (group 2) come before it.
+    """Read a dataset with or without preamble and meta header (group 2).
 
     A file that does not state its transfer syntax gets the one that it was read with, without which pydicom decodes
     no pixels.
@@ -104,7 +104,7 @@ def _encoding(dataset: Any) -> tuple[bool, bool]:
 
 @contextlib.contextmanager
 def reading(path: Path, what: str) -> Iterator[None]:
-    """Read a file within this.
+    """Convert errors of reading a file in this context to DataErrors.
 
     pydicom's warnings quote the values they complain about, a patient's name perhaps, so they are not shown.
 
@@ -136,7 +136,7 @@ def reading(path: Path, what: str) -> Iterator[None]:
 
 
 def number_of(path: Path, dataset: Any, name: str) -> float:
-    """Return an attribute that has to be one number.
+    """Return the value of an attribute that has to be one number.
 
     Raises:
         DataError: it is absent, empty or no finite number.
@@ -146,7 +146,7 @@ def number_of(path: Path, dataset: Any, name: str) -> float:
 
 
 def numbers_of(path: Path, dataset: Any, name: str, count: int) -> list[float]:
-    """Return an attribute that has to be so many numbers.
+    """Return the values of an attribute that has to be ``count`` numbers.
 
     Raises:
         DataError: it is absent, has another count, or one is no finite number.
@@ -165,7 +165,7 @@ def numbers_of(path: Path, dataset: Any, name: str, count: int) -> list[float]:
 
 
 def _at_fault(path: Path, error: Exception) -> str:
-    """Return the name of the attribute that an error is about, '' if that cannot be told."""
+    """Return the name of the attribute that an error is about, '' if unknown."""
     from pydicom.datadict import keyword_for_tag, tag_for_keyword
 
     tag = _TAG.search(str(error))
@@ -180,7 +180,7 @@ def _at_fault(path: Path, error: Exception) -> str:
 
 
 def _unreadable_in(dataset: Any) -> str:
-    """Return the name of the first attribute whose value is not what its type says, '' if there is none."""
+    """Return the name of the first attribute whose value does not fit its VR, '' if there is none."""
     from pydicom.datadict import keyword_for_tag
 
     for tag in list(dataset.keys()):
@@ -196,7 +196,7 @@ def _unreadable_in(dataset: Any) -> str:
 
 @contextlib.contextmanager
 def of_case(case: str) -> Iterator[None]:
-    """Name the case in the errors of readers that see one file and not whose it is.
+    """Add the case to the errors of readers in this context.
 
     Raises:
         DataError: the same, with the case.

@@ -1,4 +1,4 @@
-"""Tell DICOM from other files by how they begin; names count only where there is nothing to read."""
+"""Recognize DICOM files by their first bytes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _APPLE_DOUBLE = b"\x00\x05\x16\x07"  # what macOS puts beside a file, under its 
 
 
 def look_at(path: Path) -> Look:
-    """Say whether a file begins like DICOM.
+    """Tell whether a file begins like DICOM.
 
     Args:
         path: any file.
@@ -51,13 +51,13 @@ def look_at(path: Path) -> Look:
 
 
 def is_blank(path: Path) -> bool:
-    """Tell a file that is empty or begins with zeros only, as a copy that failed leaves it."""
+    """Tell whether a file is empty or begins with zeros only, as a failed copy leaves it."""
     with path.open("rb") as file:
         return not any(file.read(_FRONT))
 
 
 def _begins_with_element(front: bytes, size: int) -> bool:
-    """Tell an attribute of a known tag whose value fits into the file from other bytes that begin with a 2 or an 8."""
+    """Tell whether bytes are an attribute with a known tag whose value fits into the file."""
     from pydicom.datadict import dictionary_has_tag
 
     for order in ("little", "big"):

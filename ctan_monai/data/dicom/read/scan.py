@@ -20,7 +20,7 @@ _CHUNK = 200
 
 @dataclass(frozen=True)
 class Scan:
-    """What lies in a folder.
+    """Objects and unreadable files of a folder.
 
     Args:
         objects: every DICOM object, in the order of their paths.
@@ -33,21 +33,21 @@ class Scan:
     others: int
 
     def of(self, kind: str) -> list[Header]:
-        """Return the objects of one kind, for example CT."""
+        """Return the objects of a kind, for example CT."""
         return [header for header in self.objects if header.kind == kind]
 
     def counts(self) -> dict[str, int]:
-        """Return how many objects there are of each kind."""
+        """Count the objects of each kind."""
         return dict(sorted(Counter(header.kind for header in self.objects).items()))
 
     def damaged_beside(self, headers: Iterable[Header]) -> list[Path]:
-        """Return the unreadable files in the folders of some objects, of which they may be more."""
+        """Return the unreadable files in the folders of some objects, which may belong to them."""
         folders = {header.path.parent for header in headers}
         return [path for path, _ in self.unreadable if path.parent in folders]
 
 
 def scan(folder: str | Path, workers: int = 1, progress: bool = True) -> Scan:
-    """Read the headers of all files in a folder and the folders in it.
+    """Read the headers of all files in a folder, recursively.
 
     Args:
         folder: with any nesting, any names, and anything else between.
@@ -84,7 +84,7 @@ def scan(folder: str | Path, workers: int = 1, progress: bool = True) -> Scan:
 
 
 def _blank_among(objects: Iterable[Header], others: Iterable[Path]) -> list[Path]:
-    """Return the files without content that lie where DICOM of the same suffix does: copies that failed."""
+    """Return blank files beside DICOM files of the same suffix: failed copies."""
     kinds = {(header.path.parent, header.path.suffix) for header in objects}
     return [path for path in others if (path.parent, path.suffix) in kinds and is_blank(path)]
 
@@ -113,7 +113,7 @@ def _read_all(paths: list[Path], workers: int, progress: bool) -> Iterator[Heade
 
 
 def _try(path: Path) -> Header | str | None:
-    """Return a header, None for what is not DICOM, or why it cannot be read."""
+    """Read a header; return None for what is not DICOM, or the reason why it cannot be read."""
     try:
         return read_header(path)
     except OSError as error:

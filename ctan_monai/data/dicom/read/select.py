@@ -1,4 +1,4 @@
-"""Choose the structure set and the plans of a CT, or say why there is no choice."""
+"""Select the structure set and the plans of a CT, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ctan_monai.errors import DataError
 
 @dataclass(frozen=True)
 class Study:
-    """What one case is made of.
+    """The objects of one case.
 
     Args:
         ct: the CT's images.
@@ -35,7 +35,7 @@ class Study:
 
 
 def select(linked: Linked, options: DicomOptions) -> Study:
-    """Choose what a case is made of.
+    """Select the objects of a case.
 
     Of several structure sets on the CT the one that doses belong to is taken, if it is one. A dose of several plans
     (MULTI_PLAN) stands for those plans.
@@ -80,7 +80,7 @@ def _structure_set(linked: Linked, options: DicomOptions) -> tuple[StructureSet 
 
 
 def _without_parts(plan_doses: Sequence[PlanDose]) -> tuple[PlanDose, ...]:
-    """Return the dose of several plans alone, if there is one that covers all the plans."""
+    """Return only the dose of DoseSummationType MULTI_PLAN if one covers all the plans."""
     plans = {group.plan.sop_uid for group in plan_doses if group.plan}
     plans |= {uid for group in plan_doses for dose in group.doses for uid in dose.plans[:1]}
     for group in plan_doses:

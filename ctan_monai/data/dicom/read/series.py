@@ -1,4 +1,4 @@
-"""Make a volume of the files of a CT series."""
+"""Volumes of CT series."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class CtSeries:
 
 
 def read_ct_series(files: Iterable[str | Path], repair: bool = False) -> CtSeries:
-    """Read the images of one series, in any order and under any names.
+    """Read the images of a series as a volume, in any order and under any names.
 
     Right for every patient position, for oblique stacks and tilted gantries, because only the images' own position
     and orientation count.

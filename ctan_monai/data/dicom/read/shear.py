@@ -1,4 +1,4 @@
-"""Straighten a stack whose slices are shifted against each other, as a tilted gantry makes them.
+"""Resample sheared stacks of slices, as of a tilted gantry.
 
 The gantry tilts and the table moves on horizontally: the slices' normal is tilted, but each slice starts straight
 above the last one, so the stack leans. Shifting every slice within its own plane makes the grid rectangular and
@@ -21,7 +21,7 @@ Hu = npt.NDArray[np.int16]
 
 
 def straighten(hu: Hu, grid: Grid) -> tuple[Hu, Grid, str]:
-    """Make a stack rectangular.
+    """Resample a sheared stack to a rectangular one.
 
     Args:
         hu: (slices, rows, columns), slices first.
@@ -55,7 +55,7 @@ def straighten(hu: Hu, grid: Grid) -> tuple[Hu, Grid, str]:
 
 
 def _placed(image: Hu, shape: tuple[int, ...], offset: list[float]) -> Hu:
-    """Return a larger image with the given one moved by a number of pixels, interpolated linearly, air around it."""
+    """Shift an image by a fraction of pixels in a larger one of air, by linear interpolation."""
     from scipy import ndimage
 
     whole = [math.floor(number) for number in offset]

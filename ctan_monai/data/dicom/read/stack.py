@@ -1,4 +1,4 @@
-"""Put a structure's contours into planes, and fill in the planes between them."""
+"""Planes of a structure's contours, and interpolation between them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _USUAL_GAP_MAX = 3.0  # slices; who draws more seldom than on every third slice 
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """The contours of one structure that lie in one plane.
+    """The contours of a structure in one plane.
 
     Args:
         slice: where it lies on the axis of the slices, as a fraction of them.
@@ -71,7 +71,7 @@ def planes_of(roi: Roi, grid: Grid) -> list[list[Plane]]:
 
 
 def _beside_each_other(contours: Sequence[Placed], shape: tuple[int, int]) -> list[list[Placed]]:
-    """Part contours whose rectangles, seen along the slices, do not touch: each part has planes of its own."""
+    """Group contours whose bounding rectangles do not touch into parts with planes of their own."""
     from scipy import ndimage
 
     if not contours:
@@ -92,7 +92,7 @@ def _beside_each_other(contours: Sequence[Placed], shape: tuple[int, int]) -> li
 
 
 def _grouped(contours: Sequence[Placed], spacing_mm: float) -> list[Plane]:
-    """Put contours of one depth into one plane; rounding apart, unless there is a next plane just as close."""
+    """Group contours by depth, with a tolerance for rounding."""
     same = min(_SAME_MM / spacing_mm, _SAME_SLICES)
     planes: list[Plane] = []
     for chain in _chains(sorted(contours, key=lambda each: each[0]), same):
@@ -113,7 +113,7 @@ def _chains(contours: Sequence[Placed], step: float) -> list[list[Placed]]:
 
 
 class FilledPlane:
-    """The contours of one plane, filled when they are asked for.
+    """The rasterized contours of one plane, computed when needed.
 
     Args:
         nesting: the plane's contours and how they combine.
@@ -126,12 +126,12 @@ class FilledPlane:
 
     @cached_property
     def mask(self) -> Mask:
-        """What lies inside; as large as the box."""
+        """Mask of the inside, as large as the box."""
         return self.nesting.fill(self._box)
 
     @cached_property
     def depth_mm(self) -> Floats:
-        """How far inside the outlines each voxel's center lies, negative outside; as large as the box's mask."""
+        """Signed distance of each voxel's center to the contours, positive inside; as large as the box."""
         from scipy.spatial import cKDTree
 
         top, bottom, left, right = self._box
@@ -143,7 +143,7 @@ class FilledPlane:
         return np.asarray(np.where(self.mask, distance, -distance))
 
     def _edge(self) -> Floats:
-        """Return points along the contours, without those amid voxels that are all inside, where contours cross."""
+        """Return points along the boundary of the contours' union."""
         points = np.concatenate([_along(each.points) for each in self.nesting.outlines] or [np.zeros((0, 2))])
         if len(self.nesting.outlines) < 2:
             return points
@@ -155,7 +155,7 @@ class FilledPlane:
 
 
 def between(low: FilledPlane, high: FilledPlane, share: float) -> Mask:
-    """Return the shape at a fraction of the way from one plane to another, linear in the distance to the outline."""
+    """Interpolate the shape between two planes, linearly in the signed distance."""
     return np.asarray((1 - share) * low.depth_mm + share * high.depth_mm > 0)
 
 
@@ -169,7 +169,7 @@ def _along(polygon: Floats) -> Floats:
 
 
 class Stack:
-    """The planes of one part of a structure, filled where a slice needs them.
+    """The planes of one part of a structure, rasterized where a slice needs them.
 
     Args:
         planes: by rising slice, not empty.
@@ -200,7 +200,7 @@ class Stack:
                 mask[self.box[0] : self.box[1], self.box[2] : self.box[3], number] |= found
 
     def volume_mm3(self) -> float:
-        """Return the volume that the contours stand for: their areas, each times the slab that it is the middle of."""
+        """Return the volume of the contours: each area times the thickness of its slab."""
         areas = [each.nesting.area_mm2() for each in self.filled]
         below = above = np.zeros(0)
         if len(areas):
@@ -210,7 +210,7 @@ class Stack:
         return float(np.dot(areas, below + above)) * self._spacing_mm[2]
 
     def _slice(self, number: int, interpolate: bool) -> Mask | None:
-        """Return what a slice gets; None if this part does not reach it."""
+        """Return the mask of a slice; None if this part does not reach it."""
         at = number + _TIE  # exactly between two slices, a plane belongs to the lower one
         nearest = int(np.abs(self.depths - at).argmin())
         away = float(abs(self.depths[nearest] - at))
@@ -228,20 +228,20 @@ class Stack:
 
     @cached_property
     def _usual_gap(self) -> float:
-        """Distance of neighboring planes, at least that of slices; two planes alone do not tell."""
+        """Usual distance of neighboring planes, at least that of slices."""
         gaps = next((each for each in (_gaps(self.depths), _gaps(self._all)) if len(each) > 1), np.ones(1))
         usual = float(np.median(gaps))
         return max(1.0, usual) if usual <= _USUAL_GAP_MAX + _ON_SLICE else 1.0
 
     @cached_property
     def _reach(self) -> float:
-        """How far beyond its outermost contours it goes, in slices."""
+        """Extent beyond the outermost contours, in slices."""
         gaps = next((each for each in (_gaps(self.depths), _gaps(self._all)) if len(each)), np.ones(1))
         return min(0.5, float(np.median(gaps)) / 2)
 
 
 def _gaps(depths: Floats) -> Floats:
-    """Return the distances of neighboring planes; planes so close that they mean the same slice are one."""
+    """Return the distances of neighboring planes, merging those of the same slice."""
     apart: list[float] = []
     for depth in np.sort(depths):
         if not apart or depth - apart[-1] > _ON_SLICE:

@@ -1,4 +1,4 @@
-"""Make the masks of a structure set under the names a case shall have, and tell left from right."""
+"""Masks of a structure set by name, with a check of left and right."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _middle_mm(masks: Mapping[str, Mask], grid: Grid) -> float | None:
 
 
 def _left_mm(mask: npt.NDArray[np.bool_], grid: Grid) -> float:
-    """Return how far to the left the center of a structure lies (LPS x)."""
+    """Return the LPS x coordinate of a structure's center, mm."""
     index = []
     for axis in range(3):
         along = mask.sum(axis=tuple(other for other in range(3) if other != axis), dtype=np.int64)
@@ -71,7 +71,7 @@ def _left_mm(mask: npt.NDArray[np.bool_], grid: Grid) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Structures:
-    """The structures of a case.
+    """Masks of a case's structures, with notes.
 
     Args:
         masks: (rows, columns, slices) by name; a structure without contours is absent.
@@ -88,7 +88,7 @@ class Structures:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What a structure set is compared with, to know which of its structures were drawn on a CT.
+    """References by which structures are recognized as drawn on a CT.
 
     Args:
         frame_uid: frame of reference of the CT.
@@ -101,7 +101,7 @@ class Drawn:
     frame_images: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def has(self, roi: Roi, repair: bool) -> tuple[bool, list[str]]:
-        """Say whether a structure was drawn on the CT, and a note where that is not plain.
+        """Tell whether a structure was drawn on the CT, with a note where that is not certain.
 
         Its frame of reference is the CT's; or, with ``repair``, its references lead to the CT: the images that its
         contours name, or if they name none, those of its frame of reference.
@@ -122,7 +122,7 @@ class Drawn:
 
 
 def read_structures(path: Path, grid: Grid, drawn: Drawn, options: DicomOptions, every: bool = False) -> Structures:
-    """Read a structure set and fill its contours.
+    """Read a structure set and convert its contours to masks.
 
     Args:
         path: an RTSTRUCT.
@@ -167,7 +167,7 @@ def _by_meaning(rois: Sequence[Roi], matched: Matched, structures: Sequence[str]
 
 
 def _own_names(rois: Sequence[Roi]) -> dict[str, Roi]:
-    """Name structures as the structure set does, in characters that every file system takes, each name once."""
+    """Return unique file-safe names of structures from those of the structure set."""
     named: dict[str, Roi] = {}
     used = set(_TAKEN)
     for roi in rois:

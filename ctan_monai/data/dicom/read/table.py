@@ -1,4 +1,4 @@
-"""The table of what was accepted, and why the rest was not."""
+"""The table of accepted cases, and of the reasons for the others."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Row:
     source: str = ""
 
     def flat(self) -> dict[str, Any]:
-        """Return the row as a line of a table."""
+        """Return the row as cells of a table."""
         facts = self.facts
         return {
             "case": self.case,
@@ -74,7 +74,7 @@ class Row:
 
 
 def write_tables(rows: Sequence[Row], folder: Path) -> list[Path]:
-    """Write ``table.csv`` for people and ``table.json`` for programs.
+    """Write ``table.csv`` and ``table.json``.
 
     Raises:
         DataError: they cannot be written.
@@ -95,12 +95,12 @@ def _told(row: Row) -> dict[str, Any]:
 
 
 def prescriptions(rows: Sequence[Row]) -> dict[str, int]:
-    """Return how many accepted cases have each prescription, as text in Gy; 'unknown' where it is not known."""
+    """Count the accepted cases by prescription, as text in Gy; 'unknown' where it is not known."""
     found = [row.facts.get("prescription_gy") for row in rows if row.status == ACCEPTED]
     counts = Counter("unknown" if each is None else f"{each:g}" for each in found)
     return dict(sorted(counts.items()))
 
 
 def reasons(rows: Sequence[Row]) -> dict[str, int]:
-    """Return how often each reason kept something out, the commonest first."""
+    """Count the reasons of exclusion, the most common first."""
     return dict(Counter(f"{row.what}: {row.reason}" for row in rows if row.status != ACCEPTED).most_common())

@@ -25,7 +25,7 @@ _TOGETHER = "Export CT, structure set, plan and dose together: some of them were
 
 @dataclass(frozen=True)
 class Everyone:
-    """All objects of a folder, whosever they are, by what others refer to.
+    """All objects of a folder by the identifiers that others refer to, over all patients.
 
     Args:
         by: 'id' or 'study', see ``link``.
@@ -43,7 +43,7 @@ class Everyone:
 
     @classmethod
     def of(cls, patients: Mapping[str, Sequence[Header]], by: str) -> Everyone:
-        """Sort the objects of patients, given by identity."""
+        """Index the objects of all patients."""
         headers = [header for found in patients.values() for header in found]
         cts = [header for header in headers if header.kind == "CT" and not header.localizer]
         return cls(
@@ -68,17 +68,17 @@ class Everyone:
         return [self.objects[uid] for uid in dose.plans if uid in self.objects]
 
     def apart(self, one: Header, others: Iterable[Header]) -> Header | None:
-        """Return the first that is another patient's."""
+        """Return the first object that is another patient's."""
         return next((each for each in others if self.identity[each.path] != self.identity[one.path]), None)
 
     def attribute(self, one: Header, other: Header) -> str:
-        """Return what makes two objects those of two patients."""
+        """Return the attribute by which two objects are of different patients."""
         if self.by == "study" or not (one.patient_id or other.patient_id):
             return "StudyInstanceUID"
         return "PatientID" if one.patient_id and other.patient_id else "PatientID (one of the two has none)"
 
     def way_out(self, one: Header, other: Header) -> str:
-        """Return what would bring two objects together."""
+        """Return what would link two objects."""
         name = self.attribute(one, other).split()[0]
         if self.by == "id" and one.study_uid == other.study_uid:
             return f"Pass --patient-by study, or correct the {name}."
@@ -88,7 +88,7 @@ class Everyone:
 
     @cached_property
     def sets_elsewhere(self) -> dict[str, list[Reason]]:
-        """Return, by CT series, what structure sets of other patients refer to it."""
+        """Return the structure sets of other patients that refer to each CT series."""
         found: dict[str, list[Reason]] = defaultdict(list)
         for header in self.objects.values():
             if header.kind == "RTSTRUCT" and (image := self.apart(header, self.referred(header))):
@@ -98,7 +98,7 @@ class Everyone:
 
 
 def why_structure_set(header: Header, everyone: Everyone, candidates: int, split: Mapping[str, str]) -> Reason:
-    """Say why a structure set has no CT series.
+    """Explain why a structure set has no CT series.
 
     Args:
         header: of the structure set.
@@ -150,7 +150,7 @@ def _refers_to_nothing_here(header: Header, everyone: Everyone, named: bool) -> 
 
 
 def why_dose(dose: Header, plan: Header | None, everyone: Everyone, could_be: int) -> Reason:
-    """Say why a dose has no CT series.
+    """Explain why a dose has no CT series.
 
     Args:
         dose: its header.

@@ -1,4 +1,4 @@
-"""DICOM out: RTDOSE, RTSTRUCT, RTPLAN and SEG for a CT that is there.
+"""Writers of DICOM RTDOSE, RTSTRUCT, RTPLAN and SEG for an existing CT.
 
 ``CtReference.read`` takes from the CT what a writer needs, ``write_rtdose``, ``write_rtstruct``, ``write_rtplan`` and
 ``write_seg`` write one object each. Every object says which software and version made it, and from what (``Origin``);

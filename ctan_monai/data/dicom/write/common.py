@@ -1,4 +1,4 @@
-"""What all written objects share: the patient and study of the CT, the software, and a file that replaces none."""
+"""Common parts of written objects: patient and study of the CT, equipment, and files that replace none."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _TYPES = (("EXTERNAL", "EXTERNAL"), ("BODY", "EXTERNAL"), ("PTV", "PTV"), ("CTV"
 def new_object(
     sop_class: str, modality: str, reference: CtReference, origin: Origin, clock: Clock, uid_source: UidSource
 ) -> Any:
-    """Start an object of the CT's patient and study, in a series of its own.
+    """Create an object of the CT's patient and study, in a series of its own.
 
     Args:
         sop_class: UID of what it is.
@@ -99,7 +99,7 @@ def new_object(
 
 
 def with_required(header: Any) -> Any:
-    """Return a header with what must be there of patient and study, if only empty; anonymized CTs lack some."""
+    """Add the attributes of patient and study that are of type 2, empty where an anonymized CT lacks them."""
     missing = [name for name in _REQUIRED if name not in header]
     if not missing:
         return header
@@ -110,7 +110,7 @@ def with_required(header: Any) -> Any:
 
 
 def stamp(made: Any, origin: Origin) -> None:
-    """Name the software in the equipment module, and say if the object is synthetic."""
+    """Set the equipment module to this software, and mark synthetic objects."""
     if origin.synthetic:
         mark_synthetic(made)
     made.Manufacturer = SOFTWARE
@@ -120,30 +120,30 @@ def stamp(made: Any, origin: Origin) -> None:
 
 
 def mark_synthetic(made: Any) -> None:
-    """Say in the object that no patient was imaged (SyntheticData, which older versions of pydicom cannot name)."""
+    """Set SyntheticData, which older versions of pydicom cannot name."""
     made.add_new(_SYNTHETIC_DATA, "CS", "YES")
 
 
 def is_synthetic(header: Any) -> bool:
-    """Return whether an object says that no patient was imaged."""
+    """Tell whether an object is marked as SyntheticData."""
     # as bytes where pydicom 2 does not know the tag
     return _SYNTHETIC_DATA in header and header[_SYNTHETIC_DATA].value in ("YES", b"YES ")
 
 
 def place(made: Any, reference: CtReference) -> None:
-    """Put an object into the CT's frame of reference."""
+    """Set an object's frame of reference to the CT's."""
     made.FrameOfReferenceUID = reference.first.FrameOfReferenceUID
     made.PositionReferenceIndicator = reference.first.get("PositionReferenceIndicator") or ""
 
 
 def decimal(value: float) -> str:
-    """Return a number as a decimal string of at most 16 characters, with all the digits that fit."""
+    """Format a number as a decimal string (DS) of at most 16 characters, with all the digits that fit."""
     texts = (f"{value:.{digits}g}" for digits in range(16, 0, -1))
     return next(text for text in texts if len(text) <= 16)
 
 
 def save(made: Any, path: Path) -> None:
-    """Write an object to a path of the caller's own, such as a folder that gets its name when it is complete."""
+    """Write an object to a path."""
     import pydicom
 
     meta = made.file_meta
@@ -155,14 +155,14 @@ def save(made: Any, path: Path) -> None:
 
 
 class Written(NamedTuple):
-    """A file that was written, and the SOPInstanceUID by which others can refer to it."""
+    """A written file and its SOPInstanceUID."""
 
     path: Path
     uid: str
 
 
 def save_new(made: Any, path: str | Path) -> Written:
-    """Write an object under a name that is free; nobody meets half of it.
+    """Write an object atomically under a name that is free.
 
     Args:
         made: the object.
@@ -178,10 +178,10 @@ def save_new(made: Any, path: str | Path) -> Written:
 
 
 def color_of(name: str, number: int) -> Color:
-    """Return the color of a structure: the usual one of its name, else one of a palette by its number."""
+    """Return the display color of a structure: the usual one of its name, else one of a palette by its number."""
     return _COLORS.get(name, _PALETTE[number % len(_PALETTE)])
 
 
 def type_of(name: str) -> str:
-    """Return RTROIInterpretedType of a structure by its TG-263 name; what is no target and no outline is an organ."""
+    """Return the RTROIInterpretedType of a structure by its TG-263 name; ORGAN unless it is a target or the outline."""
     return next((kind for start, kind in _TYPES if name.upper().startswith(start)), "ORGAN")

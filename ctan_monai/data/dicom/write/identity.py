@@ -1,4 +1,4 @@
-"""Where UIDs and times come from: arguments of every writer, so that nothing hidden decides what is written."""
+"""Sources of UIDs and times, which are arguments of every writer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Clock = Callable[[], datetime]
 
 
 def new_uid() -> str:
-    """Return a UID that nobody else has: 2.25 and a random UUID.
+    """Create a unique UID: 2.25 and a random UUID.
 
     Source: DICOM PS3.5 B.2.
     """
@@ -20,7 +20,7 @@ def new_uid() -> str:
 
 
 class SeededUids:
-    """UIDs that follow from what they are seeded with, for phantoms: the same seed gives the same series of UIDs.
+    """Deterministic UIDs from seeds, for phantoms.
 
     Args:
         entropy: anything whose text tells one series from another.

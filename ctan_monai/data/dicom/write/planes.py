@@ -1,4 +1,4 @@
-"""Bring an array with an affine into DICOM's order of planes, rows and columns, and trace contours in a plane."""
+"""Arrays in DICOM's order of planes, rows and columns, and contours traced in a plane."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STRAIGHT = 1e-9  # area of a triangle, in pixels, below which its middle point 
 
 @dataclass(frozen=True, eq=False)
 class Planes:
-    """Voxels in DICOM's order.
+    """An array in DICOM's order of planes, rows and columns.
 
     Args:
         voxels: (K, R, C).
@@ -41,7 +41,7 @@ class Planes:
 
     @property
     def sheared_mm(self) -> float:
-        """How far the last plane has slid beside the normal, as in a CT with a tilted gantry."""
+        """Shear of the last plane against the normal, as in a CT with a tilted gantry."""
         slide = self.step_mm[0] - (self.step_mm[0] @ self.axes[2]) * self.axes[2]
         return float(np.linalg.norm(slide)) * (len(self.voxels) - 1)
 
@@ -50,14 +50,14 @@ class Planes:
         return float((self.origin_mm + plane * self.step_mm[0]) @ self.axes[2])
 
     def where_mm(self, plane: int, column_row: Floats) -> Floats:
-        """Return (N, 3) LPS of places (N, 2) given in columns and rows of a plane."""
+        """Convert points (N, 2), columns and rows of a plane, to LPS (N, 3)."""
         start = self.origin_mm + plane * self.step_mm[0]
         found: Floats = start + column_row[:, :1] * self.step_mm[2] + column_row[:, 1:] * self.step_mm[1]
         return found
 
 
 def in_planes(array: npt.NDArray[Any], affine_ras: npt.NDArray[Any], reference: CtReference, what: str) -> Planes:
-    """Permute and flip the axes of an array into the CT's order; values stay as they are.
+    """Reorient an array to the CT's order, values unchanged.
 
     Args:
         array: three axes in any order.
@@ -93,7 +93,7 @@ def in_planes(array: npt.NDArray[Any], affine_ras: npt.NDArray[Any], reference: 
 
 
 def straightened(planes: Planes) -> Planes:
-    """Return planes that stand above each other, resampled linearly if the given ones slide (tilted gantry).
+    """Resample sheared planes (tilted gantry) linearly to rectangular ones.
 
     RTDOSE cannot say that planes slide: its frames lie along the normal. The new grid is as wide as it must be to
     hold the old one; what lies outside that is 0.
@@ -138,7 +138,7 @@ def contours_of_mask(mask: npt.NDArray[np.bool_]) -> list[Points]:
 
 
 def contours_of_level(values: npt.NDArray[Any], level: float = 0.5) -> list[Points]:
-    """Trace where values between voxel centers reach a level, linear from center to center.
+    """Trace the iso-contour of a level, interpolating linearly between voxel centers.
 
     Args:
         values: (R, C), above the level inside, below it along the border.
@@ -159,7 +159,7 @@ def contours_of_level(values: npt.NDArray[Any], level: float = 0.5) -> list[Poin
 
 
 def _without_needless(points: Points) -> Points:
-    """Leave out the repeated end and points on a straight line between their neighbors."""
+    """Remove the repeated end point and collinear points."""
     if len(points) > 1 and (points[0] == points[-1]).all():
         points = points[:-1]
     to_next, from_last = np.roll(points, -1, axis=0) - points, points - np.roll(points, 1, axis=0)

@@ -1,4 +1,4 @@
-"""What writers take from the CT that their object belongs to, and what they say of its origin."""
+"""The CT that written objects refer to, and the origin of objects."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _REMEDY = "Give the images of one CT series of the patient."
 
 @dataclass(frozen=True)
 class Origin:
-    """What made an object.
+    """Origin of an object.
 
     Args:
         label: one word for fields of 16 characters, such as PREDICTED.
@@ -71,7 +71,7 @@ class Origin:
 
 
 def predicted_by(model: str, details: str = "") -> Origin:
-    """Return the origin of what a network predicted.
+    """Create the origin of a prediction.
 
     Args:
         model: the network, for example 'prostate ctan resnet50'.
@@ -82,7 +82,7 @@ def predicted_by(model: str, details: str = "") -> Origin:
 
 
 def shortened(text: str, characters: int) -> str:
-    """Return a text that fits into a field of DICOM, without the backslash that would split it."""
+    """Shorten a text to fit a DICOM attribute, without backslashes."""
     clean = " ".join(text.replace("\\", "/").split())
     return clean if len(clean) <= characters else clean[: characters - 3].rstrip() + "..."
 

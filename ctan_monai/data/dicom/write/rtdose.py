@@ -33,7 +33,7 @@ def write_rtdose(
     clock: Clock = datetime.now,
     uid_source: UidSource = new_uid,
 ) -> Written:
-    """Write a dose; no file is replaced.
+    """Write a dose as RTDOSE; no file is replaced.
 
     The grid may be finer, coarser, larger or smaller than the CT's, but its planes and rows must be parallel to the
     CT's. On a CT with a tilted gantry the dose is resampled so that planes stand above each other, because RTDOSE
@@ -76,7 +76,7 @@ def build_rtdose(
     clock: Clock,
     uid_source: UidSource,
 ) -> Any:
-    """Return the dataset that ``write_rtdose`` writes.
+    """Create the dataset that ``write_rtdose`` writes.
 
     Raises:
         DataError: the dose holds NaN or infinity, or the grid does not fit the CT.
@@ -122,7 +122,7 @@ def _check(dose_gy: npt.NDArray[Any]) -> None:
 
 
 def _set_pixels(made: Any, dose_gy: npt.NDArray[Any], bits: Literal[16, 32]) -> None:
-    """Store a dose as whole steps of DoseGridScaling, which uses the depth up to the highest dose."""
+    """Store a dose as integers with the DoseGridScaling that uses the full bit depth."""
     levels = 2**bits - 1
     highest = float(dose_gy.max(initial=0))
     scaling = decimal(max(highest, 1e-3) / levels)  # as the file will say it, so that nothing is lost to rounding

@@ -16,7 +16,7 @@ from ctan_monai.data.dicom.write.rtstruct import RT_STRUCTURE_SET
 
 @dataclass(frozen=True)
 class Prescription:
-    """What was prescribed.
+    """A prescription.
 
     Args:
         dose_gy: to the target, all fractions together.
@@ -27,7 +27,7 @@ class Prescription:
     fractions: int | None = 20
 
     def __str__(self) -> str:
-        """Say it as a physicist would."""
+        """Format the prescription as physicists do."""
         return f"{self.dose_gy:g} Gy" + (f" in {self.fractions} fractions" if self.fractions else "")
 
 
@@ -41,7 +41,7 @@ def write_rtplan(
     clock: Clock = datetime.now,
     uid_source: UidSource = new_uid,
 ) -> Written:
-    """Write a plan without beams; no file is replaced.
+    """Write an RTPLAN without beams; no file is replaced.
 
     It exists so that an RTDOSE has the plan that the standard requires. It cannot be delivered: it has no beam, is
     not approved, and says what made it.
@@ -74,7 +74,7 @@ def build_rtplan(
     clock: Clock,
     uid_source: UidSource,
 ) -> Any:
-    """Return the dataset that ``write_rtplan`` writes."""
+    """Create the dataset that ``write_rtplan`` writes."""
     from pydicom.dataset import Dataset
 
     made = new_object(RT_PLAN, "RTPLAN", reference, origin, clock, uid_source)

@@ -37,7 +37,7 @@ def write_rtstruct(
     clock: Clock = datetime.now,
     uid_source: UidSource = new_uid,
 ) -> Written:
-    """Write structures; no file is replaced.
+    """Write structures as RTSTRUCT; no file is replaced.
 
     Each connected edge becomes a CLOSED_PLANAR contour; a hole is a contour of its own inside another, as Eclipse and
     RayStation write and read it (even-odd rule). A program that asks which voxel centers lie inside gets the masks
@@ -62,7 +62,7 @@ def write_rtstruct(
 def mask_contours(
     masks: Mapping[str, npt.NDArray[Any]], affine_ras: npt.NDArray[Any], reference: CtReference
 ) -> dict[str, list[Contour]]:
-    """Trace masks plane by plane.
+    """Trace the contours of masks plane by plane.
 
     Returns:
         By structure, from the lowest plane along the CT's normal upwards; structures without a voxel are left out.
@@ -111,7 +111,7 @@ def build_rtstruct(
     clock: Clock,
     uid_source: UidSource,
 ) -> Any:
-    """Return the dataset that ``write_rtstruct`` writes.
+    """Create the dataset that ``write_rtstruct`` writes.
 
     Raises:
         DataError: there is no contour.
@@ -151,7 +151,7 @@ def _image(header: Any) -> Any:
 
 
 def _frame(reference: CtReference) -> Any:
-    """Return the item that names the frame of reference, the study, the series and every image of the CT."""
+    """Create the item that refers to frame of reference, study, series and images of the CT."""
     series = _item(
         SeriesInstanceUID=reference.first.SeriesInstanceUID,
         ContourImageSequence=[_image(header) for header in reference.headers],

@@ -63,7 +63,7 @@ _TARGETS = ("ctv", "ptv")
 
 
 def codes_of(name: str) -> tuple[Code, Code, Code | None]:
-    """Return category, type and side of a structure; the side is None where the name tells none.
+    """Return the codes of category, type and laterality of a structure; the latter is None without a side.
 
     Source: DICOM PS3.16 CID 7150 (categories), CID 244 (laterality), SNOMED CT.
     """
@@ -113,7 +113,7 @@ def build_seg(
     clock: Clock,
     uid_source: UidSource,
 ) -> Any:
-    """Return the dataset that ``write_seg`` writes.
+    """Create the dataset that ``write_seg`` writes.
 
     Raises:
         ConfigError: highdicom is not installed.
@@ -215,7 +215,7 @@ def _coded(highdicom: Any, code: Code) -> Any:
 
 
 def _settle(made: Any, clock: Clock, uid_source: UidSource) -> None:
-    """Put the given clock and UIDs where highdicom put its own."""
+    """Replace highdicom's times and UIDs by those of the given clock and source."""
     now = clock()
     for keyword in ("InstanceCreationDate", "ContentDate", "SeriesDate"):
         setattr(made, keyword, now.strftime("%Y%m%d"))
