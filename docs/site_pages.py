@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 TREE = {
     "Start": ["docs/README", "docs/python", "docs/tutorial-tabular-data", "docs/walkthrough"],
     "Guides": [
-        "docs/compare", "docs/tracking", "docs/multi-gpu", "docs/federated", "docs/share", "docs/label",
+        "docs/compare", "docs/tracking", "docs/data-on-device", "docs/multi-gpu", "docs/federated", "docs/share",
+        "docs/label",
     ],
     "Bundles": ["docs/options", "bundles/*/docs/README"],
     "Reference": ["docs/api/README", "docs/design", "docs/adr/README", "docs/promises", "docs/checks",

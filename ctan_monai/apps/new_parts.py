@@ -230,13 +230,16 @@ def _side_axis(plan: Plan) -> str:
 
 def _class_parts(plan: Plan) -> dict[str, str]:
     """Return what a task with exclusive classes adds: weights, a sampler, details in the evaluation."""
-    loader = "  dataloader: {_target_: DataLoader, dataset: '@train#dataset', batch_size: '@batch_size',"
+    loader = (
+        "  dataloader: {_target_: ctan_monai.engines.create_dataloader, dataset: '@train#dataset', "
+        "data_on: '@data_on',\n    device: '@device', batch_size: '@batch_size',"
+    )
     if plan.classes is None:
         return {
             "class_options": "",
             "class_metrics": "",
             "class_handlers": "",
-            "sampler": f"{loader} shuffle: true,\n    drop_last: true, num_workers: '@workers'}}",
+            "sampler": f"{loader} shuffle: true, num_workers: '@workers'}}",
         }
     task = f"'$@tasks[{plan.classes}]'"
     name = plan.tasks[plan.classes].task.name
@@ -249,7 +252,7 @@ def _class_parts(plan: Plan) -> dict[str, str]:
             ]
         ),
         "sampler": f"{sampler}items: \"$@datalists['train']\",\n    task: {task}}}\n"
-        f"{loader}\n    sampler: '@train#sampler', drop_last: true, num_workers: '@workers'}}",
+        f"{loader} sampler: '@train#sampler', num_workers: '@workers'}}",
         "class_metrics": f"details: {{_target_: ctan_monai.metrics.confusion.ClassDetails, task: {task}}}\n"
         f"calibration: {{_target_: ctan_monai.metrics.calibration.Calibration, task: {task}}}\n"
         "validate#key_metric#metrics: ['@details', '@calibration']",

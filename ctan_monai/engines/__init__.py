@@ -43,6 +43,7 @@ _PUBLIC = {
     "default_handlers": "handlers.default_handlers",
     "check_run": "runs.run_record",
     "choose": "runs.options",
+    "create_dataloader": "loop.dataloader",
     "create_sampler": "loop.sampler",
     "distribute": "distributed.data_parallel",
     "fresh_folder": "predictions.prediction_files",

@@ -104,7 +104,8 @@ def write_costs(plan: Plan, out: Path, made: Bundle) -> None:
         if row.name in costs:
             continue
         weighting = {} if row.weighting is None else {"weighting": row.weighting}
-        parser = made.parser({"method": row.method, "seed": 0, **weighting, **read_overrides(row.overrides)})
+        loading = {"data_on": "loader"}  # one batch is needed, not all data on the device
+        parser = made.parser({"method": row.method, "seed": 0, **weighting, **read_overrides(row.overrides), **loading})
         torch.set_num_threads(plan.threads)
         try:
             batch = next(iter(made.get(parser, "train#dataloader")))

@@ -188,16 +188,29 @@ def _read_slice(file: BinaryIO, index: int) -> Case:
     crops = _crops(header, slab_window, {slab: content})
     crops = [_slice_of(layer, crop, slab_window, window) for layer, crop in zip(header.layers, crops, strict=True)]
     volumes, masks = _expand(header, crops, window)
-    affine_ras = np.array(header.affine_ras)
+    whole = Case(header.case, volumes, masks, np.array(header.affine_ras), header.values, header.meta)
+    return _cut(whole, 0, index)
+
+
+def slice_of(case: Case, index: int) -> Case:
+    """Cut one slice along the last axis out of a case (H, W, D); the same as `read_slice` reads from its file.
+
+    Raises:
+        DataError: there is no such slice.
+    """
+    if len(case.shape) != 3 or not 0 <= index < case.shape[-1]:
+        reason = f"slice {index} was asked for of an array of shape {case.shape}."
+        raise DataError("case", case.case, reason, "Prepare the list of slices again.")
+    return _cut(case, index, index)
+
+
+def _cut(case: Case, at: int, index: int) -> Case:
+    """Return the slice at a place of the arrays, which is that of this index in the affine's grid."""
+    affine_ras = case.affine_ras.copy()
     affine_ras[:3, 3] += affine_ras[:3, 2] * index
-    return Case(
-        header.case,
-        {name: volume[..., 0] for name, volume in volumes.items()},
-        {name: mask[..., 0] for name, mask in masks.items()},
-        affine_ras,
-        header.values,
-        {**header.meta, "slice": index},
-    )
+    volumes = {name: volume[..., at] for name, volume in case.volumes.items()}
+    masks = {name: mask[..., at] for name, mask in case.masks.items()}
+    return Case(case.case, volumes, masks, affine_ras, case.values, {**case.meta, "slice": index})
 
 
 def case_content(path: str | Path) -> str:

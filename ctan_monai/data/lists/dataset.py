@@ -41,6 +41,7 @@ class SeededDataset(Dataset):  # type: ignore[misc]  # MONAI is not typed for my
     ) -> None:
         super().__init__(data, transform)
         self.seed = int(seed)
+        self._state = np.random.RandomState(0)
         self._epoch = torch.zeros(1, dtype=torch.int64)
         with contextlib.suppress(RuntimeError):  # no shared memory, without which there are no workers either
             self._epoch.share_memory_()  # type: ignore[no-untyped-call]  # torch has no annotation here
@@ -54,11 +55,16 @@ class SeededDataset(Dataset):  # type: ignore[misc]  # MONAI is not typed for my
         """Set the epoch of the next samples."""
         self._epoch[0] = int(epoch)
 
-    def _transform(self, index: int) -> Any:
+    def reseed(self, index: int) -> None:
+        """Seed the random transforms for a sample of this epoch."""
         index = range(len(self.data))[index]  # -1 is the last sample, and seeds as it does
         if isinstance(self.transform, Randomizable):
             words = np.random.SeedSequence((self.seed % 2**64, self.epoch, index)).generate_state(4)
-            self.transform.set_random_state(state=np.random.RandomState(words))
+            self._state.seed(words)  # a new generator would cost more than all that is drawn from it
+            self.transform.set_random_state(state=self._state)
+
+    def _transform(self, index: int) -> Any:
+        self.reseed(index)
         try:
             return super()._transform(index)
         except RuntimeError as error:

@@ -102,7 +102,8 @@ def training_of_run(
         CheckpointError: the config or the data cannot be read.
     """
     parser = config_of_run(run_dir, _REMEDY, overrides=overrides)
-    for name, value in (("pretrained", None), ("workers", 0)):  # nothing is downloaded for weights that are replaced
+    # nothing is downloaded for weights that are replaced, nor all data packed for a few batches
+    for name, value in (("pretrained", None), ("workers", 0), ("data_on", "loader")):
         if name in parser.config:
             parser[name] = value
     torch.manual_seed(seed)

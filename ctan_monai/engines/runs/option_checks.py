@@ -11,7 +11,7 @@ from typing import Any
 
 from ctan_monai.aliases import OPTIONS
 from ctan_monai.engines.runs.config_copies import RUN_ARGUMENTS, given_configs, read_given
-from ctan_monai.engines.runs.options import as_bool, as_whole, check_device
+from ctan_monai.engines.runs.options import DATA_ON, as_bool, as_whole, check_device, choose
 from ctan_monai.engines.runs.parsed_config import building_parser, check_moved_ids
 from ctan_monai.errors import ConfigError
 
@@ -21,6 +21,7 @@ _WHOLE = {  # and the least that each may be
 }  # fmt: skip
 _SHARES = ("augment",)
 _SWITCHES = ("amp", "resume", "save_execute_config")
+_CHOICES: dict[str, Mapping[str, Any]] = {"data_on": DATA_ON}
 
 
 def check_options(arguments: Sequence[str] | None = None) -> None:
@@ -108,12 +109,19 @@ def _check_value(name: str, value: Any, default: Any) -> None:
             as_whole(value, name, _WHOLE[name])
     elif name in _SWITCHES:
         as_bool(value, name)
+    elif name in _CHOICES:
+        choose(name, value, _CHOICES[name])
     elif name == "device":
         check_device(value)
     elif name.endswith("_dir") and isinstance(value, str) and value.startswith("~"):
         reason = f"{value!r} was found; the shell puts your folder in place of ~ only where a word begins with it."
         raise ConfigError(f"--{name}", reason, f"Write --{name} {value}, with a blank, or the whole path.")
-    elif value is not None and _is_number(default):
+    elif value is not None:
+        _check_numbers(name, value, default)
+
+
+def _check_numbers(name: str, value: Any, default: Any) -> None:
+    if _is_number(default):
         _check_number(name, value, default)
     elif isinstance(default, list) and default and all(map(_is_number, default)):
         for entry in value if isinstance(value, list | tuple) else ():

@@ -10,6 +10,7 @@ import torch
 from ctan_monai.errors import ConfigError
 
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+DATA_ON = {"auto": None, "loader": False, "device": True}  # whether training data lie on the device
 
 
 def as_bool(value: bool | int | str, setting: str) -> bool:

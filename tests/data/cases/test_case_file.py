@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as hnp
 from ctan_monai.data.cases import file_header
 from ctan_monai.data.cases.cache import check_case_file, read_case_file, read_header, read_slice, write_case
 from ctan_monai.data.cases.case import Case
+from ctan_monai.data.cases.file_read import slice_of
 from ctan_monai.errors import DataError
 
 READERS = [read_case_file, check_case_file]
@@ -59,6 +60,7 @@ def test_a_slice_is_the_slice_of_the_whole(tmp_path, make_case, same_case, index
     case = make_case(masks=20)
     write_case(tmp_path / "a.case", case)
     found = read_slice(tmp_path / "a.case", index)
+    same_case(slice_of(read_case_file(tmp_path / "a.case"), index), found)
     corner_mm = case.affine_ras @ [2, 1, index, 1]
     np.testing.assert_allclose(found.affine_ras @ [2, 1, 0, 1], corner_mm)
     volumes = {name: volume[..., index] for name, volume in case.volumes.items()}
@@ -73,6 +75,8 @@ def test_a_slice_that_is_not_there_is_refused(tmp_path, make_case, index):
     write_case(tmp_path / "a.case", make_case())
     with pytest.raises(DataError, match=f"slice {index} was asked for"):
         read_slice(tmp_path / "a.case", index)
+    with pytest.raises(DataError, match="was asked for"):
+        slice_of(read_case_file(tmp_path / "a.case"), index)
 
 
 def test_an_image_has_no_slices(tmp_path, make_case):
