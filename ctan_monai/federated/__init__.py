@@ -1,1 +1,1 @@
-"""Training one bundle at several hospitals, whose data stay where they are, through NVFLARE."""
+"""Federated training of one bundle at several hospitals, through NVFLARE."""

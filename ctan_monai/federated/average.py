@@ -1,4 +1,4 @@
-"""The mean of what several sites learned: each number over those sites that had something to learn it from."""
+"""Federated averaging by task, over the sites that have labels of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Update:
-    """What a site sends after a round.
+    """The update of a site after a round.
 
     Args:
         site: its name.
@@ -28,7 +28,7 @@ class Update:
 
 
 def average(weights: Mapping[str, Array], updates: Sequence[Update]) -> dict[str, Array]:
-    """Average what sites send (McMahan et al. 2017), each weight by the samples that it was trained on.
+    """Average the updates of sites (FedAvg, McMahan et al. 2017), weighted by the samples of each task.
 
     Args:
         weights: before the round; what no site sends stays as it is.

@@ -1,4 +1,4 @@
-"""Files and words that sites and server share."""
+"""Files and keys that sites and server share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The job that NVFLARE runs: simulated on one machine, or as a folder for a real federation."""
+"""The NVFLARE job: simulated on one machine, or as a folder for a federation."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def make_job(
     min_sites: int = 2,
     timeout_s: int = 0,
 ) -> Any:
-    """Return NVFLARE's job.
+    """Create the NVFLARE job.
 
     Args:
         bundle: its folder, the same at all sites.
@@ -86,7 +86,7 @@ def simulate(
     out: Path,
     timeout_s: int = 0,
 ) -> None:
-    """Run all sites on this machine, each in processes of its own.
+    """Simulate all sites on this machine, each in its own processes.
 
     A site whose file has no ``output_dir`` keeps its files in ``<out>/sites/<name>``; NVFLARE's own files and logs are
     in ``<out>/nvflare``.

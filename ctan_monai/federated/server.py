@@ -1,4 +1,4 @@
-"""The server's part: ask sites to train, average what they learned, keep the network that did best at all of them."""
+"""The server: request training from sites, average their updates, keep the best network."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class AverageByTask(ModelController):  # type: ignore[misc]  # nvflare has no ty
         self._record: dict[str, Any] | None = None
 
     def run(self) -> None:
-        """Run all rounds, or those that an earlier job left."""
+        """Run all rounds, or the remaining ones of an earlier job."""
         folder = Path(self.output_dir or str(Path(self.get_run_dir()) / "ctan_monai"))
         folder.mkdir(parents=True, exist_ok=True)
         weights, history = read_state(folder)
@@ -93,11 +93,11 @@ class AverageByTask(ModelController):  # type: ignore[misc]  # nvflare has no ty
 
 
 class _SilentError(RuntimeError):
-    """A site did not answer, or answered that it failed."""
+    """Error of a site that did not answer, or failed."""
 
 
 def read_state(folder: Path) -> tuple[dict[str, Array], list[dict[str, Any]]]:
-    """Return what an earlier job left: the weights to go on with, and the rounds before them; empty without one.
+    """Read the state of an earlier job: weights and finished rounds; empty without one.
 
     Raises:
         CheckpointError: the two do not fit, or cannot be read.

@@ -1,4 +1,4 @@
-"""What a site does in a round: measure the common network on its own cases, train it on them, send what was learned."""
+"""The site: evaluate the global network on its own cases, train it, return the update."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Site:
-    """A hospital's part of a common training, by MONAI's `MonaiAlgo`.
+    """Federated client of a hospital, by MONAI's `MonaiAlgo`.
 
     Args:
         name: of the site.
@@ -78,17 +78,17 @@ class Site:
         return {name: value.detach().cpu().numpy().copy() for name, value in self._network.state_dict().items()}
 
     def description(self) -> dict[str, Any]:
-        """Return what run.json says about the network."""
+        """Return the record of the network, as in run.json."""
         return describe(self._network)
 
     def measure(self, weights: Mapping[str, Array]) -> dict[str, float]:
-        """Return the validation's metrics of the common network on this site's cases."""
+        """Evaluate the global network on this site's validation cases."""
         copy_model_state(src={name: torch.as_tensor(value) for name, value in weights.items()}, dst=self._network)
         self._evaluator.run()
         return {name: float(value) for name, value in self._evaluator.state.metrics.items()}
 
     def train(self, weights: Mapping[str, Array], number: int | None = None) -> Update:
-        """Train the common network on this site's cases.
+        """Train the global network on this site's cases.
 
         Args:
             weights: of the common network.
@@ -110,7 +110,7 @@ class Site:
         return Update(self.name, {name: value for name, value in learned.items() if counts[name]}, counts)
 
     def _keep(self) -> None:
-        """Write what else than the network a round has changed, for a process that continues after this one."""
+        """Save the training state other than the network after a round, for a process that continues."""
         parts = {name: part.state_dict() for name, part in self._moving.items()}
         engine = {"epoch": self._trainer.state.epoch, "iteration": self._trainer.state.iteration}
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -118,7 +118,7 @@ class Site:
         save_atomic({"round": self._next, "engine": engine, **parts}, path, previous=path.with_name(_PREVIOUS))
 
     def _continue_from(self, number: int) -> None:
-        """Take up what an earlier process left before a round."""
+        """Restore the training state of an earlier process before a round."""
         for path in (self._folder / _STATE, self._folder / _PREVIOUS):
             if path.is_file() and (state := load_checked(path))["round"] == number:
                 for name, part in self._moving.items():

@@ -1,4 +1,4 @@
-"""Answer the server until it has no more rounds."""
+"""The loop of a site: answer the server until it has no more rounds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _logger = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Serve as a site of a running NVFLARE job."""
+    """Run a site of an NVFLARE job."""
     import nvflare.client as flare
 
     install_excepthook()
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def answer(site: Site, asked: str, weights: Any, number: int | None = None) -> Any:
-    """Do what the server asks for in a round; return an `FLModel`."""
+    """Handle the server's request of a round; return an `FLModel`."""
     from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 
     if asked == INITIAL:

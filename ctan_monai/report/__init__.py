@@ -1,4 +1,4 @@
-"""Images and pages made from the files of a run."""
+"""Images and HTML pages from the files of a run."""
 
 from ctan_monai.report.case_images import CaseImages, draw_cases
 from ctan_monai.report.curves import curves_figure

@@ -1,4 +1,4 @@
-"""What a report says and draws of each kind of task: how far an answer agrees with the label, and its outlines."""
+"""Agreement of predictions with labels, and their outlines, by kind of task, for reports."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def measured(task: Task, case: Case, arrays: Mapping[str, Array]) -> dict[str, f
 
 @singledispatch
 def said_of(task: Task, row: Mapping[str, float]) -> list[str]:
-    """Say in a few words how far an answer agrees with what is known.
+    """Describe the agreement of a prediction with the label in a few words.
 
     Args:
         task: the task.
@@ -78,7 +78,7 @@ def _(task: Classification, row: Mapping[str, float]) -> list[str]:
 
 @singledispatch
 def outlines_of(task: Task, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """Return what is outlined of a voxel-level answer.
+    """Return the outlines of a voxel-level prediction.
 
     Args:
         task: the task.

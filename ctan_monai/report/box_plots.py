@@ -1,4 +1,4 @@
-"""Numbers of all patients as boxes, with a dot for each patient."""
+"""Box plots over patients."""
 
 from __future__ import annotations
 

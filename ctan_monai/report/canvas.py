@@ -1,4 +1,4 @@
-"""Figures without pyplot, nothing global, so that they can be drawn in any thread; the colors of tasks and labels."""
+"""Matplotlib figures without pyplot's global state, for any thread; colors of tasks and labels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ERROR_MAP = ((0.10, 0.45, 1.00, 1.0), (0.25, 0.60, 1.00, 0.0), (1.00, 0.60, 0.25
 
 
 def colors_of(names: Sequence[str]) -> dict[str, str]:
-    """Give every name a color; after seven they repeat, so put their names beside the lines.
+    """Assign a color to every name; colors repeat after seven.
 
     >>> colors_of(["Brainstem", "Larynx"])
     {'Brainstem': '#56B4E9', 'Larynx': '#E69F00'}
@@ -35,13 +35,13 @@ def colors_of(names: Sequence[str]) -> dict[str, str]:
 
 
 def line_color(index: int) -> str:
-    """Return the color of a line on white by its number; after seven they repeat."""
+    """Return the color of a line on white by its number; colors repeat after seven."""
     color = COLORS[index % len(COLORS)]
     return ON_WHITE.get(color, color)
 
 
 def new_figure(width_inches: float, height_inches: float, arrange: bool = True) -> Figure:
-    """Make an empty white figure; ``arrange`` lets matplotlib place its parts without overlap."""
+    """Create an empty white figure; ``arrange`` uses matplotlib's constrained layout."""
     from matplotlib.figure import Figure
 
     size = (width_inches, height_inches)
@@ -49,7 +49,7 @@ def new_figure(width_inches: float, height_inches: float, arrange: bool = True) 
 
 
 def png_of(figure: Figure, dots_per_inch: int = DOTS_PER_INCH) -> bytes:
-    """Return a figure as PNG, for a page that holds its images; the same figure gives the same bytes."""
+    """Render a figure to PNG bytes, reproducibly, for pages with embedded images."""
     from io import BytesIO
 
     buffer = BytesIO()
@@ -58,7 +58,7 @@ def png_of(figure: Figure, dots_per_inch: int = DOTS_PER_INCH) -> bytes:
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:
-    """Write a PNG whole or not at all; the same figure gives the same bytes.
+    """Save a figure as PNG, atomically and reproducibly.
 
     Raises:
         DataError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""Images of predicted cases, made from the files that `WritePredictions` left."""
+"""Draw predicted cases from the files of `WritePredictions`."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def draw_cases(
 
 
 def _draw_flat(folder: Path, predicted: PredictedCase, tasks: Sequence[Task], image: str | Sequence[str]) -> CaseImages:
-    """Draw what has no planes to choose: an image, or a volume with answers for the patient as a whole."""
+    """Draw a case without planes to choose: a 2D image, or a volume with image-level predictions."""
     if is_2d_image(predicted):
         caption, figure = draw_2d_image(predicted, tasks, [image] if isinstance(image, str) else image)
     else:
@@ -96,7 +96,7 @@ def _draw_flat(folder: Path, predicted: PredictedCase, tasks: Sequence[Task], im
 
 
 def _window_of(view: CaseView) -> tuple[float, float]:
-    """Return the gray values between which all but the darkest and brightest hundredth of what is not 0 lies."""
+    """Return the 1st and 99th percentile of the intensities that are not 0."""
     shown = view.image[view.image != 0]
     low, high = np.percentile(shown, [1, 99]) if shown.size else (0.0, 1.0)
     return float(low), float(max(high, low + 1e-3))

@@ -1,4 +1,4 @@
-"""From the files of a prediction, and those of its case, to what images show."""
+"""Read predictions and their cases for images."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def load_view(
     targets: Sequence[str] = (),
     structures: Sequence[str] | None = None,
 ) -> tuple[CaseView, str]:
-    """Read a predicted case, its source, and how far they agree.
+    """Read a predicted case and its source, with a caption of their agreement.
 
     Args:
         predicted: entry of the index.
@@ -84,7 +84,7 @@ def load_view(
 
 
 def _known_region(case: Case, dose: Task | None) -> Array | None:
-    """Return where the planned dose is known, None for everywhere.
+    """Return the region in which the planned dose is known, None for everywhere.
 
     A task says whether voxels outside its region are unknown (region: mask). OpenKBP's possible_dose_mask is a region,
     too, but outside it the dose is known to be 0.
@@ -93,7 +93,7 @@ def _known_region(case: Case, dose: Task | None) -> Array | None:
 
 
 def plan_of(meta: Mapping[str, Any]) -> Plan:
-    """Read prescription and dose per fraction from what is known of a case; doses may have been scaled since.
+    """Read prescription and dose per fraction from a case's meta, also of scaled doses.
 
     >>> plan_of({"prescription_gy": 60.0, "fractions": 20})
     Plan(prescription_gy=60.0, fraction_gy=3.0)
@@ -125,7 +125,7 @@ def _read_nifti(path: Path, case: Case) -> Array:
 def _metrics(
     case: Case, predicted: PredictedCase, tasks: Sequence[Task], arrays: Mapping[str, Mapping[str, Array]]
 ) -> str:
-    """Say in a line how far the prediction agrees with what is known."""
+    """Describe the agreement of a prediction with the labels in one line."""
     parts = []
     for task in tasks:
         if task.name in arrays:

@@ -1,4 +1,4 @@
-"""The page of all patients: how far predicted doses are off, organ by organ, and what that means for the goals."""
+"""The page of a cohort: dose errors by structure, clinical goals, gamma, Dice."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def cohort_page(
     patients_folder: str,
     learned: str = "",
 ) -> str:
-    """Compose the page.
+    """Create the page.
 
     Args:
         results: of the patients, in the order of the table.

@@ -1,4 +1,4 @@
-"""From per-case answers to metrics, improvements, intervals and tests: what summary.json of a comparison holds."""
+"""Statistics of a comparison from per-case metrics: the content of its summary.json."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _complete(row: ComparedRow, metrics: Sequence[MainMetric], comparison: Compa
 
 
 def _other_metrics(row: ComparedRow, seeds: Sequence[int]) -> dict[str, float]:
-    """Return everything that the evaluations report, mean over seeds."""
+    """Return all other metrics of the evaluations, mean over seeds."""
     runs = [run.evaluated.metrics for run in row.runs if run.seed in seeds]
     return {name: float(np.mean([run.get(name, math.nan) for run in runs])) for name in runs[0]}
 
@@ -119,7 +119,7 @@ def _about(row: ComparedRow) -> dict[str, Any]:
 
 
 def _processes(row: ComparedRow) -> dict[str, Any]:
-    """Return what the trainings used, mean over the runs, and the epochs that were chosen."""
+    """Return the resources used by the trainings, mean over the runs, and the selected epochs."""
     keys = ("seconds", "cpu_seconds", "peak_memory_mb")
     marks = [run.costs["training"] for run in row.runs]
     means = {f"training_{key}": float(np.mean([mark.get(key, math.nan) for mark in marks])) for key in keys}
@@ -131,7 +131,7 @@ def _processes(row: ComparedRow) -> dict[str, Any]:
 
 
 def _selection(history: RunHistory) -> dict[str, Any]:
-    """Return how noisy the choice of a best epoch was: its score, and mean and spread of the last epochs' scores."""
+    """Return the noise of selecting an epoch: its score, and mean and spread of the last epochs' scores."""
     scores = history.series("validation", SELECTION)[1]
     last = scores[-_LAST_EPOCHS:]
     return {

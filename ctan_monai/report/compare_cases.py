@@ -1,4 +1,4 @@
-"""Best, median and worst test case of a comparison, chosen by a rule that is said beside the images."""
+"""Best, median and worst test case of a comparison."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _COLOR_CHANNELS = 3
 
 
 def chosen_cases(row: ComparedRow, comparison: Comparison) -> dict[str, str]:
-    """Choose cases by the mean over tasks of their rank, each task ordered by its seed-averaged answers.
+    """Choose cases by their mean rank over tasks, each task ranked by its seed-averaged predictions.
 
     Args:
         row: whose answers count.
@@ -56,7 +56,7 @@ def chosen_cases(row: ComparedRow, comparison: Comparison) -> dict[str, str]:
 
 
 def draw_chosen(comparison: Comparison, folder: Path) -> Section:
-    """Draw the chosen cases as the candidate and as the reference answered them with the first seed."""
+    """Draw the chosen cases as predicted by candidate and reference with the first seed."""
     candidate = next(
         (row for row in comparison.rows if row.method == comparison.plan["candidate"]), comparison.rows[-1]
     )

@@ -1,4 +1,4 @@
-"""Which parts act, over the rows and seeds of a comparison whose runs were diagnosed."""
+"""Diagnoses over the rows and seeds of a comparison."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HINT = "Not diagnosed: {}. `ctan-monai diagnose runs/<row>/seed<k>/run`, then `
 
 
 def diagnosis_section(comparison: Comparison) -> Section | None:
-    """Show what `ctan-monai diagnose` found in the runs; None where none was diagnosed.
+    """Create the section on the runs' diagnoses by `ctan-monai diagnose`; None where none was diagnosed.
 
     Args:
         comparison: its files.
@@ -49,7 +49,7 @@ def diagnosis_section(comparison: Comparison) -> Section | None:
 
 
 def _rows(name: str, diagnoses: Sequence[Mapping[str, Any]]) -> list[list[Entry]]:
-    """Return a line for each exchange that all diagnoses of a row have."""
+    """Return a row for each exchange that all diagnoses of a row have."""
     tables = [
         {(tried["part"], tried["replacement"]): tried for tried in diagnosis["experiments"] if tried["kind"] in _KINDS}
         for diagnosis in diagnoses

@@ -1,4 +1,4 @@
-"""The files of a comparison's folder: their names, and what they say."""
+"""The files of a comparison's folder."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One evaluation.
+    """Results of an evaluation.
 
     Args:
         folder: of the evaluation.
@@ -49,7 +49,7 @@ class Evaluated:
     metrics: Mapping[str, float]
 
     def values(self, metric: MainMetric) -> Floats:
-        """Return what a metric needs, (N, C).
+        """Return the columns of a metric, (N, C).
 
         Raises:
             DataError: a column is missing.
@@ -63,7 +63,7 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class SeedRun:
-    """A finished run: what it found on the test cases, its history, and what its processes used."""
+    """A finished run: its evaluation, history and costs."""
 
     seed: int
     evaluated: Evaluated
@@ -73,7 +73,7 @@ class SeedRun:
 
 @dataclass(frozen=True)
 class ComparedRow:
-    """A line of the table with its finished runs."""
+    """A row of the table with its finished runs."""
 
     name: str
     method: str
@@ -84,7 +84,7 @@ class ComparedRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that a comparison's folder holds.
+    """Content of a comparison's folder.
 
     Args:
         folder: of the comparison.
@@ -117,7 +117,7 @@ class Comparison:
 
     @property
     def reference(self) -> ComparedRow:
-        """The row that others are compared with."""
+        """Row that others are compared with."""
         return next(row for row in self.rows if row.name == self.plan["reference"])
 
 
@@ -141,7 +141,7 @@ def read_evaluated(folder: Path) -> Evaluated:
 
 
 def read_comparison(folder: Path) -> Comparison:
-    """Read what is finished of a comparison.
+    """Read the finished runs of a comparison.
 
     Raises:
         DataError: it is none, its reference has no finished run, or runs were evaluated on different cases.

@@ -1,4 +1,4 @@
-"""What can be said about the improvement of one row over another, for other cases and other seeds."""
+"""Intervals, tests and verdicts on the improvement of one row over another, for other cases and seeds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SMALLEST = 1.0  # percent: the improvement whose cost in seeds and cases is told
 
 @dataclass(frozen=True)
 class Drawn:
-    """Metrics of a row, by seed: over all cases once, and in every draw of the bootstrap.
+    """Metrics of a row by seed: over all cases, and in every bootstrap sample.
 
     Args:
         values: for each task, for each seed, (N, C).
@@ -45,7 +45,7 @@ class Drawn:
 
 
 def draw(comparison: Comparison, metrics: Sequence[MainMetric], draws: int, seed: int) -> dict[str, Drawn]:
-    """Bootstrap the metrics of all rows, seeds and tasks on the same draws of cases."""
+    """Bootstrap the metrics of all rows, seeds and tasks on the same samples of cases."""
     seeds = comparison.seeds
     values = {
         row.name: [[run.evaluated.values(metric) for run in row.runs if run.seed in seeds] for metric in metrics]
@@ -68,7 +68,7 @@ def draw(comparison: Comparison, metrics: Sequence[MainMetric], draws: int, seed
 
 
 def two_intervals(by_seed: Floats, samples: Floats, averaged: Floats, clusters: int) -> dict[str, Any]:
-    """Return the interval that is shown, and beside it that for other cases alone, given the seeds that were run.
+    """Return the reported interval, and that for other cases alone, given the seeds that were run.
 
     Args:
         by_seed: (S,).
@@ -87,7 +87,7 @@ def two_intervals(by_seed: Floats, samples: Floats, averaged: Floats, clusters: 
 
 
 class Judge:
-    """Compares rows with one of them."""
+    """Comparison of rows with one of them."""
 
     def __init__(
         self, comparison: Comparison, metrics: Sequence[MainMetric], drawn: Mapping[str, Drawn], clusters: int
@@ -95,7 +95,7 @@ class Judge:
         self.comparison, self.metrics, self.drawn, self.clusters = comparison, metrics, drawn, clusters
 
     def compare(self, names: Sequence[str], base: str) -> dict[str, dict[str, Any]]:
-        """Compare some rows with one; their tests are one family for Holm's correction."""
+        """Compare rows with another; their tests are one family for Holm's correction."""
         found = {name: self._one(name, base) for name in names}
         entries = [entry for row in found.values() for entry in row.values() if isinstance(entry, dict)]
         for entry, adjusted in zip(entries, holm([entry["p"] for entry in entries]), strict=True):
@@ -141,7 +141,7 @@ class Judge:
 
 
 def _needed(spread: Crossed, difference: float) -> dict[str, int | None]:
-    """Return how many seeds on these cases, or how many clusters of cases with these seeds, would show a difference."""
+    """Return the numbers of seeds on these cases, and of clusters with these seeds, that would show a difference."""
     seeds, with_seeds = spread.seeds_needed(difference), max(spread.seeds, SEEDS_FOR_VERDICTS)
     return {
         "seeds": None if seeds is None else max(seeds, SEEDS_FOR_VERDICTS),
@@ -151,6 +151,6 @@ def _needed(spread: Crossed, difference: float) -> dict[str, int | None]:
 
 
 def _finite(values: Floats) -> Floats:
-    """Make what is relative to 0 unknown."""
+    """Replace infinite values by nan."""
     found: Floats = np.where(np.isfinite(values), values, np.nan)
     return found

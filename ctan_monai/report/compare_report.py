@@ -1,4 +1,4 @@
-"""Everything that a comparison found, written into its folder: per_case.csv, summary.json, table.md, report.html."""
+"""Write the report of a comparison: per_case.csv, summary.json, table.md, report.html."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _RULE_GIVEN = (
 
 
 def report_comparison(folder: str | Path) -> Path:
-    """Write tables, images and the page of a comparison, from what is finished of it.
+    """Write tables, images and the page of a comparison from its finished runs.
 
     Args:
         folder: of `ctan-monai compare`.
@@ -87,7 +87,7 @@ def report_comparison(folder: str | Path) -> Path:
 
 
 def _case_rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """Return a line for each row, seed and case, with its cluster and everything that was measured."""
+    """Return a line for each row, seed and case, with its cluster and metrics."""
     lines = []
     for row in comparison.rows:
         for run in row.runs:

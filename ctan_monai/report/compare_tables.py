@@ -1,4 +1,4 @@
-"""The tables of a comparison, from what `compare_analysis.analyze` found."""
+"""Tables of a comparison, from the summary of `compare_analysis.analyze`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNKNOWN = "unknown"
 
 
 def number(value: float | None, digits: int = _DIGITS, sign: bool = False) -> str:
-    """Write a number; unknown where there is none.
+    """Format a number; 'unknown' for None and nan.
 
     >>> number(1.005, sign=True), number(float("nan")), number(None)
     ('+1.00', 'unknown', 'unknown')
@@ -30,7 +30,7 @@ def number(value: float | None, digits: int = _DIGITS, sign: bool = False) -> st
 def with_interval(
     value: float | None, interval: Sequence[float | None], digits: int = _DIGITS, sign: bool = False
 ) -> str:
-    """Write a number with its interval."""
+    """Format a number with its interval."""
     low, high = interval
     if low is None or high is None or math.isnan(low) or math.isnan(high):
         return f"{number(value, digits, sign)} [{UNKNOWN}]"
@@ -38,7 +38,7 @@ def with_interval(
 
 
 def paper_table(summary: Summary) -> Table:
-    """Show the paper's columns: M_task, Delta_task, Delta_mean and rank, with intervals."""
+    """Tabulate the paper's columns: M_task, Delta_task, Delta_mean and rank, with intervals."""
     head = ["row"]
     for name, metric in summary["tasks"].items():
         head += [f"{name}: {metric['label']} ({metric['unit']})", f"Delta {name} (%)"]
@@ -58,7 +58,7 @@ def paper_table(summary: Summary) -> Table:
 
 
 def test_table(summary: Summary, against: str) -> Table | None:
-    """Show what can be said about each improvement.
+    """Tabulate the statistics of each improvement.
 
     Args:
         summary: of the comparison.
@@ -94,7 +94,7 @@ def test_table(summary: Summary, against: str) -> Table | None:
 
 
 def seed_table(summary: Summary) -> Table:
-    """Show the value of each seed, and their spread."""
+    """Tabulate the value of each seed, and their standard deviation."""
     head = ["row", "task", *(f"seed {seed}" for seed in summary["seeds"]), "standard deviation"]
     rows = [
         [name, task, *(number(value) for value in found["by_seed"]), number(found["spread_over_seeds"])]
@@ -105,7 +105,7 @@ def seed_table(summary: Summary) -> Table:
 
 
 def seed_words(summary: Summary) -> str:
-    """Say what the seeds allow to be said."""
+    """Describe what the number of seeds allows to conclude."""
     seeds = len(summary["seeds"])
     if seeds >= SEEDS_FOR_VERDICTS:
         return f"{seeds} seeds. Verdicts hold for other cases and other seeds; the spread over seeds is here."
@@ -116,7 +116,7 @@ def seed_words(summary: Summary) -> str:
 
 
 def complete_table(summary: Summary) -> Table:
-    """Show the metrics over the cases whose labels are all known (docs/adr/0002, A18)."""
+    """Tabulate the metrics over the cases whose labels are all known (docs/adr/0002, A18)."""
     rows = [
         [name, *(number(row["complete_cases"]["tasks"].get(task)) for task in summary["tasks"])]
         for name, row in summary["rows"].items()
@@ -135,7 +135,7 @@ def baseline_table(summary: Summary) -> Table | None:
 
 
 def other_table(summary: Summary) -> Table:
-    """Show everything else that the evaluations report, each error named with its region."""
+    """Tabulate all other metrics of the evaluations, each error named with its region."""
     names = list(dict.fromkeys(name for row in summary["rows"].values() for name in row["other_metrics"]))
     baselines = {
         name: value for found in summary["naive_baselines"].values() for name, value in found["other_metrics"].items()
@@ -158,7 +158,7 @@ def other_table(summary: Summary) -> Table:
 
 
 def cost_table(summary: Summary) -> Table:
-    """Show size, work, time and memory."""
+    """Tabulate parameters, operations, time and memory."""
     rows = []
     for name, row in summary["rows"].items():
         cost, run = row["cost"] or {}, row["runs"]
@@ -183,7 +183,7 @@ def cost_table(summary: Summary) -> Table:
 
 
 def epoch_table(summary: Summary) -> Table:
-    """Show which epoch's weights were tested, and the one that would be best for all tasks together."""
+    """Tabulate the tested epochs, and the best one for all tasks together."""
     rows = []
     for name, row in summary["rows"].items():
         for seed, epochs in row["runs"]["best_epochs"].items():
@@ -199,7 +199,7 @@ def epoch_table(summary: Summary) -> Table:
 
 
 def published_table(dataset: str) -> Table | None:
-    """Show the paper's Table 2 for a data set, None for one that it does not have.
+    """Tabulate the paper's Table 2 for a dataset, None for one that it does not have.
 
     Args:
         dataset: its name, however it is capitalised.
@@ -215,7 +215,7 @@ def published_table(dataset: str) -> Table | None:
 
 
 def markdown(table: Table) -> str:
-    """Write a table as Markdown, its caption above it."""
+    """Format a table as Markdown, with its caption above."""
     lines = [f"{table.caption}\n"] if table.caption else []
     cells = [list(table.head), ["---"] * len(table.head), *([str(cell) for cell in row] for row in table.rows)]
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
@@ -223,18 +223,18 @@ def markdown(table: Table) -> str:
 
 
 def _noise(found: Mapping[str, Any]) -> list[str]:
-    """Write a run's best selection score, and those of its last epochs."""
+    """Format a run's best selection score, and those of its last epochs."""
     last = f"{number(found['last_mean'], 4)} +- {number(found['last_spread'], 4)} ({found['last']})"
     return [f"{number(found['best'], 4)} of {found['validated']}", last]
 
 
 def _bounds(interval: Sequence[float | None]) -> str:
-    """Write an interval alone."""
+    """Format an interval."""
     return with_interval(0.0, interval, sign=True).removeprefix("+0.00 ")
 
 
 def _needed_words(entry: Mapping[str, Any], which: str) -> str:
-    """Say how many seeds, or how many cases, would show a difference."""
+    """Describe how many seeds, or cases, would show a difference."""
     if number(entry["variance"]["seeds"]) == UNKNOWN:
         return UNKNOWN
     needed = entry[which]

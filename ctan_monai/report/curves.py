@@ -1,4 +1,4 @@
-"""Learning curves of a run, from its metrics.json alone."""
+"""Learning curves of a run."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _losses(history: RunHistory) -> list[str]:
 
 
 def _validation_panels(history: RunHistory) -> list[tuple[str, list[str]]]:
-    """Group validation's numbers: selection scores, then each task's own, then the rest."""
+    """Group validation's metrics in panels: selection scores, then each task's, then the rest."""
     names = [name for name in history.names("validation") if history.series("validation", name)[1]]
     selection = [name for name in names if name.startswith(SELECTION)]
     panels = [("Validation: selection score", selection)] if selection else []
@@ -62,7 +62,7 @@ def _validation_panels(history: RunHistory) -> list[tuple[str, list[str]]]:
 
 
 def _groups(names: Sequence[str], task: str) -> list[list[str]]:
-    """Put names of one scale together: Dice with Dice, errors with errors."""
+    """Group metrics of the same scale."""
     found: dict[str, list[str]] = {}
     for name in names:
         kind = name.removeprefix(f"{task}_").split("_")[0]

@@ -15,7 +15,7 @@ Found = Mapping[str, Any]
 
 
 def write_diagnosis(found: Found, folder: Path) -> None:
-    """Write what was found; an empty cell or null is not known.
+    """Write a diagnosis; empty cells and null are unknown.
 
     Args:
         found: of `diagnose_run`.
@@ -31,7 +31,7 @@ def write_diagnosis(found: Found, folder: Path) -> None:
 
 
 def read_diagnosis(folder: Path) -> dict[str, Any] | None:
-    """Return what is in a folder's diagnosis.json, None where there is none of a network that it applies to."""
+    """Read a folder's diagnosis.json, None where there is none or it does not apply."""
     found = read_json(folder / FILE)
     if found is None or not found.get("applies"):
         return None

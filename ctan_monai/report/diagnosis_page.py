@@ -1,4 +1,4 @@
-"""The page of a diagnosis, for someone who knows the method and not this code."""
+"""The page of a diagnosis."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def write_page(found: Mapping[str, Any], folder: Path, name: str) -> Path:
 
 
 def summary_section(found: Mapping[str, Any], heading: str = "In short") -> Section:
-    """Say which parts act, in sentences and one table; for this page and for that of the run."""
+    """Summarize which parts have an effect, in sentences and a table; for this page and the run's."""
     options = found["options"]
     parts = (
         f"Method {found['method']}, encoder {found['encoder']}; {found['cases']} cases"
@@ -101,7 +101,7 @@ def summary_section(found: Mapping[str, Any], heading: str = "In short") -> Sect
 
 
 def _sentence(found: Mapping[str, Any], task: str) -> str:
-    """Say for a task which parts its answer needs."""
+    """Describe the parts that a task's predictions need."""
     tried = [entry for entry in found["experiments"] if entry["kind"] != "image" and concerns(entry, task)]
     parts = list(dict.fromkeys(entry["part"] for entry in tried))
     needed = [part for part in parts if any(e["part"] == part and e["answers"][task] == "worse" for e in tried)]
@@ -124,7 +124,7 @@ def _effects_table(found: Mapping[str, Any]) -> Table | None:
 
 
 def _change(entry: Mapping[str, Any], task: str, metric: Mapping[str, Any]) -> Cell:
-    """Write a change with its interval, and what it means where that leaves out 0."""
+    """Format a change with its interval, marked where that excludes 0."""
     change, factor = entry["metrics"][metric["key"]], metric["factor"]
     middle, low, high = (None if change[key] is None else factor * change[key] for key in ("change", "low", "high"))
     verdict = entry["answers"][task]

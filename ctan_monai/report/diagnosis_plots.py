@@ -1,4 +1,4 @@
-"""Images of a diagnosis: what each exchange changes, shares, ranks, masks and gradients."""
+"""Plots of a diagnosis: effects of exchanges, shares, ranks, masks and gradients."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _MASKS_IN_ROW = 4
 
 
 def concerns(entry: Mapping[str, Any], task: str) -> bool:
-    """Tell whether a part can change a task's answer: what one decoder reads is nothing to the others."""
+    """Tell whether a part can affect a task: a decoder's inputs affect its own task only."""
     return entry["kind"] not in ("query", "skip") or entry["task"] in (None, task)
 
 
 def effects_figure(found: Found) -> Figure:
-    """Draw each exchange's change of each task's main metric, with its interval; filled where that leaves out 0."""
+    """Plot the change of each task's main metric by exchange with its interval, filled where it excludes 0."""
     tried = [entry for entry in found["experiments"] if entry["kind"] != "image"]
     names = [f"{entry['part']}: {entry['replacement']}" for entry in tried]
     main = found["main"]
@@ -44,7 +44,7 @@ def effects_figure(found: Found) -> Figure:
 
 
 def shares_figure(found: Found) -> Figure | None:
-    """Draw, for each task, the share of the logits' variance that each part brings; None without any."""
+    """Plot the share of the logits' variance that each part explains, by task; None without any."""
     shared = {
         task: [
             (entry["part"], entry["variance_share"][task])
@@ -69,7 +69,7 @@ def shares_figure(found: Found) -> Figure | None:
 
 
 def ranks_figure(found: Found) -> Figure | None:
-    """Draw the effective rank along the network; None where no features were looked at."""
+    """Plot the effective rank along the network; None where no features were measured."""
     rows = [row for row in found["features"] if _known(row["rank"])]
     if not rows:
         return None
@@ -89,7 +89,7 @@ def ranks_figure(found: Found) -> Figure | None:
 
 
 def masks_figure(found: Found) -> Figure | None:
-    """Draw the distribution of the values of each mask; None where there are no masks."""
+    """Plot the distribution of each mask's values; None where there are no masks."""
     rows = found["masks"]
     if not rows:
         return None
@@ -109,7 +109,7 @@ def masks_figure(found: Found) -> Figure | None:
 
 
 def gradients_figure(found: Found) -> Figure | None:
-    """Draw the norm of each task's gradient at each shared layer, and the cosine of each pair; None without any."""
+    """Plot the norm of each task's gradient at each shared layer, and the cosine of each pair; None without any."""
     rows = found.get("gradients") or []
     if not rows:
         return None
@@ -166,7 +166,7 @@ def _finish(panel: Axes, title: str, label: str) -> None:
 
 
 def figures_of(found: Found) -> Sequence[tuple[str, Figure | None]]:
-    """Return all images by name, None for those that there is nothing to draw for."""
+    """Create all figures by name, None for those without data."""
     tried = any(entry["kind"] != "image" for entry in found["experiments"])
     return (
         ("effects", effects_figure(found) if tried else None),

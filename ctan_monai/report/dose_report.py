@@ -1,4 +1,4 @@
-"""Pages about predicted doses: one for each patient, one for all of them, and their metrics as files."""
+"""Reports of predicted doses: a page per patient, one of the cohort, and tables."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PATIENTS_FOLDER, COHORT_FILE = "patients", "cohort.html"
 
 @dataclass(frozen=True)
 class _Wanted:
-    """The arguments of `report_doses`, understood."""
+    """The parsed arguments of `report_doses`."""
 
     goals: Goals | None
     gamma: Gamma | None
@@ -43,7 +43,7 @@ class _Wanted:
 
     @property
     def read_structures(self) -> list[str] | None:
-        """Structures to read: what was asked for, what goals are about, and the patient's outline for the region."""
+        """Structures to read: those asked for, those of goals, and the patient's outline."""
         if self.structures is None:
             return None
         judged = [goal.structure for goal in self.goals.goals] if self.goals else []
@@ -119,7 +119,7 @@ def report_doses(
 
 
 def gamma_options(gamma: bool | str | Mapping[str, Any]) -> Gamma | None:
-    """Read what a config gives.
+    """Parse the options of gamma.
 
     Raises:
         ConfigError: it is neither true or false nor options of `metrics.gamma.Gamma`.
@@ -147,7 +147,7 @@ def _report(folder: Path, predicted: PredictedCase, tasks: Sequence[Task], wante
 
 
 def _warn_of_unknown_structures(goals: Goals | None, results: Sequence[CaseResult]) -> None:
-    """Name structures of goals that no case has: most of the time they are written differently."""
+    """Warn of structures of goals that no case has, which are often spelled differently."""
     if goals is None:
         return
     met = {

@@ -1,4 +1,4 @@
-"""What a page about a predicted dose says in numbers."""
+"""Dose metrics, goals and gamma of a case."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OUTLINES = {name.lower() for name in OUTLINE_SPELLINGS}  # of which no dose is r
 
 @dataclass(frozen=True)
 class StructureResult:
-    """Dose in one structure.
+    """Dose metrics of a structure.
 
     Args:
         name: of the structure.
@@ -56,7 +56,7 @@ class StructureResult:
 
 @dataclass(frozen=True)
 class GoalResult:
-    """A goal, judged by the planned and by the predicted dose."""
+    """A goal, evaluated for the planned and for the predicted dose."""
 
     goal: Goal
     planned: Judgment
@@ -64,7 +64,7 @@ class GoalResult:
 
     @property
     def agree(self) -> bool | None:
-        """Whether both say the same; None where one of them says nothing."""
+        """Whether both agree; None where one is not evaluated."""
         if self.planned.met is None or self.predicted.met is None:
             return None
         return self.planned.met == self.predicted.met
@@ -72,7 +72,7 @@ class GoalResult:
 
 @dataclass(frozen=True)
 class CaseResult:
-    """Everything that is said about one case.
+    """Results of one case.
 
     Args:
         case: id.
@@ -106,7 +106,7 @@ class CaseResult:
 def assess(
     view: CaseView, goals: Goals | None = None, gamma: Gamma | None = None, trained_gy: float | None = None
 ) -> CaseResult:
-    """Measure a case.
+    """Compute the results of a case.
 
     Args:
         view: the case; it has a predicted dose.
@@ -131,7 +131,7 @@ def assess(
 
 
 def _plan(view: CaseView, goals: Goals | None, trained_gy: float | None) -> tuple[Plan, str]:
-    """Choose the prescription, and say where it is from if not from the case."""
+    """Choose the prescription, with a note if it is not from the case."""
     named_gy = goals.prescription_gy if goals else None
     for dose_gy, origin in (
         (view.plan.prescription_gy, ""),
@@ -144,7 +144,7 @@ def _plan(view: CaseView, goals: Goals | None, trained_gy: float | None) -> tupl
 
 
 def without_outline(view: CaseView) -> CaseView:
-    """Take the patient's outline out of a case: no dose in it is reported, and its contour hides others."""
+    """Remove the patient's outline from a case, whose dose is not reported and whose contour hides others."""
 
     def inner(masks: Mapping[str, Array]) -> dict[str, Array]:
         return {name: mask for name, mask in masks.items() if name.lower() not in OUTLINES}
@@ -162,7 +162,7 @@ def _voxel_mm3(view: CaseView) -> float:
 
 
 def _contour(view: CaseView, name: str) -> Array | None:
-    """Return the planned contour of a structure, the predicted one where nobody planned."""
+    """Return the planned contour of a structure, else the predicted one."""
     return view.reference.get(name, view.predicted.get(name))
 
 
@@ -171,7 +171,7 @@ def _known(view: CaseView, mask: Array) -> Array:
 
 
 def _doses(view: CaseView, name: str) -> tuple[Doses | None, Doses | None]:
-    """Return planned and predicted dose of a structure's voxels, (n,) each, None where one is not known."""
+    """Return planned and predicted dose of a structure's voxels, (n,) each, None where unknown."""
     mask = _contour(view, name)
     if mask is None:
         return None, None
@@ -236,7 +236,7 @@ def _gamma(view: CaseView, gamma: Gamma | None) -> tuple[list[PassRate], str]:
 
 
 def _error(view: CaseView) -> tuple[tuple[float, float], str]:
-    """Return mean and mean absolute error, within the patient's outline where it is contoured, and say where."""
+    """Compute mean and mean absolute error, within the patient's outline where it is contoured."""
     if view.dose_reference is None or view.dose_predicted is None:
         return (math.nan, math.nan), ""
     counts = np.ones(view.dose_reference.shape, bool) if view.dose_region is None else view.dose_region > 0

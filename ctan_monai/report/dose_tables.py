@@ -1,4 +1,4 @@
-"""The metrics of all patients as tables: files for a spreadsheet, and what they come to."""
+"""Tables of the metrics of all patients, as CSV and summarized."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STATISTICS_FILE, GOALS_FILE, GAMMA_FILE = "dose_statistics.csv", "goals.csv", "g
 
 @dataclass(frozen=True)
 class Spread:
-    """How a number is spread over cases; nan where there are too few.
+    """Summary of a number over cases; nan where there are too few.
 
     Args:
         count: of the cases in which it is known.
@@ -41,7 +41,7 @@ class Spread:
 
 
 def spread_of(values: Iterable[float]) -> Spread:
-    """Summarize numbers; nan is not known and counts nowhere.
+    """Summarize numbers; nan = unknown and is left out.
 
     >>> spread_of([1.0, 2.0, 4.0, float("nan")]).median
     2.0
@@ -56,7 +56,7 @@ def spread_of(values: Iterable[float]) -> Spread:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How often plan and prediction say the same of a goal.
+    """Counts of agreement between plan and prediction on a goal.
 
     Args:
         goal: the goal.
@@ -74,12 +74,12 @@ class Agreement:
 
     @property
     def judged(self) -> int:
-        """Number of cases in which both could be judged."""
+        """Number of cases in which both could be evaluated."""
         return self.both_met + self.both_missed + self.only_plan + self.only_prediction
 
 
 def agreements(results: Sequence[CaseResult]) -> list[Agreement]:
-    """Count the cases by what plan and prediction say of each goal; goals that none can be judged by are left out."""
+    """Count agreement of plan and prediction on each goal; goals that cannot be evaluated are left out."""
     found: dict[Goal, list[tuple[bool, bool]]] = {}
     for result in results:
         for each in result.goals:
@@ -94,7 +94,7 @@ def agreements(results: Sequence[CaseResult]) -> list[Agreement]:
 
 
 def structure_names(results: Sequence[CaseResult]) -> list[str]:
-    """Return the structures of all cases, each once, in the order in which they come."""
+    """Return the structures of all cases, each once, in order of occurrence."""
     return list(dict.fromkeys(structure.name for result in results for structure in result.structures))
 
 
@@ -111,7 +111,7 @@ def dices_of(results: Sequence[CaseResult], structure: str) -> list[float]:
 
 
 def write_tables(folder: Path, results: Sequence[CaseResult], gamma: Gamma | None) -> None:
-    """Write dose_statistics.csv, and goals.csv and gamma.csv where there are any; older ones are replaced or removed.
+    """Write dose_statistics.csv, and goals.csv and gamma.csv if any; older ones are replaced or removed.
 
     Raises:
         CheckpointError: a file cannot be written.

@@ -1,4 +1,4 @@
-"""Dose-volume histograms of the reference and the prediction, structure by structure."""
+"""Plots of DVHs of reference and prediction."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TITLE_LETTERS = 95  # that fit above the panel
 
 @dataclass(frozen=True)
 class Curves:
-    """The two curves of one structure, and its mean doses; None where the dose or the structure is unknown."""
+    """The two DVHs of a structure, and its mean doses; None where unknown."""
 
     name: str
     reference: DvhCurve | None

@@ -1,4 +1,4 @@
-"""A volume with answers for the patient as a whole: where it was cut out of the CT, and what each slice said."""
+"""Images of volumes with image-level predictions: the cropped box, and the prediction of each slice."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class SliceCurve:
-    """What was said of the slices of a volume, for one class.
+    """Predictions of the slices of a volume for one class.
 
     Args:
         name: task, and class where they differ.
@@ -53,14 +53,14 @@ class SliceCurve:
 
 
 def is_findings(predicted: PredictedCase, tasks: Sequence[Task]) -> bool:
-    """Tell whether all answers are about the case as a whole, and none is drawn on its voxels."""
+    """Tell whether all predictions are image-level."""
     return predicted.source is not None and all(task.classifies for task in tasks)
 
 
 def draw_findings(
     predicted: PredictedCase, tasks: Sequence[Task], folder: Path, image: str = "ct"
 ) -> tuple[str, Figure]:
-    """Draw a predicted volume.
+    """Draw a volume with image-level predictions.
 
     Above: the whole CT with the box that the network saw, and the probability along the body where slices were pooled.
     Below: for each task the slices with the highest probability, or slices from foot to head without `WriteSlices`.
@@ -105,7 +105,7 @@ def draw_findings(
 
 
 def _answer(task: Task, case: Case, answer: Mapping[str, float]) -> str:
-    """Say what was answered, and what is known."""
+    """Describe prediction and label."""
     label, present = read_label(task, case, Path(case.case))
     if task.exclusive:
         name = max(answer, key=lambda each: answer[each])
@@ -125,7 +125,7 @@ def _title(task: Task, name: str) -> str:
 def _read_curves(
     path: Path, case: Case, tasks: Sequence[Task], answers: Mapping[str, Mapping[str, float]]
 ) -> list[SliceCurve]:
-    """Read what was said of the slices; nothing where none were pooled."""
+    """Read the predictions of the slices; nothing where none were pooled."""
     if not path.is_file():
         return []
     names = [(task, name) for task in tasks for name in task.answer_names]
@@ -209,7 +209,7 @@ def _draw_slice(panel: Axes, case: Case, image: str, index: int, title: str, col
 
 
 def _mark_sides(panel: Axes) -> None:
-    """Write which side of the patient is where: on the left of the image is the right one."""
+    """Label the patient's sides: right is on the left of the image."""
     from matplotlib.patheffects import withStroke
 
     edge = [withStroke(linewidth=2, foreground="black")]

@@ -1,4 +1,4 @@
-"""Gamma on one plane, as an image."""
+"""Plots of gamma on one plane."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _COLORS = ((0.0, "#2C7FB800"), (0.5, "#2C7FB899"), (0.5, "#FDAE6B"), (1.0, "#7F0
 
 
 def gamma_figure(view: CaseView, options: Gamma) -> Figure:
-    """Draw gamma of the first criterion on the axial plane through `plan_figure.point_of`.
+    """Plot gamma of the first criterion on the axial plane through `plan_figure.point_of`.
 
     Args:
         view: a case with planned and predicted dose.
@@ -66,14 +66,14 @@ def gamma_figure(view: CaseView, options: Gamma) -> Figure:
 
 
 def _axial_axis(view: CaseView) -> int:
-    """Return the array's axis that runs (nearest) from feet to head."""
+    """Return the array's axis that is closest to the craniocaudal direction."""
     from nibabel.orientations import io_orientation
 
     return [int(axis) for axis, _ in io_orientation(view.affine_ras)].index(2)
 
 
 def _volume(view: CaseView, axis: int, point: tuple[int, int, int], options: Gamma) -> Array:
-    """Return gamma of the plane within a volume of nan."""
+    """Embed gamma of the plane in a volume of nan."""
     volume = np.full(view.image.shape, np.nan)
     if view.dose_reference is None or view.dose_predicted is None:
         return volume

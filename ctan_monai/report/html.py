@@ -1,4 +1,4 @@
-"""One HTML file that needs nothing beside it: images are inside, no script, nothing is loaded from elsewhere."""
+"""Self-contained HTML pages: images are embedded, no scripts, no external resources."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ p.warning { border-left: 5px solid #b4560b; background: #fdf3e7; padding: .4rem 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of its own look.
+    """A table cell with a style.
 
     Args:
         text: what stands in it.
@@ -53,7 +53,7 @@ Entry = str | float | Cell | None
 
 @dataclass(frozen=True)
 class Table:
-    """A table; numbers are set to the right with four digits, None is shown as unknown.
+    """A table; numbers are right-aligned with four digits, None is shown as unknown.
 
     Args:
         head: names of the columns.
@@ -70,7 +70,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with what stands under it: paragraphs, tables, images.
+    """A section of a page: heading, paragraphs, tables, images.
 
     Args:
         heading: of the section.
@@ -96,7 +96,7 @@ def page(
     warning: str = "",
     links: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """Compose a page; every text is escaped.
+    """Create a page; every text is escaped.
 
     Args:
         title: of the page.

@@ -1,4 +1,4 @@
-"""An image with the outlines of reference and prediction, and the probability of each class beside it."""
+"""Overlays of 2D images: outlines of reference and prediction, and the probability of each class."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _HEAD = 0.9
 
 
 def is_2d_image(predicted: PredictedCase) -> bool:
-    """Tell whether a predicted case has two axes.
+    """Tell whether a predicted case is a 2D image.
 
     Raises:
         DataError: its file cannot be read.
@@ -41,7 +41,7 @@ def is_2d_image(predicted: PredictedCase) -> bool:
 def draw_2d_image(
     predicted: PredictedCase, tasks: Sequence[Task], channels: Sequence[str], title: str | None = None
 ) -> tuple[str, Figure]:
-    """Draw a predicted image.
+    """Draw a 2D image with its predictions.
 
     Args:
         predicted: entry of the index.
@@ -159,7 +159,7 @@ def _draw_probabilities(panel: Axes, task: Task, answer: Mapping[str, float], tr
 
 
 def _truth(task: Task, case: Case) -> list[str]:
-    """Name the classes that hold, none if that is not known."""
+    """Return the names of the true classes, none if unknown."""
     label, present = read_label(task, case, Path(case.case))
     if not bool(present):
         return []
@@ -171,7 +171,7 @@ def _truth(task: Task, case: Case) -> list[str]:
 def _agreement(
     task: Task, case: Case, masks: Mapping[str, Array], answers: Mapping[str, Mapping[str, float]]
 ) -> list[str]:
-    """Say in a few words what was predicted, and how far that agrees with what is known."""
+    """Describe the prediction and its agreement with the label in a few words."""
     if task.classifies and task.name in answers:
         name = max(answers[task.name], key=lambda each: answers[task.name][each])
         truth = _truth(task, case)
@@ -189,7 +189,7 @@ def _agreement(
 
 
 def _on_grid(mask: Array, shape: Sequence[int]) -> Array:
-    """Bring a mask to the network's grid: a pixel is inside if more than half of what it covers is."""
+    """Resize a mask to the network's grid by area: a pixel is inside if more than half of it is."""
     if mask.shape == tuple(shape):
         return mask
     from PIL import Image

@@ -1,4 +1,4 @@
-"""What is shown of a case, and where the panels of an overlay stand: in rows, with room for title, bars and legend."""
+"""The view of a case, and the layout of an overlay's panels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MARGIN_MM, _SMALLEST_MM = 10.0, 60.0
 
 @dataclass(frozen=True)
 class CaseView:
-    """Everything that an image of one case shows, on one grid (*S) with three axes.
+    """Arrays to draw of one case, on one grid (*S) with three axes.
 
     Args:
         case: id, for the title.
@@ -66,7 +66,7 @@ class CaseView:
 
 @dataclass(frozen=True)
 class Layout:
-    """Places of panels and color bars.
+    """Layout of panels and color bars.
 
     Args:
         rows: number of rows.
@@ -86,7 +86,7 @@ class Layout:
 
     @property
     def letters(self) -> int:
-        """How many letters of 10 points stand side by side under the title."""
+        """Number of characters of 10 points per line under the title."""
         return int(_LETTERS_PER_INCH * self.size_inches[0])
 
     def panel(self, row: int, column: int) -> tuple[float, float, float, float]:
@@ -109,7 +109,7 @@ class Layout:
 
 
 def frame(plane: Plane, bright: NDArray[Any], square: bool = True) -> Box:
-    """Frame what is bright in a plane, with a margin.
+    """Return the bounding box of a plane's foreground, with a margin.
 
     Args:
         plane: plane of the turned volume.

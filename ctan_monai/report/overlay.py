@@ -1,4 +1,4 @@
-"""CT with contours and dose on three planes: the reference, the prediction, and what lies between them."""
+"""Overlays of CT, contours and dose on three planes: reference, prediction and difference."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CT_WINDOW_HU = (-160.0, 240.0)  # the usual soft tissue window: level 40, width 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the image: a title, colors over the gray values, and two sets of contours."""
+    """One row of an overlay: title, colormap over the gray values, and two sets of contours."""
 
     title: str
     dose: Array | None
@@ -35,7 +35,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Scales:
-    """Top of the dose scale and half-width of the error scale, the same in all panels."""
+    """Maximum of the dose scale and half-width of the error scale, the same in all panels."""
 
     highest: float
     widest: float
@@ -80,7 +80,7 @@ def overlay_figure(
 
 
 def rows_of(view: CaseView) -> list[Row]:
-    """Choose the rows: what is not known is not drawn."""
+    """Create the rows of what is known."""
     targets = {name: mask for name, mask in view.reference.items() if name in view.targets}
     prediction = Row("Prediction", view.dose_predicted, None, targets, view.predicted)
     if not view.reference and view.dose_reference is None:
@@ -125,7 +125,7 @@ def _draw_row(
 
 
 def turned_view(view: CaseView) -> CaseView:
-    """Turn every array of a case as `planes.turn` does."""
+    """Reorient every array of a case as `planes.turn` does."""
 
     def each(arrays: Mapping[str, Array]) -> dict[str, Array]:
         return {name: turn(array, view.affine_ras) for name, array in arrays.items()}
@@ -154,7 +154,7 @@ def _first_masks(view: CaseView) -> list[Array]:
 
 
 def scales_of(doses: Sequence[Array | None], errors: Sequence[Array | None]) -> Scales:
-    """Choose scales that hold every dose, and 99.5 % of the errors that are not 0, at least 1 Gy to both sides."""
+    """Choose scales up to the maximum dose, and to 99.5 % of the errors that are not 0, at least 1 Gy."""
     highest = max((float(dose.max()) for dose in doses if dose is not None), default=1.0)
     sizes = [np.abs(error[error != 0]) for error in errors if error is not None]
     widest = max((float(np.percentile(size, 99.5)) for size in sizes if size.size), default=1.0)
@@ -182,7 +182,7 @@ def draw_legend(
     more: Sequence[Any] = (),
     row: int = 1,
 ) -> None:
-    """Write which color is which structure, and which line is whose contour, below the panels.
+    """Draw the legend of structures and line styles below the panels.
 
     Args:
         figure: to draw in.

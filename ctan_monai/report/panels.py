@@ -1,4 +1,4 @@
-"""What is drawn into one panel: gray values, orientation, dose or its error, contours."""
+"""Contents of one panel: gray values, orientation, dose or its error, contours."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def draw_gray(panel: Axes, plane: Plane, box: Box, image: Array, window: tuple[f
 
 
 def draw_dose(panel: Axes, plane: Plane, dose: Array, highest: float) -> AxesImage:
-    """Color the dose in bands; under 10 % of the highest dose nothing is colored."""
+    """Draw the dose in bands, from 10 % of the maximum dose."""
     from matplotlib import colormaps
     from matplotlib.colors import BoundaryNorm, ListedColormap
 
@@ -67,7 +67,7 @@ def draw_dose(panel: Axes, plane: Plane, dose: Array, highest: float) -> AxesIma
 
 
 def draw_error(panel: Axes, plane: Plane, error: Array, widest: float) -> AxesImage:
-    """Color an error; the smaller it is, the more of the image can be seen."""
+    """Draw an error with opacity that grows with its magnitude."""
     from matplotlib.colors import LinearSegmentedColormap
 
     low, low_end, high_end, high = ERROR_MAP

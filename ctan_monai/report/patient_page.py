@@ -1,4 +1,4 @@
-"""The page of one patient: planned and predicted dose in images and numbers."""
+"""The page of a patient: planned and predicted dose in images and tables."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def patient_page(
     window: tuple[float, float] = CT_WINDOW_HU,
     learned: str = "",
 ) -> str:
-    """Compose the page.
+    """Create the page.
 
     Args:
         view: the case.
@@ -54,7 +54,7 @@ def patient_page(
 
 
 def plan_text(result: CaseResult) -> str:
-    """Say what was prescribed."""
+    """Describe the prescription."""
     if result.plan.prescription_gy is None:
         return "unknown"
     per_fraction = result.plan.fraction_gy
@@ -62,7 +62,7 @@ def plan_text(result: CaseResult) -> str:
 
 
 def agreement_text(goals: Sequence[GoalResult]) -> str:
-    """Say of how many goals plan and prediction agree."""
+    """Describe the number of goals on which plan and prediction agree."""
     judged = [goal for goal in goals if goal.agree is not None]
     if not judged:
         return "none could be judged for both"
@@ -70,7 +70,7 @@ def agreement_text(goals: Sequence[GoalResult]) -> str:
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """Write a difference with its sign."""
+    """Format a difference with its sign."""
     return "-" if math.isnan(value) else f"{round(value, digits) + 0.0:+.{digits}f}"  # + 0.0: no -0.00
 
 
@@ -155,7 +155,7 @@ def _goals(result: CaseResult) -> Section:
 def goal_rows(
     results: Sequence[_T], structure_of: Callable[[_T], str], cells: Callable[[_T], list[Entry]]
 ) -> list[list[Entry]]:
-    """Set goals into rows, those of a structure together under its name."""
+    """Format goals as rows, grouped by structure."""
     by_structure: dict[str, list[_T]] = {}
     for result in results:
         by_structure.setdefault(structure_of(result), []).append(result)
@@ -187,7 +187,7 @@ def _goal(result: GoalResult, has_plan: bool) -> list[Entry]:
 
 
 def met_cell(judgment: Judgment) -> Cell:
-    """Say in words whether a goal is met."""
+    """Format whether a goal is met."""
     if judgment.met is None:
         return Cell(judgment.reason, "na")
     return Cell("met", "yes") if judgment.met else Cell("NOT met", "no")
@@ -254,7 +254,7 @@ def _gamma(view: CaseView, result: CaseResult, gamma: Gamma | None) -> Section:
 
 
 def gamma_words(gamma: Gamma, highest_gy: float | None = None) -> str:
-    """Say how gamma was computed."""
+    """Describe how gamma was computed."""
     of = "" if highest_gy is None else f" ({highest_gy:.1f} Gy)"
     return (
         f"Global gamma in three dimensions (pymedphys): percent of the highest planned dose{of}; reference: planned "

@@ -1,4 +1,4 @@
-"""Three planes of a case: planned dose, predicted dose and their difference side by side."""
+"""Plots of planned dose, predicted dose and their difference on three planes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SIDE, _GAP, _LEFT, _HEAD, _BARS, _FOOT = 3.55, 0.07, 0.34, 0.36, 0.72, 0.62  # 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the figure: what is colored over the gray values, and the contours."""
+    """One column of the figure: colormap over the gray values, and contours."""
 
     title: str
     dose: Array | None
@@ -36,7 +36,7 @@ class Column:
 
 
 def point_of(view: CaseView) -> tuple[tuple[int, int, int], str]:
-    """Choose where the planes cross: the targets' center, else the high-dose volume's, and say which."""
+    """Choose the planes' intersection, the targets' center, else the high-dose volume's, and describe it."""
     contours = view.reference if any(name in view.reference for name in view.targets) else view.predicted
     targets = [name for name in view.targets if name in contours and contours[name].any()]
     if targets:
@@ -49,7 +49,7 @@ def point_of(view: CaseView) -> tuple[tuple[int, int, int], str]:
 
 
 def plan_figure(view: CaseView, window: tuple[float, float] = CT_WINDOW_HU) -> Figure:
-    """Draw a case with a predicted dose; without a planned one, only the prediction.
+    """Plot the predicted dose of a case, beside the planned one if there is one.
 
     Rows are the axial, coronal and sagittal plane, in radiological convention. Planned contours are solid, predicted
     ones dashed, targets white; doses under 10 % of the highest are not colored.
@@ -85,7 +85,7 @@ def plan_figure(view: CaseView, window: tuple[float, float] = CT_WINDOW_HU) -> F
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the panels stand: a row for each plane; a single column lies flat, its planes side by side.
+    """Layout of panels: a row for each plane; a single column has its planes side by side.
 
     Args:
         heights: of each plane's panels, inches.
@@ -125,7 +125,7 @@ class Grid:
 
 
 def columns_of(view: CaseView) -> list[Column]:
-    """Choose the columns: what is not known is not drawn."""
+    """Create the columns of what is known."""
     planned = view.reference
     targets = {name: mask for name, mask in planned.items() if name in view.targets}
     prediction = Column("Predicted dose", view.dose_predicted, None, targets, view.predicted)
@@ -158,7 +158,7 @@ def _draw(
 
 
 def _isodose(panel: Axes, plane: Plane, dose: Array, prescription_gy: float | None) -> None:
-    """Draw where the dose is 95 % of the prescription."""
+    """Draw the 95 % isodose of the prescription."""
     from matplotlib.patheffects import withStroke
 
     cut = plane.cut(dose)

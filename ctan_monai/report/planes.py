@@ -1,4 +1,4 @@
-"""The three planes of a volume as radiologists look at them, whatever the order of the array's axes."""
+"""Axial, coronal and sagittal planes in radiological convention, for any order of axes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DISPLAY_AXES = ("L", "P", "I")  # directions in which the axes of the turned vo
 
 @dataclass(frozen=True)
 class Plane:
-    """One plane through a volume that was turned to left, posterior, inferior.
+    """One plane through a volume in the orientation left, posterior, inferior.
 
     Args:
         name: axial, coronal or sagittal.
@@ -36,7 +36,7 @@ class Plane:
     spacing_mm: tuple[float, float]
 
     def cut(self, turned: Array) -> Array:
-        """Take the plane out of a turned volume: (rows, columns), row 0 at the top."""
+        """Extract the plane from a reoriented volume: (rows, columns), row 0 at the top."""
         return np.asarray(np.moveaxis(turned, self.axis, 0)[self.index].T)
 
     def extent_mm(self, turned: Array) -> tuple[float, float, float, float]:
@@ -46,7 +46,7 @@ class Plane:
 
 
 def turn(volume: Array, affine_ras: Array) -> Array:
-    """Permute and flip the axes so that they point (nearest) to the left, to the back and down.
+    """Reorient a volume to the closest of left, posterior, inferior.
 
     Args:
         volume: (*S) with three axes.
@@ -64,7 +64,7 @@ def turn(volume: Array, affine_ras: Array) -> Array:
 
 
 def turned_spacing_mm(affine_ras: Array) -> tuple[float, float, float]:
-    """Return the voxel size along the axes of a turned volume."""
+    """Return the voxel size along the axes of a reoriented volume."""
     from nibabel.orientations import io_orientation
 
     lengths = np.linalg.norm(affine_ras[:3, :3], axis=0)
@@ -75,7 +75,7 @@ def turned_spacing_mm(affine_ras: Array) -> tuple[float, float, float]:
 def choose_point(
     rule: PlaneRule, shape: Sequence[int], dose: Array | None = None, structures: Sequence[Array] = ()
 ) -> tuple[tuple[int, int, int], str]:
-    """Choose the voxel that the three planes cross in, and say in words why.
+    """Choose the voxel in which the three planes intersect, and describe it.
 
     Args:
         rule: 'dose': the center of the high-dose volume (at least 90 % of the highest dose), or of the structures
@@ -112,7 +112,7 @@ def choose_point(
 
 
 def planes_through(point: Sequence[int], shape: Sequence[int], affine_ras: Array) -> tuple[Plane, Plane, Plane]:
-    """Return the axial, coronal and sagittal plane through a voxel of the volume before it was turned.
+    """Return the axial, coronal and sagittal plane through a voxel of the original volume.
 
     The patient's right is on the left of the axial and coronal plane; the sagittal plane looks from the patient's
     left side, anterior on the left.

@@ -1,4 +1,4 @@
-"""What the files of a run say, read leniently: a report of a killed or half-finished run is worth having."""
+"""Read the files of a run leniently, also of killed and unfinished runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SELECTION = "selection"
 
 @dataclass(frozen=True)
 class RunHistory:
-    """metrics.json of a run.
+    """History of a run from metrics.json.
 
     Args:
         epochs: one record per epoch, as `History` writes them: epoch, seconds, learning_rate, train, weights and,
@@ -31,7 +31,7 @@ class RunHistory:
     best: Mapping[str, Mapping[str, Any]]
 
     def series(self, part: str, name: str) -> tuple[list[int], list[float]]:
-        """Return the epochs in which a number is known, and the number.
+        """Return the epochs in which a metric is known, and its values.
 
         Args:
             part: train, weights or validation.
@@ -42,7 +42,7 @@ class RunHistory:
         return [epoch for epoch, _ in known], [value for _, value in known]
 
     def names(self, part: str) -> list[str]:
-        """Return the names of the numbers that occur in a part of any epoch, in the order in which they come."""
+        """Return the names of the metrics in a part of any epoch, in order of occurrence."""
         return list(dict.fromkeys(name for record in self.epochs for name in record.get(part) or {}))
 
     @property
@@ -78,7 +78,7 @@ def read_history(output_dir: str | Path) -> RunHistory:
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a JSON file, None if it is not there or damaged (the log says so)."""
+    """Read a JSON file, None if it is missing or damaged (with a warning in the log)."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The last thing a run does: images and one HTML page of what it found, made from its files."""
+"""The report of a run: images and an HTML page from its files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def report_run(
     gamma: bool | str | Mapping[str, Any] = False,
     **images: Any,
 ) -> Path | None:
-    """Write ``images/curves.png`` and ``report.html`` into a run's folder, and say where everything lies.
+    """Write ``images/curves.png`` and ``report.html`` to a run's folder.
 
     Put it last in a config's run list. Under several processes only the first does anything. A run that MLflow tracks
     gets its page, images and network there.
@@ -129,12 +129,12 @@ def report_predictions(
 
 
 def _shared(images: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of images that pages about doses have, too."""
+    """Return the options of images that dose reports have, too."""
     return {name: images[name] for name in ("targets", "structures", "image", "window") if name in images}
 
 
 def _links(cohort: Path | None, folder: Path) -> list[tuple[str, str]]:
-    """Lead from a page in a folder to that about doses."""
+    """Return the links from a page to the dose report."""
     if cohort is None:
         return []
     return [("Dose of all patients, with a page for each", Path(os.path.relpath(cohort, folder)).as_posix())]
@@ -156,7 +156,7 @@ def _write(path: Path, title: str, sections: Sequence[Section], links: Sequence[
 
 
 def _about(folder: Path) -> Section:
-    """Show what was trained, with which options and on which versions."""
+    """Create the section on method, options and versions."""
     found: list[tuple[str, str]] = []
     run = read_json(folder / "run.json")
     if isinstance(run, Mapping):
@@ -182,7 +182,7 @@ def _task(task: Any) -> str:
 
 
 def _best(history: RunHistory) -> Section:
-    """Show validation's metrics of the best epoch, or of the last one where none is marked."""
+    """Tabulate validation's metrics of the best epoch, or of the last one where none is marked."""
     paragraphs = []
     for part, found in history.best.items():
         score = "unknown" if found.get("score") is None else f"{found['score']:.4g}"

@@ -1,4 +1,4 @@
-"""What leaves the house: trained networks in formats that other programs run, bundles for the Model Zoo."""
+"""Sharing of trained networks: exported formats, and bundles for the Model Zoo."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far the answers of a file in fewer bits are from those of its network, and how far they may be."""
+"""Agreement of a reduced-precision file with its network, and its limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Outputs = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Limits:
-    """What a file may do to the answers of its network and still be written.
+    """Limits on the differences between a file's predictions and its network's.
 
     Args:
         error: largest relative error of a task's logits: the norm of the difference over the norm of the network's.
@@ -38,7 +38,7 @@ LIMITS = {"bf16": Limits(0.05, 0.98, 0.005, 0.95), "int8": Limits(0.10, 0.95, 0.
 
 @dataclass(frozen=True)
 class Agreement:
-    """How a file and its network agree in one task.
+    """Agreement of a file and its network in one task.
 
     Args:
         task: its name.
@@ -57,7 +57,7 @@ class Agreement:
 
 
 def compare(tasks: Iterable[Task], pairs: Iterable[tuple[Outputs, Outputs]], limits: Limits) -> tuple[Agreement, ...]:
-    """Compare the answers to the same images.
+    """Compare the predictions for the same images.
 
     Args:
         tasks: of the network.
@@ -88,7 +88,7 @@ Measure = Callable[[list[tuple[Tensor, Tensor]], Limits], tuple[str, float, bool
 
 @singledispatch
 def agreement_for(task: Task) -> Measure:
-    """Return how two final answers to a task (as of `postprocess_for`) are compared.
+    """Create the function that compares two predictions of a task (as of `postprocess_for`).
 
     Returns:
         A function of pairs of answers and limits, which gives the measure's name, its value, and whether it is good.

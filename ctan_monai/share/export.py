@@ -1,4 +1,4 @@
-"""Export a network, and check that what was written answers as the network does."""
+"""Export a network, and check that the file predicts as the network does."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def export_network(
     seed: int = 0,
     image: Mapping[str, Any] | None = None,
 ) -> list[Exported]:
-    """Write ``<out>/model<suffix>`` for each format, with named outputs and open batch and image size.
+    """Export a network to ``<out>/model<suffix>`` for each format, with named outputs and dynamic batch and image size.
 
     Where the network's ``open_size`` is false, ONNX and torch.export files take images of ``size`` only, and say so.
 
@@ -113,7 +113,7 @@ def for_one_size(images: list[Tensor], description: Mapping[str, Any]) -> tuple[
 
 
 def write_beside(path: Path, description: Mapping[str, Any]) -> None:
-    """Write ``<file>.json``, what the file says of its network."""
+    """Write ``<file>.json`` with the description of the network."""
     with replacing(path.with_name(f"{path.name}.json")) as temporary:
         temporary.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
 
@@ -147,7 +147,7 @@ def _refuse_differences(path: Path, found: dict[str, float]) -> None:
 
 
 def example_images(network: MultiTaskNetwork, size: Sequence[int], seed: int = 0) -> list[Tensor]:
-    """Return noise: an image (1, C, *S) of the size, and two (2, C, *S') of another."""
+    """Create example images of noise: (1, C, *S) of the given size, and (2, C, *S') of another."""
     generator = torch.Generator().manual_seed(seed)
     channels = int(network.settings["in_channels"])
     other = [extent + 6 + 4 * axis for axis, extent in enumerate(size)]

@@ -1,4 +1,4 @@
-"""Run inference from an exported file, as if it were the network."""
+"""Inference with an exported file in place of the network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that hold a whole network: written by one function each, run by another, nothing else in common."""
+"""Exported file formats: a function that writes and one that runs each."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Description = dict[str, Any]
 
 @dataclass(frozen=True)
 class Format:
-    """One kind of file.
+    """A file format.
 
     Args:
         suffix: of its name.
@@ -53,7 +53,7 @@ class Format:
 
 
 def read_exported(path: str | Path, trust: bool = False, providers: Sequence[str] = CPU) -> tuple[Run, Description]:
-    """Read a network that was exported, whatever its format.
+    """Load an exported network of any format.
 
     Args:
         path: the file.
@@ -101,7 +101,7 @@ def _write_torchscript(network: nn.Module, image: Tensor, path: Path, descriptio
 
 
 def _without_debug_records(path: Path) -> None:
-    """Leave out where the source of each line lay: nothing but messages of errors needs it."""
+    """Remove debug records of source lines, which only error messages need."""
     whole = torch._C.PyTorchFileReader(str(path))
     records = {name: whole.get_record(name) for name in whole.get_all_records()}
     del whole
@@ -173,7 +173,7 @@ def _read_onnx(path: Path, providers: Sequence[str] = CPU) -> tuple[Run, Descrip
 
 
 def _there(available: Sequence[str], providers: Sequence[str]) -> list[str]:
-    """Return those of the providers that this installation of onnxruntime has."""
+    """Return the execution providers that this installation of onnxruntime has."""
     there = [name for name in providers if name in available]
     if not there:
         found = f"{list(providers)} was found; this onnxruntime has {list(available)}."
@@ -190,12 +190,12 @@ def _open_axes(image: Tensor, description: Description) -> list[int]:
 
 
 def _named(image: Tensor, description: Description) -> dict[str, dict[int, Any]]:
-    """Leave batch and spatial sizes open, with names that the file's readers see."""
+    """Return the dynamic axes of batch and spatial sizes by name."""
     return {INPUT: {axis: AXES[axis] for axis in _open_axes(image, description)}}
 
 
 def _dynamic(image: Tensor, description: Description) -> dict[str, dict[int, Any]]:
-    """Leave batch and spatial sizes open."""
+    """Return the dynamic shapes of batch and spatial sizes."""
     return {INPUT: dict.fromkeys(_open_axes(image, description), torch.export.Dim.DYNAMIC)}
 
 
@@ -224,7 +224,7 @@ def needs(package: str) -> Any:
 
 
 class _Quiet:
-    """Keep a logger's remarks about packages that are not needed off the screen."""
+    """Silence a logger's remarks about packages that are not needed."""
 
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)

@@ -1,4 +1,4 @@
-"""What a network expects of an image and what its logits mean, as plain values for files that other programs read."""
+"""Description of a network's input and logits as plain values, for other programs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _UNKNOWN = object()
 
 
 def output_format(task: Task, scored: bool = False) -> dict[str, Any]:
-    """Say what a task's logits are, and how they become its answer.
+    """Describe a task's logits and their postprocessing.
 
     Args:
         task: the task.
@@ -108,12 +108,12 @@ def image_format(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict
 
 
 def is_scored(record: Mapping[str, Any]) -> bool:
-    """Tell by run.json whether image-level outputs have a score of the slice behind their logits."""
+    """Tell by run.json whether image-level outputs have a slice score after their logits."""
     return bool((record.get("decoder_options") or {}).get(SLICE_SCORE))
 
 
 def file_description(record: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what an exported file says of its network: run.json's entries, and ``image`` and ``outputs``.
+    """Return the description of an exported network: run.json's entries, and ``image`` and ``outputs``.
 
     Args:
         record: run.json.
@@ -142,7 +142,7 @@ def image_format_of_run(run_dir: str | Path) -> dict[str, Any]:
 
 
 def _plain(value: Any, config: Mapping[str, Any], settings: Mapping[str, Any], depth: int = 0) -> Any:
-    """Follow references; `_UNKNOWN` for what only MONAI's parser could tell."""
+    """Resolve references; `_UNKNOWN` for what only MONAI's parser could resolve."""
     if depth > 8:  # references in a circle
         return _UNKNOWN
     if isinstance(value, str) and value[:1] in "$%":

@@ -1,4 +1,4 @@
-"""Write a network as an ONNX file that computes most of its convolutions in 8 bits."""
+"""Static int8 quantization of networks to ONNX."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LAYERS = ("Conv", "Gemm", "MatMul")
 
 
 def write_int8(network: nn.Module, image: Tensor, path: Path, description: Description, seen: Sequence[Tensor]) -> None:
-    """Quantise weights (per channel, signed) and activations (unsigned, by their range over images) with onnxruntime.
+    """Quantize weights (per channel, signed) and activations (unsigned, calibrated on images) with onnxruntime.
 
     What stays in 32 bits is what `kept_layers` names. Of the images, the file holds nothing but those ranges.
 
@@ -53,7 +53,7 @@ def write_int8(network: nn.Module, image: Tensor, path: Path, description: Descr
 
 
 def kept_layers(graph: Any, regressions: Iterable[str]) -> set[str]:
-    """Name the nodes of an ONNX graph that stay in 32 bits.
+    """Return the nodes of an ONNX graph that stay in 32 bits.
 
     These are the layers that read the image, the last layer of each task, and all that serves regressions alone: in
     8 bits, a dose was off by 0.5 to 0.8 Gy in the mean over all voxels, with this by 0.02 Gy (ADR 23).
@@ -75,7 +75,7 @@ def kept_layers(graph: Any, regressions: Iterable[str]) -> set[str]:
 
 
 def _before(output: str, makers: dict[str, Any], until: Collection[str] = ()) -> list[Any]:
-    """Return the nodes that an output depends on, seen back to the first of some types on each way."""
+    """Return the nodes that an output depends on, back to the first of some types on each path."""
     found: dict[str, Any] = {}
     names = [output]
     while names:
@@ -92,7 +92,7 @@ def _quantization() -> Any:
 
 
 def _reader(quantization: Any, images: Sequence[Tensor]) -> Any:
-    """Hand images to onnxruntime's calibration, one after the other."""
+    """Create onnxruntime's calibration reader of images."""
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
         def __init__(self) -> None:

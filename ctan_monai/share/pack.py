@@ -1,4 +1,4 @@
-"""Pack a bundle with trained weights, as the MONAI Model Zoo wants it."""
+"""Pack bundles with trained weights for the MONAI Model Zoo."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _OTHER_PAGE = (
 
 @dataclass(frozen=True)
 class Packed:
-    """What was written.
+    """Files that were written.
 
     Args:
         folder: the bundle.
@@ -67,7 +67,7 @@ def pack_bundle(
     url: str = URL,
     case_names: bool = False,
 ) -> Packed:
-    """Write ``<out>/<bundle>/`` and ``<out>/<bundle>.zip``.
+    """Pack a bundle to ``<out>/<bundle>/`` and ``<out>/<bundle>.zip``.
 
     Both are there as a whole or not at all, and what is there already is not touched. Paths of the training's machine
     are left out.
@@ -120,7 +120,7 @@ def pack_bundle(
 def _write(
     source: Path, trained: Trained, folder: Path, vendored: bool, url: str, case_names: bool
 ) -> tuple[list[str], list[str]]:
-    """Write a bundle's folder; return its large files and what to warn of."""
+    """Write a bundle's folder; return its large files and warnings."""
     pack_files.copy_bundle(source, folder)
     if not (folder / "LICENSE").is_file():
         raise ConfigError("BUNDLE", f"{source} has no LICENSE.", "Add one: the Model Zoo asks for it.")
@@ -168,7 +168,7 @@ def _configs(folder: Path, trained: Trained, name: str, keeps_datalist: bool) ->
 
 
 def _write_records(trained: Trained, folder: Path, keeps_datalist: bool) -> None:
-    """Write what inference and evaluation read beside the weights."""
+    """Write the records that inference and evaluation read besides the weights."""
     models = folder / "models"
     _write_json(models / RUN_FILE, trained.record)
     _write_json(models / SETTINGS_FILE, trained.settings)

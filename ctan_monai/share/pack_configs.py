@@ -1,4 +1,4 @@
-"""A bundle's config files with the settings of a run filled in, their comments kept."""
+"""Config files of a packed bundle: the bundle's own with a run's settings filled in, comments kept."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _ANSWERS_DIR, _EVALUATION_DIR = "$@bundle_root + '/eval/inference'", "$@bundle_r
 
 
 def parsed(bundle: Path, config: str, entry: str, root: Path | None = None) -> Any:
-    """Return what an entry of a config becomes, with no option given.
+    """Build an entry of a config, with no option given.
 
     Args:
         bundle: the bundle's folder.
@@ -82,7 +82,7 @@ def default_settings(bundle: Path) -> dict[str, Any]:
 
 
 def form_of(bundle: Path, config: str, text: str, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a config must say besides to build the network of a run in the run's form; see `form_overrides`."""
+    """Return the config entries that build the network of a run in the run's form; see `form_overrides`."""
     network, definition = parsed(bundle, config, "network_def"), yaml.safe_load(text).get("network_def")
     if not isinstance(network, MultiTaskNetwork) or not isinstance(definition, Mapping):
         return {}  # `check_builds` says what is wrong
@@ -90,7 +90,7 @@ def form_of(bundle: Path, config: str, text: str, record: Mapping[str, Any]) -> 
 
 
 def check_builds(bundle: Path, record: dict[str, Any]) -> None:
-    """See that training and inference build, with no option given, the network that was trained.
+    """Check that training and inference build the trained network with no option given.
 
     Raises:
         ConfigError: one does not; the message says what differs.
@@ -165,7 +165,7 @@ def inference_config(text: str, settings: Mapping[str, Any], name: str, record: 
 
 
 def form_lines(entries: Mapping[str, Any]) -> str:
-    """Write entries of the network's form as lines at the end of a config.
+    """Append entries of the network's form to a config.
 
     >>> print(form_lines({"network_def#decoder_options": {"join": "wide"}}))
     <BLANKLINE>
@@ -184,7 +184,7 @@ def _flow(value: Any) -> str:
 
 
 def _entries_of(record: Mapping[str, Any]) -> dict[str, str]:
-    """Write tasks and network of a run's record as entries of a config."""
+    """Format tasks and network of a run's record as entries of a config."""
     record = complete_record(record)
     tasks = [
         {"_target_": _target_of(task["kind"]), **{key: value for key, value in task.items() if key != "kind"}}
@@ -200,7 +200,7 @@ def _entries_of(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _options_of(text: str, settings: Mapping[str, Any]) -> dict[str, str]:
-    """Choose the settings that are options with a value of their own in a config, and write them as YAML."""
+    """Select the settings that are plain options of a config, and format them as YAML."""
     config = yaml.safe_load(text)
     known = settings_under_all_names(settings)
     chosen = {name: value for name, value in known.items() if name in config and name not in _OWN_MACHINE}
@@ -213,7 +213,7 @@ def _options_of(text: str, settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _filled(text: str, wanted: Mapping[str, str]) -> str:
-    """Replace values of top-level entries, and see that nothing else has changed.
+    """Replace values of top-level entries, and check that nothing else has changed.
 
     Args:
         text: YAML, each of these entries on one line.
@@ -247,7 +247,7 @@ def _line(name: str, value: str, comment: str) -> str:
 
 
 def at_home(text: str, name: str) -> str:
-    r"""Let the commands in a config's comments start from the bundle's own folder.
+    r"""Rewrite the commands in a config's comments to start from the bundle's own folder.
 
     >>> at_home("# run bundles/own/configs/train.yaml\na: own/configs\n", "own")
     '# run configs/train.yaml\na: own/configs\n'

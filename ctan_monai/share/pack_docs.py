@@ -17,7 +17,7 @@ _NO_WEIGHTS = re.compile(r"No\s+weights\s+are\s+shipped(\.|,\s+and)\s*")
 def readme(
     metadata: Mapping[str, Any], page: str, trained: Trained, metrics: RunMetrics, vendored: bool, multi_gpu: bool
 ) -> str:
-    """Return docs/README.md, in the order of the Model Zoo's pages.
+    """Create docs/README.md, in the order of the Model Zoo's pages.
 
     Args:
         metadata: of the packed bundle.
@@ -65,7 +65,7 @@ def _curves(trained: Trained) -> str:
 
 
 def model_card(metadata: Mapping[str, Any], page: str, trained: Trained, metrics: RunMetrics) -> str:
-    """Return docs/model_card.md: what it is for, what it was trained on, how good it is, what it cannot do."""
+    """Create docs/model_card.md: intended use, training data, metrics, limits."""
     weights = metadata["weights"]
     files = "\n".join(
         f"| `{name}` | {entry['bytes']} | `{entry['sha256']}` |" for name, entry in weights["files"].items()
@@ -87,7 +87,7 @@ def model_card(metadata: Mapping[str, Any], page: str, trained: Trained, metrics
 
 
 def performance(trained: Trained, metrics: RunMetrics) -> str:
-    """Return a table of metrics, what they were measured on, and the commands that made them."""
+    """Create a table of metrics with the data and commands by which they were measured."""
     if not metrics.values:
         return "No metrics came with the weights. Measure them on your own data before you rely on anything."
     rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in metrics.values.items())
@@ -111,7 +111,7 @@ _GIVEN = ("dataset_dir", "datalist")
 
 
 def section(page: str, *titles: str) -> str:
-    r"""Return what stands under the first of some headings of the second level that a page has, empty without one.
+    r"""Return the text of a page's first section with one of some headings, empty without one.
 
     >>> section("# A\n## Data\nwords\n### More\n## Next\n", "Data")
     'words\n### More'

@@ -25,7 +25,7 @@ _CHUNK = 1 << 20
 
 
 def copy_bundle(bundle: Path, folder: Path) -> None:
-    """Copy what belongs to a bundle, and nothing that somebody may have put beside it.
+    """Copy the files that belong to a bundle, and no others.
 
     Raises:
         DataError: something is a link, or cannot be read.
@@ -65,7 +65,7 @@ def write_weights(state: Mapping[str, Tensor], folder: Path) -> dict[str, dict[s
 
 
 def digest(path: Path, kind: str) -> str:
-    """Return a file's digest of a kind that hashlib knows."""
+    """Compute a file's digest by an algorithm of hashlib."""
     found = hashlib.new(kind, usedforsecurity=False)
     with path.open("rb") as handle:
         while chunk := handle.read(_CHUNK):
@@ -96,7 +96,7 @@ def write_large_files(folder: Path, url: str) -> list[str]:
 
 
 def write_zip(folder: Path, archive: Path) -> None:
-    """Write a folder, with its name in front, as a zip that is the same whenever the files are."""
+    """Write a folder as a reproducible zip, with the folder's name in front."""
     with zipfile.ZipFile(archive, "x") as opened:
         for path in _files(folder):
             entry = zipfile.ZipInfo(path.relative_to(folder.parent).as_posix(), _EPOCH)

@@ -1,4 +1,4 @@
-"""metadata.json of a packed bundle: what this network takes and gives, its metrics, its files."""
+"""metadata.json of a packed bundle: inputs, outputs, metrics, files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def packed_metadata(
     packages: Mapping[str, str] | None,
     image: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return a bundle's metadata with what is known about its weights.
+    """Complete a bundle's metadata by what is known about its weights.
 
     Args:
         metadata: the bundle's own.
@@ -94,7 +94,7 @@ def _format(
 
 
 def _shape(given: Sequence[Any], trained: Trained) -> list[Any]:
-    """Return the size of an image: the run's, where it is an option, else what the bundle says."""
+    """Return the image size: the run's, where it is an option, else the bundle's."""
     dims = int(trained.record["spatial_dims"])
     size = trained.settings.get("image_size") or trained.settings.get("size")
     if isinstance(size, list) and dims == len(size) + 1 and trained.settings.get("depth"):
@@ -110,7 +110,7 @@ def _shape(given: Sequence[Any], trained: Trained) -> list[Any]:
 def output_entry(
     task: Task, shape: Sequence[Any], modality: str, patches: bool = False, scored: bool = False
 ) -> dict[str, Any]:
-    """Describe what the network returns for a task: logits, and how they become its answer.
+    """Describe the network's output for a task: logits, and their postprocessing.
 
     Args:
         task: the task.

@@ -1,4 +1,4 @@
-"""What is packed: weights, and what their run says about them."""
+"""The source of a pack: weights and the records of their run."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def _tensors_of(path: Path) -> Any:
 
 
 def without_places(value: Any, name: str = "") -> Any:
-    """Return a setting without what says where something lies: None takes the place of paths.
+    """Replace paths in a setting by None.
 
     >>> without_places({"boost": "sum", "table": "/home/a/b.csv"})
     {'boost': 'sum', 'table': None}
@@ -147,7 +147,7 @@ def without_places(value: Any, name: str = "") -> Any:
 
 
 def _json_of(path: Path, needed: bool = False) -> dict[str, Any]:
-    """Read a JSON object; an empty one where there is no file, unless it is needed."""
+    """Read a JSON object, empty if the file is missing and not needed."""
     remedy = "Name the folder of a whole run, or restore the file from a copy."
     if not path.is_file() and not needed:
         return {}

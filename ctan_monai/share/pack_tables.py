@@ -26,7 +26,7 @@ _RUN = "python -m monai.bundle run"
 
 @dataclass(frozen=True)
 class RunMetrics:
-    """How good a network is.
+    """Metrics of a run.
 
     Args:
         values: by name.
@@ -44,7 +44,7 @@ class RunMetrics:
 
 
 def metrics_of_run(trained: Trained) -> RunMetrics:
-    """Collect a run's metrics: those of its evaluation, else those of the best epoch's validation, else none.
+    """Return a run's metrics: those of its evaluation, else of the best epoch's validation, else none.
 
     Raises:
         CheckpointError: metrics.json, summary.json or data.json is not what a run writes.
@@ -75,7 +75,7 @@ def _metrics_of_run(trained: Trained) -> RunMetrics:
 
 
 def _numbers(metrics: Any, drop: tuple[str, ...] = _BOOKKEEPING) -> dict[str, float]:
-    """Keep what is a number, without what only chose the epoch."""
+    """Keep numbers, without selection scores."""
     if not isinstance(metrics, dict):
         return {}
     numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
@@ -87,7 +87,7 @@ def _numbers(metrics: Any, drop: tuple[str, ...] = _BOOKKEEPING) -> dict[str, fl
 
 
 def _trained_on(trained: Trained) -> tuple[str, str]:
-    """Say what was trained on, and what to add wherever a number of cases is given."""
+    """Describe the training data, with the words to add to a number of cases."""
     cases = (trained.data or {}).get("cases", {})
     counts = ", ".join(f"{number} for {split}" for split, number in cases.items())
     in_cases = f" ({counts})" if counts else ""
@@ -107,7 +107,7 @@ def _trained_on(trained: Trained) -> tuple[str, str]:
 
 
 def training(trained: Trained, metadata: Mapping[str, Any]) -> str:
-    """Return how it was trained, as a list."""
+    """Describe the training as a Markdown list."""
     record, image = trained.record, metadata["network_data_format"]["inputs"]["image"]
     size = " x ".join(str(side) for side in [image["num_channels"], *image["spatial_shape"]])
     lines = [
@@ -127,7 +127,7 @@ def training(trained: Trained, metadata: Mapping[str, Any]) -> str:
 
 
 def inputs(metadata: Mapping[str, Any]) -> str:
-    """Return what the network is given."""
+    """Describe the network's input."""
     image = metadata["network_data_format"]["inputs"]["image"]
     channels = "\n".join(f"- {at}: {name}" for at, name in image["channel_def"].items())
     known = {
@@ -146,7 +146,7 @@ def inputs(metadata: Mapping[str, Any]) -> str:
 
 
 def outputs(metadata: Mapping[str, Any], trained: Trained) -> str:
-    """Return what the network gives back, and under which names."""
+    """Describe the network's outputs and their names."""
     rows = []
     tasks = [task_from(entry) for entry in trained.record["tasks"]]
     for (name, entry), task in zip(metadata["network_data_format"]["outputs"].items(), tasks, strict=True):
@@ -188,7 +188,7 @@ def _answer(entry: Mapping[str, Any]) -> str:
 
 
 def commands(multi_gpu: bool) -> str:
-    """Return the commands that a bundle is used by, from its own folder."""
+    """Return the commands of a bundle, from its own folder."""
     train = "'configs/train.yaml'"
     parts = [("Execute training:", f"{_RUN} training --config_file configs/train.yaml --dataset_dir DIR")]
     if multi_gpu:

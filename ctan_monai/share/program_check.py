@@ -1,4 +1,4 @@
-"""Look at a torch.export file before it is opened: reading one runs what its pickles and expressions say.
+"""Safety checks of torch.export and TorchScript files before loading, which can execute code.
 
 `torch.export.load` (torch 2.13) unpickles the sample inputs, weights and constants that say so, and custom objects, all
 with ``weights_only=False`` at last; loads compiled libraries; evaluates the texts of sizes (sympy) and of guards
@@ -102,7 +102,7 @@ def _refused(path: Path, found: str) -> CheckpointError:
 
 
 def _check_names(path: Path, names: list[str]) -> None:
-    """See that the archive has the members of an export, each once, for whoever reads it."""
+    """Check that the archive has the members of an export, each once."""
     for name in names:
         if name not in _MEMBERS and not _NUMBERED.fullmatch(name):
             pickled = Path(name).suffix in (".pt", ".pth", ".pkl", ".ckpt") or "_obj_" in name
@@ -164,7 +164,7 @@ def _is_harmless(place: tuple[str, ...], text: str) -> bool:
 
 
 def _is_tree(text: str) -> bool:
-    """Tell whether the layout of arguments or answers is made of tuples, lists and dictionaries."""
+    """Tell whether a pytree consists of tuples, lists and dictionaries."""
     try:
         content = json.loads(text)
         contexts = [json.loads(text) for what, text in _strings(content, ()) if what[-1] == "context"]

@@ -1,4 +1,4 @@
-"""Export a network in fewer bits, for a CPU that is quicker in them, and check its answers to images of the run."""
+"""Reduced-precision exports for CPUs, checked on images of the run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _REMEDIES = {
 
 
 class Bfloat16Network(nn.Module):
-    """A copy of a network that computes in bfloat16; images and logits stay float32.
+    """Wrap a copy of a network in bfloat16; images and logits stay float32.
 
     Args:
         network: in evaluation mode, on the CPU; not changed.
@@ -50,7 +50,7 @@ class Bfloat16Network(nn.Module):
 
 
 def formats_of(precision: str, formats: Sequence[str]) -> list[str]:
-    """Return the formats to write: those that are wanted, or all that the precision has.
+    """Return the formats to write: the given ones, or all of the precision.
 
     Raises:
         ConfigError: the precision is unknown, or a format has it not; the message names what does.
@@ -71,7 +71,7 @@ def export_reduced(
     images: RunImages,
     image: Mapping[str, Any] | None = None,
 ) -> list[Exported]:
-    """Write ``<out>/model.<precision><suffix>`` for each format, with named outputs and open batch and image size.
+    """Export a network to ``<out>/model.<precision><suffix>`` for each format, with dynamic batch and image size.
 
     Each file is read back and must agree with the network, which computes in 32 bits, about the run's validation
     images, within `LIMITS`: in the logits, and in what is made of them (masks, values, classes). A file that does not
@@ -128,7 +128,7 @@ def export_reduced(
 
 
 def _batches(images: Sequence[Tensor]) -> Iterator[Tensor]:
-    """Join images (1, C, *S) of the same size in pairs, so that a file is asked for one and for several."""
+    """Batch consecutive images (1, C, *S) of the same size in pairs, others singly."""
     waiting: Tensor | None = None
     for image in images:
         if waiting is not None and waiting.shape == image.shape:

@@ -1,4 +1,4 @@
-"""Images as a run's network was given them, to calibrate and to check a file in fewer bits."""
+"""Preprocessed images of a run, to calibrate and check reduced-precision files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _REMEDY = (
 
 @dataclass(frozen=True)
 class RunImages:
-    """Some images of a run, without anything that says whose they are.
+    """Some images of a run, without identifiers.
 
     Args:
         training: (1, C, *S) each, as in training, to find the ranges of activations with.
@@ -36,7 +36,7 @@ class RunImages:
 
 
 def images_of_run(run_dir: str | Path, network: MultiTaskNetwork, count: int = 64) -> RunImages:
-    """Read images by the config that the run was trained by (its copy in ``configs``) and the run's options.
+    """Load images by a run's config (its copy in ``configs``) and options.
 
     The images are those that the config's own inferers give to the network: a 2D network's slices, windows.
 
@@ -79,7 +79,7 @@ def _seen_by(network: MultiTaskNetwork, dataset: Any, inferer: Any, count: int) 
 
 
 class _Recorder:
-    """Answers as the network, and keeps each image that it was asked for."""
+    """Record each image that the network predicts."""
 
     def __init__(self, network: MultiTaskNetwork) -> None:
         self._network, self.spatial_dims = network, network.spatial_dims
@@ -92,7 +92,7 @@ class _Recorder:
 
 
 def _evenly(images: Sequence[Tensor], count: int) -> list[Tensor]:
-    """Choose as many as are wanted, from all over the list."""
+    """Choose ``count`` items evenly over the list."""
     if len(images) <= count:
         return list(images)
     return [images[position * len(images) // count] for position in range(count)]

@@ -1,4 +1,4 @@
-"""The part of this package that a bundle's configs reach, as a folder ``scripts`` of the bundle."""
+"""Vendoring of the modules that a bundle's configs need to its folder ``scripts``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _IN_METADATA = {"monai", "numpy", "torch"}  # metadata.json has entries of their
 
 
 class Vendored(NamedTuple):
-    """What was written.
+    """Files that were written.
 
     Args:
         configs: texts of the configs, which name ``scripts``.
@@ -39,7 +39,7 @@ class Vendored(NamedTuple):
 
 
 def vendor(configs: Mapping[str, str], folder: Path) -> Vendored:
-    """Write the modules that configs reach, and those that these import, into ``<folder>/scripts``.
+    """Copy the modules that configs name, and those that they import, to ``<folder>/scripts``.
 
     Args:
         configs: their texts, by name.
@@ -68,7 +68,7 @@ def vendor(configs: Mapping[str, str], folder: Path) -> Vendored:
 
 
 def _write_terms(scripts: Path) -> None:
-    """Write what the Apache License 2.0 asks of those who pass code on: its text, and that the code was changed."""
+    """Write what the Apache License 2.0 requires: its text, and a notice of changes."""
     installed = metadata.distribution("ctan-monai")
     text = installed.read_text("licenses/LICENSE") or installed.read_text("LICENSE")
     text = text or (_root().parent / "LICENSE").read_text(encoding="utf-8")  # of a checkout
@@ -120,7 +120,7 @@ def _without_comments(text: str) -> str:
 
 
 def _reached(modules: Iterable[str]) -> dict[str, Path]:
-    """Follow the imports of modules; a module needs its parents too, which are imported before it."""
+    """Return the modules that some modules import, directly or not, with their parent packages."""
     reached: dict[str, Path] = {}
     waiting = sorted(modules)
     while waiting:
@@ -191,7 +191,7 @@ def _root() -> Path:
 
 
 def _packages(top_levels: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Tell from imported names what must be installed, and what only some options need."""
+    """Return the required and the optional packages of imported names."""
     distributions = metadata.packages_distributions()
     wanted = [
         re.split(r"[^\w.-]", entry)[0].lower()
