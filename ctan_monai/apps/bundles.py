@@ -132,7 +132,7 @@ def _of_run(run_dir: str | Path) -> dict[str, Any]:
 def _run(
     bundle: str | Path, files: Sequence[str], run_id: str, options: Mapping[str, Any], kind: str = "train"
 ) -> dict[str, Any]:
-    """Run config files of a bundle in this process; return those entries of theirs that name folders."""
+    """Run config files of a bundle in this process; return the entries that name folders."""
     from monai.bundle import ConfigWorkflow
 
     from ctan_monai.engines.runs.config_copies import copy_configs

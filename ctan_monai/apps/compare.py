@@ -85,7 +85,7 @@ def _words(text: str) -> list[str]:
 
 
 def _execute(plan: Plan, out: Path, made: Bundle, jobs: int, slurm: str) -> list[Run]:
-    """Do what is not done yet; return the runs that failed, after saying why."""
+    """Run what is not finished; log and return failed runs."""
     from ctan_monai.apps.comparing.runs import is_done, last_error, run_all
     from ctan_monai.apps.comparing.show import Progress
     from ctan_monai.files.lock import hold, release
@@ -112,7 +112,7 @@ def _execute(plan: Plan, out: Path, made: Bundle, jobs: int, slurm: str) -> list
 
 
 def _report(plan: Plan, out: Path, made: Bundle) -> None:
-    """Measure what stands beside the runs, then write tables and the page."""
+    """Compute naive baselines and costs, then write the report."""
     from ctan_monai.apps.comparing.collect import collect
     from ctan_monai.apps.comparing.runs import is_done
     from ctan_monai.report.compare_report import report_comparison

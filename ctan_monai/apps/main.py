@@ -1,4 +1,4 @@
-"""The command line's entrance: subcommands are added here, errors become one line."""
+"""Entry point of the command line: subcommands, and errors as one line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXIT_REFUSED = 2  # something that the user gave cannot be used, as for a wrong 
 
 
 class OneLineErrors(TyperGroup):
-    """Show what `errors.explain` knows, above all this package's own errors, as one red line, not as a traceback."""
+    """Typer group that shows errors known to `errors.explain` as one red line instead of a traceback."""
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # typer's context is click's
         """Run the subcommand."""

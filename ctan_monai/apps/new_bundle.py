@@ -69,7 +69,7 @@ def write_bundle(plan: Plan, out: str | Path) -> Path:
 
 
 def fill(template: str, parts: dict[str, str]) -> str:
-    r"""Put parts into a template; a line that holds nothing but parts that are empty goes away.
+    r"""Fill a template; lines that hold only empty parts are removed.
 
     >>> fill("a: {{x}}\n{{y}}\n{{x}}\n", {"x": "1", "y": ""})
     'a: 1\n1\n'
@@ -83,7 +83,7 @@ def fill(template: str, parts: dict[str, str]) -> str:
 
 
 def metadata_of(plan: Plan) -> dict[str, Any]:
-    """Return the bundle's metadata.json."""
+    """Create the bundle's metadata.json."""
     tasks = [entry.task for entry in plan.tasks]
     shape = [48] * plan.spatial_dims
     image = {
@@ -130,7 +130,7 @@ def metadata_of(plan: Plan) -> dict[str, Any]:
 
 
 def _returned(task: Task) -> str:
-    """Say what the network returns for a task."""
+    """Describe the network's output for a task."""
     how = output_format(task)
     unit = f", times {how['scale']:g} {how['unit']}" if "scale" in how else ""
     return f"{task.name}: logits of {', '.join(how['channels'])} ({how['activation']}{unit})"

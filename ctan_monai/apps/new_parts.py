@@ -17,7 +17,7 @@ _NORMALIZE = {"ct": ("window", "[-160, 240]"), "mr": ("zscore", "null"), "rgb": 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a new bundle is for.
+    """Specification of a new bundle.
 
     Args:
         name: of the bundle.
@@ -33,7 +33,7 @@ class Plan:
 
     @property
     def layout(self) -> Layout:
-        """How its table is read."""
+        """Layout of its table."""
         values = {entry.task.name: dict(entry.label_values) for entry in self.tasks if entry.label_values}
         tasks = tuple(entry.task for entry in self.tasks)
         return Layout(tasks, self.image.channels, self.spatial_dims, label_values=values)
@@ -52,12 +52,12 @@ class Plan:
 
     @property
     def grid_settings(self) -> list[str]:
-        """Options that evaluation and inference have to agree about with the training."""
+        """Options that must be the same in training, evaluation and inference."""
         return ["size"] if self.image.is_image_file else ["spacing_mm", "axes", "patch_size"]
 
 
 def parts_of(plan: Plan) -> dict[str, str]:
-    """Return what stands for each ``{{name}}`` of the templates; '' removes a line."""
+    """Return the text of each ``{{name}}`` of the templates; '' removes a line."""
     tasks = [entry.task for entry in plan.tasks]
     layout = plan.layout
     values = {task.name: layout.numbers_of(task) for task in layout.segmentations if task.name in layout.label_values}
@@ -82,12 +82,12 @@ def parts_of(plan: Plan) -> dict[str, str]:
 
 
 def title_of(plan: Plan) -> str:
-    """Say in a few words what a bundle learns."""
+    """Describe a bundle's tasks in a few words."""
     return f"{plan.name}: {', '.join(entry.task.name for entry in plan.tasks)}"
 
 
 def flow(value: object) -> str:
-    """Return a value as YAML on one line."""
+    """Format a value as YAML on one line."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{_scalar(key)}: {flow(entry)}" for key, entry in value.items()) + "}"
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -137,7 +137,7 @@ def _label_values(values: Mapping[str, Mapping[str, tuple[int, ...]]]) -> str:
 
 
 def _image_format(plan: Plan) -> str:
-    """Return what exported files say of their images."""
+    """Return the image format for exported files."""
     stored = {"ct": "HU", "mr": "as stored"}.get(plan.image.kind, "0 to 255")
     entries = ["channels: '@image_channels'", f"values: {stored}", "normalize: '@normalize'", "window: '@window'"]
     grid = ["size: '@size'"] if plan.image.is_image_file else ["axes: '@axes'", "spacing_mm: '@spacing_mm'"]
@@ -156,7 +156,7 @@ def _option(name: str, value: str, note: str) -> str:
 
 
 def _data_parts(plan: Plan) -> dict[str, str]:
-    """Return the options of the grid, and what hands them to the lists of cases."""
+    """Return the options of the grid, and the arguments of the datalists."""
     option_lines, options = [], list(plan.grid_settings)
     if plan.image.is_image_file:
         sizes = "'$[256, 256] if @datalist else [80, 96]'"
@@ -229,7 +229,7 @@ def _side_axis(plan: Plan) -> str:
 
 
 def _class_parts(plan: Plan) -> dict[str, str]:
-    """Return what a task with exclusive classes adds: weights, a sampler, details in the evaluation."""
+    """Return the parts of a task with exclusive classes: class weights, sampler, metrics of the evaluation."""
     loader = (
         "  dataloader: {_target_: ctan_monai.engines.create_dataloader, dataset: '@train#dataset', "
         "data_on: '@data_on',\n    device: '@device', batch_size: '@batch_size',"

@@ -1,4 +1,4 @@
-"""Read what a user types after ``--task`` and ``--image``."""
+"""Parsing of ``--task`` and ``--image``."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class NewImage:
 
 
 def parse_task(text: str) -> NewTask:
-    """Read one task: ``KIND:NAME=DETAILS@OPTION``.
+    """Parse a task: ``KIND:NAME=DETAILS@OPTION``.
 
     >>> parse_task("classification:grade=low,high").task
     Classification(name='grade', classes=('low', 'high'), multilabel=False)
@@ -87,7 +87,7 @@ def parse_task(text: str) -> NewTask:
 
 
 def new_task(task: Task, label_values: Mapping[str, Sequence[int]] | None = None) -> NewTask:
-    """Return a task of a new bundle that is given as such, not as a text.
+    """Convert a task to one of a new bundle.
 
     Raises:
         ConfigError: a label or class cannot be the name of a column, or the numbers are not those of the labels.
@@ -102,7 +102,7 @@ def new_task(task: Task, label_values: Mapping[str, Sequence[int]] | None = None
 
 
 def parse_image(text: str, spatial_dims: int) -> NewImage:
-    """Read ``--image``: a kind, and names of channels where there are several or another is wanted.
+    """Parse ``--image``: a kind, and names of channels.
 
     >>> parse_image("mr:t1,flair", 3)
     NewImage(kind='mr', channels=('t1', 'flair'))
@@ -190,7 +190,7 @@ def _regression(text: str, name: str, details: str, options: Mapping[str, str]) 
 
 
 def mirror_pairs(labels: Sequence[str]) -> list[tuple[str, str]]:
-    """Find labels that change places when a patient is mirrored, by their names.
+    """Find pairs of left and right labels by their names.
 
     >>> mirror_pairs(["Kidney_L", "Liver", "Kidney_R", "LeftLung", "RightLung"])
     [('Kidney_L', 'Kidney_R'), ('LeftLung', 'RightLung')]
@@ -204,7 +204,7 @@ def mirror_pairs(labels: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _words(text: str, name: str, details: str, names: Callable[[int, int], str]) -> list[str]:
-    """Return the entries of a list, or make as many names as a number says."""
+    """Return the entries of a list, or numbered names for a number."""
     if re.fullmatch(r"\d+", details):
         count = int(details)
         if not 1 <= count <= _MOST:

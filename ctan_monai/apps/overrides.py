@@ -1,4 +1,4 @@
-"""What follows ``--`` on a command line: entries of a bundle's config, as after `monai.bundle run`."""
+"""Parsing of the overrides after ``--`` on a command line, as for `monai.bundle run`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ctan-monai prepare``: turn a clinic's files into cases to train on."""
+"""``ctan-monai prepare``: prepare a clinic's files for training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def cases_table(prepared: Prepared) -> Table:
-    """Return how many cases each split has, and in how many a dose and each structure are known."""
+    """Tabulate the cases of each split, and those with a known dose and structure."""
     found = ", ".join(f"{count} {kind}" for kind, count in prepared.found.items())
     table = Table(title=f"Accepted cases (in the folder: {found})", title_justify="left")
     table.add_column("")
@@ -41,7 +41,7 @@ def cases_table(prepared: Prepared) -> Table:
 
 
 def reasons_table(rows: Sequence[Row], most: int) -> Table:
-    """Return why something was not accepted, with what to do, the commonest reasons first."""
+    """Tabulate the reasons of exclusion with remedies, the most common first."""
     counts = Counter((row.what, row.reason, row.remedy) for row in rows if row.status != ACCEPTED)
     table = Table(title="Not accepted", title_justify="left")
     table.add_column("number", justify="right")
@@ -205,7 +205,7 @@ def _show(console: Console, prepared: Prepared) -> None:
 
 
 def _show_files(console: Console, prepared: Prepared) -> None:
-    """Name the files at fault, here and in the list of identities alone: their names may tell who somebody is."""
+    """List the files at fault, whose names may identify patients and stand nowhere else but in the identities."""
     found = [row for row in prepared.rows if row.source]
     if found:
         console.print("Files at fault, in the folder that was read (their names stand in no table that is written):")

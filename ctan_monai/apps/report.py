@@ -14,7 +14,7 @@ from ctan_monai.errors import ConfigError
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for."""
+    """Options of the command."""
 
     goals: Path | None
     targets: tuple[str, ...]

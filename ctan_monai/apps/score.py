@@ -37,7 +37,7 @@ def _table(title: str, columns: Iterable[str]) -> Table:
 
 
 def summary_table(patients: Mapping[str, PatientScore]) -> Table:
-    """Return dose and DVH score of all patients and of those with all four organs of the CTAN paper."""
+    """Tabulate dose and DVH score of all patients and of those with all four organs of the CTAN paper."""
     complete = [patient for patient in patients.values() if patient.complete]
     table = _table("OpenKBP scores, Gy (lower is better)", ("patients", "number", "dose score", "DVH score"))
     for name, group in (("all", list(patients.values())), ("all four organs", complete)):
@@ -46,7 +46,7 @@ def summary_table(patients: Mapping[str, PatientScore]) -> Table:
 
 
 def worst_table(patients: Mapping[str, PatientScore], number: int) -> Table:
-    """Return the patients with the largest dose errors."""
+    """Tabulate the patients with the largest dose errors."""
     worst = sorted(patients.items(), key=lambda item: -item[1].dose_error)[:number]
     table = _table(f"Largest dose errors ({len(worst)} of {len(patients)}), Gy", ("patient", "dose error", "DVH error"))
     for name, patient in worst:
@@ -55,7 +55,7 @@ def worst_table(patients: Mapping[str, PatientScore], number: int) -> Table:
 
 
 def structure_table(patients: Mapping[str, PatientScore]) -> Table:
-    """Return the mean absolute difference of every criterion, by structure."""
+    """Tabulate the mean absolute difference of every criterion, by structure."""
     criteria = (*ORGAN_CRITERIA, *TARGET_CRITERIA)
     table = _table("Mean absolute difference by structure, Gy", ("structure", "patients", *criteria))
     for roi in (*ORGANS, *TARGETS):

@@ -74,7 +74,7 @@ def _check(parser: Any, path: Path) -> Checked:
 
 
 def problems_table(problems: Sequence[Problem]) -> Table:
-    """Return a line for each problem."""
+    """Tabulate the problems."""
     table = Table()
     for column in ("", "where", "case", "found", "remedy"):
         table.add_column(column, overflow="fold")
@@ -85,7 +85,7 @@ def problems_table(problems: Sequence[Problem]) -> Table:
 
 
 def known_table(checked: Checked) -> Table:
-    """Return how many cases each split has, and in how many each label is known."""
+    """Tabulate the cases of each split, and those with each label known."""
     table = Table()
     table.add_column("")
     for split in checked.cases:
@@ -153,12 +153,12 @@ def verify(
 
 
 def _check_for(bundle: Path, datalist: Path | None, dataset_dir: Path | None) -> Checked:
-    """Check what a bundle would be trained on."""
+    """Check the data of a bundle's training."""
     return check_bundle(bundle, datalist, dataset_dir)
 
 
 def _verify_prepared(folder: Path) -> None:
-    """Check what `prepare` wrote: every byte, every case against itself, no patient in two splits."""
+    """Verify what `prepare` wrote: every byte, every case, no patient in two splits."""
     from rich.console import Console
     from rich.text import Text
 

@@ -1,1 +1,1 @@
-"""A trained network behind a server: answers for one image at a time, and learning from corrected labels."""
+"""Serving of trained networks with MONAI Label: inference on single images, and learning from corrected labels."""

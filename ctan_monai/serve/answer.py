@@ -1,4 +1,4 @@
-"""What a network says about one image, on the image's own grid, and that in numbers."""
+"""Predictions for one image on its own grid, and their summary in numbers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """The final answers of all tasks for one image.
+    """Predictions of all tasks for one image.
 
     Args:
         case: id.
@@ -56,13 +56,13 @@ class Answer:
 
     @property
     def uncertainty(self) -> float | None:
-        """Mean of the tasks' doubt, None if no task can tell."""
+        """Mean predictive entropy over tasks, None if no task has one."""
         return float(np.mean(list(self.doubt.values()))) if self.doubt else None
 
 
 @singledispatch
 def predictive_entropy(task: Task, logits: Tensor) -> float | None:
-    """Measure the entropy of a prediction.
+    """Compute the predictive entropy of a task.
 
     Segmentation: bits of entropy of all voxels, divided by the number of voxels that are expected inside (the sum of
     the probabilities) plus one, averaged over the labels: doubt about an outline, whatever the image's size.
@@ -112,7 +112,7 @@ def _binary_bits(probs: Tensor) -> Tensor:
 
 
 def label_map(task: Task, masks: Mapping[str, Array]) -> tuple[npt.NDArray[np.uint16], int]:
-    """Paint the labels of a task into one array, in the task's order, so that of two the later one is seen.
+    """Merge the masks of a task to a label map; where they overlap, the last label wins.
 
     Args:
         task: labels are numbered from 1 in its order.
@@ -130,7 +130,7 @@ def label_map(task: Task, masks: Mapping[str, Array]) -> tuple[npt.NDArray[np.ui
 
 
 def answer_values(tasks: tuple[Task, ...], answer: Answer) -> dict[str, Any]:
-    """Return an answer in numbers, ready for JSON.
+    """Summarize a prediction in numbers, as JSON values.
 
     Per structure its volume and, where a dose is predicted, the dose in it; per voxel-level value its range; per
     image-level task the probabilities and, where classes exclude each other, the most probable class.
@@ -176,7 +176,7 @@ def _rounded(numbers: Mapping[str, float]) -> dict[str, float]:
 
 @contextmanager
 def as_answer() -> Iterator[None]:
-    """Turn an error of this package into an HTTP answer that says it in JSON, without paths of this machine."""
+    """Convert an error of this package to an HTTP response in JSON, without paths of this machine."""
     try:
         yield
     except CtanError as error:

@@ -1,4 +1,4 @@
-"""The folder of an app: which bundle it serves, and where its parts lie."""
+"""The folder of an app: bundle, run, scores."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class AppFolder:
 
 
 def read_app(root: str | Path) -> AppFolder:
-    """Read what an app serves.
+    """Read the folder of an app.
 
     Raises:
         ConfigError: app.json is missing, damaged, or has a limit or an origin that is none.

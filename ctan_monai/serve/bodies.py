@@ -1,4 +1,4 @@
-"""Look at the address and the body of a request while it passes. Files in a form are not kept."""
+"""Checks of a request's address and body while it streams; files in a form are not kept."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OFF = frozenset({"", "0", "false", "no", "off", "f", "n"})
 
 
 class Body:
-    """One request's body.
+    """The body of a request.
 
     Args:
         headers: of the request.
@@ -40,7 +40,7 @@ class Body:
         self._within = "preamble"  # preamble, head, field, file
 
     def feed(self, part: bytes, last: bool) -> None:
-        """Take a part of the body, and check what is complete.
+        """Feed a chunk of the body, and check what is complete.
 
         Raises:
             DataError: a parameter may not pass.
@@ -62,7 +62,7 @@ class Body:
                 check_field(name, content)
 
     def _step(self) -> bool:
-        """Go to the next part of a form, if it has come as far."""
+        """Parse the next part of a form if it is complete."""
         if self._within == "head":
             head, found, rest = self._kept.partition(b"\r\n\r\n")
             if found:
@@ -80,7 +80,7 @@ class Body:
         return True
 
     def _enter(self, head: bytes) -> None:
-        """Read the lines before a part's content."""
+        """Parse the headers of a part."""
         lines = Message()
         for line in head.decode("utf-8", "replace").split("\r\n"):
             name, found, value = line.partition(":")
@@ -92,7 +92,7 @@ class Body:
 
 
 def check_address(scope: Mapping[str, Any]) -> None:
-    """Check the names in a request's path and query, and what it asks the server to do with a file.
+    """Check the names and file operations in a request's path and query.
 
     Raises:
         DataError: one could lead out of a folder, or an archive shall be unpacked.
@@ -112,12 +112,12 @@ def check_address(scope: Mapping[str, Any]) -> None:
 
 
 def is_passed_on(path: str) -> bool:
-    """Tell whether a path is one of the viewer's files, or is answered by a DICOMweb server."""
+    """Tell whether a path is one of the viewer's files, or is forwarded to a DICOMweb server."""
     return path.strip("/").split("/")[0] in _PATHS
 
 
 def check_parameters(content: str, what: str) -> None:
-    """Check parameters that come as JSON.
+    """Check JSON parameters.
 
     Args:
         content: JSON; nothing and null count as no parameters.
@@ -161,7 +161,7 @@ def check_field(name: str, content: str) -> None:
 
 
 def _checked(key: str, value: Any) -> bool:
-    """Check a value whose key says that it names something, and tell whether it does."""
+    """Check a value whose key says that it is a name or path, and tell whether it is one."""
     if key not in _IDS | _NAMES:
         return False
     if value not in (None, ""):

@@ -1,4 +1,4 @@
-"""A folder of images as MONAI Label's datastore, with checks."""
+"""MONAI Label's datastore of a folder of images, with checks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _RECONCILED = frozenset({"ts", "name"})  # all that is known of a label that som
 
 
 class CheckedDatastore(LocalDatastore):  # type: ignore[misc]  # monailabel has no types
-    """A folder of images that nothing is read from or written to but itself.
+    """Datastore of a folder, which reads and writes nothing outside of it.
 
     Images may be called anything that is no path; files of those whose names cannot stand in file names everywhere get
     plain ones. An image counts as labeled when a person submitted a label, not when a dose was saved beside it.
@@ -47,7 +47,7 @@ class CheckedDatastore(LocalDatastore):  # type: ignore[misc]  # monailabel has 
         super().__init__(studies, **options)
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
-        """Add an image; one that is there already is not replaced by another."""
+        """Add an image; existing ones are not replaced."""
         with as_answer():
             check_id(image_id, "image")
             _check_object(image_info)
@@ -68,7 +68,7 @@ class CheckedDatastore(LocalDatastore):  # type: ignore[misc]  # monailabel has 
         return str(super().add_image(image_id, image_filename, image_info))
 
     def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
-        """Save a label; a final one must lie on its image, and its numbers must have names."""
+        """Save a label; a final one must fit its image, and its numbers must have names."""
         with as_answer():
             self._known(image_id)
             check_name(label_tag, "tag")
@@ -83,7 +83,7 @@ class CheckedDatastore(LocalDatastore):  # type: ignore[misc]  # monailabel has 
         return str(super().save_label(image_id, label_filename, label_tag, label_info))
 
     def save_result(self, image_id: str, file: Path, tag: str, info: dict[str, Any]) -> None:
-        """Save what the server itself found beside an image; there is no limit for it."""
+        """Save a result of the server beside an image; its size is not limited."""
         _, ending = self._to_id(file.name)
         self._inside(Path(self._datastore.label_path(tag)) / self._filename(image_id, ending))
         super().save_label(image_id, str(file), tag, info)
@@ -96,25 +96,25 @@ class CheckedDatastore(LocalDatastore):  # type: ignore[misc]  # monailabel has 
         super().remove_image(image_id)
 
     def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
-        """Add to what is known of an image."""
+        """Update an image's info."""
         with as_answer():
             self._known(image_id)
             _check_object(info)
         super().update_image_info(image_id, info)
 
     def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
-        """Add to what is known of a label."""
+        """Update a label's info."""
         with as_answer():
             self._known(label_id)
             _check_object(info)
         super().update_label_info(label_id, label_tag, info)
 
     def get_image_uri(self, image_id: str) -> str:
-        """Return the path of an image; nothing for one that is not there."""
+        """Return the path of an image, '' if there is none."""
         return self._checked(super().get_image_uri(image_id))
 
     def get_label_uri(self, label_id: str, label_tag: str) -> str:
-        """Return the path of a label; nothing for one that is not there."""
+        """Return the path of a label, '' if there is none."""
         return self._checked(super().get_label_uri(label_id, label_tag))
 
     def get_unlabeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
@@ -145,7 +145,7 @@ class CheckedDatastore(LocalDatastore):  # type: ignore[misc]  # monailabel has 
         return self._names.stem_of(id) + ext
 
     def _list_files(self, path: str, patterns: Sequence[str]) -> dict[str, str]:
-        """List files; links that lead out of the folder are passed over."""
+        """List files, without links that lead out of the folder."""
         found = {}
         for name, file in super()._list_files(path, patterns).items():
             if self._root in (Path(path) / file).resolve().parents:
@@ -161,7 +161,7 @@ class CheckedDatastore(LocalDatastore):  # type: ignore[misc]  # monailabel has 
         return path
 
     def _inside(self, path: Path) -> Path:
-        """Return a path of this folder, links followed.
+        """Resolve a path inside this folder.
 
         Raises:
             DataError: it leads out of it.
@@ -184,7 +184,7 @@ def _check_object(info: Any) -> None:
 
 
 def _same_image(first: Path, second: Path) -> bool:
-    """Tell whether two files hold the same voxels at the same places."""
+    """Tell whether two image files have the same voxels and grid."""
     if first.read_bytes() == second.read_bytes():
         return True
     try:

@@ -1,4 +1,4 @@
-"""Labels for a DICOMweb server: segments of DICOM SEG with their own names.
+"""Labels on a DICOMweb server as DICOM SEG with named segments.
 
 MONAI Label names the segments of a label map by their position among the numbers that occur. A number that is missing
 moves the names of all that follow, so maps and names go to it without gaps.
@@ -24,14 +24,14 @@ from ctan_monai.tasks import Segmentation
 
 
 class NamedSegments:
-    """What is put before the methods of MONAI Label's DICOMWebDatastore, see `with_named_segments`."""
+    """Mixin for MONAI Label's DICOMWebDatastore, see `with_named_segments`."""
 
     tasks: tuple[Segmentation, ...] = ()
 
     def save_label(
         self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any], label_id: str = ""
     ) -> str:
-        """Save a label; a final one becomes DICOM SEG with the names that came with it."""
+        """Save a label; a final one is converted to DICOM SEG with its names."""
         store: Any = super()
         with as_answer():
             check_id(image_id, "image")
@@ -48,7 +48,7 @@ class NamedSegments:
             return str(store.save_label(image_id, str(path), label_tag, info, label_id))
 
     def _dicom_info(self, series_id: str) -> dict[str, Any]:
-        """Return what is known of a series; of a segmentation that another program stored, the segments' names."""
+        """Return the info of a series; for segmentations of other programs, with the segments' names."""
         store: Any = super()
         info, own = dict(store._dicom_info(series_id)), vars(self)
         folder = Path(own["_datastore"].label_path(DefaultLabelTag.FINAL.value)) / series_id
@@ -57,7 +57,7 @@ class NamedSegments:
 
 
 def with_named_segments(store: Any, tasks: Sequence[Segmentation]) -> Any:
-    """Give MONAI Label's DICOMweb datastore, which it makes without asking for a class, these methods."""
+    """Add `NamedSegments` to an instance of MONAI Label's DICOMweb datastore."""
     store.__class__ = type("NamedDICOMWebDatastore", (NamedSegments, type(store)), {"tasks": tuple(tasks)})
     return store
 
@@ -65,7 +65,7 @@ def with_named_segments(store: Any, tasks: Sequence[Segmentation]) -> Any:
 def without_gaps(
     image: Path, label: Path, info: Mapping[str, Any], tasks: Sequence[Segmentation], folder: Path
 ) -> tuple[Path, list[dict[str, Any]]]:
-    """Write a label map with the numbers 1 to n in the order of the tasks' labels, and name them.
+    """Renumber a label map to 1 to n in the order of the tasks' labels, and return their names.
 
     Args:
         image: what it was drawn on.
@@ -96,7 +96,7 @@ def without_gaps(
 
 
 def entries_of(names: Sequence[str], given: Any) -> list[dict[str, Any]]:
-    """Return an entry of label_info for each name, with what the given entry of that name says."""
+    """Return an entry of label_info for each name, completed by the given entry of that name."""
     listed = [entry for entry in given if isinstance(entry, dict)] if isinstance(given, list) else []
     known = {str(entry.get("name")).strip().casefold(): entry for entry in listed}
     return [
@@ -105,7 +105,7 @@ def entries_of(names: Sequence[str], given: Any) -> list[dict[str, Any]]:
 
 
 def name_what_is_there(request: MutableMapping[str, Any], present: Sequence[str]) -> None:
-    """Reduce the names that a request gives for DICOM SEG to those of labels that were found.
+    """Reduce a request's names of DICOM SEG segments to the labels that were found.
 
     MONAI Label reads the same list after the answer, hence it is changed in its place.
     """
@@ -115,7 +115,7 @@ def name_what_is_there(request: MutableMapping[str, Any], present: Sequence[str]
 
 
 def segments_of(file: Path) -> list[dict[str, Any]]:
-    """Return names and numbers of the segments of a DICOM SEG.
+    """Read names and numbers of the segments of a DICOM SEG.
 
     Raises:
         DataError: it cannot be read.

@@ -1,4 +1,4 @@
-"""Read a label that somebody drew: masks by name, on the image's own grid."""
+"""Read submitted labels: masks by name, on the image's own grid."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Layer = tuple[Array, Mapping[int, str]]
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """What somebody drew on an image.
+    """Submitted masks of an image.
 
     Args:
         masks: bool (*S) on the image's own grid, by label; labels without a voxel are left out.
@@ -43,7 +43,7 @@ class Drawn:
 def read_drawn(
     image: Path, label: Path, info: Mapping[str, Any], tasks: Sequence[Segmentation], case: str | None = None
 ) -> Drawn:
-    """Read a label, whose numbers mean what its names say.
+    """Read a submitted label, interpreting numbers by names.
 
     Args:
         image: what it was drawn on.
@@ -121,7 +121,7 @@ def _layers(
 
 
 def _segments(found: Nrrd, label: Path, case: str | None) -> list[tuple[Array, dict[int, str]]]:
-    """Return the layers of a .seg.nrrd with the segments' names by number; nothing for a plain label map."""
+    """Return the layers of a .seg.nrrd with the segments' names by number; empty for a plain label map."""
     header = found.header
     places = sorted(int(match[1]) for match in map(_SEGMENT.fullmatch, header) if match)
     layers: dict[int, dict[int, str]] = {}
@@ -143,7 +143,7 @@ def _segments(found: Nrrd, label: Path, case: str | None) -> list[tuple[Array, d
 
 
 def _own_names(names: Mapping[int, str], values: Array, tasks: Sequence[Segmentation], label: Path) -> dict[int, str]:
-    """Return the labels of the segments that have voxels; each number must be a segment."""
+    """Return the labels of the non-empty segments; each number must be a segment."""
     present = _present(values)
     nameless = [number for number in present if number not in names]
     if nameless:
@@ -176,7 +176,7 @@ def _placed(
     label: Path,
     case: str | None,
 ) -> Array:
-    """Put a map onto the image's grid: the same voxels, maybe a part of them, or axes in another order."""
+    """Reorient or pad a label map to the image's grid."""
     if affine_ras is None or image_ras is None:
         if numbers.shape != shape:
             found = f"the label has {_by(numbers.shape)} pixels, the image {_by(shape)}."

@@ -1,4 +1,4 @@
-"""Stand before a web application: who asks, what is named, how much is sent; errors become JSON without folders.
+"""ASGI middleware that checks origins, names and sizes of requests; errors become JSON without folders.
 
 Plain ASGI, so that it needs no web framework and can be tested without one.
 """
@@ -32,11 +32,11 @@ LOOKED_THROUGH = (b"application/json", b"text/plain", b"text/html")  # data, and
 
 
 class _RefusedError(Exception):
-    """The rest of the body does not matter any more."""
+    """Raised when the rest of the body is refused."""
 
 
 class Guard:
-    """An ASGI application that passes on what may pass.
+    """ASGI application that forwards allowed requests.
 
     * the request is a foreign web page's, or comes under a name that is not the server's: 403;
     * a part of the path, a parameter or a field that names something is no name, parameters are no JSON object, or an
@@ -86,7 +86,7 @@ class Guard:
         return Refusal(413, f"the request is larger than {self.upload_mib:g} MiB.", remedy)
 
     def _refusal(self, scope: Message) -> Refusal | None:
-        """Say what is wrong with a request before its body is read."""
+        """Return why a request is refused before its body is read, None if it is not."""
         found = self.origins.refusal(scope)
         if found is not None:
             return found
@@ -98,7 +98,7 @@ class Guard:
 
 
 class _Exchange:
-    """One request's body on its way in, and its answer on its way out."""
+    """One request's body and response."""
 
     def __init__(self, scope: Message, receive: Receive, send: Send, guard: Guard) -> None:
         self._receive, self._send, self._guard = receive, send, guard
@@ -180,7 +180,7 @@ async def _answer(send: Send, refusal: Refusal) -> None:
 
 
 class Folders:
-    """Removes the paths of folders, so that the name of a file stays.
+    """Removal of folders from texts, keeping the names of files.
 
     Args:
         folders: of images, the app and sessions; those of Python, of temporary files and the user's home are known.

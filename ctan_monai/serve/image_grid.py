@@ -1,4 +1,4 @@
-"""Bring what was predicted for an image to the rows and columns of its file."""
+"""Resize predictions for a 2D image to the rows and columns of its file."""
 
 from __future__ import annotations
 

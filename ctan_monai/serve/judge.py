@@ -1,4 +1,4 @@
-"""Decide whether a network that trained on corrected labels may take the place of the one before; its scores."""
+"""Decide whether a network trained on corrected labels replaces the previous one; scores of images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """How well one case was answered.
+    """Agreement of a prediction with the label of a case.
 
     Args:
         dice: of each label that was drawn.
@@ -36,7 +36,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether new weights are kept.
+    """Decision whether new weights are kept.
 
     Args:
         kept: whether.
@@ -54,7 +54,7 @@ class Verdict:
 
 
 def seen(answer: Answer, drawn: Drawn, task: str) -> Seen:
-    """Measure an answer against what was drawn, on the image's own grid."""
+    """Compute the agreement of a prediction with a submitted label, on the image's own grid."""
     masks = answer.masks[task]
     found = {}
     for label, mask in masks.items():
@@ -67,7 +67,7 @@ def seen(answer: Answer, drawn: Drawn, task: str) -> Seen:
 def judge(
     before: Sequence[Seen], after: Sequence[Seen], deciding: int, labels: Sequence[str], keep_unjudged: bool
 ) -> Verdict:
-    """Compare two networks on cases whose labels were not submitted lately.
+    """Decide between two networks by cases whose labels were not newly submitted.
 
     Kept if the mean Dice of the cases that decide is not lower, and the Dice of no label falls by more than 0.02 on
     all of them. Where no case can decide, or a label occurs in none, only a request keeps the weights.
@@ -100,7 +100,7 @@ def judge(
 
 
 def changes(before: Sequence[Seen], after: Sequence[Seen]) -> dict[str, float]:
-    """Return by how much the values of voxel-level tasks moved on average, in their unit."""
+    """Compute the mean absolute change of voxel-level tasks' values, in their unit."""
     pairs = list(zip(before, after, strict=True))
     moved = {name: [np.abs(b.values[name] - a.values[name]).mean() for b, a in pairs] for name in before[0].values}
     return {name: round(float(np.mean(each)), 5) for name, each in moved.items()}
@@ -135,7 +135,7 @@ class Scores:
         }
 
     def put(self, image: str, version: str, score: float) -> None:
-        """Keep a score in the place of an earlier one."""
+        """Set the score of an image."""
         content = {**self._read(), image: (version, score)}
         with replacing(self.path) as temporary:
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -152,7 +152,7 @@ class Scores:
 
 
 def most_uncertain(images: Iterable[str], scores: dict[str, float]) -> tuple[str, float] | None:
-    """Choose the image whose score is the highest; of two that are equal, the first by name.
+    """Choose the image with the highest score; of equals, the first by name.
 
     Returns:
         The image and its score; None if none of the images has a score.

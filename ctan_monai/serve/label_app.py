@@ -1,4 +1,4 @@
-"""The MONAI Label app: what its server asks for, answered by the rest of this package.
+"""The MONAI Label app of a bundle.
 
 Of use only where the package monailabel is, in an environment of its own; see `monailabel_api`.
 """
@@ -31,7 +31,7 @@ from ctan_monai.serve.sizes import check_received
 
 
 class BundleApp(MONAILabelApp):  # type: ignore[misc]  # monailabel has no types
-    """Serves the bundle of an app's folder.
+    """MONAI Label app that serves a bundle.
 
     Args:
         app_dir: the folder, see `write_app`.
@@ -49,7 +49,7 @@ class BundleApp(MONAILabelApp):  # type: ignore[misc]  # monailabel has no types
         stand_guard(self.folder, (app_dir, studies, _sessions()))
 
     def init_datastore(self) -> Any:
-        """Open the images, if they are a folder, with checks."""
+        """Create the datastore, with checks if it is a folder."""
         if self.studies.startswith(("http://", "https://")):
             store = super().init_datastore()
             named = isinstance(store, DICOMWebDatastore)
@@ -64,23 +64,23 @@ class BundleApp(MONAILabelApp):  # type: ignore[misc]  # monailabel has no types
         )
 
     def init_infers(self) -> dict[str, Any]:
-        """Offer each task as a model."""
+        """Create an inference task for each task of the network."""
         return {task.name: AnswerOf(self.predictor, task) for task in self.predictor.tasks}
 
     def init_trainers(self) -> dict[str, Any]:
-        """Offer to learn each segmentation from labels."""
+        """Create a training task for each segmentation."""
         return {task.name: LearnFromLabels(self.predictor, task) for task in self.predictor.segmentations}
 
     def init_strategies(self) -> dict[str, Any]:
-        """Offer what to label next."""
+        """Create the strategies that choose the next image to label."""
         return {"random": Random(), "uncertain": MostUncertain(self.scores)}
 
     def init_scoring_methods(self) -> dict[str, Any]:
-        """Offer to measure how unsure the network is about each image."""
+        """Create the scoring method, which computes the uncertainty of each image."""
         return {"uncertainty": Uncertainty(self.predictor, self.scores)}
 
     def infer(self, request: dict[str, Any], datastore: Any = None) -> Any:
-        """Answer for an image of the datastore, or one that was received."""
+        """Predict an image of the datastore, or a received one."""
         with as_answer():
             image = self._check(request)
         with as_answer():
@@ -96,17 +96,17 @@ class BundleApp(MONAILabelApp):  # type: ignore[misc]  # monailabel has no types
         return result
 
     def batch_infer(self, request: dict[str, Any], datastore: Any = None) -> Any:
-        """Answer for many images; without a GPU, MONAI Label would look for one of several."""
+        """Predict many images, also without a GPU."""
         several = bool(request.get("multi_gpu", True)) and torch.cuda.is_available()
         return super().batch_infer({**request, "multi_gpu": several}, datastore)
 
     def train(self, request: dict[str, Any]) -> Any:
-        """Learn from the labels that were submitted."""
+        """Train on the submitted labels."""
         with as_answer():
             return super().train(request)
 
     def _check(self, request: Mapping[str, Any]) -> str:
-        """Return what the request calls its image, if that may be read."""
+        """Check that the request's image may be read, and return it."""
         image = request.get("image")
         if request.get("model") not in self._infers:
             raise DataError("model", None, "there is no such model.", f"Ask one of {list(self._infers)}.")
@@ -119,7 +119,7 @@ class BundleApp(MONAILabelApp):  # type: ignore[misc]  # monailabel has no types
         return str(image)
 
     def _save_volumes(self, image: str) -> dict[str, Any]:
-        """Keep volumes beside an image of a folder, each under the tag of its task, once for each network."""
+        """Save volumes beside an image under the tags of their tasks, once for each network."""
         store, saved = self.datastore(), {}
         if not isinstance(store, CheckedDatastore):
             return {}  # a DICOMweb server takes labels only
@@ -136,13 +136,13 @@ class BundleApp(MONAILabelApp):  # type: ignore[misc]  # monailabel has no types
 
 
 def _sessions() -> str:
-    """Return where MONAI Label keeps the images of sessions."""
+    """Return the folder of MONAI Label's session images."""
     own = os.path.join(os.path.expanduser("~"), ".cache", "monailabel", "sessions")
     return str(settings.MONAI_LABEL_SESSION_PATH or own)
 
 
 def stand_guard(app: AppFolder, folders: Sequence[str]) -> None:
-    """Put the guard before the server's application, once; where there is no server (a training), nothing happens."""
+    """Wrap the server's application in the guard, once; do nothing without a server (in a training process)."""
     import sys
 
     module = sys.modules.get("monailabel.app")

@@ -1,4 +1,4 @@
-"""Which structure each number of a submitted label map stands for."""
+"""Labels of the numbers in a submitted label map."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def names_of_numbers(
 
 
 def label_of(name: str, tasks: Sequence[Segmentation], path: Path) -> str:
-    """Return the label that a segment's name means; capitals and blanks around it do not count.
+    """Return the label of a segment's name, ignoring case and surrounding blanks.
 
     Raises:
         DataError: there is no such label.
@@ -78,7 +78,7 @@ def label_of(name: str, tasks: Sequence[Segmentation], path: Path) -> str:
 
 
 def is_structure(name: str) -> bool:
-    """Tell whether a segment of this name may be one; viewers keep strokes and the background as segments too."""
+    """Tell whether a segment's name may be a structure's; viewers store strokes and background as segments, too."""
     return name not in _NO_STRUCTURES
 
 

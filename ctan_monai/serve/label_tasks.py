@@ -1,4 +1,4 @@
-"""What MONAI Label calls tasks: an answer, a training, a score, a choice of the next image."""
+"""MONAI Label's tasks: inference, training, scoring, and the choice of the next image."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _KNOWN = "known_labels"  # those that were there when weights were kept, by imag
 
 
 class AnswerOf(InferTask):  # type: ignore[misc]  # monailabel has no types
-    """One task of the network as a model: its label map or volume as the file, all tasks' numbers in the JSON.
+    """Inference task: a label map or volume as the file, all tasks' values in the JSON.
 
     Args:
         predictor: answers.
@@ -44,11 +44,11 @@ class AnswerOf(InferTask):  # type: ignore[misc]  # monailabel has no types
         self.predictor, self.task, self._numbers = predictor, task, numbers
 
     def is_valid(self) -> bool:
-        """There are weights; else the app would not have started."""
+        """Return True: without weights the app would not have started."""
         return True
 
     def __call__(self, request: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
-        """Answer for the file ``request["image"]``."""
+        """Predict the file ``request["image"]``."""
         wanted = wanted_from(request)
         answer = self.predictor.predict(request["image"])
         found = answer_values(self.predictor.tasks, answer)
@@ -66,14 +66,14 @@ class AnswerOf(InferTask):  # type: ignore[misc]  # monailabel has no types
 
 
 class LearnFromLabels(TrainTask):  # type: ignore[misc]  # monailabel has no types
-    """Learn a segmentation from the final labels of the datastore."""
+    """Train a segmentation on the final labels of the datastore."""
 
     def __init__(self, predictor: Predictor, task: Segmentation) -> None:
         super().__init__(f"Learn {task.name} from submitted labels; kept only if cases labeled before are not worse")
         self.predictor, self.task = predictor, task
 
     def config(self) -> dict[str, Any]:
-        """Offer the options with their defaults."""
+        """Return the options with their defaults."""
         usual = Options()
         return {
             "max_epochs": usual.epochs,
@@ -85,7 +85,7 @@ class LearnFromLabels(TrainTask):  # type: ignore[misc]  # monailabel has no typ
         }
 
     def stats(self) -> dict[str, Any]:
-        """Return what the last training gave, or how far it is, and the three numbers that viewers draw bars of.
+        """Return the result or progress of the last training, and the three values that viewers show as bars.
 
         ``best_metric`` is the Dice of the present weights, as far as a case could decide; ``total_time`` is there once
         the training is over.
@@ -94,7 +94,7 @@ class LearnFromLabels(TrainTask):  # type: ignore[misc]  # monailabel has no typ
         return {key: value for key, value in found.items() if key != _KNOWN}
 
     def __call__(self, request: dict[str, Any], datastore: Any) -> dict[str, Any]:
-        """Learn."""
+        """Train on the submitted labels."""
         start, options = time.monotonic(), options_from(request)
         earlier = read_json(self._record) or {}
         known = dict(earlier.get(_KNOWN) or {})
@@ -141,14 +141,14 @@ def _seconds(start: float) -> str:
 
 
 class Uncertainty(ScoringMethod):  # type: ignore[misc]  # monailabel has no types
-    """Predict all images without a final label that the present network has not scored yet."""
+    """Score all images without a final label that the current network has not scored."""
 
     def __init__(self, predictor: Predictor, scores: Scores) -> None:
         super().__init__("Entropy of the prediction")
         self.predictor, self.scores = predictor, scores
 
     def __call__(self, request: dict[str, Any], datastore: Any) -> dict[str, Any]:
-        """Score; an image that cannot be used is named and passed over."""
+        """Score the images; unusable ones are logged and skipped."""
         version, failed = self.predictor.version, {}
         known = self.scores.of(version)
         for image in [name for name in datastore.get_unlabeled_images() if name not in known]:
@@ -163,14 +163,14 @@ class Uncertainty(ScoringMethod):  # type: ignore[misc]  # monailabel has no typ
 
 
 class MostUncertain(Strategy):  # type: ignore[misc]  # monailabel has no types
-    """Label next what the network is most unsure about, of the images that have a score."""
+    """Choose the scored image with the highest uncertainty to label next."""
 
     def __init__(self, scores: Scores) -> None:
         super().__init__("The image with the highest entropy; run the scoring method 'uncertainty' before")
         self.scores = scores
 
     def __call__(self, request: dict[str, Any], datastore: Any) -> dict[str, Any] | None:
-        """Choose."""
+        """Choose the next image."""
         images = datastore.get_unlabeled_images()
         chosen = most_uncertain(images, self.scores.of())
         if chosen is None:
@@ -179,5 +179,5 @@ class MostUncertain(Strategy):  # type: ignore[misc]  # monailabel has no types
 
 
 def _temporary() -> Path:
-    """Return where a file may be written that the server sends and then deletes; its ending is left out."""
+    """Return a temporary path, without suffix, of a file that the server sends and then deletes."""
     return Path(tempfile.gettempdir()) / f"ctan_label_{uuid.uuid4().hex}"

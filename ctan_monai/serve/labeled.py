@@ -1,4 +1,4 @@
-"""From an image and a corrected label to cases that can be trained on."""
+"""Training cases from images and corrected labels."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Labeled:
     key: str = ""
 
     def since(self, known: object) -> Labeled:
-        """Return this label, as an earlier one if it was known when weights were kept.
+        """Mark the label as an earlier one if it was known when weights were kept.
 
         Args:
             known: the key of the image's label at that time.
@@ -50,7 +50,7 @@ class Labeled:
 def labeled_case(
     file: Path, drawn: Drawn, task: Segmentation, folder: Path, others: Iterable[Task] = ()
 ) -> Path | None:
-    """Write a cached case again with the masks that somebody drew.
+    """Rewrite a cached case with the submitted masks.
 
     A label that was not drawn is unknown, not known to be absent: whoever corrects one organ need not draw the others.
     Every other label of the case is left out.
@@ -82,7 +82,7 @@ def labeled_case(
 def _on_grid(
     mask: npt.NDArray[np.bool_], affine_ras: npt.NDArray[np.float64] | None, case: Case
 ) -> npt.NDArray[np.bool_]:
-    """Bring a mask to the case's grid: where at least half of it is inside after linear interpolation."""
+    """Resample a mask linearly to the case's grid, with a threshold of 0.5."""
     if affine_ras is not None:
         if len(case.shape) != 3:
             raise DataError(case.case, case.case, "a volume's label for an image.", "Give the label of the image.")

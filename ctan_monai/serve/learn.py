@@ -1,4 +1,4 @@
-"""Learn from labels that somebody corrected, and keep what was learned only if cases of before say so."""
+"""Train on corrected labels, and keep the new weights only if earlier cases are not worse."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _PREVIOUS, _ORIGINAL = "model.previous.pt", "model.original.pt"
 
 @dataclass(frozen=True)
 class Options:
-    """How to learn.
+    """Options of training.
 
     Args:
         epochs: passes over the labeled slices.
@@ -92,7 +92,7 @@ def learn(
     options: Options,
     progress: Progress = lambda epoch: None,
 ) -> dict[str, Any]:
-    """Learn a segmentation from corrected labels; labels of the other tasks count as unknown.
+    """Train a segmentation on corrected labels; labels of the other tasks are unknown.
 
     The new weights take the place of the run's model.pt if `judge` says so; what was there stays as model.previous.pt,
     and what was there at first as model.original.pt.
@@ -145,7 +145,7 @@ def learn(
 
 
 def _split(cases: Sequence[Labeled], options: Options) -> tuple[list[Labeled], list[Labeled]]:
-    """Return the cases that decide, which were labeled before, and those that are trained on."""
+    """Split cases in those that decide, which were labeled before, and those to train on."""
     earlier = [case for case in cases if not case.submitted]
     count = min(max(1, round(options.val_split * len(cases))), len(earlier)) if options.val_split else 0
     if count == len(cases):
@@ -155,7 +155,7 @@ def _split(cases: Sequence[Labeled], options: Options) -> tuple[list[Labeled], l
 
 
 def _keep(network: MultiTaskNetwork, path: Path) -> None:
-    """Write weights; the earlier ones stay, and the very first for ever."""
+    """Write weights; the previous and the very first ones are kept."""
     original = path.with_name(_ORIGINAL)
     if not original.exists():
         with replacing(original) as temporary:
@@ -181,7 +181,7 @@ def _look(predictor: Predictor, network: MultiTaskNetwork, case: Labeled, task: 
 def _prepare(
     predictor: Predictor, task: Segmentation, cases: Sequence[Labeled], folder: Path
 ) -> tuple[list[Path], Any]:
-    """Return cached cases with the corrected masks, and the transforms of the bundle."""
+    """Prepare cached cases with the corrected masks, and the transforms of the bundle."""
     files, transform = [], None
     for number, case in enumerate(cases):
         with predictor.loaded(case.image) as found:
@@ -227,14 +227,14 @@ def _train(
 
 
 def _keep_statistics(network: nn.Module, own: set[int]) -> None:
-    """Let layers that are not trained keep the statistics of batches that they have."""
+    """Keep batch norm layers that are not trained in evaluation mode."""
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and not {id(each) for each in module.parameters()} & own:
             module.momentum = 0.0
 
 
 class Slices:
-    """Batches of slices of one case each, or of images of one size; another order in each epoch."""
+    """Sampler of batches: slices of one case each, or images of one size, shuffled in each epoch."""
 
     def __init__(self, files: Sequence[Path], transform: Any, batch_size: int) -> None:
         self.files, self.transform, self.size = list(files), transform, batch_size
@@ -258,7 +258,7 @@ class Slices:
         return [batches[at] for at in self._random.permutation(len(batches))]
 
     def _groups(self) -> list[list[dict[str, Any]]]:
-        """Return what may stand in one batch: the slices of a case, or images of one size."""
+        """Return the groups that may share a batch: the slices of a case, or images of one size."""
         groups: dict[Any, list[dict[str, Any]]] = {}
         for file in self.files:
             header = read_header(file)

@@ -1,4 +1,4 @@
-"""What is taken from MONAI Label and its web framework; empty classes stand for them where they are not installed.
+"""Imports of MONAI Label and its web framework, with empty classes where they are not installed.
 
 Without them there is no server, but the classes made of these can be read, checked and tested as any others.
 """

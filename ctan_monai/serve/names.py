@@ -1,4 +1,4 @@
-"""What a request may name: nothing that could lead out of the folders that are served; names as they are stored."""
+"""Checks of the names in requests, which must not lead out of the served folders; stored names."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES_FILE = "image_names.json"
 
 
 def check_name(value: object, what: str) -> str:
-    """Return a tag or the name of a model, if it can stand in file names.
+    """Check that a tag or a model's name can be used in file names, and return it.
 
     Args:
         value: as it came with a request.
@@ -40,7 +40,7 @@ def check_name(value: object, what: str) -> str:
 
 
 def check_id(value: object, what: str) -> str:
-    """Return the id of an image: whatever a viewer calls a volume, such as '2: CT Pelvis 3mm', but no path.
+    """Check the id of an image: any name of a volume, such as '2: CT Pelvis 3mm', but no path.
 
     Args:
         value: as it came with a request.
@@ -61,7 +61,7 @@ def check_id(value: object, what: str) -> str:
 
 
 def is_plain(value: str) -> bool:
-    """Tell whether an id can stand in file names as it is."""
+    """Tell whether an id can be used in file names unchanged."""
     try:
         return check_case_id(value) == value
     except DataError:
@@ -69,7 +69,7 @@ def is_plain(value: str) -> bool:
 
 
 def is_received(path: str, *folders: str | Path) -> bool:
-    """Tell whether a path is one that the server gave to what it received, and no other file of the machine.
+    """Tell whether a path is that of a file that the server received.
 
     Args:
         path: as a request has it.
@@ -84,7 +84,7 @@ def is_received(path: str, *folders: str | Path) -> bool:
 
 
 def said_of(error: CtanError) -> dict[str, str]:
-    """Return what a client is told of an error: what was found and what to do, without folders of this machine.
+    """Return the message of an error for clients, without folders of this machine.
 
     >>> said_of(DataError("/srv/studies/p1.nii", None, "/srv/studies/p1.nii is empty.", "Send it again."))
     {'error': 'p1.nii: p1.nii is empty.', 'remedy': 'Send it again.'}
@@ -96,7 +96,7 @@ def said_of(error: CtanError) -> dict[str, str]:
 
 
 class StoredNames:
-    """A table of ids that cannot stand in file names everywhere, each with a random plain name, in one small file.
+    """Persistent table of random plain names for ids that cannot be used in file names.
 
     An id that is not in the table is its own name: files that somebody put into the folder keep theirs.
 
@@ -114,16 +114,16 @@ class StoredNames:
         self._refresh()
 
     def stem_of(self, image: str) -> str:
-        """Return what an id's files are called, without their ending."""
+        """Return the stem of an id's files."""
         return self._stems.get(image, image)
 
     def id_of(self, stem: str) -> str:
-        """Return the id of a file's name without its ending."""
+        """Return the id of a file's stem."""
         self._refresh()
         return next((image for image, name in self._stems.items() if name == stem), stem)
 
     def add(self, image: str) -> str:
-        """Give an id a name, if it has none, and return it.
+        """Return the name of an id, creating one if it has none.
 
         Raises:
             DataError: it is no id, or the table cannot be written.
@@ -141,7 +141,7 @@ class StoredNames:
         return stem
 
     def _refresh(self) -> None:
-        """Read the table again if another process changed it."""
+        """Reload the table if another process changed it."""
         try:
             changed = self.path.stat().st_mtime_ns
             if changed != self._read:

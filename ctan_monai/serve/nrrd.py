@@ -18,7 +18,7 @@ _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 @dataclass(frozen=True, eq=False)
 class Nrrd:
-    """What a file holds.
+    """Content of a NRRD file.
 
     Args:
         values: (*S), or (*S, layers) where overlapping segments are kept in layers.
@@ -63,7 +63,7 @@ def write_nrrd(
     compress: bool = False,
     header: Mapping[str, str] | None = None,
 ) -> None:
-    """Write an array.
+    """Write an array as NRRD.
 
     Args:
         array: (*S); an image's (rows, columns).

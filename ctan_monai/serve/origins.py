@@ -1,4 +1,4 @@
-"""Which web pages may talk to the server: those that it gave itself, and those that the app's folder lists."""
+"""Allowed origins of requests: the server's own pages, and those that the app's folder lists."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?")
 
 @dataclass(frozen=True)
 class Refusal:
-    """An answer to what may not pass: error and remedy are sentences."""
+    """Response to a refused request: error and remedy."""
 
     status: int
     error: str
@@ -24,7 +24,7 @@ class Refusal:
 
 
 class Origins:
-    """The pages and addresses that may be used.
+    """Allowed origins and hosts.
 
     Args:
         origins: further ones, such as ``http://viewer.example.org:3000``.
@@ -38,7 +38,7 @@ class Origins:
         self.hosts = _LOCAL | {_host(urlsplit(origin).netloc) for origin in self.origins}
 
     def refusal(self, scope: Mapping[str, Any]) -> Refusal | None:
-        """Say why a request may not pass, None if it may.
+        """Return why a request is refused, None if it is not.
 
         A browser says in ``Origin`` and ``Sec-Fetch-Site`` which page asks, and in ``Host`` which address it was given.
         Programs such as 3D Slicer send no origin.
@@ -56,7 +56,7 @@ class Origins:
 
 
 def checked_origins(origins: Iterable[str]) -> list[str]:
-    """Return origins in the form that browsers send them.
+    """Check origins and return them in the form that browsers send.
 
     Raises:
         ConfigError: one has no scheme or host, or a path.
@@ -74,13 +74,13 @@ def checked_origins(origins: Iterable[str]) -> list[str]:
 
 
 def _host(netloc: str) -> str:
-    """Return the host without its port, nothing if it is none."""
+    """Return the host without its port, '' if it is none."""
     match = _HOST.fullmatch(netloc)
     return match[1] if match else ""
 
 
 def _headers(headers: Iterable[tuple[bytes, bytes]], *wanted: bytes) -> list[str | None]:
-    """Return the values of headers; one that came several times has none that is known."""
+    """Return the values of headers; those of repeated ones are unknown."""
     found: dict[bytes, str] = {}
     for key, value in headers:
         name = key.lower()

@@ -1,4 +1,4 @@
-"""Apply an app's bundle to one image at a time."""
+"""Inference of an app's bundle on single images."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _logger = logging.getLogger(__name__)
 
 
 def readable(image: Path, folder: Path) -> Path:
-    """Return the path of an image that a bundle can read.
+    """Convert an image to a form that the bundle can read, and return its path.
 
     Args:
         image: a file, or a folder of DICOM.
@@ -77,7 +77,7 @@ def readable(image: Path, folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Loaded:
-    """An image as the bundle reads it.
+    """An image preprocessed by the bundle.
 
     Args:
         sample: after the bundle's transforms, without a batch dimension.
@@ -95,7 +95,7 @@ class Loaded:
 
 
 class Predictor:
-    """An app's network, read again when its weights change, one image at a time.
+    """Predictor of an app's network, reloaded when its weights change.
 
     Args:
         app: the app's folder.
@@ -127,11 +127,11 @@ class Predictor:
 
     @property
     def version(self) -> str:
-        """Changes with the weights."""
+        """Version of the weights."""
         return "-".join(map(str, self._weights()))
 
     def predict(self, image: str | Path) -> Answer:
-        """Answer for one image; the last answer is kept, so that the next model asked about it need not wait.
+        """Predict one image; the last prediction is cached for requests of the other models.
 
         Args:
             image: a file, or a folder of DICOM.
@@ -148,7 +148,7 @@ class Predictor:
             return self._last[1]
 
     def answer(self, network: MultiTaskNetwork, image: str | Path) -> Answer:
-        """Answer with a given network, such as one that is being trained.
+        """Predict with a given network, such as one that is being trained.
 
         Raises:
             CtanError: the image cannot be used.
@@ -166,7 +166,7 @@ class Predictor:
 
     @contextmanager
     def loaded(self, image: str | Path) -> Iterator[Loaded]:
-        """Read an image as the bundle does; what is cached on the way is deleted afterwards.
+        """Load an image as the bundle does, deleting temporary caches.
 
         Raises:
             CtanError: it cannot be used.
@@ -193,7 +193,7 @@ class Predictor:
             yield Loaded(sample, Path(item["file"]), path, inferer, dataset.transform)
 
     def network(self) -> MultiTaskNetwork:
-        """Read the network's weights into a new network."""
+        """Load the weights to a new network."""
         return network_of_run(self.app.run_dir)
 
     def _parser(self, image: Path, folder: str) -> ConfigParser:

@@ -1,4 +1,4 @@
-"""Write one array of an answer as the file that a viewer gets."""
+"""Write the files of predictions for viewers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "flo
 
 @dataclass(frozen=True)
 class Wanted:
-    """The file that a viewer asks for; OHIF reads uncompressed .nrrd only.
+    """Requested format of a file; OHIF reads uncompressed .nrrd only.
 
     Args:
         extension: None leaves the choice to `write_result`.
@@ -102,7 +102,7 @@ def _as_type(array: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:
 
 
 def _segments(numbers: Mapping[str, int]) -> dict[str, str]:
-    """Return the header that names the segments of one label map, as 3D Slicer reads it."""
+    """Return the header of a label map's segments, as 3D Slicer reads it."""
     found: dict[str, str] = {}
     for at, (name, number) in enumerate(numbers.items()):
         found |= {f"Segment{at}_ID": name, f"Segment{at}_Name": name}

@@ -1,4 +1,4 @@
-"""Files that were received: of a kind that is read, and not larger than the limit once they are unpacked."""
+"""Checks of received files: their type, and their size when decompressed."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _META_BYTES = {"CHAR": 1, "SHORT": 2, "MET_INT": 4, "MET_UINT": 4, "FLOAT": 4}
 
 
 class TooLargeError(DataError):
-    """A file, or what it unpacks to, is larger than what may be sent."""
+    """A file is larger than the limit, also when decompressed."""
 
 
 def check_received(path: Path, limit_mib: float, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> None:
-    """See that a file may be read.
+    """Check that a received file may be read.
 
     Args:
         path: a file, or a folder of files.
@@ -50,7 +50,7 @@ def check_received(path: Path, limit_mib: float, suffixes: Iterable[str] = IMAGE
 
 
 def _unpacked(file: Path, limit: int) -> int:
-    """Return the bytes that a file takes unpacked, or any number above the limit."""
+    """Return the decompressed size of a file, or any number above the limit."""
     name, size = file.name.lower(), file.stat().st_size
     if name.endswith(NRRD_SUFFIX):
         return max(size, unpacked_bytes(file))

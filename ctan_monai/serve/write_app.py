@@ -1,4 +1,4 @@
-"""Write the folder of an app: a bundle's configs, a run's weights, and two short files that start it."""
+"""Write the folder of an app: a bundle's configs, a run's weights, and the files that start it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FILES = {"main.py.txt": "main.py", "start.py.txt": "start.py", "README.md": "RE
 def write_app(
     bundle: str | Path, run_dir: str | Path, out: str | Path, upload_mib: float = 1024, origins: Sequence[str] = ()
 ) -> AppFolder:
-    """Write an app that MONAI Label loads; it needs this package where it runs, but neither the bundle nor the run.
+    """Write an app for MONAI Label; it needs this package where it runs, but neither the bundle nor the run.
 
     Args:
         bundle: folder of a bundle.

@@ -1,1 +1,1 @@
-"""What ``ctan-monai compare`` runs: the plan, the processes, and what they found."""
+"""The parts of ``ctan-monai compare``: plan, processes, results."""

@@ -1,4 +1,4 @@
-"""What a comparison must know of a bundle before anything runs: its tasks, networks and options."""
+"""A comparison's bundle: its tasks, networks and options."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONFIGS = ("train.yaml", "evaluate.yaml")
 
 
 def read_overrides(arguments: Sequence[str]) -> dict[str, Any]:
-    """Read what every run of a comparison shares.
+    """Parse the overrides of all runs of a comparison.
 
     >>> read_overrides(["--epochs", "5"])
     {'epochs': 5}
@@ -34,7 +34,7 @@ def read_overrides(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 class Bundle:
-    """A bundle's configs, with what was given on the command line.
+    """A bundle's configs, with the overrides of the command line.
 
     Args:
         folder: of the bundle.
@@ -95,26 +95,26 @@ class Bundle:
 
     @property
     def tasks(self) -> tuple[Any, ...]:
-        """What is predicted."""
+        """Tasks of the bundle."""
         return tuple(self.get(self.parser(), "tasks"))
 
     def fill_cache(self) -> None:
-        """List the data of the training, which reads them into the cache once instead of in every run."""
+        """List the training's data, which caches them once instead of in every run."""
         self.get(self.parser(), "datalists")
 
     def make_store(self) -> None:
-        """Make MLflow's store, if runs are tracked, before several of them want to at once."""
+        """Create MLflow's store, if runs are tracked, before several runs would at once."""
         if self.overrides.get("tracking") == "mlflow":
             from ctan_monai.engines.tracking.mlflow_run import make_store
 
             make_store(str(self.get(self.parser(), "tracking_uri")))
 
     def network(self, method: str, arguments: Sequence[str] = ()) -> Any:
-        """Build a network, to see that it can be."""
+        """Build a network, to check that it can be built."""
         return self.get(self.parser({"method": method, **read_overrides(arguments)}), "network_def")
 
     def form_before(self, method: str, arguments: Sequence[str] = ()) -> tuple[str, ...]:
-        """Return, as on the command line, what builds the network as runs of an earlier version have it."""
+        """Return the overrides that build the network in the form of an earlier version's runs."""
         from ctan_monai.networks.forms import form_overrides, record_before
 
         parser = self.parser({"method": method, **read_overrides(arguments)})

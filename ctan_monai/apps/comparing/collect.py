@@ -1,4 +1,4 @@
-"""What is measured beside the runs: which cases belong together, naive baselines, what a step costs."""
+"""Measurements besides the runs: groups of cases, naive baselines, costs of a step."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _logger = logging.getLogger(__name__)
 
 
 def collect(plan: Plan, out: Path, made: Bundle, done: Sequence[Run]) -> None:
-    """Write groups.json, naive_baselines/ and costs.json, each unless it is there.
+    """Write groups.json, naive_baselines/ and costs.json, each unless it exists.
 
     Args:
         plan: of the comparison.
@@ -126,7 +126,7 @@ def write_costs(plan: Plan, out: Path, made: Bundle) -> None:
 
 
 def _training_samples(made: Bundle, parser: Any) -> Iterable[Mapping[str, Any]]:
-    """Yield the training cases, each once and whole, as validation reads its own."""
+    """Yield the training cases, each once and whole, with the transforms of validation."""
     items = {
         item["case"]: {"case": item["case"], "file": item["file"]} for item in made.get(parser, "datalists")["train"]
     }

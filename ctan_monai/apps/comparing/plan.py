@@ -1,4 +1,4 @@
-"""What a comparison consists of: rows of the table, seeds, and the two commands of each run."""
+"""The plan of a comparison: rows of the table, seeds, and the two commands of each run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FREE_TO_GROW = ("rows", "seeds", "candidate", "form")
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: one way to learn the tasks.
+    """A row of the table: method, weighting and preset.
 
     Args:
         name: of the line and of its folder.
@@ -58,7 +58,7 @@ class Run:
 
     @property
     def output_dir(self) -> Path:
-        """The run's own folder, as `monai.bundle run` makes it."""
+        """Output folder of the run."""
         return self.folder / "run"
 
 
@@ -110,7 +110,7 @@ class Plan:
 
 
 def command_text(run: Run, threads: int) -> str:
-    """Write a run's commands as a script that repeats it, from the folder in which the comparison was started."""
+    """Format a run's commands as a script to repeat it from the folder in which the comparison was started."""
     lines = ["#!/bin/sh", "# From the folder in which the comparison was started.", "set -e"]
     lines += [f"export OMP_NUM_THREADS={threads}"] + [shlex.join(command) for command in run.commands.values()]
     return "\n".join(lines) + "\n"
@@ -125,7 +125,7 @@ def kept_threads(out: Path) -> int | None:
 
 
 def began_before(rows: Sequence[Row], out: Path) -> bool:
-    """Tell whether an earlier version began a comparison, in which runs have networks of another form."""
+    """Tell whether a comparison was begun by an earlier version, whose networks have another form."""
     plain = [row.name for row in rows if row.preset is None]
     files = [file for name in plain for file in (out / RUNS_FOLDER / name).glob(f"seed*/run/{RUN_FILE}")]
     return any(_joins_wide(read_json(file)) for file in files)

@@ -1,4 +1,4 @@
-"""From what was asked for to the rows of the table."""
+"""Rows of a comparison's table from the command line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PRESETS_FILE = "presets.yaml"
 
 
 def read_presets() -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Return the ablations that come with the package: method and overrides by name."""
+    """Read the presets of ablations: method and overrides by name."""
     from importlib import resources
 
     text = resources.files("ctan_monai.apps.comparing").joinpath(_PRESETS_FILE).read_text(encoding="utf-8")
@@ -30,7 +30,7 @@ def read_presets() -> dict[str, tuple[str, tuple[str, ...]]]:
 def make_rows(
     bundle: Bundle, methods: Sequence[str], weightings: Sequence[str] = (), presets: Sequence[str] = ()
 ) -> tuple[Row, ...]:
-    """Make a row for each method and weighting, then one for each preset and weighting.
+    """Create a row for each method and weighting, then one for each preset and weighting.
 
     A method whose tasks share nothing has one row whatever the weightings; one with a backbone of its own has no
     ``--encoder``. Every network is built once here, so that

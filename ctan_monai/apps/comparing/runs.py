@@ -1,4 +1,4 @@
-"""The processes of a comparison: each run trains, then evaluates; what is finished is never done again."""
+"""Processes of a comparison: each run trains, then evaluates; finished steps are not repeated."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ENDING_S = 60.0
 
 
 class RunProcess:
-    """Does the steps of a run that are not done yet, one process after the other.
+    """Run the unfinished steps of a run, one process after the other.
 
     Args:
         run: what to run.
@@ -62,12 +62,12 @@ class RunProcess:
         return True
 
     def ask_to_end(self) -> None:
-        """Ask the process to leave after its present step; the next comparison continues it."""
+        """Ask the process to exit after its current step; the next comparison continues it."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
 
     def wait_for_end(self) -> None:
-        """Wait for a process that was asked to end, not for ever."""
+        """Wait for a process that was asked to end, with a timeout."""
         if self._process is not None:
             try:
                 self._process.wait(_ENDING_S)
@@ -93,7 +93,7 @@ class RunProcess:
         self._seen_mb, self._forked_mb = _peak_mb(self._process.pid), _peak_mb(os.getpid()) or 0.0
 
     def _own(self, usage: Mapping[str, float]) -> dict[str, float]:
-        """Replace the peak that the system tells at the end, if it can be this process's.
+        """Correct the peak memory that the system reports at a process's end, if it may be its parent's.
 
         Linux counts what a process holds between fork and exec, which is what its parent held, as its own. A peak above
         that is the program's; below it counts what was seen while it ran.
@@ -113,7 +113,7 @@ class RunProcess:
             self.failed = True
 
     def _drop_checkpoints(self) -> None:
-        """Delete what only serves to continue a training: four times what model.pt takes, in every run."""
+        """Delete checkpoints that only serve to resume a training."""
         for name in (LAST_FILE, PREVIOUS_FILE):
             (self.run.output_dir / name).unlink(missing_ok=True)
 
@@ -123,12 +123,12 @@ def _mark(process: RunProcess) -> Path:
 
 
 def mark_of(run: Run, step: str) -> Path:
-    """Return the file that says that a step is finished, and what it cost."""
+    """Return the path of the file that marks a step as finished, with its costs."""
     return run.folder / f"{step}.json"
 
 
 def log_of(run: Run, step: str) -> Path:
-    """Return the file that holds what a step printed."""
+    """Return the path of a step's log."""
     return run.folder / f"{step}.log"
 
 
@@ -149,7 +149,7 @@ def is_done(run: Run, step: str) -> bool:
 
 
 def wait_until_free(folder: Path, seconds: float = _LOCKED_S) -> None:
-    """Wait for a training that an earlier, killed comparison left behind and that is just ending.
+    """Wait for a training that a killed comparison left behind and that is ending.
 
     Raises:
         ConfigError: it goes on.
@@ -168,7 +168,7 @@ def wait_until_free(folder: Path, seconds: float = _LOCKED_S) -> None:
 
 
 def last_error(run: Run) -> str:
-    """Return the line of a failed run's log that says most."""
+    """Return the most informative line of a failed run's log."""
     for step in reversed(STEPS):
         log = log_of(run, step)
         if log.is_file():
@@ -179,7 +179,7 @@ def last_error(run: Run) -> str:
 
 
 def run_all(runs: list[Run], jobs: int, threads: int, tell: Callable[[], None], pause_s: float = 0.2) -> list[Run]:
-    """Do all runs, at most ``jobs`` side by side.
+    """Run all runs, at most ``jobs`` at once.
 
     SIGTERM and Ctrl-C ask those that are running to end, and then end the comparison.
 
@@ -216,7 +216,7 @@ def run_all(runs: list[Run], jobs: int, threads: int, tell: Callable[[], None], 
 
 
 def run_one(run: Run, threads: int) -> bool:
-    """Do one run to its end, as a job of a cluster; return whether it succeeded."""
+    """Run one run to its end, as a cluster job; return whether it succeeded."""
     return not run_all([run], 1, threads, lambda: None, 1.0)
 
 
@@ -225,7 +225,7 @@ def _leave(number: int, frame: Any) -> None:
 
 
 def _ended(process: subprocess.Popen[bytes]) -> dict[str, float] | None:
-    """Return what an ended process used, None while it runs."""
+    """Return the resources used by an ended process, None while it runs."""
     if not hasattr(os, "wait4"):  # Windows
         return None if process.poll() is None else {}
     pid, status, usage = os.wait4(process.pid, os.WNOHANG)
@@ -240,7 +240,7 @@ def _ended(process: subprocess.Popen[bytes]) -> dict[str, float] | None:
 
 
 def _peak_mb(pid: int) -> float | None:
-    """Return the most memory that a running process held since its program began; None where that is not known."""
+    """Return the peak memory of a running process; None if unknown."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
     except (OSError, ValueError):
@@ -250,7 +250,7 @@ def _peak_mb(pid: int) -> float | None:
 
 
 def _with_parent() -> Callable[[], Any] | None:
-    """Return what a child calls so that it ends with the comparison however that ends; Linux only."""
+    """Return the ``preexec_fn`` that ends a child with the comparison; Linux only."""
     if not sys.platform.startswith("linux"):
         return None
     return partial(ctypes.CDLL(None).prctl, _SET_PDEATHSIG, signal.SIGTERM)

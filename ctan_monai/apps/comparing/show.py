@@ -1,4 +1,4 @@
-"""How far a comparison is."""
+"""Progress of a comparison."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def state_of(run: Run) -> str:
-    """Say how far a run is, in a word or two."""
+    """Describe the progress of a run in a word or two."""
     if is_done(run, STEPS[1]):
         return "done"
     if is_done(run, STEPS[0]):
@@ -33,7 +33,7 @@ def state_of(run: Run) -> str:
 
 
 class Progress:
-    """A table of all runs, drawn anew once a second on a terminal; elsewhere a line for each change.
+    """Live table of all runs on a terminal, updated once a second; elsewhere a line for each change.
 
     Args:
         runs: of the comparison.
@@ -51,7 +51,7 @@ class Progress:
         self._next_s = 0.0
 
     def __enter__(self) -> Progress:
-        """Begin to draw."""
+        """Start the display."""
         if self._live is not None:
             self._live.start()
         return self
@@ -59,14 +59,14 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Draw for the last time."""
+        """Stop the display."""
         self._next_s = 0.0
         self()
         if self._live is not None:
             self._live.stop()
 
     def __call__(self) -> None:
-        """Look at the runs' files, at most once a second."""
+        """Update from the runs' files, at most once a second."""
         if time.monotonic() < self._next_s:
             return
         self._next_s = time.monotonic() + 1.0
