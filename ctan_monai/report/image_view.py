@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ctan_monai.data.cases.cache import read_case_file, read_header
 from ctan_monai.data.cases.case import Case
-from ctan_monai.data.formats.image_masks import MASK_THRESHOLD
+from ctan_monai.data.formats.image_masks import MASK_THRESHOLD, shrunk_mask
 from ctan_monai.engines.predictions.predictions_index import PredictedCase
 from ctan_monai.errors import DataError
 from ctan_monai.report.agreement import measured, said_of
@@ -181,18 +181,8 @@ def _agreement(
         return [f"{task.name}: {value:.3g} {name}" for name, value in answers.get(task.name, {}).items()]
     if not task.masks or not set(task.answer_names) <= masks.keys():
         return []
-    on_grid = {name: _on_grid(masks[name], case.shape) for name in task.answer_names}
+    on_grid = {name: shrunk_mask(masks[name], (case.shape[0], case.shape[1])) for name in task.answer_names}
     if said := said_of(task, measured(task, case, on_grid)):
         return said
     found = {name: float(masks[name].mean()) for name in task.answer_names if masks[name].any()}
     return [f"{name}: {share:.0%} of the image" for name, share in found.items()] or [f"{task.name}: none found"]
-
-
-def _on_grid(mask: Array, shape: Sequence[int]) -> Array:
-    """Resize a mask to the network's grid by area: a pixel is inside if more than half of it is."""
-    if mask.shape == tuple(shape):
-        return mask
-    from PIL import Image
-
-    shares = Image.fromarray(mask.astype(np.uint8) * 255).resize((shape[1], shape[0]), Image.Resampling.BOX)
-    return np.array(shares) > MASK_THRESHOLD

@@ -23,8 +23,8 @@ CT_WINDOW_HU = (-160.0, 240.0)  # the usual soft tissue window: level 40, width 
 
 
 @dataclass(frozen=True)
-class Row:
-    """One row of an overlay: title, colormap over the gray values, and two sets of contours."""
+class Content:
+    """What one row or column of planes shows: title, colormap over the gray values, and two sets of contours."""
 
     title: str
     dose: Array | None
@@ -79,10 +79,10 @@ def overlay_figure(
     return figure
 
 
-def rows_of(view: CaseView) -> list[Row]:
+def rows_of(view: CaseView) -> list[Content]:
     """Create the rows of what is known."""
     targets = {name: mask for name, mask in view.reference.items() if name in view.targets}
-    prediction = Row("Prediction", view.dose_predicted, None, targets, view.predicted)
+    prediction = Content("Prediction", view.dose_predicted, None, targets, view.predicted)
     if not view.reference and view.dose_reference is None:
         return [prediction]
     error = None
@@ -90,16 +90,16 @@ def rows_of(view: CaseView) -> list[Row]:
         error = view.dose_predicted.astype(np.float32) - view.dose_reference
         if view.dose_region is not None:
             error = error * view.dose_region
-    reference = Row("Reference", view.dose_reference, None, view.reference, {})
+    reference = Content("Reference", view.dose_reference, None, view.reference, {})
     title = "Prediction - reference" if error is not None else "Both"
-    return [reference, prediction, Row(title, None, error, view.reference, view.predicted)]
+    return [reference, prediction, Content(title, None, error, view.reference, view.predicted)]
 
 
 def _draw_row(
     figure: Figure,
     layout: Layout,
     number: int,
-    row: Row,
+    row: Content,
     cuts: Sequence[tuple[Plane, Box]],
     view: CaseView,
     window: tuple[float, float],

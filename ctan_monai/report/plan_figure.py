@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ctan_monai.report.canvas import ON_WHITE, TARGET, TEXT, UNDER_COLORS, colors_of, new_figure
 from ctan_monai.report.layout import Box, CaseView, frame
-from ctan_monai.report.overlay import CT_WINDOW_HU, Scales, draw_legend, scales_of, turned_view
+from ctan_monai.report.overlay import CT_WINDOW_HU, Content, Scales, draw_legend, scales_of, turned_view
 from ctan_monai.report.panels import DASHED, SOLID, draw_contours, draw_dose, draw_error, draw_gray
 from ctan_monai.report.planes import Plane, choose_point, planes_through
 
@@ -22,17 +22,6 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 _ISODOSE, _ISODOSE_COLOR = 0.95, "#00E676"
 _SIDE, _GAP, _LEFT, _HEAD, _BARS, _FOOT = 3.55, 0.07, 0.34, 0.36, 0.72, 0.62  # inches
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of the figure: colormap over the gray values, and contours."""
-
-    title: str
-    dose: Array | None
-    error: Array | None
-    solid: Mapping[str, Array]
-    dashed: Mapping[str, Array]
 
 
 def point_of(view: CaseView) -> tuple[tuple[int, int, int], str]:
@@ -124,25 +113,25 @@ class Grid:
         return left / width, (_FOOT + _BARS - 0.25) / height, 0.88 * span / width, 0.15 / height
 
 
-def columns_of(view: CaseView) -> list[Column]:
+def columns_of(view: CaseView) -> list[Content]:
     """Create the columns of what is known."""
     planned = view.reference
     targets = {name: mask for name, mask in planned.items() if name in view.targets}
-    prediction = Column("Predicted dose", view.dose_predicted, None, targets, view.predicted)
+    prediction = Content("Predicted dose", view.dose_predicted, None, targets, view.predicted)
     if view.dose_reference is None or view.dose_predicted is None:
         return [prediction]
     error = view.dose_predicted.astype(np.float32) - view.dose_reference
     if view.dose_region is not None:
         error = error * view.dose_region
     return [
-        Column("Planned dose", view.dose_reference, None, planned, {}),
+        Content("Planned dose", view.dose_reference, None, planned, {}),
         prediction,
-        Column("Predicted - planned", None, error, planned, {}),
+        Content("Predicted - planned", None, error, planned, {}),
     ]
 
 
 def _draw(
-    panel: Axes, plane: Plane, box: Box, column: Column, view: CaseView, window: tuple[float, float], scales: Scales
+    panel: Axes, plane: Plane, box: Box, column: Content, view: CaseView, window: tuple[float, float], scales: Scales
 ) -> Any:
     colors = {**colors_of(view.names), **dict.fromkeys(view.targets, TARGET)}
     draw_gray(panel, plane, box, view.image, window, dim=True)
@@ -169,7 +158,7 @@ def _isodose(panel: Axes, plane: Plane, dose: Array, prescription_gy: float | No
     lines.set_path_effects([withStroke(linewidth=2.7, foreground="black", alpha=0.6)])
 
 
-def _bars(figure: Figure, columns: Sequence[Column], shown: Mapping[str, Any], grid: Grid) -> None:
+def _bars(figure: Figure, columns: Sequence[Content], shown: Mapping[str, Any], grid: Grid) -> None:
     """Draw a color bar under the columns of a scale: the doses share one."""
     doses = [number for number, column in enumerate(columns) if column.dose is not None]
     errors = [number for number, column in enumerate(columns) if column.error is not None]

@@ -15,6 +15,15 @@ _SMOOTHING = 0.35  # standard deviation of the filter before shrinking, in new p
 Array = npt.NDArray[Any]
 
 
+def mask_center(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Return the center of mass of a mask that is not empty, as continuous indices (axes,)."""
+    index = []
+    for axis in range(mask.ndim):
+        along = mask.sum(axis=tuple(other for other in range(mask.ndim) if other != axis), dtype=np.int64)
+        index.append(float(along @ np.arange(along.size)) / float(along.sum()))
+    return np.array(index)
+
+
 def corner_distance_mm(affine_ras: Array, other_ras: Array, shape: Sequence[int]) -> float:
     """Return the largest distance between the corners of a grid under two affines (4, 4), in mm."""
     sides = [*shape, 1][:3]

@@ -173,8 +173,8 @@ def shrunk_mask(mask: Mask, size: tuple[int, int]) -> Mask:
 
     if mask.shape == size:
         return mask
-    shares = Image.fromarray(mask.astype(np.uint8) * 255).resize((size[1], size[0]), Image.Resampling.BOX)
-    return np.array(shares) > MASK_THRESHOLD
+    resized = Image.fromarray(mask.astype(np.uint8) * 255).resize((size[1], size[0]), Image.Resampling.BOX)
+    return np.array(resized) > MASK_THRESHOLD
 
 
 def _gray(image: Image, path: Path, case: str) -> Array:

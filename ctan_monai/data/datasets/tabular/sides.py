@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ctan_monai.data.cases.case import Case
+from ctan_monai.data.cases.grid import mask_center
 from ctan_monai.tasks import Segmentation
 
 _MARGIN_MM = 10.0  # structures that meet in the middle may cross it
@@ -46,8 +47,4 @@ def swapped_pairs(case: Case, task: Segmentation) -> list[tuple[str, str]]:
 
 def _rightwards_mm(mask: npt.NDArray[np.bool_], affine_ras: npt.NDArray[Any]) -> float:
     """Return how far to the patient's right the center of a mask lies."""
-    index = []
-    for axis in range(3):
-        along = mask.sum(axis=tuple(other for other in range(3) if other != axis), dtype=np.int64)
-        index.append(float(along @ np.arange(along.size)) / float(along.sum()))
-    return float((affine_ras @ np.array([*index, 1.0]))[0])
+    return float((affine_ras @ np.append(mask_center(mask), 1.0))[0])

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ctan_monai.data.cases.grid import mask_center
 from ctan_monai.data.dicom.read.contours import Roi, read_rois
 from ctan_monai.data.dicom.read.ends import check_contours
 from ctan_monai.data.dicom.read.geometry import Grid
@@ -62,11 +63,7 @@ def _middle_mm(masks: Mapping[str, Mask], grid: Grid) -> float | None:
 
 def _left_mm(mask: npt.NDArray[np.bool_], grid: Grid) -> float:
     """Return the LPS x coordinate of a structure's center, mm."""
-    index = []
-    for axis in range(3):
-        along = mask.sum(axis=tuple(other for other in range(3) if other != axis), dtype=np.int64)
-        index.append(float(along @ np.arange(along.size)) / float(along.sum()))
-    return float(grid.to_lps(np.array([index]))[0, 0])
+    return float(grid.to_lps(mask_center(mask)[None])[0, 0])
 
 
 @dataclass(frozen=True, eq=False)
