@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from bundle_kit import command
 from monai.bundle import ConfigWorkflow
 
 from ctan_monai.engines.runs.torch_file import load_checked
@@ -31,6 +32,26 @@ def test_a_training_config_is_short_and_has_its_entries_in_the_same_order_as_the
     assert list(config["validate"])[-2:] == ["handlers", "evaluator"]
     assert {"preprocessing", "dataset", "dataloader", "inferer", "key_metric"} <= set(config["validate"])
     assert {"preprocessing", "dataset", "dataloader", "inferer", "handlers", "trainer"} <= set(config["train"])
+
+
+@pytest.mark.parametrize("within", ["../..", ".", "configs"])
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
+def test_a_bundle_is_found_from_the_root_and_from_its_own_folder(workflow, monkeypatch, bundle, within):
+    monkeypatch.chdir(bundle / within)
+    finder = {"_target_": "ctan_monai.data.find_bundle_root", "name": bundle.name}  # as the config has it
+    found = workflow(bundle.name, "train.yaml", bundle_root=finder)
+    assert Path(found.parser.get_parsed_content("bundle_root")).samefile(bundle)
+
+
+@pytest.mark.parametrize(("name", "missing"), [("openkbp", "train-pats"), ("prostate", "nothing")])
+def test_with_bundle_root_the_command_works_from_anywhere_and_names_what_is_wrong(tmp_path, name, missing):
+    bundle = ROOT / "bundles" / name
+    options = ["--bundle_root", str(bundle), "--dataset_dir", str(tmp_path / "nothing"), "--output_dir", "out"]
+    ended = command("training", "--config_file", str(bundle / "configs" / "train.yaml"), *options, cwd=tmp_path)
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    assert "DataError" in ended.stderr
+    assert missing in ended.stderr
 
 
 def start(*files, run_id, **options):

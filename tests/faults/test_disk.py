@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 import torch
+from mutants import one_bit, truncated
 from run_kit import Run, same
 
 from ctan_monai.data.cases.cache import read_case_file, write_case
@@ -113,13 +114,7 @@ def test_every_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, count, 
     intact, before = last.read_bytes(), load_checked(tmp_path / "last.prev.pt")
     total = count(20, 200)
     for number in range(total):
-        damaged = bytearray(intact)
-        if number % 2:
-            bit = draw.randrange(8 * len(intact))
-            damaged[bit // 8] ^= 1 << bit % 8
-        else:
-            damaged = damaged[: draw.randrange(len(intact))]
-        last.write_bytes(damaged)
+        last.write_bytes((one_bit if number % 2 else truncated)(intact, draw))
         caplog.clear()
         path, found = newest_checkpoint(tmp_path)
         assert path.name == "last.prev.pt"

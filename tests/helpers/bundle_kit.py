@@ -2,14 +2,28 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+
+import pytest
+
+from ctan_monai.errors import find_ctan_error
 
 
 def start(made):
     """Run a workflow from its beginning."""
     made.initialize()
     made.run()
+
+
+def refused(made, message, *kinds):
+    """See that a workflow ends with an error of one of these kinds, which MONAI may wrap, that says so."""
+    with pytest.raises((*kinds, RuntimeError)) as caught:
+        start(made)
+    found = find_ctan_error(caught.value)
+    assert isinstance(found, kinds)
+    assert re.search(message, str(found))
 
 
 def command(*arguments, cwd):

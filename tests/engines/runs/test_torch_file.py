@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from mutants import one_bit, truncated
 from run_kit import same
 
 from ctan_monai.engines.runs.torch_file import load_checked, plain, save_atomic
@@ -49,13 +50,7 @@ def test_the_checksum_is_the_sha256_of_what_torch_wrote(file):
 def test_every_damaged_file_is_refused_by_name(file, record):
     intact, draw = file.read_bytes(), random.Random(0)  # noqa: S311
     for number in range(200):
-        damaged = bytearray(intact)
-        if number % 2:
-            bit = draw.randrange(8 * len(intact))
-            damaged[bit // 8] ^= 1 << bit % 8
-        else:
-            damaged = damaged[: draw.randrange(len(intact))]
-        file.write_bytes(damaged)
+        file.write_bytes((one_bit if number % 2 else truncated)(intact, draw))
         with pytest.raises(CheckpointError, match=r"last\.pt: .*Remedy"):
             load_checked(file)
     record("200 of 200 damaged files")

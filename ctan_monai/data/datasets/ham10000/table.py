@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ctan_monai.data.cases.case import check_case_id
+from ctan_monai.data.lists.id_table import UNKNOWN, read_id_table
 from ctan_monai.errors import DataError
-from ctan_monai.files.duplicates import check_header
 
 CLASSES = ("nv", "mel", "bkl", "bcc", "akiec", "vasc", "df")  # from frequent to rare; a class's index is its place
 CLASS_NAMES = {
@@ -24,7 +22,6 @@ CLASS_NAMES = {
 }
 _REQUIRED = ("lesion_id", "image_id", "dx")
 _ABOUT = ("dx_type", "age", "sex", "localization")
-_UNKNOWN = {"", "nan", "na", "none", "null", "unknown"}
 _REMEDY = "Download the table again (https://doi.org/10.7910/DVN/DBW86T)."
 
 
@@ -59,22 +56,8 @@ def read_table(path: str | Path) -> dict[str, Row]:
             seven; names the line.
     """
     path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(path, None, f"it cannot be read ({error}).", _REMEDY) from error
-    reader = csv.DictReader(lines, delimiter="\t" if lines and "\t" in lines[0] else ",")
-    missing = [column for column in _REQUIRED if column not in (reader.fieldnames or ())]
-    if missing:
-        raise DataError(path, None, f"the columns {missing} are missing; it has {reader.fieldnames}.", _REMEDY)
-    check_header(path, reader.fieldnames)
-    rows: dict[str, Row] = {}
-    for cells in reader:
-        image = check_case_id((cells["image_id"] or "").strip())
-        if image in rows:
-            raise DataError(path, image, f"line {reader.line_num} lists this image again.", "List each image once.")
-        rows[image] = _row(path, image, reader.line_num, cells)
-    return rows
+    table = read_id_table(path, _REQUIRED, "image_id", "image", _REMEDY)
+    return {image: _row(path, image, line, cells) for image, line, cells in table}
 
 
 def _row(path: Path, image: str, line: int, cells: Mapping[str, str | None]) -> Row:
@@ -91,7 +74,7 @@ def _row(path: Path, image: str, line: int, cells: Mapping[str, str | None]) -> 
 
 def _known(cells: Mapping[str, str | None], column: str) -> str | None:
     text = (cells.get(column) or "").strip()
-    return None if text.lower() in _UNKNOWN else text
+    return None if text.lower() in UNKNOWN else text
 
 
 def _number(path: Path, image: str, line: int, text: str | None) -> float | None:

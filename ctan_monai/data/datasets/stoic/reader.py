@@ -8,7 +8,6 @@ The folders' names do not matter, and a CT may be NIfTI.
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,16 +15,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ctan_monai.data.cases.case import Case, check_case_id
+from ctan_monai.data.cases.case import Case
 from ctan_monai.data.datasets.stoic.chest_case import ChestReader, check_names
 from ctan_monai.data.datasets.stoic.chest_scan import SCAN_SUFFIXES, scan_name
 from ctan_monai.data.datasets.stoic.synthetic import MARK
+from ctan_monai.data.lists.id_table import UNKNOWN, read_id_table
 from ctan_monai.errors import DataError
-from ctan_monai.files.duplicates import check_header
 
 COVID, SEVERE = "covid", "severe"  # names of the labels in a case
 _COLUMNS = {"PatientID": "", "probCOVID": COVID, "probSevere": SEVERE}
-_UNKNOWN = {"", "nan", "na", "none", "null", "unknown"}
+_REMEDY = f"Give STOIC's table, with the columns {list(_COLUMNS)}."
 _logger = logging.getLogger(__name__)
 TABLE_NAME = "reference.csv"
 _DEPTHS = ("*", "*/*", "*/*/*", "*/*/*/*")
@@ -73,24 +72,8 @@ def read_reference(path: str | Path) -> dict[str, Row]:
             patient without COVID-19 is called severe.
     """
     path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(path, None, f"it cannot be read ({error}).", "Download the table again.") from error
-    reader = csv.DictReader(lines)
-    missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
-    if missing:
-        reason = f"the columns {missing} are missing; it has {reader.fieldnames}."
-        raise DataError(path, None, reason, f"Give STOIC's table, with the columns {list(_COLUMNS)}.")
-    check_header(path, reader.fieldnames)
-    rows: dict[str, Row] = {}
-    for cells in reader:
-        patient = check_case_id((cells["PatientID"] or "").strip())
-        if patient in rows:
-            reason = f"line {reader.line_num} lists this patient again."
-            raise DataError(path, patient, reason, "List each patient once.")
-        rows[patient] = _row(path, patient, reader.line_num, cells)
-    return rows
+    table = read_id_table(path, tuple(_COLUMNS), "PatientID", "patient", _REMEDY)
+    return {patient: _row(path, patient, line, cells) for patient, line, cells in table}
 
 
 def _row(path: Path, patient: str, line: int, cells: Mapping[str, str | None]) -> Row:
@@ -104,7 +87,7 @@ def _row(path: Path, patient: str, line: int, cells: Mapping[str, str | None]) -
 
 def _value(path: Path, patient: str, line: int, column: str, cells: Mapping[str, str | None]) -> int | None:
     text = (cells[column] or "").strip()
-    if text.lower() in _UNKNOWN:
+    if text.lower() in UNKNOWN:
         return None
     try:
         number = float(text)
