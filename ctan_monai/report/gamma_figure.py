@@ -14,7 +14,7 @@ from ctan_monai.report.layout import CaseView, frame
 from ctan_monai.report.overlay import CT_WINDOW_HU
 from ctan_monai.report.panels import SOLID, draw_contours, draw_gray
 from ctan_monai.report.plan_figure import point_of
-from ctan_monai.report.planes import planes_through, turn
+from ctan_monai.report.planes import planes_through, reorient_lpi
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,8 +40,8 @@ def gamma_figure(view: CaseView, options: Gamma) -> Figure:
 
     point, _ = point_of(view)
     plane = planes_through(point, view.image.shape, view.affine_ras)[0]
-    gamma = turn(_volume(view, _axial_axis(view), point, options), view.affine_ras)
-    image = turn(view.image, view.affine_ras)
+    gamma = reorient_lpi(_volume(view, _axial_axis(view), point, options), view.affine_ras)
+    image = reorient_lpi(view.image, view.affine_ras)
     box = frame(plane, image > CT_WINDOW_HU[0], square=False)
     side = _WIDTH * (box[2] - box[3]) / (box[1] - box[0])
     width, height = _WIDTH + 2 * _LEFT, side + _TOP + _BOTTOM
@@ -52,7 +52,7 @@ def gamma_figure(view: CaseView, options: Gamma) -> Figure:
     cut = np.ma.masked_invalid(plane.cut(gamma))
     extent = plane.extent_mm(gamma)
     shown = panel.imshow(cut, cmap=colors, vmin=0, vmax=PLANE_HIGHEST, extent=extent, interpolation="nearest")
-    contours = {name: turn(mask, view.affine_ras) for name, mask in view.reference.items()}
+    contours = {name: reorient_lpi(mask, view.affine_ras) for name, mask in view.reference.items()}
     lines = {**colors_of(view.names), **dict.fromkeys(view.targets, TARGET)}
     draw_contours(panel, plane, contours, lines, SOLID)
     dose_percent, distance_mm = options.criteria[0]

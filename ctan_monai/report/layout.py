@@ -112,8 +112,8 @@ def frame(plane: Plane, bright: NDArray[Any], square: bool = True) -> Box:
     """Return the bounding box of a plane's foreground, with a margin.
 
     Args:
-        plane: plane of the turned volume.
-        bright: (*S) mask over the turned volume of what is worth showing; all of the plane if nothing is.
+        plane: plane of the reoriented volume.
+        bright: (*S) mask over the reoriented volume of what is worth showing; all of the plane if nothing is.
         square: frame it by a square, else by a rectangle.
     """
     seen = plane.cut(bright)  # (rows, columns)

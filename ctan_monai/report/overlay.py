@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ctan_monai.report.canvas import TARGET, TEXT, UNDER_COLORS, colors_of, new_figure
 from ctan_monai.report.layout import Box, CaseView, Layout, frame
 from ctan_monai.report.panels import DASHED, SOLID, draw_contours, draw_dose, draw_error, draw_gray
-from ctan_monai.report.planes import Plane, PlaneRule, choose_point, planes_through, turn
+from ctan_monai.report.planes import Plane, PlaneRule, choose_point, planes_through, reorient_lpi
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,20 +62,20 @@ def overlay_figure(
     """
     point, reason = choose_point(planes, view.image.shape, _first_dose(view), _first_masks(view))
     cuts = planes_through(point, view.image.shape, view.affine_ras)
-    turned = turned_view(view)
-    rows = rows_of(turned)
+    reoriented = lpi_view(view)
+    rows = rows_of(reoriented)
     scales = scales_of([row.dose for row in rows], [row.error for row in rows])
-    boxes = [frame(plane, turned.image > window[0]) for plane in cuts]
+    boxes = [frame(plane, reoriented.image > window[0]) for plane in cuts]
     layout = Layout(len(rows), len(cuts))
     lines = [*textwrap.wrap(subtitle, layout.letters), f"Planes {reason}: voxel {point}."]
     layout = replace(layout, lines=len(lines))
     figure = new_figure(*layout.size_inches, arrange=False)
     for number, row in enumerate(rows):
-        _draw_row(figure, layout, number, row, list(zip(cuts, boxes, strict=True)), turned, window, scales)
+        _draw_row(figure, layout, number, row, list(zip(cuts, boxes, strict=True)), reoriented, window, scales)
     figure.text(0.02, layout.from_top(0.14), view.case, fontsize=15, fontweight="bold", color=TEXT, va="top")
     figure.text(0.02, layout.from_top(0.42), "\n".join(lines), fontsize=10, color=TEXT, va="top", linespacing=1.4)
-    targets = [name for name in turned.targets if name in turned.reference]
-    draw_legend(figure, turned, colors_of(turned.names), targets, ("reference", "prediction"), row=7)
+    targets = [name for name in reoriented.targets if name in reoriented.reference]
+    draw_legend(figure, reoriented, colors_of(reoriented.names), targets, ("reference", "prediction"), row=7)
     return figure
 
 
@@ -124,18 +124,18 @@ def _draw_row(
         _color_bar(figure, layout, number, shown, f"{'Dose' if row.error is None else 'Dose error'} / {view.dose_unit}")
 
 
-def turned_view(view: CaseView) -> CaseView:
-    """Reorient every array of a case as `planes.turn` does."""
+def lpi_view(view: CaseView) -> CaseView:
+    """Reorient every array of a case as `planes.reorient_lpi` does."""
 
     def each(arrays: Mapping[str, Array]) -> dict[str, Array]:
-        return {name: turn(array, view.affine_ras) for name, array in arrays.items()}
+        return {name: reorient_lpi(array, view.affine_ras) for name, array in arrays.items()}
 
     def maybe(array: Array | None) -> Array | None:
-        return None if array is None else turn(array, view.affine_ras)
+        return None if array is None else reorient_lpi(array, view.affine_ras)
 
     return replace(
         view,
-        image=turn(view.image, view.affine_ras),
+        image=reorient_lpi(view.image, view.affine_ras),
         reference=each(view.reference),
         predicted=each(view.predicted),
         dose_reference=maybe(view.dose_reference),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ctan_monai.report.canvas import ON_WHITE, TARGET, TEXT, UNDER_COLORS, colors_of, new_figure
 from ctan_monai.report.layout import Box, CaseView, frame
-from ctan_monai.report.overlay import CT_WINDOW_HU, Content, Scales, draw_legend, scales_of, turned_view
+from ctan_monai.report.overlay import CT_WINDOW_HU, Content, Scales, draw_legend, lpi_view, scales_of
 from ctan_monai.report.panels import DASHED, SOLID, draw_contours, draw_dose, draw_error, draw_gray
 from ctan_monai.report.planes import Plane, choose_point, planes_through
 
@@ -49,26 +49,28 @@ def plan_figure(view: CaseView, window: tuple[float, float] = CT_WINDOW_HU) -> F
     """
     point, _ = point_of(view)
     cuts = planes_through(point, view.image.shape, view.affine_ras)
-    turned = turned_view(view)
-    columns = columns_of(turned)
+    reoriented = lpi_view(view)
+    columns = columns_of(reoriented)
     scales = scales_of([column.dose for column in columns], [column.error for column in columns])
-    boxes = [frame(plane, turned.image > window[0], square=False) for plane in cuts]
+    boxes = [frame(plane, reoriented.image > window[0], square=False) for plane in cuts]
     grid = Grid(tuple(_SIDE * (box[2] - box[3]) / (box[1] - box[0]) for box in boxes), len(columns))
     figure = new_figure(*grid.size_inches, arrange=False)
     shown: dict[str, Any] = {}
     for row, (plane, box) in enumerate(zip(cuts, boxes, strict=True)):
         for number, column in enumerate(columns):
             panel = figure.add_axes(grid.panel(row, number))
-            shown[column.title] = _draw(panel, plane, box, column, turned, window, scales)
+            shown[column.title] = _draw(panel, plane, box, column, reoriented, window, scales)
             beside, above = (column.title, plane.name) if grid.flat else (plane.name, column.title)
             if (row if not grid.flat else 0) == 0:
                 panel.set_title(above, fontsize=12, color=TEXT, fontweight="bold")
             if (row if grid.flat else number) == 0:
                 panel.set_ylabel(beside, fontsize=12, color=TEXT, fontweight="bold")
     _bars(figure, columns, shown, grid)
-    colors = {name: ON_WHITE.get(color, color) for name, color in colors_of(turned.names).items()}
+    colors = {name: ON_WHITE.get(color, color) for name, color in colors_of(reoriented.names).items()}
     words = ("planned contour", "predicted contour")
-    draw_legend(figure, turned, colors, turned.targets_here, words, _isodose_entry(turned.plan.prescription_gy))
+    draw_legend(
+        figure, reoriented, colors, reoriented.targets_here, words, _isodose_entry(reoriented.plan.prescription_gy)
+    )
     return figure
 
 

@@ -14,7 +14,7 @@ from ctan_monai.errors import ConfigError, DataError
 Array = NDArray[Any]
 PlaneRule = Literal["dose", "structures"] | Sequence[int]
 HIGH_DOSE_SHARE = 0.9  # the high-dose volume: at least this fraction of the highest dose
-_DISPLAY_AXES = ("L", "P", "I")  # directions in which the axes of the turned volume point
+_DISPLAY_AXES = ("L", "P", "I")  # directions in which the axes of the reoriented volume point
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Plane:
 
     Args:
         name: axial, coronal or sagittal.
-        axis: axis of the turned volume that the plane is perpendicular to.
+        axis: axis of the reoriented volume that the plane is perpendicular to.
         index: where on that axis.
         letters: what lies at the left, right, upper and lower edge.
         spacing_mm: (between columns, between rows).
@@ -35,17 +35,17 @@ class Plane:
     letters: tuple[str, str, str, str]
     spacing_mm: tuple[float, float]
 
-    def cut(self, turned: Array) -> Array:
+    def cut(self, reoriented: Array) -> Array:
         """Extract the plane from a reoriented volume: (rows, columns), row 0 at the top."""
-        return np.asarray(np.moveaxis(turned, self.axis, 0)[self.index].T)
+        return np.asarray(np.moveaxis(reoriented, self.axis, 0)[self.index].T)
 
-    def extent_mm(self, turned: Array) -> tuple[float, float, float, float]:
+    def extent_mm(self, reoriented: Array) -> tuple[float, float, float, float]:
         """Return matplotlib's extent: left, right, bottom, top in mm from the upper left corner."""
-        rows, columns = self.cut(turned).shape
+        rows, columns = self.cut(reoriented).shape
         return 0.0, columns * self.spacing_mm[0], rows * self.spacing_mm[1], 0.0
 
 
-def turn(volume: Array, affine_ras: Array) -> Array:
+def reorient_lpi(volume: Array, affine_ras: Array) -> Array:
     """Reorient a volume to the closest of left, posterior, inferior.
 
     Args:
@@ -59,11 +59,13 @@ def turn(volume: Array, affine_ras: Array) -> Array:
 
     if volume.ndim != 3:
         raise DataError("image", None, f"the volume has the shape {volume.shape}.", "Only 3D cases have planes.")
-    turned: Array = apply_orientation(volume, ornt_transform(io_orientation(affine_ras), axcodes2ornt(_DISPLAY_AXES)))
-    return turned
+    reoriented: Array = apply_orientation(
+        volume, ornt_transform(io_orientation(affine_ras), axcodes2ornt(_DISPLAY_AXES))
+    )
+    return reoriented
 
 
-def turned_spacing_mm(affine_ras: Array) -> tuple[float, float, float]:
+def lpi_spacing_mm(affine_ras: Array) -> tuple[float, float, float]:
     """Return the voxel size along the axes of a reoriented volume."""
     from nibabel.orientations import io_orientation
 
@@ -119,8 +121,8 @@ def planes_through(point: Sequence[int], shape: Sequence[int], affine_ras: Array
     """
     marker = np.zeros(tuple(shape), np.uint8)
     marker[tuple(point)] = 1
-    x, y, z = (int(found[0]) for found in np.nonzero(turn(marker, affine_ras)))
-    dx, dy, dz = turned_spacing_mm(affine_ras)
+    x, y, z = (int(found[0]) for found in np.nonzero(reorient_lpi(marker, affine_ras)))
+    dx, dy, dz = lpi_spacing_mm(affine_ras)
     return (
         Plane("axial", 2, z, ("R", "L", "A", "P"), (dx, dy)),
         Plane("coronal", 1, y, ("R", "L", "S", "I"), (dx, dz)),

@@ -38,7 +38,7 @@ class Answer:
         masks: bool (*S) by task and label, on the image's own grid.
         values: float32 (*S) in the task's unit, by name of the answer, which for a Regression is the task's.
         answers: the probability of each class, or a value under the name of its unit, by image-level task.
-        doubt: by task, how unsure the network is, see `predictive_entropy`; tasks that cannot tell are left out.
+        entropy: by task, see `predictive_entropy`; tasks without one are left out.
         affine_ras: (4, 4) of the grid; None for an image.
     """
 
@@ -46,7 +46,7 @@ class Answer:
     masks: Mapping[str, Mapping[str, Array]]
     values: Mapping[str, Array]
     answers: Mapping[str, Mapping[str, float]]
-    doubt: Mapping[str, float]
+    entropy: Mapping[str, float]
     affine_ras: npt.NDArray[np.float64] | None
 
     @property
@@ -57,7 +57,7 @@ class Answer:
     @property
     def uncertainty(self) -> float | None:
         """Mean predictive entropy over tasks, None if no task has one."""
-        return float(np.mean(list(self.doubt.values()))) if self.doubt else None
+        return float(np.mean(list(self.entropy.values()))) if self.entropy else None
 
 
 @singledispatch
@@ -65,7 +65,7 @@ def predictive_entropy(task: Task, logits: Tensor) -> float | None:
     """Compute the predictive entropy of a task.
 
     Segmentation: bits of entropy of all voxels, divided by the number of voxels that are expected inside (the sum of
-    the probabilities) plus one, averaged over the labels: doubt about an outline, whatever the image's size.
+    the probabilities) plus one, averaged over the labels: uncertainty about an outline, whatever the image's size.
     Classification: bits of entropy as a fraction of the highest possible.
 
     Args:
@@ -136,7 +136,7 @@ def answer_values(tasks: tuple[Task, ...], answer: Answer) -> dict[str, Any]:
     image-level task the probabilities and, where classes exclude each other, the most probable class.
     """
     dose_gy = next((answer.values[task.name] for task in tasks if is_dose(task)), None)
-    found: dict[str, Any] = {"notice": NOTICE, "uncertainty": _rounded(answer.doubt)}
+    found: dict[str, Any] = {"notice": NOTICE, "uncertainty": _rounded(answer.entropy)}
     labels = [label for masks in answer.masks.values() for label in masks]
     structures = {
         label if labels.count(label) == 1 else f"{label} ({task})": mask

@@ -223,17 +223,17 @@ class Predictor:
         case = str(sample["case"])
         dense = [task for task in self.tasks if task.pixel_level]
         image_level = [task for task in self.tasks if not task.pixel_level]
-        doubts = {task.name: predictive_entropy(task, logits[task.name]) for task in self.tasks}
-        doubt = {name: value for name, value in doubts.items() if value is not None}
+        entropies = {task.name: predictive_entropy(task, logits[task.name]) for task in self.tasks}
+        entropy = {name: value for name, value in entropies.items() if value is not None}
         answers = {
             task.name: answer_of(task, postprocess_for(task)(logits[task.name][None])[0]) for task in image_level
         }
         if image.suffix.lower() in IMAGE_FILE_SUFFIXES or not dense:
             masks, values = on_image_grid(dense, logits, file, image)
-            return Answer(case, masks, values, answers, doubt, None)
+            return Answer(case, masks, values, answers, entropy, None)
         source = source_of(image, file, case)
         found = resample_to_ct(dense, logits, affine_of(sample["image"][None], 0, case), source)
-        return Answer(case, found.masks, found.values, answers, doubt, source.affine_ras)
+        return Answer(case, found.masks, found.values, answers, entropy, source.affine_ras)
 
 
 def source_of(image: Path, file: Path, case: str) -> CtSource:

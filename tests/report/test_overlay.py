@@ -9,7 +9,7 @@ from matplotlib.colors import to_hex
 from ctan_monai.report.canvas import COLORS, save_figure
 from ctan_monai.report.layout import Layout, frame
 from ctan_monai.report.overlay import overlay_figure
-from ctan_monai.report.planes import planes_through, turn
+from ctan_monai.report.planes import planes_through, reorient_lpi
 
 
 def _panels(figure):
@@ -36,9 +36,9 @@ def test_each_panel_shows_the_doses_of_its_own_row_and_plane(view):
     for column, plane in enumerate(planes_through([10, 15, 6], view.image.shape, view.affine_ras)):
         for title, dose in doses.items():
             gray, wash = panels[title, column].images
-            np.testing.assert_array_equal(gray.get_array(), plane.cut(turn(view.image, view.affine_ras)))
+            np.testing.assert_array_equal(gray.get_array(), plane.cut(reorient_lpi(view.image, view.affine_ras)))
             shown = np.ma.getdata(wash.get_array())
-            np.testing.assert_allclose(shown, plane.cut(turn(dose, view.affine_ras)))
+            np.testing.assert_allclose(shown, plane.cut(reorient_lpi(dose, view.affine_ras)))
 
 
 def test_dose_scales_are_shared_and_the_error_scale_is_symmetric(view):
@@ -142,7 +142,7 @@ def test_panels_stand_side_by_side_within_the_figure():
 
 
 def test_a_frame_is_a_square_around_what_is_bright(patient):
-    bright = turn(patient.volumes["ct"] > -160, patient.affine_ras)
+    bright = reorient_lpi(patient.volumes["ct"] > -160, patient.affine_ras)
     axial, _, _ = planes_through((10, 12, 7), bright.shape, patient.affine_ras)
     # the body covers columns 3-20 and rows 2-17 of 4 mm: 12-84 mm and 8-72 mm; the wider side is 72 mm, margin 10 mm
     assert frame(axial, bright) == pytest.approx((2, 94, 86, -6))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ctan_monai.errors import ConfigError, DataError
-from ctan_monai.report.planes import choose_point, planes_through, turn, turned_spacing_mm
+from ctan_monai.report.planes import choose_point, lpi_spacing_mm, planes_through, reorient_lpi
 
 # x to the left, y to the back, z down (LPI) on voxels of 2, 3 and 5 mm, as RAS
 LPI = np.diag([-2.0, -3.0, -5.0, 1.0])
@@ -31,8 +31,8 @@ def _stored_otherwise(volume, order, flips):
 def test_the_image_does_not_depend_on_how_the_array_was_stored(order, flips):
     volume = np.arange(2 * 3 * 4).reshape(2, 3, 4)
     stored, affine_ras = _stored_otherwise(volume, order, flips)
-    np.testing.assert_array_equal(turn(stored, affine_ras), volume)
-    assert turned_spacing_mm(affine_ras) == (2.0, 3.0, 5.0)
+    np.testing.assert_array_equal(reorient_lpi(stored, affine_ras), volume)
+    assert lpi_spacing_mm(affine_ras) == (2.0, 3.0, 5.0)
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -45,10 +45,10 @@ def test_right_is_on_the_left_and_anterior_and_superior_are_at_the_top(order):
     stored = {name: _stored_otherwise(volume, order, (False, True, False)) for name, volume in marked.items()}
     affine_ras = stored["right"][1]
     axial, coronal, sagittal = planes_through((2, 2, 2), shape, affine_ras)
-    turned = {name: turn(volume, affine_ras) for name, (volume, _) in stored.items()}
-    assert axial.cut(turned["right"])[2, 0] == coronal.cut(turned["right"])[2, 0] == 1
-    assert axial.cut(turned["anterior"])[0, 2] == sagittal.cut(turned["anterior"])[2, 0] == 1
-    assert coronal.cut(turned["superior"])[0, 2] == sagittal.cut(turned["superior"])[0, 2] == 1
+    reoriented = {name: reorient_lpi(volume, affine_ras) for name, (volume, _) in stored.items()}
+    assert axial.cut(reoriented["right"])[2, 0] == coronal.cut(reoriented["right"])[2, 0] == 1
+    assert axial.cut(reoriented["anterior"])[0, 2] == sagittal.cut(reoriented["anterior"])[2, 0] == 1
+    assert coronal.cut(reoriented["superior"])[0, 2] == sagittal.cut(reoriented["superior"])[0, 2] == 1
     assert axial.letters == ("R", "L", "A", "P")
     assert coronal.letters == ("R", "L", "S", "I")
     assert sagittal.letters == ("A", "P", "S", "I")
@@ -67,7 +67,7 @@ def test_planes_go_through_the_voxel_that_was_asked_for():
     stored, affine_ras = _stored_otherwise(volume, (2, 0, 1), (True, False, True))
     voxel = (4, 1, 2)
     for plane in planes_through(voxel, stored.shape, affine_ras):
-        assert stored[voxel] in plane.cut(turn(stored, affine_ras))
+        assert stored[voxel] in plane.cut(reorient_lpi(stored, affine_ras))
 
 
 def test_the_dose_rule_takes_the_center_of_the_high_dose():
@@ -102,4 +102,4 @@ def test_a_rule_that_is_none_is_refused(rule):
 
 def test_an_image_without_depth_has_no_planes():
     with pytest.raises(DataError, match="Only 3D"):
-        turn(np.zeros((4, 4)), LPI)
+        reorient_lpi(np.zeros((4, 4)), LPI)

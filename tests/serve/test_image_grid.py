@@ -49,7 +49,7 @@ def test_the_outline_has_the_images_own_size_and_the_probabilities_add_up(predic
     answer = predictor.predict(image)
     assert answer.masks["lesion"]["lesion"].shape == (ROWS, COLUMNS)
     assert sum(answer.answers["diagnosis"].values()) == pytest.approx(1, abs=1e-5)
-    assert set(answer.doubt) == {"lesion", "diagnosis"}
+    assert set(answer.entropy) == {"lesion", "diagnosis"}
 
 
 def test_the_outline_is_a_png_and_the_diagnosis_in_the_metrics_only(predictor, image):

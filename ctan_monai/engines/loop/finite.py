@@ -34,7 +34,7 @@ class NonFiniteError(CtanError):
         )
 
     def __reduce__(self) -> tuple[type[NonFiniteError], tuple[str, str, tuple[str, ...], str, str]]:
-        """Survive pickling."""
+        """Support pickling."""
         return type(self), (self.what, self.where, self.cases, self.cause, self.remedy)
 
 

@@ -54,7 +54,7 @@ class MLflowRun:
         self.client.log_artifact(self.run_id, str(file), folder)
 
     def set_status(self, status: str) -> None:
-        """Say that the run is RUNNING, FINISHED, FAILED or KILLED."""
+        """Set the run's status: RUNNING, FINISHED, FAILED or KILLED."""
         if status == "RUNNING":
             self.client.update_run(self.run_id, status)
         else:
@@ -62,7 +62,7 @@ class MLflowRun:
 
 
 def open_run(client: Any, experiment: str, artifacts: str | None, folder: Path, name: str | None = None) -> MLflowRun:
-    """Continue the run that a folder belongs to, or begin one.
+    """Resume the MLflow run of a run's folder, or create one.
 
     Args:
         client: MLflow's.

@@ -179,7 +179,7 @@ def _cuts(hole: Outline, outer: Outline, united: bool) -> bool:
 
 
 def _thin(outer: Outline, holes: Sequence[Outline]) -> bool:
-    """Whether what holes leave of a contour is thinner than a pixel on average."""
+    """Tell whether what holes leave of a contour is thinner than a pixel on average."""
     rest = outer.area_mm2 - sum(hole.area_mm2 for hole in holes)
     return bool(holes) and rest < min(outer.pixel_mm) * outer.length_mm
 
