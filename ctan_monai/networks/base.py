@@ -89,7 +89,7 @@ class MultiTaskNetwork(nn.Module):
         return {}
 
     def load_pretrained(self, source: str | Mapping[str, str]) -> None:
-        """Put pretrained weights into a backbone that the architecture brings itself; here there are none.
+        """Load pretrained weights into an architecture's own backbone; by default there is none.
 
         Raises:
             ConfigError: no pretrained weights are known for it.

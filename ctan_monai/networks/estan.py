@@ -1,4 +1,4 @@
-"""The encoders of MT-ESTAN: a ResNet with taps, the small-tumor path, and the bottleneck that joins them."""
+"""The encoders of MT-ESTAN: a ResNet with taps, the small-tumor path, and the bottleneck that merges them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SMALL_WIDTHS = (32, 64, 128, 256, 512)
 
 
 class Taps(NamedTuple):
-    """What the encoders hand to the decoders, for an image of spatial size S; R is the ResNet.
+    """Features of the encoders for the decoders, for an image of spatial size S; R is the ResNet.
 
     Attributes:
         small: M^1 .. M^5 of the small-tumor path, (B, 32 .. 512, *S/1 .. *S/16).
@@ -43,7 +43,7 @@ class Taps(NamedTuple):
 
 
 class TappedResNet(nn.Module):
-    """A ResNet of bottleneck blocks that hands out what MT-ESTAN's decoder reads.
+    """ResNet of bottleneck blocks with the taps of MT-ESTAN's decoder.
 
     Args:
         size: 'base' (ResNet-50), 'small' or 'tiny'.
@@ -87,7 +87,7 @@ class TappedResNet(nn.Module):
 
 
 class TappedStage(nn.Module):
-    """A stage of bottleneck blocks that also returns the second norm's output of its first block."""
+    """Stage of bottleneck blocks that also returns the second norm's output of its first block."""
 
     def __init__(self, stage: Any) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class TappedStage(nn.Module):
 
 
 def conv_relu(in_channels: int, out_channels: int, kernel: tuple[int, int], norm: bool = False) -> nn.Module:
-    """Make a convolution with bias that keeps the size, ReLU, and batch norm after it if asked for."""
+    """Create a 'same' convolution with bias, ReLU, and an optional batch norm after it."""
     layers: list[nn.Module] = [
         nn.Conv2d(in_channels, out_channels, kernel, padding=(kernel[0] // 2, kernel[1] // 2)),
         nn.ReLU(),
@@ -112,7 +112,7 @@ def conv_relu(in_channels: int, out_channels: int, kernel: tuple[int, int], norm
 
 
 class SmallTumorBlock(nn.Module):
-    """Join a branch of square kernels and one of row-column kernels.
+    """Small-tumor block: a branch of square kernels merged with one of row-column kernels.
 
     Args:
         in_channels: channels that come in.
@@ -143,7 +143,7 @@ class SmallTumorBlock(nn.Module):
 
 
 class SmallTumorPath(nn.Module):
-    """Five blocks with max pooling between them, one level finer than the ResNet.
+    """Small-tumor path: five blocks with max pooling between them, one level finer than the ResNet.
 
     Args:
         size: see `SIZES`.
@@ -173,7 +173,7 @@ class SmallTumorPath(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Upsample the deepest features by a transposed convolution, and join M^5 and the ResNet's third stage."""
+    """Bottleneck: upsample the deepest features by a transposed convolution; merge M^5 and the ResNet's third stage."""
 
     def __init__(self, in_channels: int, width: int) -> None:
         super().__init__()
@@ -185,7 +185,7 @@ class Bottleneck(nn.Module):
 
 
 def crop(x: Tensor, like: Tensor) -> Tensor:
-    """Cut what a transposed convolution made of an odd size to that size."""
+    """Crop the output of a transposed convolution to an odd size."""
     height, width = like.shape[2], like.shape[3]
     if not torch.jit.is_scripting():  # noqa: SIM102  # TorchScript leaves out what stands in this branch alone
         if exporting():  # a slice would bind the file to sizes that are, or are not, odd

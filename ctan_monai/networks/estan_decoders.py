@@ -20,7 +20,7 @@ from ctan_monai.tasks import Classification, Regression, Segmentation, Task
 
 @dataclass(frozen=True)
 class EstanPlan:
-    """What MT-ESTAN's decoders must know.
+    """Sizes and options of MT-ESTAN's decoders.
 
     Args:
         small: channels of M^1 .. M^5.
@@ -49,7 +49,7 @@ class EstanPlan:
 
 
 class EstanUpBlock(nn.Module):
-    """Join the ResNet's two taps, upsample, join the small-tumor path, and convolve."""
+    """Up-sampling block: merge the ResNet's two taps, upsample, merge the small-tumor path, and convolve."""
 
     def __init__(self, in_channels: int, out: int, early: int, width: int, last: bool) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class EstanDecoder(nn.Module):
         self.head = nn.Conv2d(widths[3], out_channels, 1)
 
     def inputs(self) -> dict[str, tuple[int | str, ...]]:
-        """Return the way to each argument that `forward` reads, by label, as `parts.Site` has it."""
+        """Return the sites of the arguments that `forward` reads, by label, see `parts.Site`."""
         found: dict[str, tuple[int | str, ...]] = {"query": (0, "bottleneck")}
         for name, field in (("R", "out"), ("early R", "early"), ("M", "small")):
             found.update({f"{name}^{index + 1}": (0, field, index) for index in range(4)})
@@ -108,7 +108,7 @@ class EstanDecoder(nn.Module):
 
 
 class ClassificationBranch(nn.Module):
-    """Average the joined bottleneck over the image, and classify by dense layers.
+    """Classification branch: global average pooling of the bottleneck, and dense layers.
 
     Args:
         plan: sizes and options.
@@ -133,7 +133,7 @@ class ClassificationBranch(nn.Module):
         self.attended = plan.attended > 0
 
     def inputs(self) -> dict[str, tuple[int | str, ...]]:
-        """Return the way to each argument that `forward` reads, by label, as `parts.Site` has it."""
+        """Return the sites of the arguments that `forward` reads, by label, see `parts.Site`."""
         found: dict[str, tuple[int | str, ...]] = {"query": (0, "bottleneck"), "R^4": (0, "out", 3)}
         return {**found, **({"O^4": (0, "attended", 0)} if self.attended else {})}
 
@@ -147,14 +147,14 @@ class ClassificationBranch(nn.Module):
 
 
 class PackageDecoder(nn.Module):
-    """Let one of the package's decoders read the taps, for kinds of task that MT-ESTAN does not know."""
+    """One of the package's decoders on the taps, for kinds of task that MT-ESTAN does not cover."""
 
     def __init__(self, decoder: Any) -> None:
         super().__init__()
         self.decoder = decoder
 
     def inputs(self) -> dict[str, tuple[int | str, ...]]:
-        """Return the way to each argument that the decoder reads, by its labels."""
+        """Return the sites of the arguments that the decoder reads, by its labels."""
         places: dict[tuple[int | str, ...], tuple[int | str, ...]] = {(0,): (0, "deepest"), (1, "shallow", 1): (1,)}
         places[(1, "shallow", 0)] = (0, "out", 0)
         for stage in range(4):
@@ -170,7 +170,7 @@ class PackageDecoder(nn.Module):
 
 @singledispatch
 def estan_decoder_for(task: Task, plan: EstanPlan) -> nn.Module:
-    """Build MT-ESTAN's decoder for one task.
+    """Create MT-ESTAN's decoder of a task.
 
     Args:
         task: the task.

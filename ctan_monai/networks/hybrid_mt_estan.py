@@ -17,7 +17,7 @@ from ctan_monai.tasks import Task
 
 
 class AnatomyAwareAttention(nn.Module):
-    """Reweight features by a sigmoid of row-column convolutions of their pooled maps.
+    """Anatomy-aware attention: reweight features by a sigmoid of row-column convolutions of their pooled maps.
 
     Args:
         channels: of the features.
@@ -50,7 +50,7 @@ class AnatomyAwareAttention(nn.Module):
 
 @register("hybrid_mt_estan", backbone="resnet50+estan+swin_v2")
 class HybridMTEstan(EstanNetwork):
-    """MT-ESTAN whose bottleneck also gets the deepest features of a Swin Transformer V2.
+    """Hybrid-MT-ESTAN: MT-ESTAN whose bottleneck also gets the deepest features of a Swin Transformer V2.
 
     Args:
         tasks: at least one task.

@@ -21,7 +21,7 @@ from ctan_monai.tasks import Task
 
 
 class EstanNetwork(MultiTaskNetwork):
-    """Encoders with a joined bottleneck for all tasks, and one decoder for each; base of the networks of this family.
+    """Base class of this family: encoders with a shared bottleneck, and one decoder per task.
 
     Args:
         tasks: at least one task.
@@ -84,7 +84,7 @@ class EstanNetwork(MultiTaskNetwork):
         return logits
 
     def parts(self) -> list[Part]:
-        """Name the blocks of all encoders, what they make, and what the decoders read, see `Part`."""
+        """Return the parts: the encoders' blocks, their features, and the decoders' inputs, see `Part`."""
         stem = tuple(Site("stem", f"resnet.{name}") for name in ("conv1", "bn1"))
         found = [Part("weights of stem", "shared", None, stem)]
         for container, letter, count, path in (("resnet.stages", "R", 4, (1,)), ("small.blocks", "M", 5, ())):
@@ -99,7 +99,7 @@ class EstanNetwork(MultiTaskNetwork):
         return [*found, *decoder_parts(self.decoders.items())]
 
     def load_pretrained(self, source: str | Mapping[str, str]) -> None:
-        """Put ImageNet weights into the ResNet ('imagenet' or a file), or into each encoder that ``source`` names.
+        """Load ImageNet weights into the ResNet ('imagenet' or a file), or into each encoder that ``source`` names.
 
         Args:
             source: of the ResNet, or by encoder: 'resnet' as for `load_tapped_weights`, 'swin' as for
@@ -120,7 +120,7 @@ class EstanNetwork(MultiTaskNetwork):
 
 
 def refuse_volumes(method: str, spatial_dims: int) -> None:
-    """Refuse 3D images, by name.
+    """Refuse 3D images, naming the architecture.
 
     Raises:
         ConfigError: the images are volumes.
@@ -131,7 +131,7 @@ def refuse_volumes(method: str, spatial_dims: int) -> None:
 
 @register("mt_estan", backbone="resnet50+estan")
 class MTEstan(EstanNetwork):
-    """ResNet-50 beside the small-tumor path; MT-ESTAN's decoder for segmentations, its branch for classifications.
+    """MT-ESTAN: ResNet-50 and small-tumor path; a decoder per segmentation, a dense branch per classification.
 
     Args:
         tasks: at least one task.

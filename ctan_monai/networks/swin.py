@@ -1,4 +1,4 @@
-"""A Swin Transformer V2 as the encoder of all tasks, one of the package's decoders for each."""
+"""Swin Transformer V2 as the shared encoder, with one of the package's decoders per task."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ctan_monai.tasks import Task
 
 @register("swin", backbone="swin_v2", package_decoders=True)
 class Swin(MultiTaskNetwork):
-    """Swin Transformer V2, one decoder for each task.
+    """Swin: Swin Transformer V2 encoder, one decoder per task.
 
     Args:
         tasks: at least one task.
@@ -66,9 +66,9 @@ class Swin(MultiTaskNetwork):
         return self.decode([features.p[3]] * len(self.decoders), features, image)
 
     def parts(self) -> list[Part]:
-        """Name the transformer's stages, what they make, and what the decoders read, see `Part`."""
+        """Return the parts: the transformer's stages, their features, and the decoders' inputs, see `Part`."""
         return [*swin_parts("swin"), *decoder_parts(self.decoders.items())]
 
     def load_pretrained(self, source: str | Mapping[str, str]) -> None:
-        """Put published weights into the transformer: a file, or ``{"swin": file}``, see `load_swin_weights`."""
+        """Load published weights into the transformer: a file, or ``{"swin": file}``, see `load_swin_weights`."""
         load_swin_weights(self.swin, source if isinstance(source, str) else source["swin"])

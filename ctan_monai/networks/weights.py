@@ -98,7 +98,7 @@ def load_imagenet_weights(encoder: ResNetEncoder, source: str, first_layer: str 
 
 
 def load_tapped_weights(encoder: TappedResNet, source: str) -> None:
-    """Put torchvision's weights of ResNet-50 into MT-ESTAN's ResNet, as `load_imagenet_weights` does.
+    """Load torchvision's weights of ResNet-50 into MT-ESTAN's ResNet, see `load_imagenet_weights`.
 
     Raises:
         DataError: the file is missing, offline, damaged, or holds another network, as for other sizes than 'base'.
@@ -124,7 +124,7 @@ def _tapped_name(key: str) -> str:
 def _loaded(
     encoder: nn.Module, source: str, name: str, rename: Callable[[str], str], first: str, first_layer: str
 ) -> dict[str, Tensor]:
-    """Return a file's tensors by the encoder's keys; every tensor must be there and fit, the first layer's apart."""
+    """Rename a file's tensors to the encoder's keys; all but the first layer's must exist and fit."""
     weights = read_weights(_SERVER + OFFICIAL_FILES[name] if source == "imagenet" else source)
     loaded = {}
     for key, tensor in encoder.state_dict().items():
@@ -146,7 +146,7 @@ def _loaded(
 
 
 def _for_channels(kernels: Tensor, own: Tensor, first_layer: str) -> Tensor:
-    """Return a first layer's RGB kernels for images of another number of channels."""
+    """Return a first layer's kernels for another number of channels: their mean, or the untrained ones."""
     if kernels.shape[1] == own.shape[1]:
         return kernels
     channels = own.shape[1]

@@ -34,6 +34,13 @@ def test_a_training_config_is_short_and_has_its_entries_in_the_same_order_as_the
     assert {"preprocessing", "dataset", "dataloader", "inferer", "handlers", "trainer"} <= set(config["train"])
 
 
+def test_all_bundles_and_new_ones_log_alike():
+    """MONAI looks for logging.conf beside the first config only, so each bundle needs its own."""
+    templates = ROOT / "ctan_monai" / "apps" / "templates"
+    paths = [bundle / "configs" / "logging.conf" for bundle in BUNDLES] + [templates / "logging.conf"]
+    assert len({path.read_text() for path in paths}) == 1
+
+
 @pytest.mark.parametrize("within", ["../..", ".", "configs"])
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
 def test_a_bundle_is_found_from_the_root_and_from_its_own_folder(workflow, monkeypatch, bundle, within):

@@ -1,4 +1,4 @@
-"""Samples of a whole data set, packed once into compact tensors on one device, and taken from there as batches."""
+"""Samples of a dataset packed into compact tensors on one device, from which batches are taken."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _KINDS = (_BITS, torch.uint8, torch.int16, None)  # from narrow to wide; None: a
 
 
 class PackedArray:
-    """Rows (N, *S) of numbers, each kept as a bit, in 8 or 16 bits, or as it is: the least that holds all exactly.
+    """Rows (N, *S) of numbers stored losslessly in the smallest of 1, 8 or 16 bits, or unchanged.
 
     Args:
         device: where the rows lie.
@@ -39,14 +39,14 @@ class PackedArray:
         self._parts.append(self._packed(values.to(self.device), kind))
 
     def take(self, rows: Tensor) -> Tensor:
-        """Return rows (B, *S) by their numbers, in the type that they came in."""
+        """Return rows (B, *S) by index, in their original type."""
         if len(self._parts) > 1:
             self._parts = [torch.cat(self._parts)]
         return self._unpacked(self._parts[0].index_select(0, rows))
 
     @property
     def nbytes(self) -> int:
-        """Memory that the rows take."""
+        """Memory of the rows, bytes."""
         return sum(part.nbytes for part in self._parts)
 
     def _packed(self, values: Tensor, at: int) -> Tensor:
@@ -114,7 +114,7 @@ class _Table:
 
 
 class PackedSamples:
-    """Samples by key, in compact tensors on one device; those of one shape lie in one table.
+    """Samples by key in compact tensors on one device; those of one shape share a table.
 
     Masks take a bit a voxel, a CT 16, color images 8 a channel, and what is no whole number stays as it is, so that
     what is taken is what was put in, to the bit.
@@ -131,7 +131,7 @@ class PackedSamples:
         self._entries: frozenset[str] = frozenset()
 
     def append(self, keys: Sequence[Hashable], samples: Sequence[Mapping[str, Any]]) -> None:
-        """Add samples of plain tensors, under keys of their own.
+        """Add samples of plain tensors under new keys.
 
         Raises:
             DataError: a sample has other entries than those before, so that they cannot form a batch.
@@ -149,7 +149,7 @@ class PackedSamples:
             table.append([samples[number] for number in numbers], self._spatial)
 
     def take(self, keys: Sequence[Hashable]) -> list[tuple[list[int], dict[str, Any]]]:
-        """Return samples as batches, one for each shape, with their positions among the keys.
+        """Return samples as batches by shape, with their positions among the keys.
 
         Entries are as they were put in, with a leading batch dimension; what is no tensor is in a list.
         """
@@ -167,6 +167,6 @@ class PackedSamples:
 
     @property
     def nbytes(self) -> int:
-        """Memory that all entries on the grid take."""
+        """Memory of all entries on the grid, bytes."""
         tables = self._tables.values()
         return sum(array.nbytes for table in tables for arrays in table.arrays.values() for array in arrays)

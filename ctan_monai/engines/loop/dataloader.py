@@ -1,4 +1,4 @@
-"""The loader of a training: from case files, or from samples that lie on the device."""
+"""Loaders of training: from case files, or from samples on the device."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def create_dataloader(
     drop_last: bool = True,
     **options: Any,
 ) -> DataLoader:
-    """Build a training's loader.
+    """Create a training's loader.
 
     With the same options and seeds both kinds take the same samples in the same order with the same random numbers.
 
@@ -59,7 +59,7 @@ def create_dataloader(
 
 
 def _fitting(dataset: SeededDataset, device: torch.device) -> DeviceDataset:
-    """Return the samples on a device, which has enough memory for them.
+    """Create the dataset on a device, checking that it has enough memory.
 
     Raises:
         ConfigError: it has not, or it or a transform cannot be used for that.

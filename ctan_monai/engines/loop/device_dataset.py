@@ -1,4 +1,4 @@
-"""A training data set that lives on the device: a batch is an index, and augmentation acts on all its samples."""
+"""Training datasets on the device, with augmentation of whole batches."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Groups = list[tuple[list[int], dict[str, Any]]]  # batches of one shape each, an
 
 
 class Pipeline(NamedTuple):
-    """The transforms of a training, by when they act."""
+    """The transforms of a training, by the stage at which they are applied."""
 
     select: list[Callable[..., Any]]  # on items, each time
     load: LoadCaseFiled
@@ -37,7 +37,7 @@ class Pipeline(NamedTuple):
 
 
 class DeviceDataset(Dataset[Any]):
-    """The samples of a `SeededDataset`, kept on a device and augmented there, a batch at a time.
+    """The samples of a `SeededDataset` on a device, augmented there in batches.
 
     What `LoadCaseFiled` and the transforms right behind it that know nothing of batches make of each item is packed
     once, when the first batch is asked for. All others act on batches, with the random numbers that
@@ -67,7 +67,7 @@ class DeviceDataset(Dataset[Any]):
         return self.__getitems__([index])
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
-        """Return a batch, which is what torch's loaders ask for where they can."""
+        """Return a batch; torch's loaders use it in place of single items."""
         packed = self._all_packed()
         keys, drawn = zip(*map(self._draw, indices), strict=True)
         groups = packed.take(keys)
@@ -84,7 +84,7 @@ class DeviceDataset(Dataset[Any]):
         return _in_order(*groups[0])
 
     def estimate(self) -> int:
-        """Return about how many bytes the packed samples will take, from the headers and the first case."""
+        """Estimate the bytes of the packed samples from the headers and the first case."""
         wanted = self._wanted()
         voxels = {file: read_header(file).shape for file in wanted}
         planes = {
@@ -97,7 +97,7 @@ class DeviceDataset(Dataset[Any]):
         return round(tried.nbytes / planes[first] * sum(planes.values()))
 
     def _wanted(self) -> dict[str, list[int | None]]:
-        """List the slices of each file that some item may ask for; None is all of it."""
+        """Return the slices of each file that items may ask for; None = all."""
         found: dict[str, dict[int | None, None]] = {}
         for item in self.dataset.data:
             slices = found.setdefault(str(item["file"]), {})
@@ -128,7 +128,7 @@ class DeviceDataset(Dataset[Any]):
         packed.append([(file, index) for index in slices], samples)
 
     def _draw(self, index: int) -> tuple[Hashable, list[Any]]:
-        """Return which sample an item asks for in this epoch, and what each transform of batches draws for it."""
+        """Return the sample of an item in this epoch, and the random parameters of each batch transform."""
         self.dataset.reseed(index)
         item: Mapping[str, Any] = self.dataset.data[index]
         for transform in self.pipeline.select:
@@ -145,7 +145,7 @@ class DeviceDataset(Dataset[Any]):
 
 
 def split_pipeline(transform: Any) -> Pipeline:
-    """Say which transforms of a training act on items, once, and on batches.
+    """Split the transforms of a training by whether they apply to items, once, or to batches.
 
     Raises:
         ConfigError: one can do neither, or none of them reads cases.
@@ -166,7 +166,7 @@ def split_pipeline(transform: Any) -> Pipeline:
 
 
 def _joined(groups: Groups) -> Groups:
-    """Join batches whose images have one shape now."""
+    """Concatenate batches whose images have the same shape."""
     by_shape: dict[tuple[int, ...], Groups] = {}
     for group in groups:
         by_shape.setdefault(tuple(group[1]["image"].shape[1:]), []).append(group)
