@@ -132,8 +132,11 @@ def sampling_grid(matrices: Tensor, shape: Sequence[int]) -> Tensor:
     Returns:
         (b, *S, d) float64; rounded to float32 before it is scaled, as MONAI's is.
     """
-    voxels = create_grid(shape, device=matrices.device, backend="torch").flatten(1)  # (d + 1, voxels) float64
-    places = torch.stack([matrix @ voxels.float() for matrix in matrices])  # (b, d + 1, voxels)
-    axes = list(range(len(shape) - 1, -1, -1))  # the last axis comes first
-    grid = places[:, axes].movedim(1, -1).double().reshape(len(matrices), *shape, len(shape))
-    return grid * torch.tensor([2.0 / max(2, shape[axis]) for axis in axes], dtype=grid.dtype).to(grid.device)
+    voxels = create_grid(shape, device=matrices.device, backend="torch").flatten(1).float()  # (d + 1, voxels)
+    axes = range(len(shape))
+    grid = torch.empty(len(matrices), *shape, len(shape), dtype=torch.float64, device=matrices.device)
+    for matrix, places in zip(matrices, grid, strict=True):
+        found = (matrix @ voxels).unflatten(1, list(shape))  # (d + 1, *S)
+        for axis in axes:
+            places[..., -1 - axis] = found[axis]  # the last axis comes first
+    return grid.mul_(upload([2.0 / max(2, shape[axis]) for axis in reversed(axes)], grid.device, grid.dtype))

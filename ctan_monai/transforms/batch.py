@@ -35,7 +35,8 @@ class BatchTransform(Transform):  # type: ignore[misc]  # MONAI has no type hint
         """Apply the transform to a batch; unchanged entries are passed on as the same objects.
 
         Args:
-            batch: plain tensors with a leading batch dimension, all on one device, and lists of anything else.
+            batch: plain tensors with a leading batch dimension, all on one device, and lists of anything else. It is
+                used up: tensors of more than one sample may be changed in place.
             drawn: one result of `draw` for each sample.
         """
 
@@ -96,7 +97,7 @@ def chosen(drawn: Sequence[Any]) -> list[int]:
 
 
 def change_rows(tensor: Tensor, rows: Sequence[int], change: Callable[[Tensor], Tensor]) -> Tensor:
-    """Replace some samples of a batch.
+    """Replace some samples of a batch; in place, unless all are replaced.
 
     Args:
         tensor: (B, ...).
@@ -106,7 +107,7 @@ def change_rows(tensor: Tensor, rows: Sequence[int], change: Callable[[Tensor], 
     if len(rows) == len(tensor):
         return change(tensor)
     at = upload(list(rows), tensor.device)
-    return tensor.index_copy(0, at, change(tensor.index_select(0, at)))
+    return tensor.index_copy_(0, at, change(tensor.index_select(0, at)))
 
 
 @singledispatch
@@ -144,7 +145,7 @@ def _(transform: Any, batch: Mapping[str, Any], drawn: Sequence[Any]) -> Batch:
     if not constants:
         return each_sample(transform, batch, drawn)
     # such a form takes its channels one by one, in place, whatever lies behind them: here all samples of the batch
-    changed = {key: plain(form(batch[key].clone().transpose(0, 1))).transpose(0, 1) for key in transform.keys}
+    changed = {key: plain(form(batch[key].transpose(0, 1))).transpose(0, 1) for key in transform.keys}
     return {**batch, **changed}
 
 

@@ -82,10 +82,8 @@ def change_colors(image: Tensor, factors: Sequence[Any]) -> Tensor:
     ones = [1] * (image.ndim - 2)
     table = upload(factors, image.device, image.dtype).reshape(-1, 6, *ones)  # (B, 6, 1 ...)
     brightness, contrast, saturation, balance = table[:, :1], table[:, 1:2], table[:, 2:3], table[:, 3:]
-    found = image * balance * brightness  # (B, 3, *S)
+    found = (image * balance).mul_(brightness)  # (B, 3, *S)
     luma = (found * upload(_LUMA, image.device, image.dtype).reshape(3, *ones)).sum(1, keepdim=True)  # (B, 1, *S)
     mean = luma.mean(tuple(range(1, image.ndim)), keepdim=True)  # (B, 1 ...)
-    found = luma + saturation * (found - luma)
-    found = mean + contrast * (found - mean)
-    changed: Tensor = found.clamp(0, 255)
-    return changed
+    found.sub_(luma).mul_(saturation).add_(luma)
+    return found.sub_(mean).mul_(contrast).add_(mean).clamp_(0, 255)

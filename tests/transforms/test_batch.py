@@ -64,8 +64,7 @@ def _both(transform, shape=SHAPE, count=8):
         changed.append(pipeline(sample))
         pipeline.set_random_state(seed=number)
         drawn.append(transform.draw())
-    before = _stacked(samples)
-    return _stacked(changed), apply_to_batch(transform, before, drawn), before
+    return _stacked(changed), apply_to_batch(transform, _stacked(samples), drawn), _stacked(samples)
 
 
 def _assert_equal(one, other):

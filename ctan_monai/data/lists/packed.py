@@ -34,15 +34,16 @@ class PackedArray:
         self._dtype, self._width = values.dtype, values.shape[-1]
         kind = next(at for at in range(self.kind, len(_KINDS)) if _holds(_KINDS[at], values))
         if kind != self.kind:
-            self._parts = [self._packed(self._unpacked(part), kind) for part in self._parts]
+            self._parts = [self._packed(self._unpacked(part).to(self._dtype), kind) for part in self._parts]
             self.kind = kind
         self._parts.append(self._packed(values.to(self.device), kind))
 
-    def take(self, rows: Tensor) -> Tensor:
-        """Return rows (B, *S) by index, in their original type."""
+    def take(self, rows: Tensor, into: Tensor | None = None) -> Tensor:
+        """Return rows (B, *S) by index, in their original type, or copy them into a tensor."""
         if len(self._parts) > 1:
             self._parts = [torch.cat(self._parts)]
-        return self._unpacked(self._parts[0].index_select(0, rows))
+        found = self._unpacked(self._parts[0].index_select(0, rows))
+        return found.to(self._dtype) if into is None else into.copy_(found)
 
     @property
     def nbytes(self) -> int:
@@ -60,7 +61,7 @@ class PackedArray:
     def _unpacked(self, part: Tensor) -> Tensor:
         if _KINDS[self.kind] == _BITS:
             part = (part[..., None] >> _bits_of(part.device)).bitwise_and_(1).flatten(-2)[..., : self._width]
-        return part.to(self._dtype)
+        return part
 
 
 def _bits_of(device: torch.device) -> Tensor:
@@ -76,10 +77,10 @@ def _holds(kind: Any, values: Tensor) -> bool:
 
 
 class _Table:
-    """Samples of one shape."""
+    """Samples whose images have one shape (C, *S)."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.device, self.rows = device, 0
+    def __init__(self, device: torch.device, shape: tuple[int, ...]) -> None:
+        self.device, self.shape, self.rows = device, shape, 0
         self.arrays: dict[str, list[PackedArray]] = {}
         self.others: dict[str, list[Any]] = {}
         self.stacked: dict[str, Tensor] = {}
@@ -105,8 +106,12 @@ class _Table:
         at = at.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else at.to(self.device)
         batch: dict[str, Any] = {}
         for key, arrays in self.arrays.items():
-            taken = [array.take(at) for array in arrays]
-            batch[key] = torch.stack(taken, 1) if key == "image" else taken[0]  # (B, C, *S)
+            if key == "image":
+                batch[key] = torch.empty(len(rows), *self.shape, device=self.device)  # (B, C, *S)
+                for channel, array in enumerate(arrays):
+                    array.take(at, into=batch[key][:, channel])
+            else:
+                batch[key] = arrays[0].take(at)
         for key, values in self.others.items():
             known = key in self.stacked
             batch[key] = self.stacked[key].index_select(0, at) if known else [values[row] for row in rows]
@@ -144,7 +149,7 @@ class PackedSamples:
                 raise DataError(sample["file"], sample["case"], reason, "Prepare the others again, or leave them out.")
             by_shape.setdefault(tuple(sample["image"].shape), []).append(number)
         for shape, numbers in by_shape.items():
-            table = self._tables.setdefault(shape, _Table(self.device))
+            table = self._tables.setdefault(shape, _Table(self.device, shape))
             self._places.update({keys[number]: (table, table.rows + at) for at, number in enumerate(numbers)})
             table.append([samples[number] for number in numbers], self._spatial)
 

@@ -20,7 +20,7 @@ from ctan_monai.data.lists.dataset import SeededDataset
 from ctan_monai.data.lists.packed import PackedSamples
 from ctan_monai.errors import ConfigError
 from ctan_monai.transforms import LoadCaseFiled, RandSelectSliced, spatial_modes
-from ctan_monai.transforms.batch import BatchTransform, apply_to_batch, has_batch_form, plain
+from ctan_monai.transforms.batch import BatchTransform, apply_to_batch, has_batch_form, plain, upload
 
 _logger = logging.getLogger(__name__)
 _REMEDY = "Use data_on: loader."
@@ -188,7 +188,7 @@ def _in_order(positions: list[int], batch: dict[str, Any]) -> dict[str, Any]:
     order = sorted(range(len(positions)), key=positions.__getitem__)
     if order == positions:
         return batch
-    at = torch.as_tensor(order).to(batch["image"].device)
+    at = upload(order, batch["image"].device)
     return {
         key: value.index_select(0, at) if isinstance(value, Tensor) else [value[place] for place in order]
         for key, value in batch.items()
