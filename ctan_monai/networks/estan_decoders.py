@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ctan_monai.errors import ConfigError
-from ctan_monai.networks.decoders import DecoderPlan, ScoredHead, decoder_for, expect_few_voxels
+from ctan_monai.networks.decoders import DecoderPlan, ScoredHead, decoder_for
 from ctan_monai.networks.encoder import Features
 from ctan_monai.networks.estan import Taps, conv_relu, crop
-from ctan_monai.tasks import Classification, Regression, Segmentation, Task
+from ctan_monai.tasks import Classification, Regression, Segmentation, Task, unregistered
 
 
 @dataclass(frozen=True)
@@ -182,6 +182,8 @@ def estan_decoder_for(task: Task, plan: EstanPlan) -> nn.Module:
     Raises:
         ConfigError: no decoder is known for this kind of task.
     """
+    if not isinstance(task, Task):
+        raise unregistered(task, "decoder", "decoder_for")
     return PackageDecoder(decoder_for(task, plan.package))
 
 
@@ -192,9 +194,7 @@ def _(task: Regression, plan: EstanPlan) -> nn.Module:
 
 @estan_decoder_for.register
 def _(task: Segmentation, plan: EstanPlan) -> nn.Module:
-    decoder = EstanDecoder(plan, task.channels)
-    expect_few_voxels(decoder.head, task)
-    return decoder
+    return EstanDecoder(plan, task.channels)
 
 
 @estan_decoder_for.register
