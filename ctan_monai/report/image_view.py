@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ctan_monai.data.cases.cache import read_case_file, read_header
 from ctan_monai.data.cases.case import Case
-from ctan_monai.data.formats.image_masks import MASK_THRESHOLD, shrunk_mask
+from ctan_monai.data.formats.image_masks import MASK_THRESHOLD, padded_mask, shrunk_mask
 from ctan_monai.engines.predictions.predictions_index import PredictedCase
 from ctan_monai.errors import DataError
 from ctan_monai.report.agreement import measured, said_of
@@ -60,7 +60,7 @@ def draw_2d_image(
     case = read_case_file(predicted.source)
     image = _shown(case, channels, predicted.source)
     masks = {
-        label: _read_mask(path, case.case)
+        label: _over_padding(_read_mask(path, case.case), case)
         for task in tasks
         if task.masks
         for label, path in predicted.files.get(task.name, {}).items()
@@ -87,6 +87,14 @@ def _shown(case: Case, channels: Sequence[str], source: Path) -> Array:
         found = f"{list(channels)} cannot be shown; the case has the volumes {list(case.volumes)}."
         raise DataError(source, case.case, found, "Name one volume, or three for red, green and blue.")
     return np.stack([case.volumes[name] for name in channels], -1)
+
+
+def _over_padding(mask: Array, case: Case) -> Array:
+    """Return a mask over all that a case covers, where its image was padded."""
+    full, padded = case.meta.get("full_shape"), case.meta.get("padded_shape")
+    if padded is None or list(mask.shape) != list(full or ()):
+        return mask
+    return padded_mask(mask, (int(padded[0]), int(padded[1])))
 
 
 def _read_mask(path: Path, case: str) -> Array:

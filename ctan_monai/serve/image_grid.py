@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ctan_monai.engines.predictions.file_grid import full_shape
+from ctan_monai.engines.predictions.file_grid import full_shape, padded_shape
 from ctan_monai.errors import DataError
 from ctan_monai.tasks import Task
 from ctan_monai.transforms.postprocess import activate, postprocess_for
@@ -38,12 +38,13 @@ def on_image_grid(
     masks: dict[str, dict[str, Array]] = {}
     values: dict[str, Array] = {}
     shape = (full_shape(file) or _size(image)) if tasks else (0, 0)
+    padded = padded_shape(file) if tasks else None
     for task in tasks:
         if not task.masks:
-            resized = _resized(postprocess_for(task)(logits[task.name][None]), shape)  # (K, rows, columns)
+            resized = _resized(postprocess_for(task)(logits[task.name][None]), shape, padded)  # (K, rows, columns)
             values.update(zip(task.answer_names, resized.numpy(), strict=True))
             continue
-        probs = _resized(activate(task, logits[task.name][None]), shape)  # (K, rows, columns)
+        probs = _resized(activate(task, logits[task.name][None]), shape, padded)  # (K, rows, columns)
         if not task.exclusive:
             inside = probs >= 0.5
         else:
@@ -52,9 +53,11 @@ def on_image_grid(
     return masks, values
 
 
-def _resized(values: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Resize (1, K, H, W) to (K, rows, columns)."""
-    return torch.nn.functional.interpolate(values.float(), size=shape, mode="bilinear", align_corners=False)[0]
+def _resized(values: Tensor, shape: tuple[int, int], padded: tuple[int, int] | None) -> Tensor:
+    """Resize (1, K, H, W) to (K, rows, columns), and cut off what was padded."""
+    size = padded or shape
+    resized = torch.nn.functional.interpolate(values.float(), size=size, mode="bilinear", align_corners=False)[0]
+    return resized[:, : shape[0], : shape[1]]
 
 
 def _size(image: Path) -> tuple[int, int]:

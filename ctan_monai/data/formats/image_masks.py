@@ -251,6 +251,12 @@ def write_mask_file(
     return inside
 
 
+def padded_mask(mask: Mask, padded_shape: tuple[int, int]) -> Mask:
+    """Return a mask of an image (rows, columns) as one of the image padded below or to the right."""
+    rows, columns = mask.shape
+    return np.pad(mask, ((0, padded_shape[0] - rows), (0, padded_shape[1] - columns)))
+
+
 def resized_mask(mask: npt.NDArray[Any], full_shape: tuple[int, int] | None) -> Mask:
     """Return a mask (H, W) in the rows and columns of its image; the same where they are not known.
 

@@ -44,6 +44,7 @@ class RgbImage:
         sha256: of the file, as hex.
         thumbnail: what the image can be known by again, see `thumbnail_of`.
         mean_rgb: its mean color, 0 to 255, before it was resized.
+        padded_shape: rows and columns that ``rgb`` covers, where zeros were added below or to the right.
     """
 
     rgb: Bytes
@@ -51,15 +52,22 @@ class RgbImage:
     sha256: str
     thumbnail: Thumbnail
     mean_rgb: tuple[float, float, float]
+    padded_shape: tuple[int, int] | None = None
+
+    @property
+    def whole_shape(self) -> tuple[int, int]:
+        """Rows and columns that ``rgb`` covers, in pixels of the file."""
+        return self.padded_shape or self.full_shape
 
 
-def read_image_file(path: str | Path, case: str, size: tuple[int, int] | None = None) -> RgbImage:
+def read_image_file(path: str | Path, case: str, size: tuple[int, int] | None = None, square: bool = False) -> RgbImage:
     """Read a color image.
 
     Args:
         path: a JPEG or PNG file of 8 bits per channel, opaque; gray ones and palettes become RGB.
         case: id, for the message.
         size: rows and columns to resize to, each new pixel an average of what it covers; None keeps the file's.
+        square: first add zeros below or to the right, so that a pixel keeps its place, to make it a square.
 
     Raises:
         DataError: the file is missing, cut short, garbled, no JPEG or PNG, has more than 8 bits per channel, or a pixel
@@ -81,9 +89,12 @@ def read_image_file(path: str | Path, case: str, size: tuple[int, int] | None = 
         raise DataError(path, case, reason, "Give an image that shows something.")
     full_shape = (image.height, image.width)
     thumbnail, color = thumbnail_of(image), mean_rgb(image)
-    if size is not None and size != full_shape:
+    padded = (max(full_shape), max(full_shape)) if square else None
+    if padded is not None:
+        image = image.crop((0, 0, padded[1], padded[0]))  # what lies outside is 0
+    if size is not None and size != (padded or full_shape):
         image = image.resize((size[1], size[0]), Resampling.BILINEAR)  # Pillow widens the filter when it shrinks
-    return RgbImage(np.array(image), full_shape, hashlib.sha256(content).hexdigest(), thumbnail, color)
+    return RgbImage(np.array(image), full_shape, hashlib.sha256(content).hexdigest(), thumbnail, color, padded)
 
 
 def orientation_of(image: Image) -> int:

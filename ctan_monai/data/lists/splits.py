@@ -38,12 +38,7 @@ def grouped_split(
     """
     check_split_fractions(split_fractions)
     wanted = {split: float(fraction) for split, fraction in zip(SPLITS, split_fractions, strict=True) if fraction > 0}
-    members: dict[str, list[str]] = {}
-    for case, group in groups.items():
-        members.setdefault(group, []).append(case)
-    strata: dict[str, list[str]] = {}
-    for group, cases in members.items():
-        strata.setdefault(_class_of(cases, classes or {}), []).append(group)
+    members, strata = _strata(groups, classes or {})
     found: dict[str, list[str]] = {split: [] for split in SPLITS}
     for stratum in sorted(strata):
         drawn = sorted(strata[stratum], key=lambda group: draw(seed, group))
@@ -59,6 +54,19 @@ def grouped_split(
 def draw(seed: int, name: str) -> bytes:
     """Return a pseudorandom sort key of a name, the same on every machine."""
     return hashlib.blake2b(f"{seed} {name}".encode(), digest_size=16).digest()
+
+
+def _strata(
+    groups: Mapping[str, str], classes: Mapping[str, int | str | None]
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Return the cases of each group, and the groups of each class."""
+    members: dict[str, list[str]] = {}
+    for case, group in groups.items():
+        members.setdefault(group, []).append(case)
+    strata: dict[str, list[str]] = {}
+    for group, cases in members.items():
+        strata.setdefault(_class_of(cases, classes), []).append(group)
+    return members, strata
 
 
 def _class_of(cases: Sequence[str], classes: Mapping[str, int | str | None]) -> str:
@@ -125,3 +133,50 @@ def _sizes(count: int, fractions: Sequence[float]) -> list[int]:
     if count == 2 and fractions[1] > 0:
         others[0] = 1
     return [count - sum(others), *others]
+
+
+def grouped_fold(
+    groups: Mapping[str, str],
+    classes: Mapping[str, int | str | None] | None,
+    split_fractions: Sequence[float],
+    seed: int,
+    folds: int,
+    fold: int,
+) -> dict[str, list[str]]:
+    """Split cases by group for cross-validation, stratified by class: each case is in the test set of one fold.
+
+    Args:
+        groups: the group of each case.
+        classes: the class of each case, None where it is unknown.
+        split_fractions: the first two divide what is not the test set into training and validation.
+        seed: another seed draws others.
+        folds: how many parts.
+        fold: which of them is the test set, from 0.
+
+    Returns:
+        Cases by split, sorted.
+
+    Raises:
+        ConfigError: there are no such folds, or the fractions are none.
+    """
+    check_split_fractions(split_fractions)
+    if not isinstance(folds, int) or folds < 2 or not isinstance(fold, int) or not 0 <= fold < folds:
+        raise ConfigError("fold", f"{fold!r} of {folds!r} folds was found.", "Give 2 folds or more, and one from 0.")
+    parts = _deal(groups, classes or {}, seed, folds)
+    rest = {case: group for case, group in groups.items() if case not in parts[fold]}
+    train, validation = float(split_fractions[0]), float(split_fractions[1])
+    inner = (train / (train + validation), validation / (train + validation), 0.0)
+    return {**grouped_split(rest, classes, inner, seed), SPLITS[2]: sorted(parts[fold])}
+
+
+def _deal(groups: Mapping[str, str], classes: Mapping[str, int | str | None], seed: int, folds: int) -> list[set[str]]:
+    """Deal groups out to folds, class by class, each to the fold that has fewest cases of the class."""
+    members, strata = _strata(groups, classes)
+    parts: list[set[str]] = [set() for _ in range(folds)]
+    for stratum in sorted(strata):
+        counts = [0] * folds
+        for group in sorted(strata[stratum], key=lambda name: draw(seed, name)):
+            smallest = min(range(folds), key=lambda number: (counts[number], len(parts[number]), number))
+            counts[smallest] += len(members[group])
+            parts[smallest].update(members[group])
+    return parts

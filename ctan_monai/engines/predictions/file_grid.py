@@ -97,5 +97,14 @@ def write_masks(
 
 def full_shape(source: str | Path) -> tuple[int, int] | None:
     """Return rows and columns of the image that a cached case was read from, None if unknown."""
-    found = read_header(source).meta.get("full_shape")
+    return _shape_of(source, "full_shape")
+
+
+def padded_shape(source: str | Path) -> tuple[int, int] | None:
+    """Return the rows and columns that a cached case covers, if its image was padded below or to the right."""
+    return _shape_of(source, "padded_shape")
+
+
+def _shape_of(source: str | Path, entry: str) -> tuple[int, int] | None:
+    found = read_header(source).meta.get(entry)
     return None if found is None else (int(found[0]), int(found[1]))

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from ctan_monai.data.cases.case import Case, check_case_id
-from ctan_monai.data.datasets.ham10000.synthetic import is_synthetic
 from ctan_monai.data.datasets.ham10000.table import Row, read_table
 from ctan_monai.data.formats.image_masks import note_of_turn, read_mask_file
 from ctan_monai.data.formats.images import (
@@ -26,6 +25,7 @@ from ctan_monai.data.formats.images import (
     image_affine_ras,
     read_image_file,
 )
+from ctan_monai.data.lists.image_files import is_synthetic
 from ctan_monai.data.lists.leakage import fingerprint_meta
 from ctan_monai.errors import DataError
 

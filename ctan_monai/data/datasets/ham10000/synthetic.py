@@ -17,9 +17,10 @@ import numpy.typing as npt
 
 from ctan_monai.data.datasets.ham10000.table import CLASSES
 from ctan_monai.data.formats.image_masks import write_mask_file
+from ctan_monai.data.lists.image_files import SYNTHETIC_MARK
 from ctan_monai.files.whole_folder import write_whole
 
-MARK = "SYNTHETIC.txt"  # says what the folder holds
+MARK = SYNTHETIC_MARK
 VERSION = 1  # raise it when other images are drawn
 LESIONS = {"nv": 16, "mel": 8, "bkl": 8, "bcc": 6, "akiec": 5, "vasc": 5, "df": 5}  # as skewed as 53 lesions can be
 SHAPE = (120, 160)  # rows and columns; HAM10000's are 450 x 600
@@ -80,11 +81,6 @@ def write_lesion_phantoms(
     counts = LESIONS if lesions is None else lesions
     target = Path(f"{folder}-{VERSION}-{seed}")
     return write_whole(target, MARK, lambda draft: _write_all(draft, seed, counts, shape))
-
-
-def is_synthetic(image: str | Path) -> bool:
-    """Tell whether an image lies in a folder that `write_lesion_phantoms` made."""
-    return any((folder / MARK).is_file() for folder in list(Path(image).parents)[:2])
 
 
 def draw_lesion(name: str, lesion: int, view: int, shape: tuple[int, int] = SHAPE) -> tuple[Any, npt.NDArray[np.bool_]]:

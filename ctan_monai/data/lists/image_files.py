@@ -1,0 +1,192 @@
+"""Image files of any name, listed for inference and cached; what the data sets of images have in common."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ctan_monai.aliases import current_record
+from ctan_monai.data.cases.cache import CaseCache, read_header
+from ctan_monai.data.cases.case import Case, check_case_id
+from ctan_monai.data.cases.file_grid import OWN_GRID, Grid
+from ctan_monai.data.formats.images import (
+    CHANNELS,
+    IMAGE_FILE_SUFFIXES,
+    RgbImage,
+    image_affine_ras,
+    read_image_file,
+)
+from ctan_monai.data.lists.datalist import Item
+from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.files.duplicates import check_ids
+
+_logger = logging.getLogger(__name__)
+SYNTHETIC_MARK = "SYNTHETIC.txt"  # says what a folder of drawn images holds
+_VERSION = "image-4"  # raise it when the same file gives another case
+_STRETCH = 1.1  # how much an image may be stretched before the log says so
+_SMALLEST = 32  # rows and columns; in less there is nothing to outline
+_LONGEST_NAME = 64
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """How a data set's images are listed for inference.
+
+    Args:
+        size: rows and columns to resize to.
+        is_mask: tells by a file's stem whether it is a mask, which is left out.
+        square: pad with zeros to a square first, see `read_image_file`.
+        color: images without color are strange, and the log says so.
+        check: refuses an image that was read; None: none.
+    """
+
+    size: tuple[int, int]
+    is_mask: Callable[[str], bool]
+    square: bool = False
+    color: bool = True
+    check: Callable[[RgbImage, Path, str], None] | None = None
+
+
+def list_image_files(
+    found: Sequence[Path], cache_dir: str | Path, kind: ImageFiles, on_error: Literal["raise", "skip"] = "raise"
+) -> list[Item]:
+    """List image files for inference, caching them.
+
+    Args:
+        found: the files.
+        cache_dir: folder for the cached cases.
+        kind: how they are read.
+        on_error: 'skip' leaves out images that cannot be read, and the log lists them; 'raise' stops.
+
+    Returns:
+        Items ``{"case", "file"}``; a case is called as `image_name` says.
+
+    Raises:
+        DataError: two have one name, or one (with 'skip': each) cannot be read.
+        ConfigError: ``on_error`` is neither.
+    """
+    names = {path: image_name(path) for path in found}
+    check_ids(names)
+    for path, name in names.items():
+        if name != path.stem:
+            _logger.warning("%s is called %s in the results", path, name)
+    folder = Path(cache_dir) / ("squares" if kind.square else "images") / f"{kind.size[0]}x{kind.size[1]}"
+    files = ImageFileCache(folder, ImageFileReader(kind.size, kind.square, kind.check), _VERSION)
+    cached = files.prepare(found, on_error=on_error, skip_fraction=1.0)
+    _warn_of_strange(cached, kind)
+    return [{"case": names[path], "file": str(file)} for path, file in cached.items()]
+
+
+def images_in(source: Path, is_mask: Callable[[str], bool]) -> list[Path]:
+    """Return an image file, or those in a folder that are no masks, in the alphabet.
+
+    Raises:
+        DataError: there is none.
+    """
+    candidates = [source] if source.is_file() else sorted(source.glob("[!.]*"))
+    found = [path for path in candidates if path.suffix.lower() in IMAGE_FILE_SUFFIXES and path.is_file()]
+    found = [path for path in found if path == source or not is_mask(path.stem)]
+    if not found:
+        reason = f"no image was found; looked for a file, or files in a folder, with one of {IMAGE_FILE_SUFFIXES}."
+        raise DataError(source, None, reason, "Check the path.")
+    return found
+
+
+def is_synthetic(image: str | Path) -> bool:
+    """Tell whether an image lies in a folder of drawn images."""
+    return any((folder / SYNTHETIC_MARK).is_file() for folder in list(Path(image).parents)[:2])
+
+
+def check_image_size(image_size: Sequence[int]) -> tuple[int, int]:
+    """Check an image size and return rows and columns.
+
+    Raises:
+        ConfigError: it is no pair of whole numbers of at least 32, below which nothing is left at the bottleneck.
+    """
+    pair = tuple(image_size) if isinstance(image_size, list | tuple) else ()
+    if len(pair) != 2 or not all(isinstance(side, int) and 32 <= side <= 4096 for side in pair):
+        raise ConfigError("image_size", f"{image_size!r} was found.", "Give rows and columns, for example [192, 256].")
+    return pair[0], pair[1]
+
+
+def _warn_of_strange(cached: Mapping[Path, Path], kind: ImageFiles) -> None:
+    """Warn of images that are unlike those that a network was trained on."""
+    size = kind.size
+    found = {path: read_header(file).meta for path, file in cached.items()}
+    shapes = {path: meta["full_shape"] for path, meta in found.items()}
+    stretch = {path: shape[0] * size[1] / (shape[1] * size[0]) for path, shape in shapes.items()}
+    stretched = [path for path, factor in stretch.items() if max(factor, 1 / factor) > _STRETCH]
+    gray = [path for path, meta in found.items() if current_record(meta)["gray"]]
+    if stretched and not kind.square:
+        rows, columns = shapes[stretched[0]]
+        what = f"stretched to {size[1]} x {size[0]}, for example {stretched[0]} of {columns} x {rows} pixels"
+        _logger.warning("%d of %d images are %s", len(stretched), len(found), what)
+    if gray and kind.color:
+        _logger.warning("%d of %d images have no color, for example %s", len(gray), len(found), gray[0])
+
+
+def image_name(path: str | Path) -> str:
+    """Return the case id of an image: its file's stem, made valid for file names.
+
+    >>> image_name("lesion (1) left.jpg")
+    'lesion__1__left'
+    """
+    return check_case_id(re.sub(r"[^A-Za-z0-9._-]", "_", Path(path).stem)[:_LONGEST_NAME])
+
+
+class ImageFileCache(CaseCache):
+    """A cache of images whose files may have any name."""
+
+    def name_of(self, source: Path) -> str:
+        """Return the id of an image's case."""
+        return image_name(source)
+
+
+class ImageFileReader:
+    """Read an image without labels as a case, for `CaseCache`.
+
+    Args:
+        size: rows and columns to resize to.
+        square: pad with zeros to a square first.
+        check: refuses an image that was read.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        square: bool = False,
+        check: Callable[[RgbImage, Path, str], None] | None = None,
+    ) -> None:
+        self.size, self.square, self.check = size, square, check
+
+    def __call__(self, path: Path) -> Case:
+        """Read one image.
+
+        Raises:
+            DataError: it cannot be read, or has less than 32 rows or columns.
+        """
+        case = image_name(path)
+        image = read_image_file(path, case, self.size, self.square)
+        if min(image.full_shape) < _SMALLEST:
+            reason = f"it has {image.full_shape[0]} rows and {image.full_shape[1]} columns, expected {_SMALLEST}"
+            raise DataError(path, case, f"{reason} of each at least.", "Give the image itself, not an icon of it.")
+        if self.check is not None:
+            self.check(image, path, case)
+        volumes: dict[str, Any] = {name: image.rgb[..., at].copy() for at, name in enumerate(CHANNELS)}
+        is_gray = bool((image.rgb == image.rgb[..., :1]).all())
+        meta: dict[str, Any] = {**shape_meta(image), "gray": is_gray}
+        meta |= {"synthetic": True} if is_synthetic(path) else {}
+        return Case(case, volumes, {}, image_affine_ras(image.whole_shape, self.size), {}, meta)
+
+
+def shape_meta(image: RgbImage) -> dict[str, Any]:
+    """Return the entries of a case's ``meta`` that say which rows and columns its grid covers."""
+    found: dict[str, Any] = {"full_shape": list(image.full_shape)}
+    if image.padded_shape is not None:
+        own = Grid(image.full_shape, image_affine_ras(image.full_shape, image.full_shape))
+        found |= {"padded_shape": list(image.padded_shape), OWN_GRID: own.to_meta()}
+    return found
