@@ -1,4 +1,4 @@
-"""The Dice score per label, on whole volumes."""
+"""Dice and Jaccard scores per label, on whole volumes."""
 
 from __future__ import annotations
 
@@ -65,3 +65,37 @@ class SegmentationDice(CaseMetric):
         """Return the mean Dice."""
         dice = self.mean(self._key)
         return None if math.isnan(dice) else dice
+
+
+class SegmentationJaccard(SegmentationDice):
+    """Compute the Jaccard index (intersection over union) of each label per case, as `SegmentationDice` the Dice.
+
+    Metrics, for a task named ``tumor``: ``tumor_jaccard`` and ``tumor_jaccard_<label>``. A mean of Jaccard indices does
+    not follow from a mean of Dice scores, each of them does: J = D / (2 - D).
+
+    Args:
+        task: the segmentation that is measured.
+    """
+
+    def measure(
+        self, case: str, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], spacing_mm: Sequence[float]
+    ) -> Record:
+        """Compute the Jaccard index of every known label of one case.
+
+        Raises:
+            DataError: prediction and label differ in shape.
+        """
+        dice = super().measure(case, prediction, target, spacing_mm)
+        found = {self._jaccard(key): dice[key] / (2 - dice[key]) for key in self._label_keys}
+        return {self._jaccard(self._key): known_mean(found.values()), **found}
+
+    def _jaccard(self, key: str) -> str:
+        return f"{self.task.name}_jaccard{key.removeprefix(self._key)}"
+
+    def compute(self) -> dict[str, float]:
+        """Return the mean Jaccard index, and that of each label."""
+        return {key: self.mean(key) for key in map(self._jaccard, (self._key, *self._label_keys))}
+
+    def selection(self) -> float | None:
+        """Return None: the Dice selects the best model."""
+        return None

@@ -65,17 +65,23 @@ def answer_of(task: Task, final: Tensor) -> dict[str, float]:
     return dict(zip(task.answer_names, map(float, final.tolist()), strict=True))
 
 
-def write_answers(path: Path, tasks: Iterable[Task], cases: Iterable[PredictedCase]) -> None:
+def write_answers(
+    path: Path,
+    tasks: Iterable[Task],
+    cases: Iterable[PredictedCase],
+    thresholds: Mapping[str, Mapping[str, float]] | None = None,
+) -> None:
     """Write the image-level predictions of all cases as a table.
 
     Columns: ``case``; per classification the probability of each class as ``<task>: <class>`` and, where the
     classes exclude each other, the most probable one as ``<task>``; per regression the value as ``<task> / <unit>``.
+    Where a class has a threshold, ``<task>: <class> >= <threshold>`` says yes or no.
 
     Raises:
         DataError: the file cannot be written.
     """
     tasks = [task for task in tasks if not task.pixel_level]
-    rows = [{"case": case.case, **_row(tasks, case.answers)} for case in cases]
+    rows = [{"case": case.case, **_row(tasks, case.answers, thresholds or {})} for case in cases]
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         columns = list(rows[0]) if rows else ["case"]
@@ -83,7 +89,11 @@ def write_answers(path: Path, tasks: Iterable[Task], cases: Iterable[PredictedCa
         writer.writerows([safe_cell(row[column]) for column in columns] for row in rows)
 
 
-def _row(tasks: Iterable[Task], answers: Mapping[str, Mapping[str, float]]) -> dict[str, str | float]:
+def _row(
+    tasks: Iterable[Task],
+    answers: Mapping[str, Mapping[str, float]],
+    thresholds: Mapping[str, Mapping[str, float]],
+) -> dict[str, str | float]:
     row: dict[str, str | float] = {}
     for task in tasks:
         answer = answers[task.name]
@@ -93,4 +103,6 @@ def _row(tasks: Iterable[Task], answers: Mapping[str, Mapping[str, float]]) -> d
         if task.exclusive:
             row[task.name] = max(answer, key=lambda name: answer[name])
         row.update({f"{task.name}: {name}": probability for name, probability in answer.items()})
+        for name, cut in thresholds.get(task.name, {}).items():
+            row[f"{task.name}: {name} >= {cut:.4g}"] = "yes" if answer[name] >= cut else "no"
     return row

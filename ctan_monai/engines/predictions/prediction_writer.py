@@ -61,6 +61,7 @@ class WritePredictions:
         mask_dose: set a dose (voxel-level, in Gy) to 0 outside ``<task>_region`` where the sample has it, as the
             challenge's scores expect of OpenKBP's possible_dose_mask.
         volumes: names of volumes to copy from the case's own file, for example [ct].
+        thresholds: by task and class, from which probability on predictions.csv says yes (`operating_point`).
         label_values: by task, the number of each label in label maps, of a group the first; without it, labels count
             from 1.
 
@@ -78,6 +79,7 @@ class WritePredictions:
         mask_dose: bool | str = True,
         volumes: Sequence[str] = (),
         label_values: Mapping[str, Mapping[str, int | Sequence[int]]] | None = None,
+        thresholds: Mapping[str, Mapping[str, float]] | None = None,
     ) -> None:
         self.tasks = check_tasks(tasks)
         self.output_dir, self.mask_dose, self.volumes = (
@@ -85,7 +87,7 @@ class WritePredictions:
             as_bool(mask_dose, "mask_dose"),
             tuple(volumes),
         )
-        self.formats = tuple(formats)
+        self.formats, self.thresholds = tuple(formats), thresholds
         self._numbers = {
             task: {label: group if isinstance(group, int) else group[0] for label, group in numbers.items()}
             for task, numbers in (label_values or {}).items()
@@ -142,7 +144,7 @@ class WritePredictions:
         found = {entry["case"]: from_json(entry, self.output_dir) for entry in entries}
         found = {case: found[case] for case in sorted(found, key=natural_order)}
         if any(not task.pixel_level for task in self.tasks):
-            write_answers(self.output_dir / "predictions.csv", self.tasks, found.values())
+            write_answers(self.output_dir / "predictions.csv", self.tasks, found.values(), self.thresholds)
         providers = getattr(getattr(engine, "network", None), "providers", ())  # of an exported network
         write_index(self.output_dir, self.tasks, found.values(), providers)
         logger.info("Predictions of %d cases are in %s.", len(found), self.output_dir)

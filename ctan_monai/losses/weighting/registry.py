@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ctan_monai.losses.options import build, check_choice
@@ -42,7 +42,13 @@ WEIGHTINGS: dict[str, type[Weighting]] = {
 }
 
 
-def create_weighting(name: str, tasks: Iterable[Task], independent: bool = False, **options: Any) -> Weighting:
+def create_weighting(
+    name: str,
+    tasks: Iterable[Task],
+    independent: bool = False,
+    static_weights: Mapping[str, float] | None = None,
+    **options: Any,
+) -> Weighting:
     """Create a weighting by its name.
 
     Args:
@@ -50,6 +56,7 @@ def create_weighting(name: str, tasks: Iterable[Task], independent: bool = False
         tasks: the tasks.
         independent: the tasks share no parameters (STL): the weighting is equal, whatever the name, and the log
             says so.
+        static_weights: the factors of ``static`` where ``weights`` gives none; other weightings have no use for them.
         options: keyword arguments of the weighting.
 
     Raises:
@@ -57,6 +64,8 @@ def create_weighting(name: str, tasks: Iterable[Task], independent: bool = False
     """
     check_choice("weighting", name, tuple(WEIGHTINGS))
     tasks = tuple(tasks)
+    if name == "static" and static_weights is not None:
+        options = {"weights": static_weights, **options}
     weighting = build(WEIGHTINGS[name], f"weighting: {name}", tasks, options=options)
     if independent and name != "equal":
         _LOGGER.info("The tasks are learned independently: equal weighting takes the place of %r.", name)
