@@ -10,6 +10,8 @@ _PUBLIC = {
     "Case": "cases.case",
     "PhantomGrid": "phantom",
     "SeededDataset": "lists.dataset",
+    "busi_datalist": "datasets.busi.datalist",
+    "busi_inference_list": "datasets.busi.datalist",
     "check_cases": "lists.dataset",
     "check_leakage": "lists.leakage",
     "chest_inference_list": "datasets.stoic.datalist",

@@ -13,6 +13,7 @@ from ctan_monai.apps.main import app
 from ctan_monai.data.datasets.stoic.synthetic import write_chest_phantoms
 from ctan_monai.engines.diagnosis.diagnose import Options, diagnose_run
 from ctan_monai.errors import CheckpointError, ConfigError, DataError
+from ctan_monai.networks.registry import own_backbone
 
 ROOT = Path(__file__).parents[2]
 GRID = {"rows": 60, "columns": 90, "slices": 12, "row_mm": 5.0, "column_mm": 5.0, "slice_mm": 8.0}
@@ -26,6 +27,7 @@ FEW = {
 }
 SIZES = {
     "ham10000": {"image_size": [64, 64]},
+    "busi": {"image_size": [64, 64]},
     "stoic": {"image_size": [64, 64], "slices": 2},
     "prostate": {
         "pixel_mm": 6.0,
@@ -55,6 +57,8 @@ def make_run(workflow, tmp_path, caches):
     def make(bundle, method, trained=False):
         folder = tmp_path / bundle / method
         options = {**SMALL, **SIZES[bundle], "method": method, "cache_dir": str(caches / bundle)}
+        if own_backbone(method):
+            del options["encoder"]
         if bundle in FEW:
             path = tmp_path / "few.json"
             path.write_text(json.dumps(FEW[bundle]))
@@ -122,7 +126,14 @@ def check_tables(folder, found):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("bundle", "method"),
-    [("ham10000", "mtan"), ("ham10000", "hps"), ("stoic", "ctan"), ("prostate", "hps"), ("openkbp", "ctan")],
+    [
+        ("ham10000", "mtan"),
+        ("ham10000", "hps"),
+        ("stoic", "ctan"),
+        ("prostate", "hps"),
+        ("openkbp", "ctan"),
+        ("busi", "hybrid_mt_estan"),
+    ],
 )
 def test_every_bundle_and_method_is_diagnosed(make_run, bundle, method):
     folder, overrides = make_run(bundle, method)
@@ -133,7 +144,7 @@ def test_every_bundle_and_method_is_diagnosed(make_run, bundle, method):
     tasks = set(found["main"])
     assert {entry["task"] for entry in of(found, "query")} == tasks
     assert bool(of(found, "cross")) is (method == "ctan")
-    assert bool(found["masks"]) is (method != "hps" and not kinds)
+    assert bool(found["masks"]) is (method in ("ctan", "mtan") and not kinds)
     for entry in of(found, "query"):
         assert set(entry["variance_share"]) <= tasks
         others = tasks - {entry["task"]}

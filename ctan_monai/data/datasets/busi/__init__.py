@@ -1,0 +1,1 @@
+"""BUSI: breast ultrasound, outline of a tumor and whether it is malignant."""

@@ -1,0 +1,195 @@
+"""The BUSI bundle on synthetic images, on a folder as it is published, and on real images if there are any."""
+
+import csv
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bundle_kit import check_run, command, refused
+from PIL import Image
+
+from ctan_monai.data.datasets.busi.synthetic import write_ultrasound_phantoms
+from ctan_monai.engines import operating_point
+from ctan_monai.errors import CheckpointError, ConfigError, DataError
+
+ROOT = Path(__file__).parents[2]
+BUNDLE = ROOT / "bundles" / "busi"
+REAL = Path(os.environ.get("CTAN_TEST_DATA", ROOT.parent / "shared" / "data")) / "busi"
+SMALL = {"image_size": [64, 64], "epochs": 1, "batch_size": 8}
+OWN = ("mt_estan", "hybrid_mt_estan", "mt_estan_swin", "swin")  # with a backbone of their own
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """A cache for all tests of this file, with fewer synthetic images than the bundle draws."""
+    folder = tmp_path_factory.mktemp("busi")
+    write_ultrasound_phantoms(folder / "synthetic", images={"benign": 17, "malignant": 16, "normal": 2})
+    return str(folder)
+
+
+def rows_of(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def encoder_of(method):
+    return {} if method in OWN else {"encoder": "resnet18"}
+
+
+@pytest.mark.parametrize("run_id", ["training", "run"])
+def test_the_training_config_has_all_properties_that_monai_asks_for(workflow, tmp_path, cache, run_id):
+    options = {**SMALL, "cache_dir": cache, "output_dir": str(tmp_path / "run")}
+    made = workflow("busi", "train.yaml", run_id=run_id, **options)
+    made.initialize()
+    assert made.check_properties() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "unet"}, r"method: 'unet' is unknown"),
+        ({"encoder": "resnet18"}, r"encoder: 'resnet18' cannot be used with mt_estan"),
+        ({"network_size": "huge"}, r"size: 'huge' is unknown.*base"),
+        ({"image_size": 96}, r"image_size: 96 was found. Remedy: Give rows and columns"),
+        ({"folds": 5, "fold": 5}, r"fold: 5 of 5 folds was found"),
+        ({"dataset_dir": "nothing"}, r"nothing: no BUSI data were found"),
+    ],
+)
+def test_a_wrong_option_is_named_with_what_may_be_given(workflow, tmp_path, cache, options, message):
+    made = workflow(
+        "busi", "train.yaml", **{**SMALL, "cache_dir": cache, "output_dir": str(tmp_path / "run"), **options}
+    )
+    refused(made, message, ConfigError, DataError)
+
+
+def test_the_loss_is_three_times_focal_and_dice_and_another_weighting_can_be_chosen(workflow, tmp_path, cache):
+    options = {**SMALL, "cache_dir": cache, "output_dir": str(tmp_path / "run")}
+    made = workflow("busi", "train.yaml", **options)
+    loss = made.parser.get_parsed_content("loss")
+    assert loss.weighting.weights() == {"tumor": 1.0, "diagnosis": 3.0}
+    assert (loss.losses[0].dice_weight, loss.losses[0].ce_weight) == (1.0, 0.0)
+    assert (loss.losses[1].focal_alpha, loss.losses[1].focal_gamma) == (0.5, 2.0)
+    other = workflow("busi", "train.yaml", weighting="dwa", **options)
+    assert type(other.parser.get_parsed_content("loss").weighting).__name__ == "DynamicWeightAverage"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [*OWN, "ctan", "mtan", "hps", "stl"])
+def test_training_evaluation_and_inference_on_synthetic_images(run, tmp_path, cache, caplog, method):
+    folder = tmp_path / "run"
+    options = {**SMALL, **encoder_of(method), "method": method, "cache_dir": cache, "output_dir": str(folder)}
+    with caplog.at_level(logging.INFO):
+        run("busi", "train.yaml", run_id="training", **options)
+    assert "they show no patients" in caplog.text
+    assert "The operating point of diagnosis, malignant, is" in caplog.text
+    names = json.loads((folder / "datalist.json").read_text())
+    drawn = [f"predictions/{name}/overlay.png" for name in names["validation"][:4]]
+    check_run(folder, method, ("tumor", "diagnosis"), ("tumor_dice", "diagnosis_auroc"), drawn)
+    del options["image_size"]  # of the run
+    evaluated = run("busi", "train.yaml", "evaluate.yaml", run_id="evaluating", **options)
+    assert evaluated.check_properties() == []
+    check_evaluation(folder, names["test"])
+    if method in ("mt_estan", "hps"):
+        given = {"method": method, "run_dir": str(folder), "cache_dir": cache}
+        inferred = run("busi", "inference.yaml", run_id="inferring", kind="infer", **given)
+        assert inferred.check_properties() == []
+        check_inference(
+            folder, {name: None for name in ("benign__10_", "benign__11_", "malignant__10_", "malignant__11_")}
+        )
+
+
+def check_evaluation(folder, cases):
+    """See that the metrics follow from the written predictions and the images' names."""
+    summary = json.loads((folder / "evaluation" / "summary.json").read_text())["metrics"]
+    rows = rows_of(folder / "evaluation" / "predictions.csv")
+    assert sorted(row["case"] for row in rows) == sorted(cases)
+    truth = np.array([row["case"].startswith("malignant") for row in rows])
+    probs = np.array([float(row["diagnosis: malignant"]) for row in rows])
+    cut = operating_point(folder)["diagnosis"]["malignant"]
+    for prefix, yes in (("diagnosis", probs >= 0.5), ("diagnosis_operating", probs >= cut)):
+        fpr, fnr = (yes & ~truth).sum() / (~truth).sum(), (~yes & truth).sum() / truth.sum()
+        assert summary[f"{prefix}_accuracy"] == pytest.approx((yes == truth).mean())
+        assert (summary[f"{prefix}_fpr"], summary[f"{prefix}_fnr"]) == pytest.approx((fpr, fnr))
+        assert summary[f"{prefix}_balanced_accuracy"] == pytest.approx(1 - (fpr + fnr) / 2)
+        assert summary[f"{prefix}_f1"] == pytest.approx(2 * (yes & truth).sum() / (yes.sum() + truth.sum()))
+    said = {row["case"]: value for row in rows for name, value in row.items() if ">=" in name}
+    assert said == {row["case"]: "yes" if prob >= cut else "no" for row, prob in zip(rows, probs, strict=True)}
+    assert 0 <= summary["tumor_jaccard"] <= summary["tumor_dice"] <= 1
+    assert 0 <= summary["diagnosis_ece"] <= 1
+    assert (folder / "evaluation" / "report.html").is_file()
+
+
+def check_inference(folder, shapes):
+    """See that every image got a mask of its own size, a probability and an overlay."""
+    rows = {row["case"]: row for row in rows_of(folder / "inference" / "predictions.csv")}
+    assert sorted(rows) == sorted(shapes)
+    for case, shape in shapes.items():
+        mask = np.array(Image.open(folder / "inference" / case / "tumor.png"))
+        assert shape is None or mask.shape == shape
+        assert mask.shape != (64, 64)
+        assert set(np.unique(mask)) <= {0, 255}
+        assert 0 <= float(rows[case]["diagnosis: malignant"]) <= 1
+        assert (folder / "inference" / case / "overlay.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_a_folder_as_published_with_normal_images_folds_and_a_new_image_of_any_shape(run, tmp_path, cache):
+    root = tmp_path / "BUSI"
+    shutil.copytree(next(Path(cache).glob("synthetic*")), root)
+    (root / "SYNTHETIC.txt").unlink()
+    folder = tmp_path / "run"
+    options = {**SMALL, "dataset_dir": str(root), "cache_dir": str(tmp_path / "cache"), "output_dir": str(folder)}
+    options |= {"network_size": "tiny", "use_normal": True, "known_masks": 0.5, "folds": 3, "fold": 1}
+    run("busi", "train.yaml", run_id="training", **options)
+    names = json.loads((folder / "datalist.json").read_text())
+    assert sum(case.startswith("normal") for cases in names.values() for case in cases) == 2
+    assert json.loads((folder / "data.json").read_text())["synthetic"] is False
+    kept = {name: options[name] for name in ("cache_dir", "output_dir")}
+    run("busi", "train.yaml", "evaluate.yaml", run_id="evaluating", **kept)
+    check_evaluation(folder, names["test"])
+    new = tmp_path / "new"
+    new.mkdir()
+    wide = np.random.default_rng(1).integers(10, 200, (60, 150)).astype(np.uint8)
+    Image.fromarray(wide).save(new / "a wide one.png")
+    Image.fromarray(wide.T).convert("RGB").save(new / "tall.jpg")
+    given = {"run_dir": str(folder), "cache_dir": str(tmp_path / "cache"), "input": str(new)}
+    run("busi", "inference.yaml", run_id="inferring", kind="infer", **given)
+    check_inference(folder, {"a_wide_one": (60, 150), "tall": (150, 60)})
+
+
+def test_an_operating_point_that_is_damaged_is_named_and_without_one_there_is_none(tmp_path):
+    assert operating_point(tmp_path) == {}
+    for content in ("{}", '{"thresholds": {"diagnosis": {"malignant": 7}}}', '{"thresholds": [1]}'):
+        (tmp_path / "operating_point.json").write_text(content)
+        with pytest.raises(CheckpointError, match=r"operating_point.json: it holds no thresholds.*0\.5 is then used"):
+            operating_point(tmp_path)
+
+
+def test_the_command_without_a_run_says_to_train_first(tmp_path):
+    options = ["--bundle_root", str(BUNDLE), "--run_dir", "none"]
+    ended = command("inferring", "--config_file", str(BUNDLE / "configs" / "inference.yaml"), *options, cwd=tmp_path)
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    assert "CheckpointError: none/run.json: there is no trained network" in ended.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_real_images_are_trained_on_evaluated_and_inferred(run, tmp_path):
+    if not REAL.is_dir():
+        pytest.skip(f"no real BUSI images in {REAL}; set CTAN_TEST_DATA")
+    folder = tmp_path / "run"
+    options = {**SMALL, "dataset_dir": str(REAL), "cache_dir": str(tmp_path / "cache"), "network_size": "tiny"}
+    run("busi", "train.yaml", run_id="training", output_dir=str(folder), **options)
+    kept = {"cache_dir": str(tmp_path / "cache"), "output_dir": str(folder)}
+    run("busi", "train.yaml", "evaluate.yaml", run_id="evaluating", **kept)
+    check_evaluation(folder, json.loads((folder / "datalist.json").read_text())["test"])
+    source = REAL / "malignant" / "malignant (1).png"
+    given = {"run_dir": str(folder), "cache_dir": str(tmp_path / "cache"), "input": str(source)}
+    run("busi", "inference.yaml", run_id="inferring", kind="infer", **given)
+    size = Image.open(source).size
+    check_inference(folder, {"malignant__1_": (size[1], size[0])})
