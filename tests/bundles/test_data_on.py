@@ -29,6 +29,7 @@ def options(tmp_path, two_patients):
         "prostate": {"phantoms": 3, "image_size": [64, 64], "pixel_mm": 6.0, "batch_size": 3},
         "ham10000": {"datalist": str(tmp_path / "few.json"), "image_size": [48, 64], "batch_size": 2,
                      "sampler": "balanced", "known_masks": 0.6},
+        "busi": {"image_size": [48, 48], "batch_size": 3, "known_masks": 0.6, "method": "mt_estan", "encoder": None},
         "stoic": {"image_size": [64, 64], "slices": 2, "batch_size": 2, "pooling": "attention"},
     }  # fmt: skip
 
@@ -56,7 +57,7 @@ def first_batches(made, count=3):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("bundle", ["openkbp", "prostate", "ham10000", "stoic"])
+@pytest.mark.parametrize("bundle", ["openkbp", "prostate", "ham10000", "stoic", "busi"])
 def test_first_batches_and_steps_are_those_of_loaders(workflow, tmp_path, options, bundle):
     found = {}
     for data_on in ("loader", "device"):
