@@ -77,6 +77,14 @@ def test_the_loss_is_three_times_focal_and_dice_and_another_weighting_can_be_cho
     assert type(other.parser.get_parsed_content("loss").weighting).__name__ == "DynamicWeightAverage"
 
 
+def test_options_of_the_paper_are_given_by_their_path(workflow, tmp_path, cache):
+    path = "network_def#network_options#hybrid_mt_estan"
+    options = {**SMALL, "cache_dir": cache, "output_dir": str(tmp_path / "run"), "method": "hybrid_mt_estan"}
+    made = workflow("busi", "train.yaml", **options, **{f"{path}#attention": "pair", f"{path}#pooled": "concat"})
+    found = made.parser.get_parsed_content("network_def").settings["network_options"]
+    assert found == {"size": "tiny", "image_size": [64, 64], "attention": "pair", "pooled": "concat"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", [*OWN, "ctan", "mtan", "hps", "stl"])
 def test_training_evaluation_and_inference_on_synthetic_images(run, tmp_path, cache, caplog, method):
