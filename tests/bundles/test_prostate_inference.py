@@ -96,6 +96,7 @@ def test_without_input_a_synthetic_patient_goes_the_same_way_and_a_second_run_ke
     [
         ({"input": "nowhere"}, "there is no such folder"),
         ({"method": "mtan"}, "was trained with --method hps"),
+        ({"encoder": "resnet50"}, "was trained with --encoder resnet18"),
         ({"formats": ["pdf"]}, "expected a list of some of"),
         ({"pixel_mm": "wide"}, "pixel_mm: 'wide' was found. Remedy: Give a positive number"),
     ],

@@ -91,10 +91,6 @@ def _check_names(given: Mapping[str, Any], files: Sequence[Path], configs: Seque
         if _top(name) not in known | referred:
             near = difflib.get_close_matches(_top(name), known, 1)
             options = ", ".join(entry for entry in configs[0] if not isinstance(configs[0][entry], dict))
-            if name == "encoder" and "run_dir" in configs[0]:
-                raise ConfigError(
-                    "--encoder", "inference builds the network that run_dir's record describes.", "Leave it out."
-                )
             remedy = f"Did you mean --{near[0]}?" if near else f"The entries are {options}."
             raise ConfigError(f"--{name}", "the config has no such entry, and nothing uses it.", remedy)
 

@@ -177,7 +177,7 @@ def load_weights(network: nn.Module, state: Any, path: str | Path) -> None:
     inner.load_state_dict(state)
 
 
-def run_network(output_dir: str | Path, method: str | None = None) -> MultiTaskNetwork:
+def run_network(output_dir: str | Path, method: str | None = None, encoder: str | None = None) -> MultiTaskNetwork:
     """Create the network that a run's record describes, without its weights.
 
     Inference builds its network so, by ``network_def``: no option of the training has to be given again. Weights are
@@ -186,18 +186,21 @@ def run_network(output_dir: str | Path, method: str | None = None) -> MultiTaskN
     Args:
         output_dir: the run's folder.
         method: what the user takes the run's architecture for; None: nothing was said.
+        encoder: likewise its encoder.
 
     Returns:
         The network, on the CPU.
 
     Raises:
         CheckpointError: run.json is missing or cannot be read.
-        ConfigError: run.json describes a network that this version does not know, or the run is of another method.
+        ConfigError: run.json describes a network that this version does not know, or the run is of another method
+            or has another encoder.
     """
     with _record(output_dir) as record:
-        if method is not None and method != record["method"]:
-            found = f"{output_dir} was trained with --method {record['method']}, this is {method}."
-            raise ConfigError("--method", found, f"Pass --method {record['method']}, or leave it out.")
+        for name, given in {"method": method, "encoder": encoder}.items():
+            if given is not None and given != record[name]:
+                found = f"{output_dir} was trained with --{name} {record[name]}, this is {given}."
+                raise ConfigError(f"--{name}", found, f"Pass --{name} {record[name]}, or leave it out.")
         return create_network(
             record["method"],
             [task_from(entry) for entry in record["tasks"]],

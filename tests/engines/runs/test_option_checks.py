@@ -156,10 +156,3 @@ def test_a_device_that_computes_is_returned_and_one_that_is_absent_is_refused_by
 def test_a_seed_is_a_whole_number(seed):
     with pytest.raises(ConfigError, match="seed: "):
         seed_run(seed)
-
-
-def test_inference_needs_no_encoder_and_says_so(tmp_path):
-    (tmp_path / "inference.yaml").write_text("run_dir: runs/a\nmethod: ctan\n")
-    given = ["run", "inferring", "--config_file", str(tmp_path / "inference.yaml"), "--encoder", "resnet18"]
-    with pytest.raises(ConfigError, match=r"builds the network that run_dir's record describes.*Leave it out"):
-        check_options(given)

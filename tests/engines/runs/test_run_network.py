@@ -6,7 +6,7 @@ from network_cases import TASKS
 
 from ctan_monai.engines.runs.run_record import describe, network_of_run, run_network, run_tasks, write_run
 from ctan_monai.engines.runs.torch_file import save_atomic
-from ctan_monai.errors import CheckpointError
+from ctan_monai.errors import CheckpointError, ConfigError
 from ctan_monai.networks import create_network
 
 
@@ -20,6 +20,17 @@ def test_a_network_is_built_as_it_was_trained_without_an_option(tmp_path, method
     save_atomic(trained.state_dict(), tmp_path / "model.pt")
     weights = network_of_run(tmp_path).state_dict()
     assert all(torch.equal(weights[name], value) for name, value in trained.state_dict().items())
+
+
+def test_method_and_encoder_may_be_said_again_but_no_others(tmp_path):
+    write_run(create_network("hps", TASKS, "resnet18"), tmp_path)
+    assert run_network(tmp_path, "hps", "resnet18").method == "hps"
+    for given, found in (
+        (("ctan", None), "--method hps, this is ctan"),
+        ((None, "resnet50"), "--encoder resnet18, this"),
+    ):
+        with pytest.raises(ConfigError, match=found):
+            run_network(tmp_path, *given)
 
 
 @pytest.mark.parametrize("build", [run_network, run_tasks])
