@@ -20,6 +20,7 @@ _PUBLIC = {
     "PatientScore": "openkbp_official",
     "SegmentationDice": "segmentation",
     "StructureDose": "structure_dose",
+    "SyntheticCTErrors": "synthetic_ct",
     "VoxelError": "regression",
     "auroc": "classification",
     "delta_mean": "delta",

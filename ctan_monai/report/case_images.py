@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from ctan_monai.engines.distributed.processes import rank
+from ctan_monai.engines.predictions.prediction_files import CT_UNIT
 from ctan_monai.engines.predictions.predictions_index import PredictedCase, read_index
 from ctan_monai.errors import DataError
 from ctan_monai.report.canvas import save_figure
 from ctan_monai.report.case_view import load_view
+from ctan_monai.report.ct_figure import ct_figure, hu_figure
 from ctan_monai.report.dvh_plot import dvh_figure
 from ctan_monai.report.findings_view import draw_findings, is_findings
 from ctan_monai.report.image_view import draw_2d_image, is_2d_image
@@ -50,6 +52,8 @@ def draw_cases(
     window: Sequence[float] | None = CT_WINDOW_HU,
 ) -> list[CaseImages]:
     """Draw ``<predictions_dir>/<case>/overlay.png``, and ``dvh.png`` where there is a dose and a structure.
+
+    Of a task in HU, `overlay.png` shows MR, CT, synthetic CT and difference, and ``histogram.png`` their HU.
 
     A case that cannot be drawn is named in the log and left out: an image is no reason for a finished training to
     fail. Under several processes only the first draws.
@@ -103,6 +107,11 @@ def _window_of(view: CaseView) -> tuple[float, float]:
 
 
 def _draw(folder: Path, view: CaseView, caption: str, planes: PlaneRule, window: tuple[float, float]) -> CaseImages:
+    if view.dose_predicted is not None and view.dose_unit == CT_UNIT:
+        files = [save_figure(ct_figure(view, planes, window, caption), folder / view.case / "overlay.png")]
+        if view.dose_reference is not None:
+            files.append(save_figure(hu_figure(view), folder / view.case / "histogram.png"))
+        return CaseImages(view.case, caption, tuple(files))
     files = [save_figure(overlay_figure(view, planes, window, caption), folder / view.case / "overlay.png")]
     has_dose = view.dose_reference is not None or view.dose_predicted is not None
     if has_dose and any(mask.any() for mask in (*view.reference.values(), *view.predicted.values())):

@@ -13,7 +13,7 @@ from ctan_monai.aliases import current_record
 from ctan_monai.data.cases.cache import read_case_file
 from ctan_monai.data.cases.case import Case
 from ctan_monai.data.cases.file_grid import Grid, moved, own_grid_of
-from ctan_monai.engines.predictions.prediction_files import is_dose
+from ctan_monai.engines.predictions.prediction_files import is_ct, is_dose
 from ctan_monai.engines.predictions.predictions_index import PredictedCase
 from ctan_monai.errors import DataError
 from ctan_monai.metrics.goals import Plan
@@ -57,7 +57,7 @@ def load_view(
         task: {name: _read_nifti(path, case) for name, path in files.items()} for task, files in predicted.files.items()
     }
     masks = {name: mask for name, mask in case.masks.items() if not name.endswith(_REGION_ENDING)}
-    doses = [task for task in tasks if is_dose(task) and task.name in arrays]
+    doses = [task for task in tasks if (is_dose(task) or is_ct(task)) and task.name in arrays]
     dose = doses[0] if doses else None
     reference_dose = case.volumes.get(dose.name) if dose else None
     view = CaseView(
@@ -132,7 +132,8 @@ def _metrics(
             found = said_of(task, measured(task, case, arrays[task.name]))
             parts += found
             if found and task.name in predicted.masked:
-                parts.append(f"prediction set to 0 outside {region_key(task)}")
+                around = "set to 0" if is_dose(task) else "not shown"
+                parts.append(f"prediction {around} outside {region_key(task)}")
         for name, value in predicted.answers.get(task.name, {}).items():
             parts.append(f"{task.name}: {name} {value:.3g}")
     return "; ".join(parts)

@@ -32,7 +32,7 @@ class CaseView:
         predicted: masks by name.
         dose_reference: (*S) in ``dose_unit``, None where it is unknown.
         dose_predicted: (*S) in ``dose_unit``, None if no task predicts one.
-        dose_unit: its unit.
+        dose_unit: its unit; HU for a CT, which stands in the dose's place.
         targets: names of reference structures that are drawn in white, the contours that a plan aims at.
         dose_region: (*S) where the reference dose is known, None for everywhere; what it means for a predicted dose
             of a case without a plan is nothing.

@@ -10,6 +10,7 @@ from typing import Any
 
 from ctan_monai.engines.distributed.processes import rank
 from ctan_monai.engines.handlers.case_metrics_writer import CONFUSION_FILE, SUMMARY_FILE
+from ctan_monai.engines.handlers.grouping_record import GROUPINGS_FILE
 from ctan_monai.engines.predictions.predictions_index import INDEX_FILE
 from ctan_monai.engines.runs.data_record import DATA_FILE
 from ctan_monai.engines.tracking.mlflow_tracking import publish_evaluation, publish_run
@@ -21,11 +22,13 @@ from ctan_monai.report.curves import curves_figure
 from ctan_monai.report.diagnosis_files import FOLDER, read_diagnosis
 from ctan_monai.report.diagnosis_page import PAGE_FILE, summary_section
 from ctan_monai.report.dose_report import gamma_options, report_doses
+from ctan_monai.report.groupings_plot import groupings_figure, groupings_table, last_groupings
 from ctan_monai.report.html import Section, Table, page
 from ctan_monai.report.run_files import RunHistory, read_history, read_json
 
 logger = logging.getLogger(__name__)
 REPORT_FILE = "report.html"
+GROUPINGS_IMAGE = "images/groupings.png"
 _NOTE = "For research only. Made from the files in this folder; nothing is loaded from elsewhere."
 
 
@@ -63,6 +66,10 @@ def report_run(
     history = read_history(folder)
     curves = save_figure(curves_figure(history), folder / "images" / "curves.png")
     sections = [_about(folder), _best(history), Section("Learning curves", images=[(curves, "learning curves")])]
+    images_of_run = [curves]
+    if last_groupings(history):
+        sections.append(_groupings(history, folder))
+        images_of_run.append(folder / GROUPINGS_IMAGE)
     drawn, cohort = [], None
     if (Path(str(predictions_dir)) / INDEX_FILE).is_file():
         if goals or gamma_options(gamma):
@@ -74,7 +81,7 @@ def report_run(
         sections.append(summary_section(diagnosis, "Does each part act?"))
         links.append(("Does each part act?", f"{FOLDER}/{PAGE_FILE}"))
     path = _write(folder / REPORT_FILE, f"Run {folder.resolve().name}", sections, links)
-    publish_run(folder, [path, curves, *(file for case in drawn for file in case.files)])
+    publish_run(folder, [path, *images_of_run, *(file for case in drawn for file in case.files)])
     logger.info("Results are in %s: model.pt (the best network), metrics.json, last.pt (to resume).", folder)
     seen = "".join(f", {file}" for case in drawn for file in case.files)
     logger.info("Images: %s%s.", curves, seen)
@@ -175,6 +182,15 @@ def _about(folder: Path) -> Section:
     return Section("What was run", paragraphs, [Table(("setting", "value"), found)] if found else [])
 
 
+def _groupings(history: RunHistory, folder: Path) -> Section:
+    """Show which filters serve which task, of a network that learns it."""
+    image = save_figure(groupings_figure(history), folder / GROUPINGS_IMAGE)
+    words = "groups of filters by layer, and their entropy over the epochs"
+    notes = [f"Mean probability, and in brackets the kernels that have the group as their most probable one. Every "
+             f"kernel's probabilities are in {GROUPINGS_FILE}."]  # fmt: skip
+    return Section("Filter groups", tables=[groupings_table(history)], images=[(image, words)], notes=notes)
+
+
 def _task(task: Any) -> str:
     if not isinstance(task, Mapping):
         return str(task)
@@ -200,7 +216,11 @@ def _best(history: RunHistory) -> Section:
 
 
 def _case(case: CaseImages) -> Section:
-    words = {"overlay.png": "image with contours, and dose where there is one", "dvh.png": "dose-volume histograms"}
+    words = {
+        "overlay.png": "image with contours, and dose or CT where there is one",
+        "dvh.png": "dose-volume histograms",
+        "histogram.png": "histograms of HU, and joint histogram",
+    }
     images = [(file, f"{case.case}: {words.get(file.name, file.name)}") for file in case.files]
     return Section(case.case, [case.caption] if case.caption else [], images=images)
 

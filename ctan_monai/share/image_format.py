@@ -102,6 +102,8 @@ def image_format(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict
         found["windows"] = dict.fromkeys(found.get("channels", []), window)
     elif method == "imagenet":
         found |= {"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)}
+    elif method == "percentiles":
+        found["normalize"] = "percentiles: two percentiles of the image inside the body become 0 and 1, cut off beyond"
     elif method is not None:
         found["normalize"] = f"{method}: mean 0, standard deviation 1 over the voxels of the whole image that are not 0"
     return found

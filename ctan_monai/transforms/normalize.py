@@ -8,13 +8,14 @@ from typing import Any
 from torch import Tensor
 
 from ctan_monai.data.cases.cache import read_header
+from ctan_monai.data.datasets.mr_ct.reader import PERCENTILES
 from ctan_monai.data.datasets.tabular.values import STATISTICS
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.transforms.batch import Batch, BatchTransform, upload
 from ctan_monai.transforms.load import check_channels
 from ctan_monai.transforms.window import scale_windows
 
-METHODS = ("window", "zscore", "imagenet")
+METHODS = ("window", "zscore", "imagenet", "percentiles")
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of values from 0 to 255
 
 
@@ -27,12 +28,15 @@ class NormalizeChannelsd(BatchTransform):
         image_channels: names of the image's channels, in order.
         method: 'window': from the window's ends to 0 and 1, cut off beyond, for CT in HU and images of 0 to 255;
             'zscore': mean 0 and standard deviation 1 over the voxels of the whole case that are not 0, which stay 0,
-            for MR; 'imagenet': by ImageNet's mean and standard deviation of red, green and blue.
+            for MR; 'imagenet': by ImageNet's mean and standard deviation of red, green and blue; 'percentiles': from
+            the two percentiles that the case's reader took (inside the body, in a case of MR and CT) to 0 and 1, cut
+            off beyond.
         window: values that become 0 and 1.
 
     Raises:
         ConfigError: the method is unknown, the window is none, or 'imagenet' meets other channels than three.
-        DataError: (when called, for 'zscore') the case was prepared without statistics of its channels.
+        DataError: (when called, for 'zscore' and 'percentiles') the case was prepared without such numbers of its
+            channels.
     """
 
     def __init__(self, image_channels: Sequence[str], method: str, window: Sequence[float] | None = None) -> None:
@@ -57,17 +61,22 @@ class NormalizeChannelsd(BatchTransform):
             return {**batch, "image": scale_windows(image, [windows] * len(drawn))}
         if self.method == "imagenet":
             return {**batch, "image": _standardized(image, [[IMAGENET_MEAN, IMAGENET_STD]])}
-        statistics = [self._statistics(*origin) for origin in zip(batch["file"], batch["case"], strict=True)]
-        table = [list(zip(*channels, strict=True)) for channels in statistics]  # (B, 2, C)
+        numbers = [self._of_case(*origin) for origin in zip(batch["file"], batch["case"], strict=True)]
+        if self.method == "percentiles":
+            ends = [{at: (low, high) for at, (low, high) in enumerate(each)} for each in numbers]
+            return {**batch, "image": scale_windows(image, ends)}
+        table = [list(zip(*channels, strict=True)) for channels in numbers]  # (B, 2, C)
         return {**batch, "image": _standardized(image, table) * (image != 0)}
 
-    def _statistics(self, file: str, case: str) -> list[list[float]]:
-        """Return mean and standard deviation of each channel of the case, of which the sample may be a slice."""
+    def _of_case(self, file: str, case: str) -> list[list[float]]:
+        """Return two numbers for each channel of the case, of which the sample may be a slice."""
         if file not in self._known:
-            found = read_header(file).meta.get(STATISTICS, {})
+            key = PERCENTILES if self.method == "percentiles" else STATISTICS
+            found = read_header(file).meta.get(key, {})
             if not all(name in found for name in self.channels):
-                reason = f"it has no statistics of {list(self.channels)}."
-                raise DataError(file, case, reason, "Prepare it again from a table of cases.")
+                reason = f"it has no {key} of {list(self.channels)}."
+                remedy = "Use another normalization, or prepare the case again."
+                raise DataError(file, case, reason, remedy)
             self._known[file] = [found[name] for name in self.channels]
         return self._known[file]
 

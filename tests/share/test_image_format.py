@@ -158,6 +158,7 @@ EXPECTED = {
     "ham10000": {"mean": [123.675, 116.28, 103.53], "size": [192, 256], "channels": ["red", "green", "blue"]},
     "busi": {"std": [255.0, 255.0, 255.0], "size": [256, 256], "channels": ["red", "green", "blue"]},
     "stoic": {"windows": {"ct": [-1350, 150]}, "axes": "PLS", "size": [160, 224]},
+    "mr_ct": {"channels": ["mr"], "axes": "PLS", "spacing_mm": [3.0, 3.0, None], "values": "signal without unit"},
 }
 
 
@@ -190,7 +191,7 @@ def test_a_new_bundle_says_its_window_or_imagenet_s_mean(tmp_path):
         assert {key: found[key] for key in expected} == expected
 
 
-@pytest.mark.parametrize("bundle", ["prostate", "openkbp", "ham10000", "stoic", "busi"])
+@pytest.mark.parametrize("bundle", ["prostate", "openkbp", "ham10000", "stoic", "busi", "mr_ct"])
 def test_a_bundle_s_metadata_describe_the_logits_of_its_tasks(bundle):
     folder = ROOT / "bundles" / bundle / "configs"
     outputs = json.loads((folder / "metadata.json").read_text())["network_data_format"]["outputs"]

@@ -6,8 +6,11 @@ import torch
 from monai.transforms import NormalizeIntensity, ScaleIntensityRange
 from tabular_data import TUMOUR, full_case, ramp, write_csv
 
+from ctan_monai.data.cases.cache import write_case
+from ctan_monai.data.cases.case import Case
 from ctan_monai.data.datasets.tabular import tabular_datalist
 from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.tasks import Segmentation
 from ctan_monai.transforms import LoadCaseFiled, NormalizeChannelsd
 
 IMAGE = torch.rand((3, 8, 9), generator=torch.Generator().manual_seed(0)) * 255
@@ -71,3 +74,16 @@ def test_a_case_of_another_origin_has_no_statistics(tmp_path):
     sample = LoadCaseFiled([TUMOUR], ["ct"])({"case": "a", "file": str(tmp_path / "a.case")})
     with pytest.raises(DataError, match="it has no statistics"):
         NormalizeChannelsd(["ct"], "zscore")(sample)
+
+
+def test_percentiles_of_the_case_become_0_and_1_also_in_a_slice(tmp_path):
+    values = np.linspace(0, 1000, 8).reshape(2, 2, 2)
+    meta = {"percentiles": {"mr": [100.0, 900.0]}}
+    write_case(tmp_path / "a.case", Case("a", {"mr": values}, {}, np.eye(4), {}, meta))
+    load, normalize = LoadCaseFiled([Segmentation("x", ["y"])], ["mr"]), NormalizeChannelsd(["mr"], "percentiles")
+    item = {"case": "a", "file": str(tmp_path / "a.case")}
+    expected = np.clip((values - 100) / 800, 0, 1)
+    assert normalize(load(item))["image"][0].numpy() == pytest.approx(expected, abs=1e-6)
+    assert normalize(load({**item, "slice": 1}))["image"][0].numpy() == pytest.approx(expected[..., 1], abs=1e-6)
+    with pytest.raises(DataError, match=r"it has no percentiles of \['pet'\]"):
+        NormalizeChannelsd(["pet"], "percentiles")(load(item))

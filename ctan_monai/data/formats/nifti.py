@@ -148,6 +148,13 @@ def nifti_grid(path: Path) -> tuple[tuple[int, ...], npt.NDArray[np.float64]]:
         return tuple(header.get_data_shape()[:3]), np.asarray(header.get_best_affine(), np.float64)
 
 
+def nifti_subject(path: Path) -> str:
+    """Return what a file that `load_nifti` can read calls its subject in the header (``db_name``), '' if nothing."""
+    with _opened(path) as stream:
+        header, _ = _header_in(stream)
+    return bytes(header.get("db_name", b"")).rstrip(b"\0 ").decode("latin-1")  # NIfTI-2 has none
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """Open a file, decompressing gzip."""

@@ -54,19 +54,12 @@ class Patient:
     @property
     def affine_ras(self) -> npt.NDArray[np.float64]:
         """(4, 4) from (column, row, slice) of the CT to RAS mm."""
-        return self._affine(self.ct_axes_mm)
+        return affine_ras_of(self.ct_axes_mm, self.origin_lps_mm)
 
     @property
     def dose_affine_ras(self) -> npt.NDArray[np.float64]:
         """(4, 4) from (column, row, slice) of the dose to RAS mm."""
-        return self._affine(self.dose_axes_mm)
-
-    def _affine(self, axes_mm: Axes) -> npt.NDArray[np.float64]:
-        affine = np.eye(4)
-        for axis, (places, origin) in enumerate(zip(reversed(axes_mm), self.origin_lps_mm, strict=True)):
-            affine[axis, axis] = (float(places[-1]) - float(places[0])) / (len(places) - 1)
-            affine[axis, 3] = float(places[0]) + origin
-        return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+        return affine_ras_of(self.dose_axes_mm, self.origin_lps_mm)
 
     def mask(self, name: str) -> npt.NDArray[np.bool_]:
         """Return (C, R, K) bool: voxels whose center lies in a structure, contoured or not."""
@@ -95,10 +88,29 @@ class Pelvis:
     mr_random: np.random.Generator
     random: np.random.Generator
 
+    @property
+    def affine_ras(self) -> npt.NDArray[np.float64]:
+        """(4, 4) from (column, row, slice) to RAS mm from the prostate's usual center."""
+        return affine_ras_of(self.canvas.axes_mm, (0.0, 0.0, 0.0))
+
     def scan(self) -> npt.NDArray[np.int16]:
         """Return the CT (K, R, C), in HU; once, as it draws from the noise."""
         canvas = self.canvas
         return scan(canvas.ct_hu, canvas.axes_mm, canvas.grid, self.anatomy.head_mm[2], self.noise_random)
+
+
+def affine_ras_of(axes_mm: Axes, origin_lps_mm: Sequence[float]) -> npt.NDArray[np.float64]:
+    """Return (4, 4) from (column, row, slice) to RAS mm.
+
+    Args:
+        axes_mm: z, y, x of the voxels from an origin.
+        origin_lps_mm: where that lies.
+    """
+    affine = np.eye(4)
+    for axis, (places, origin) in enumerate(zip(reversed(axes_mm), origin_lps_mm, strict=True)):
+        affine[axis, axis] = (float(places[-1]) - float(places[0])) / (len(places) - 1)
+        affine[axis, 3] = float(places[0]) + origin
+    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
 
 
 def draw_pelvis(seed: int | Sequence[int], grid: PhantomGrid) -> Pelvis:

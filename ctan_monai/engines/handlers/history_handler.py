@@ -11,6 +11,7 @@ from ignite.engine import Engine, Events
 
 from ctan_monai.engines.distributed.processes import rank
 from ctan_monai.engines.handlers.best_model_handler import BestModel
+from ctan_monai.engines.handlers.grouping_record import grouping_record, write_groupings
 from ctan_monai.engines.handlers.handler_order import attach_after_others
 from ctan_monai.engines.handlers.loss_logging_handler import RunningMeans, penalty_terms
 from ctan_monai.engines.runs.manifest import METRICS_FILE
@@ -26,7 +27,8 @@ class History:
     "validation"}]}``: ``train`` has the mean training loss (``loss``) and each task's unweighted one over the steps
     that had a label of it, and the terms of the network's penalty (``penalty_<name>``); ``weights`` and
     ``learning_rate`` are those of the epoch's last step, and ``validation`` has the evaluator's metrics if it ran in
-    this epoch. An unknown number is null.
+    this epoch. An unknown number is null. A network of filter groups has ``groupings`` too, see `grouping_record`, and
+    ``groupings.csv`` beside the file.
 
     Args:
         output_dir: the run's folder.
@@ -71,17 +73,20 @@ class History:
                 "weights": {} if weighting is None else weighting.weights(),
             }
 
-    def _end_epoch(self, engine: Engine) -> None:
+    def _end_epoch(self, engine: Any) -> None:
         epoch = engine.state.epoch
         record = {"epoch": epoch, "seconds": round(time.monotonic() - self._started_s, 3), **self._last_step}
         record["train"] = self._means.take()
         evaluator = self._evaluator
         if evaluator is not None and evaluator.state.epoch == epoch:
             record["validation"] = {name: _number(value) for name, value in evaluator.state.metrics.items()}
+        if groupings := grouping_record(engine.network):
+            record["groupings"] = groupings
         self.epochs.append(record)
         if rank() == 0:
             best = {} if self._best is None else self._best.summary()
             write_json({"best": best, "epochs": self.epochs}, self.path)
+            write_groupings(engine.network, self.path.parent)
 
 
 def _number(value: Any) -> float | str | None:

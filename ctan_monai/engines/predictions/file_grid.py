@@ -31,6 +31,7 @@ def on_own_grid(
     grid: Grid,
     own: Grid,
     numbers: Mapping[str, int] | None = None,
+    outside: float = 0.0,
 ) -> dict[str, Array]:
     """Return the arrays of one case's prediction on its file's grid, by name.
 
@@ -41,10 +42,11 @@ def on_own_grid(
         task: a voxel-level task.
         final: (L, *S) masks, or (K, *S) values.
         logits: (K, *S).
-        region: (*S) where values count, 0 elsewhere; None for everywhere.
+        region: (*S) where values count; None for everywhere.
         grid: of these.
         own: the grid to bring them to.
         numbers: of each label in a label map; None counts from 1.
+        outside: the value elsewhere.
 
     Returns:
         See `arrays_of`.
@@ -59,7 +61,8 @@ def on_own_grid(
     values = np.stack([array.reshape(own.shape) for array in there.arrays_of(task).values()])
     if region is not None:
         way = Resample(grid.affine_ras, own.affine_ras, own.in_space)
-        values = values * way.mask(region.reshape(grid.in_space).astype(np.float32)).reshape(own.shape)
+        inside = way.mask(region.reshape(grid.in_space).astype(np.float32)).reshape(own.shape)
+        values = np.where(inside, values, np.asarray(outside, values.dtype))
     return arrays_of(task, values, numbers)
 
 

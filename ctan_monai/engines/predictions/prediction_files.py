@@ -18,7 +18,7 @@ from ctan_monai.errors import ConfigError
 from ctan_monai.files.json_files import write_json
 from ctan_monai.tasks import Task
 
-_DOSE_UNIT = "Gy"
+_DOSE_UNIT, CT_UNIT = "Gy", "HU"
 _logger = logging.getLogger(__name__)
 WRITTEN_JSON = "written.json"
 
@@ -26,6 +26,11 @@ WRITTEN_JSON = "written.json"
 def is_dose(task: Task) -> bool:
     """Tell whether a task predicts an absorbed dose: a value per voxel in Gy."""
     return task.pixel_level and task.answer_unit == _DOSE_UNIT
+
+
+def is_ct(task: Task) -> bool:
+    """Tell whether a task predicts a CT: a value per voxel in HU."""
+    return task.pixel_level and task.answer_unit == CT_UNIT
 
 
 def file_names(tasks: Sequence[Task], volumes: Sequence[str] = ()) -> dict[tuple[str, str], str]:

@@ -60,6 +60,8 @@ class WritePredictions:
             2D images, and holds masks only. Images are made from the NIfTI files, else from the PNG files.
         mask_dose: set a dose (voxel-level, in Gy) to 0 outside ``<task>_region`` where the sample has it, as the
             challenge's scores expect of OpenKBP's possible_dose_mask.
+        outside: by voxel-level Regression, the value that it gets outside of ``<task>_region`` where the sample has it,
+            for example ``{ct: -1000}``: the air around a body.
         volumes: names of volumes to copy from the case's own file, for example [ct].
         thresholds: by task and class, from which probability on predictions.csv says yes (`operating_point`).
         label_values: by task, the number of each label in label maps, of a group the first; without it, labels count
@@ -80,13 +82,11 @@ class WritePredictions:
         volumes: Sequence[str] = (),
         label_values: Mapping[str, Mapping[str, int | Sequence[int]]] | None = None,
         thresholds: Mapping[str, Mapping[str, float]] | None = None,
+        outside: Mapping[str, float] | None = None,
     ) -> None:
         self.tasks = check_tasks(tasks)
-        self.output_dir, self.mask_dose, self.volumes = (
-            Path(str(output_dir)),
-            as_bool(mask_dose, "mask_dose"),
-            tuple(volumes),
-        )
+        self.output_dir, self.volumes = Path(str(output_dir)), tuple(volumes)
+        self._outside = self._checked_outside(outside or {}, as_bool(mask_dose, "mask_dose"))
         self.formats, self.thresholds = tuple(formats), thresholds
         self._numbers = {
             task: {label: group if isinstance(group, int) else group[0] for label, group in numbers.items()}
@@ -127,8 +127,8 @@ class WritePredictions:
         final = {task.name: self._final[task.name](logits[task.name]) for task in self.tasks}
         for task in self.tasks:
             if self._masked(task, batch):
-                region = plain(batch[region_key(task)]).to(final[task.name].device)
-                final[task.name] = final[task.name] * region.bool()  # (B, 1, *S)
+                region = plain(batch[region_key(task)]).to(final[task.name].device).bool()  # (B, 1, *S)
+                final[task.name] = final[task.name].masked_fill(~region, self._outside[task.name])
         for position, case in enumerate(batch["case"]):
             if self._again(check_case_id(case), batch["file"][position] if "file" in batch else None):
                 continue
@@ -158,7 +158,20 @@ class WritePredictions:
         return case in self._cases
 
     def _masked(self, task: Task, batch: Mapping[str, Any]) -> bool:
-        return is_dose(task) and self.mask_dose and region_key(task) in batch
+        return task.name in self._outside and region_key(task) in batch
+
+    def _checked_outside(self, outside: Mapping[str, float], mask_dose: bool) -> dict[str, float]:
+        """Return by task the value outside of its region, that of a dose too.
+
+        Raises:
+            ConfigError: a name is that of no voxel-level regression, or a value is no number.
+        """
+        names = [task.name for task in self.tasks if task.pixel_level and not task.masks]
+        if wrong := {name: v for name, v in outside.items() if name not in names or not isinstance(v, int | float)}:
+            remedy = f"Give numbers for some of {names}."
+            raise ConfigError("WritePredictions.outside", f"{wrong} was found.", remedy)
+        doses = {task.name: 0.0 for task in self.tasks if is_dose(task) and mask_dose}
+        return {**doses, **{name: float(value) for name, value in outside.items()}}
 
     def _write_case(
         self,
@@ -176,7 +189,10 @@ class WritePredictions:
             if task.pixel_level:
                 region = batch[region_key(task)][position][0].cpu().numpy() if self._masked(task, batch) else None
                 numbers = self._numbers.get(task.name)
-                arrays = on_own_grid(task, final[task.name].numpy(), logits[task.name], region, grid, own, numbers)
+                around = self._outside.get(task.name, 0.0)
+                arrays = on_own_grid(
+                    task, final[task.name].numpy(), logits[task.name], region, grid, own, numbers, around
+                )
                 files[task.name] = self._write_arrays(case, task, arrays, own.affine_ras, source)
             if "openkbp" in self.formats and is_dose(task):
                 write_sparse(final[task.name][0].numpy(), self.output_dir / "openkbp" / f"{case}.csv")

@@ -121,6 +121,20 @@ def test_a_flag_keeps_the_dose_outside_the_possible_dose_mask(patients, tmp_path
     np.testing.assert_array_equal(masked[region], whole[region])
 
 
+def test_another_value_than_0_is_written_outside_of_a_region(patients, tmp_path):
+    found = _volume(_predict(patients[1:], tmp_path / "a", outside={"dose": -1000}) / "pt_2" / "dose.nii.gz")[0]
+    plain = _volume(_predict(patients[1:], tmp_path / "b") / "pt_2" / "dose.nii.gz")[0]
+    region = read_case_file(patients[1]).masks["dose_region"]
+    assert (found[~region] == -1000).all()
+    np.testing.assert_array_equal(found[region], plain[region])
+
+
+@pytest.mark.parametrize("outside", [{"oar": 0}, {"nothing": 0}, {"dose": "air"}])
+def test_only_a_regression_per_voxel_has_a_value_outside(tmp_path, outside):
+    with pytest.raises(ConfigError, match=r"outside: .* Give numbers for some of \['dose'\]"):
+        WritePredictions([ORGANS, DOSE], tmp_path, outside=outside)
+
+
 def test_exclusive_labels_are_also_written_as_one_label_map(patients, tmp_path):
     folder = _predict(patients[:1], tmp_path / "out", tasks=[ROI])
     label_map, _ = _volume(folder / "pt_10" / "roi.nii.gz")

@@ -32,7 +32,7 @@ def test_a_program_without_a_config_has_no_parser():
     assert building_parser() is None
 
 
-@pytest.mark.parametrize("bundle", ["openkbp", "prostate", "ham10000", "stoic", "busi"])
+@pytest.mark.parametrize("bundle", ["openkbp", "prostate", "ham10000", "stoic", "busi", "mr_ct"])
 def test_every_bundle_keeps_what_it_was_trained_with(bundle):
     config = ConfigParser.load_config_file(str(BUNDLES / bundle / "configs" / "train.yaml"))
     names = option_names(config)

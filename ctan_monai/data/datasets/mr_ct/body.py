@@ -1,0 +1,48 @@
+"""Where the patient is, in a CT and in an MR: the largest piece of tissue, without the couch, holes filled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+TISSUE_HU = -250.0  # below it is air, and what couches are made of
+_MR_SHARE = 0.1  # of the 99th percentile: above the noise of air, below muscle
+_OPENING_MM = 3.0  # what is thinner, such as a couch's cover, does not hang on the body
+_SMALLEST = 0.005  # fraction of the image that a body fills at least
+
+Mask = npt.NDArray[np.bool_]
+Array = npt.NDArray[Any]
+
+
+def body_of_ct(ct_hu: Array, spacing_mm: Sequence[float]) -> Mask | None:
+    """Return the body in a CT (*S), axial slices along the last axis; None where there is none."""
+    return _largest(ct_hu > TISSUE_HU, spacing_mm)
+
+
+def body_of_mr(mr: Array, spacing_mm: Sequence[float]) -> Mask | None:
+    """Return the body in an MR (*S), axial slices along the last axis; None where there is none.
+
+    It is what is brighter than a tenth of the 99th percentile, after a median filter; cortical bone and gas inside are
+    filled, and are lost where the body's outline runs along them.
+    """
+    smooth = ndimage.median_filter(np.asarray(mr, np.float32), (3, 3, 1))  # keeps the skin where it is
+    return _largest(smooth > _MR_SHARE * np.percentile(smooth, 99), spacing_mm)
+
+
+def _largest(tissue: Mask, spacing_mm: Sequence[float]) -> Mask | None:
+    steps = max(1, round(_OPENING_MM / float(np.mean(spacing_mm[:2]))))
+    disk = ndimage.generate_binary_structure(2, 1)[..., None]  # within a slice
+    opened = np.pad(tissue, [(steps, steps), (steps, steps), (0, 0)], mode="edge")  # a border is no edge
+    opened = ndimage.binary_opening(opened, disk, iterations=steps)[steps:-steps, steps:-steps]
+    pieces, count = ndimage.label(opened)
+    if not count:
+        return None
+    sizes = np.bincount(pieces.ravel())[1:]
+    body: Mask = pieces == 1 + int(sizes.argmax())
+    for index in range(body.shape[-1]):
+        body[..., index] = ndimage.binary_fill_holes(body[..., index])
+    return body if body.mean() >= _SMALLEST else None

@@ -1,0 +1,216 @@
+"""Lists of patients with MR and CT to train, validate and test on, and of MR to predict for."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ctan_monai.data.cases.cache import Header, read_header
+from ctan_monai.data.datasets.mr_ct.cache import MrCache, PatientCache
+from ctan_monai.data.datasets.mr_ct.layout import find_patients
+from ctan_monai.data.datasets.mr_ct.reader import NOTES, REGION, PairReader
+from ctan_monai.data.datasets.mr_ct.synthetic import PATIENTS, write_pelvis_pairs
+from ctan_monai.data.dicom.read.names import read_mapping
+from ctan_monai.data.lists.datalist import Item, check_splits, choose, refuse_empty
+from ctan_monai.data.lists.leakage import group_related, read_fingerprints
+from ctan_monai.data.lists.splits import SPLITS, grouped_split
+from ctan_monai.errors import ConfigError
+
+_logger = logging.getLogger(__name__)
+_SLICES = ("body", "labeled", "all")
+_PIXEL_MM = (0.3, 10.0)
+_UNSEEN_SEED = 20_000  # training's synthetic patients are those of seed 0
+
+
+def mr_ct_datalist(
+    dataset_dir: str | Path | None,
+    cache_dir: str | Path,
+    pixel_mm: float | None = None,
+    labels: Sequence[str] = (),
+    slices: str | None = None,
+    names: str | Path | Mapping[str, Sequence[str]] | None = None,
+    mr: str | None = None,
+    bias_field: bool = False,
+    splits: Sequence[str] = SPLITS,
+    split_fractions: Sequence[float] = (0.7, 0.15, 0.15),
+    seed: int = 0,
+    datalist: str | Path | None = None,
+    phantoms: int = PATIENTS,
+    workers: int | None = None,
+    on_error: Literal["raise", "skip"] = "raise",
+    progress: bool = True,
+) -> dict[str, list[Item]]:
+    """List patients; the first time, read them into the cache.
+
+    Patients with the same MR, under two names, stay in one split.
+
+    Args:
+        dataset_dir: folder with a folder for each patient (`layout`), or None for synthetic patients.
+        cache_dir: folder for the cached cases, and for the synthetic patients.
+        pixel_mm: pixel size within axial slices; None for each MR's own.
+        labels: structures that are looked for in slices: 'labeled'.
+        slices: None for one item per patient. Otherwise the patients of ``train`` become one item per axial slice:
+            'body' for slices in which CT and MR show the body, 'labeled' for those with a voxel of ``labels``, 'all'.
+        names: the data's own names of structures: a YAML file, or names by TG-263 name; see ``names.read_mapping``.
+        mr: name of the MR's file without ending, where there are several.
+        bias_field: take the MR's bias field out by N4.
+        splits: what to list.
+        split_fractions: of training, validation and test.
+        seed: of the split.
+        datalist: JSON file ``{"train": [...], "validation": [...], "test": [...]}`` that chooses patients instead.
+        phantoms: how many synthetic patients.
+        workers: processes that fill the cache; None for one per processor.
+        on_error: 'skip' leaves out up to a tenth of the patients if they cannot be read.
+        progress: show a bar while the cache is filled.
+
+    Returns:
+        Items ``{"case", "file"}``, of slices with ``slice``, by split.
+
+    Raises:
+        DataError: data are missing or cannot be read, a split is empty, a name is unknown.
+        ConfigError: an argument has an unknown value.
+    """
+    check_splits(splits)
+    if slices is not None and slices not in _SLICES:
+        raise ConfigError("slices", f"{slices!r} is unknown.", f"Use one of {_SLICES}.")
+    reader = reader_of(pixel_mm, names, mr, bias_field)
+    root = Path(str(dataset_dir)) if dataset_dir else synthetic_patients(cache_dir, phantoms)
+    folders = {folder.name: folder for folder in find_patients(root)}
+    wanted = choose(datalist, splits, folders, f"patients of {root}", "Name patients as their folders are called.")
+    listed = list(dict.fromkeys(folders if wanted is None else itertools.chain.from_iterable(wanted.values())))
+    cache = PatientCache(Path(cache_dir) / "cases", reader)
+    files = cache.prepare([folders[name] for name in listed], workers, progress, on_error)
+    items: dict[str, Item] = {folder.name: {"case": folder.name, "file": str(file)} for folder, file in files.items()}
+    headers = {name: read_header(item["file"]) for name, item in items.items()}
+    _tell(root, headers)
+    if wanted is None:
+        wanted = grouped_split(group_related(read_fingerprints(list(items.values()))), None, split_fractions, seed)
+    result = {split: [items[name] for name in wanted[split] if name in items] for split in splits}
+    remedy = "Give more patients, other split_fractions, or a datalist file that names some for each split."
+    refuse_empty(root, result, "patient", remedy)
+    if slices is not None and "train" in result:
+        result["train"] = [
+            {**item, "slice": index}
+            for item in result["train"]
+            for index in _slices_of(headers[item["case"]], slices, labels)
+        ]
+    return result
+
+
+def reader_of(
+    pixel_mm: float | None, names: str | Path | Mapping[str, Sequence[str]] | None, mr: str | None, bias_field: bool
+) -> PairReader:
+    """Return the reader for a config's options.
+
+    Raises:
+        ConfigError: the pixel size is none.
+        DataError: the file of names cannot be read.
+    """
+    low, high = _PIXEL_MM
+    if pixel_mm is not None and not (isinstance(pixel_mm, int | float) and low <= pixel_mm <= high):
+        remedy = f"Give {low:g} to {high:g} mm, or null for the MR's own."
+        raise ConfigError("pixel_mm", f"{pixel_mm!r} was found.", remedy)
+    mapping = read_mapping(Path(names).expanduser()) if isinstance(names, str | Path) and str(names) else names
+    return PairReader(pixel_mm, mapping if isinstance(mapping, Mapping) else None, mr, bool(bias_field))
+
+
+def synthetic_patients(cache_dir: str | Path, patients: int = PATIENTS, seed: int = 0) -> Path:
+    """Return a folder of synthetic patients, drawn the first time, and say so in the log.
+
+    Raises:
+        ConfigError: there are too few for three splits.
+        DataError: they cannot be written.
+    """
+    if not isinstance(patients, int) or patients < 1:
+        raise ConfigError("phantoms", f"{patients!r} was found.", "Make at least 3, one for each split.")
+    folder = write_pelvis_pairs(Path(cache_dir) / "synthetic", patients, seed)
+    _logger.warning(
+        "the data are SYNTHETIC: %d phantoms with MR and CT, computed from random numbers, in %s; a network trained on "
+        "them says nothing about patients; give --dataset_dir for real ones",
+        patients,
+        folder,
+    )
+    return folder
+
+
+def mr_ct_record(
+    dataset_dir: str | Path | None, datalists: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> dict[str, Any]:
+    """Return what `write_data_record` writes about a run's data.
+
+    Args:
+        dataset_dir: as in the config.
+        datalists: items by split.
+    """
+    first = next(item for entries in datalists.values() for item in entries)
+    synthetic = bool(read_header(first["file"]).meta.get("synthetic"))
+    return {
+        "synthetic": synthetic,
+        "prescriptions_gy": {},
+        "normalized_to_gy": None,
+        "cases": {split: len({item["case"] for item in entries}) for split, entries in datalists.items()},
+        "source": "synthetic pelves" if synthetic else Path(str(dataset_dir)).name,
+    }
+
+
+def mr_inference_list(
+    source: str | Path | None,
+    cache_dir: str | Path,
+    pixel_mm: float | None = None,
+    mr: str | None = None,
+    bias_field: bool = False,
+    on_error: Literal["raise", "skip"] = "raise",
+    workers: int | None = None,
+) -> list[Item]:
+    """List MR for inference, reading them into the cache; a CT beside one is not looked at.
+
+    Args:
+        source: an MR as ``.nii`` or ``.nii.gz``, a patient's folder, or a folder of either. None for a synthetic
+            patient that no training has seen.
+        cache_dir: folder for the cached cases.
+        pixel_mm: pixel size that the network was trained with.
+        mr: name of the MR's file in patients' folders, where there are several.
+        bias_field: as in training.
+        on_error: 'skip' leaves out MR that cannot be read, and the log lists them; 'raise' stops.
+        workers: processes that read; None for one per processor.
+
+    Returns:
+        Items ``{"case", "file"}``; a case is called as its patient's folder, or as the file.
+
+    Raises:
+        DataError: there is no MR, two have one name, or one (with 'skip': each) cannot be read.
+        ConfigError: a size is none, or ``on_error`` is neither.
+    """
+    reader = reader_of(pixel_mm, None, mr, bias_field)
+    if source is None or str(source) == "":
+        source = synthetic_patients(cache_dir, 1, _UNSEEN_SEED)
+    cache = MrCache(Path(cache_dir) / "mr", replace(reader, names=None))
+    found = cache.find(Path(str(source)))
+    files = cache.prepare(found, workers, on_error=on_error, skip_fraction=1.0)
+    headers = {cache.name_of(path): read_header(file) for path, file in files.items()}
+    _tell(Path(str(source)), headers)
+    return [{"case": cache.name_of(path), "file": str(file)} for path, file in files.items()]
+
+
+def _slices_of(header: Header, slices: str, labels: Sequence[str]) -> list[int]:
+    everything = list(range(header.shape[-1]))
+    if slices == "all":
+        return everything
+    body = header.slices_with(REGION)
+    if slices == "body":
+        return body
+    found = sorted({index for label in labels for index in header.slices_with(label)})
+    return found or body  # of a patient without any mask
+
+
+def _tell(root: Path, headers: Mapping[str, Header]) -> None:
+    """Say how many patients there are, and what is worth knowing about their files."""
+    for name, header in headers.items():
+        for note in header.meta.get(NOTES, []):
+            _logger.info("%s: %s", name, note)
+    synthetic = any(header.meta.get("synthetic") for header in headers.values())
+    _logger.info("%d%s patients of %s", len(headers), " SYNTHETIC" if synthetic else "", root)

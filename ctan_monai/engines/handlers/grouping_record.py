@@ -1,0 +1,62 @@
+"""What a network of filter groups has learned so far: which share of each layer's kernels serves which task."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ctan_monai.engines.distributed.processes import unwrap
+from ctan_monai.files.json_files import write_text
+
+GROUPINGS_FILE = "groupings.csv"
+_DIGITS = 6
+
+
+def grouping_record(network: nn.Module) -> dict[str, Any]:
+    """Return an epoch's groupings; empty for networks without filter groups, or with one group only.
+
+    Returns:
+        By layer, in the order of depth: ``mean`` probability over its kernels by group (the tasks, then 'shared'),
+        ``kernels`` whose most probable group each is, and ``entropy`` of a kernel's probabilities, mean, in nats.
+    """
+    found: dict[str, Any] = {}
+    for layer, (names, p) in _groupings(network).items():
+        most = torch.bincount(p.argmax(1), minlength=len(names)).tolist()
+        found[layer] = {
+            "mean": {name: round(value, _DIGITS) for name, value in zip(names, p.mean(0).tolist(), strict=True)},
+            "kernels": dict(zip(names, most, strict=True)),
+            "entropy": round(float(torch.special.entr(p).sum(1).mean()), _DIGITS),
+        }
+    return found
+
+
+def write_groupings(network: nn.Module, output_dir: Path) -> None:
+    """Write ``<output_dir>/groupings.csv``: every kernel's probability of each group; nothing without filter groups.
+
+    Raises:
+        CheckpointError: it cannot be written.
+    """
+    groupings = _groupings(network)
+    if not groupings:
+        return
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["layer", "kernel", *next(iter(groupings.values()))[0]])
+    for layer, (_, p) in groupings.items():
+        writer.writerows([layer, kernel, *(f"{value:.6f}" for value in row)] for kernel, row in enumerate(p.tolist()))
+    write_text(text.getvalue(), output_dir / GROUPINGS_FILE)
+
+
+def _groupings(network: nn.Module) -> dict[str, tuple[list[str], torch.Tensor]]:
+    """Return by layer the groups' names and the probabilities (K, G) in double precision."""
+    inner: Any = unwrap(network)
+    if not hasattr(inner, "groupings"):
+        return {}
+    names = inner.group_names()
+    found = {layer: p.detach().cpu().double() for layer, p in inner.groupings().items()}
+    return {layer: (names, p) for layer, p in found.items() if p.shape[1] == len(names)}

@@ -1,0 +1,186 @@
+"""The bundle MR to CT on small synthetic patients and on real pairs: training, evaluation, inference, refusals."""
+
+import csv
+import json
+import logging
+import re
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from bundle_kit import check_run, start
+
+from ctan_monai.data.datasets.mr_ct.synthetic import write_pelvis_pairs
+from ctan_monai.data.phantom import PhantomGrid
+from ctan_monai.engines import read_data_record
+from ctan_monai.errors import ConfigError, DataError, find_ctan_error
+
+ROOT = Path(__file__).parents[2]
+BUNDLE = ROOT / "bundles" / "mr_ct"
+REAL = ROOT.parent / "shared" / "data" / "mr_ct"
+OVERLAY = ("train.yaml", "evaluate.yaml")
+GRID = PhantomGrid(rows=40, columns=60, slices=16, row_mm=7.9, column_mm=7.6, slice_mm=6.0)
+PATIENTS = 4
+SMALL = {"epochs": 1, "batch_size": 8, "patch_size": [40, 56], "layer_scale": 0.25, "phantoms": PATIENTS}
+LABELS = ("Prostate", "Bladder", "Rectum", "Femur_L", "Femur_R")
+FIGURES = ("ct_mae_region", "organs_dice", *(f"organs_dice_{label}" for label in LABELS))
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """A cache in which the synthetic patients are already, fewer and coarser than the bundle draws them."""
+    folder = tmp_path_factory.mktemp("mr_ct")
+    write_pelvis_pairs(folder / "synthetic", PATIENTS, grid=GRID)
+    return str(folder)
+
+
+def rows_of(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def check_volumes(folder, mr):
+    """See that the synthetic CT and the masks are in HU and on the grid of the MR's own file."""
+    wanted = nib.load(mr)
+    found = {path.name.removesuffix(".nii.gz"): nib.load(path) for path in folder.glob("*.nii.gz")}
+    assert set(found) == {"ct", "mr", "organs", *LABELS}
+    for image in found.values():
+        assert image.shape == wanted.shape
+        assert np.allclose(image.affine, wanted.affine, atol=1e-3)
+    assert np.array_equal(found["mr"].dataobj, wanted.dataobj)
+    ct = np.asarray(found["ct"].dataobj)
+    assert ct[0, 0, 0] == -1000  # a corner of the image is air
+    assert (ct != -1000).mean() == pytest.approx(0.33, abs=0.2)
+    numbers = np.asarray(found["organs"].dataobj)
+    for number, label in enumerate(LABELS, start=1):
+        assert np.array_equal(numbers == number, np.asarray(found[label].dataobj) > 0)
+
+
+@pytest.mark.parametrize("run_id", ["training", "run"])
+def test_the_training_config_has_all_properties_that_monai_asks_for(workflow, tmp_path, cache, run_id):
+    made = workflow("mr_ct", "train.yaml", run_id=run_id, **SMALL, cache_dir=cache, output_dir=str(tmp_path / "run"))
+    made.initialize()
+    assert made.check_properties() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "unet"}, r"method: 'unet' is unknown"),
+        ({"encoder": "resnet18"}, r"sfg"),
+        ({"grouping": "random"}, r"sfg: grouping: 'random' is unknown"),
+        ({"layer_scale": 0}, r"sfg: layer_scale: 0 is out of range"),
+        ({"slices": "some"}, r"slices: 'some' is unknown"),
+        ({"pixel_mm": 0.01}, r"pixel_mm: 0.01 was found"),
+        ({"patch_size": 96}, r"patch_size: 96 was found"),
+        ({"labels": ["Femur_L"]}, r"mirror_pairs: \['Femur_R'\] is not among the labels"),
+        ({"labels": ["Spleen"]}, r"Spleen is in none of the 2 cases; they hold .*Bladder"),
+        ({"dataset_dir": "nothing"}, r"nothing: no patient was found"),
+    ],
+)
+def test_a_wrong_option_is_named_with_what_may_be_given(workflow, tmp_path, cache, options, message):
+    given = {**SMALL, "cache_dir": cache, "output_dir": str(tmp_path / "run"), **options}
+    made = workflow("mr_ct", "train.yaml", run_id="training", **given)
+    with pytest.raises((ConfigError, DataError, RuntimeError)) as caught:  # MONAI wraps ours
+        start(made)
+    found = find_ctan_error(caught.value)
+    assert found is not None
+    assert re.search(message, str(found))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("sfg", {}),
+        ("sfg", {"grouping": "single"}),
+        ("sfg", {"grouping": "shared"}),
+        ("sfg", {"grouping": "mask"}),
+        ("sfg", {"grouping": "constant"}),
+        ("ctan", {"encoder": "resnet18"}),
+        ("mtan", {"encoder": "resnet18"}),
+        ("hps", {"encoder": "resnet18"}),
+        ("stl", {"encoder": "resnet18"}),
+    ],
+)
+def test_training_evaluation_and_inference_on_synthetic_patients(run, tmp_path, cache, caplog, method, options):
+    folder = tmp_path / "run"
+    given = {**SMALL, "method": method, **options, "cache_dir": cache, "output_dir": str(folder)}
+    with caplog.at_level(logging.WARNING):
+        run("mr_ct", "train.yaml", run_id="training", **given)
+    assert "the data are SYNTHETIC" in caplog.text
+    assert read_data_record(folder)["synthetic"]
+    names = json.loads((folder / "datalist.json").read_text())
+    check_run(folder, method, ("ct", "organs"), FIGURES, [f"predictions/{names['validation'][0]}/overlay.png"])
+    kept = {name: given[name] for name in ("method", "cache_dir", "output_dir")}
+    evaluated = run("mr_ct", *OVERLAY, run_id="evaluating", **kept, **options)
+    assert evaluated.check_properties() == []
+    (case,) = names["test"]
+    summary = json.loads((folder / "evaluation" / "summary.json").read_text())["metrics"]
+    assert {*FIGURES, "ct_psnr_body", "ct_mae_bones", "ct_psnr_organs", "ct_ssim_body", "ct_mae_Bladder"} <= set(
+        summary
+    )
+    assert summary["ct_mae_body"] == pytest.approx(summary["ct_mae_region"])
+    source = next(Path(cache).glob("synthetic-*-4")) / case
+    check_volumes(folder / "evaluation" / case, source / "T2.nii.gz")
+    check_error(folder / "evaluation", case, source, summary["ct_mae_bones"])
+    given = {"method": method, "run_dir": str(folder), "cache_dir": cache, "input": str(source / "T2.nii.gz")}
+    inferred = run("mr_ct", "inference.yaml", run_id="inferring", kind="infer", **given)
+    assert inferred.check_properties() == []
+    check_volumes(folder / "inference" / case, source / "T2.nii.gz")
+    assert (folder / "inference" / case / "overlay.png").read_bytes().startswith(b"\x89PNG")
+
+
+def check_error(folder, case, source, expected):
+    """See that the error in bones is that of the written CT against the real one."""
+    real, predicted = (
+        np.asarray(nib.load(path).dataobj) for path in (source / "CT.nii.gz", folder / case / "ct.nii.gz")
+    )
+    inside = (real > 200) & (predicted != -1000)
+    assert np.abs(predicted - real)[inside].mean() == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs ../shared/data")
+def test_real_pairs_are_trained_on_and_predicted_for(run, tmp_path, caplog):
+    folder = tmp_path / "run"
+    options = {
+        "dataset_dir": str(REAL),
+        "labels": ["GTV"],
+        "pixel_mm": 2.0,
+        "patch_size": [32, 32],
+        "layer_scale": 0.25,
+    }
+    options |= {"cache_dir": str(tmp_path / "cache"), "output_dir": str(folder)}
+    with caplog.at_level(logging.INFO):
+        run("mr_ct", "train.yaml", run_id="training", epochs=1, batch_size=16, slices="labeled", **options)
+    assert "SYNTHETIC" not in caplog.text
+    assert "STS_008: CT_image.nii.gz, (141, 137, 51) voxels" in caplog.text
+    assert not read_data_record(folder)["synthetic"]
+    kept = {name: options[name] for name in ("cache_dir", "output_dir")}
+    run("mr_ct", *OVERLAY, run_id="evaluating", **kept)
+    metrics = json.loads((folder / "evaluation" / "summary.json").read_text())["metrics"]
+    assert 0 < metrics["ct_mae_body"] < 2000
+    assert 0 <= metrics["organs_dice_GTV"] <= 1
+    run("mr_ct", "inference.yaml", run_id="inferring", kind="infer", run_dir=str(folder), input=str(REAL / "STS_008"),
+        cache_dir=str(tmp_path / "cache"))  # fmt: skip
+    ct, mr = (nib.load(path) for path in (folder / "inference/STS_008/ct.nii.gz", REAL / "STS_008/MR_T1_image.nii.gz"))
+    assert ct.shape == mr.shape
+    assert np.allclose(ct.affine, mr.affine, atol=1e-3)
+
+
+def test_a_patient_without_a_ct_stops_before_anything_is_trained(workflow, tmp_path, cache):
+    root = shutil.copytree(next(Path(cache).glob("synthetic-*-4")), tmp_path / "data")
+    (root / "synthetic_002" / "CT.nii.gz").unlink()
+    given = {
+        **SMALL,
+        "dataset_dir": str(root),
+        "cache_dir": str(tmp_path / "cache"),
+        "output_dir": str(tmp_path / "run"),
+    }
+    with pytest.raises((DataError, RuntimeError)) as caught:
+        start(workflow("mr_ct", "train.yaml", run_id="training", **given))
+    assert "(case synthetic_002): there is an MR (T2.nii.gz) and no CT" in str(find_ctan_error(caught.value))
