@@ -152,25 +152,26 @@ def _outline(panel: Axes, mask: Array, sides: Sequence[float], color: str, style
     lines.set_path_effects([withStroke(linewidth=3.2, foreground="black", alpha=0.6)])
 
 
-def _draw_probabilities(panel: Axes, task: Task, answer: Mapping[str, float], truth: Sequence[str]) -> None:
+def _draw_probabilities(panel: Axes, task: Task, answer: Mapping[str, float], truth: Sequence[str] | None) -> None:
     names = list(answer)
-    colors = ["#0072B2" if name in truth else "#9A9A9A" for name in names]
+    colors = ["#0072B2" if name in (truth or ()) else "#9A9A9A" for name in names]
     panel.barh(names, [answer[name] for name in names], color=colors)
     panel.invert_yaxis()
     panel.set_xlim(0, 1)
     panel.grid(axis="x", color=GRID, linewidth=0.8)
     panel.set_axisbelow(True)
     panel.spines[["top", "right"]].set_visible(False)
-    known = f"blue: reference ({', '.join(truth)})" if truth else "reference not known"
+    known = "reference not known" if truth is None else "reference: none"
+    known = f"blue: reference ({', '.join(truth)})" if truth else known
     panel.set_title(f"{task.name}: probability\n{known}", fontsize=10, color=TEXT, loc="left")
     panel.tick_params(labelsize=9)
 
 
-def _truth(task: Task, case: Case) -> list[str]:
-    """Return the names of the true classes, none if unknown."""
+def _truth(task: Task, case: Case) -> list[str] | None:
+    """Return the names of the true classes, of which a finding may have none; None if they are not known."""
     label, present = read_label(task, case, Path(case.case))
     if not bool(present):
-        return []
+        return None
     if task.exclusive:
         return [task.answer_names[int(label)]]
     return [name for name, holds in zip(task.answer_names, label.tolist(), strict=True) if holds]
@@ -183,7 +184,7 @@ def _agreement(
     if task.classifies and task.name in answers:
         name = max(answers[task.name], key=lambda each: answers[task.name][each])
         truth = _truth(task, case)
-        known = f" (reference: {', '.join(truth) or 'none'})" if truth or task.name in case.values else ""
+        known = "" if truth is None else f" (reference: {', '.join(truth) or 'none'})"
         return [f"{task.name}: {name} {answers[task.name][name]:.0%}{known}"]
     if not task.pixel_level:
         return [f"{task.name}: {value:.3g} {name}" for name, value in answers.get(task.name, {}).items()]

@@ -136,3 +136,15 @@ def test_what_cannot_be_shown_is_named(folder):
         draw_2d_image(index.cases[0], index.tasks, ["ct"])
     with pytest.raises(DataError, match="source of the case is not known"):
         draw_2d_image(dataclasses.replace(index.cases[0], source=None), index.tasks, CHANNELS)
+
+
+@pytest.mark.parametrize(("values", "told"), [({"grade": [0]}, "reference: none"), ({}, "reference not known")])
+def test_a_finding_that_is_known_to_be_absent_is_not_called_unknown(tmp_path, values, told):
+    grade = Classification("grade", ["malignant"])
+    volumes = {name: np.zeros(SHAPE, np.uint8) for name in CHANNELS}
+    write_case(tmp_path / "a.case", Case("a", volumes, {}, image_affine_ras(FULL, SHAPE), values))
+    caption, figure = draw_2d_image(
+        PredictedCase("a", tmp_path / "a.case", {}, {"grade": {"malignant": 0.12}}), [grade], CHANNELS
+    )
+    assert any(told in axes.get_title(loc="left") for axes in figure.axes)
+    assert ("(reference: none)" in caption) == bool(values)
