@@ -38,7 +38,7 @@ def command(*arguments, cwd):
     )
 
 
-def check_run(folder, method, tasks, metrics, images):
+def check_run(folder, method, tasks, metrics, images, independent=None):
     """See that the folder of a run of one epoch is complete.
 
     Args:
@@ -47,13 +47,15 @@ def check_run(folder, method, tasks, metrics, images):
         tasks: names.
         metrics: some that validation must have measured.
         images: files in the folder that must be PNG.
+        independent: whether each task has a best network of its own; None: as stl has.
     """
     history = json.loads((folder / "metrics.json").read_text())
     assert len(history["epochs"]) == 1
     trained = {name for name in history["epochs"][0]["train"] if not name.startswith("penalty_")}
     assert trained == {*tasks, "loss"}
     assert {*metrics, "selection"} <= set(history["epochs"][0]["validation"])
-    assert set(history["best"]) == (set(tasks) if method == "stl" else {"all"})
+    independent = method == "stl" if independent is None else independent
+    assert set(history["best"]) == (set(tasks) if independent else {"all"})
     assert json.loads((folder / "run.json").read_text())["method"] == method
     for name in ("last.pt", "model.pt", "settings.json", "versions.json", "log.txt", "report.html"):
         assert (folder / name).stat().st_size > 0
