@@ -153,8 +153,11 @@ def inference_config(text: str, settings: Mapping[str, Any], name: str, record: 
     wanted = {**_options_of(text, settings), "run_dir": WEIGHTS_DIR, "output_dir": _ANSWERS_DIR}
     filled = _filled(at_home(text, name), wanted)
     for entry, of_run in _entries_of(record).items():
-        asks_the_run = re.search(rf"(?m)^{entry}: .*\.run_{entry.removesuffix('_def')}\b.*\n", filled)
-        filled = filled.replace(asks_the_run[0], of_run) if asks_the_run else filled
+        whole = re.search(rf"(?m)^{entry}:.*\n(?:[ -].*\n)*", filled)
+        if whole and re.search(rf"\.run_{entry.removesuffix('_def')}\b", whole[0]):
+            filled = filled.replace(whole[0], of_run)
+    if "@encoder" not in filled:  # written out, so that the option would be ignored
+        filled = re.sub(r"(?m)^encoder:.*\n", "", filled)
     entries = [
         f"network_{task}: {{_target_: ctan_monai.networks.SelectOutput, network: '@network_def', task: {task}}}"
         for task in (str(task["name"]) for task in record["tasks"])
