@@ -24,7 +24,7 @@ def test_no_case_gets_one_of_its_own_patient_where_that_can_be():
 
 
 def test_a_single_case_has_no_donor():
-    with pytest.raises(DataError, match="give two at least"):
+    with pytest.raises(DataError, match="two are needed"):
         choose_donors(["a"])
 
 
