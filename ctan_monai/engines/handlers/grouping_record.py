@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ctan_monai.engines.distributed.processes import unwrap
+from ctan_monai.files.csv_cells import safe_cell
 from ctan_monai.files.json_files import write_text
 
 GROUPINGS_FILE = "groupings.csv"
@@ -46,7 +47,7 @@ def write_groupings(network: nn.Module, output_dir: Path) -> None:
         return
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["layer", "kernel", *next(iter(groupings.values()))[0]])
+    writer.writerow(["layer", "kernel", *map(safe_cell, next(iter(groupings.values()))[0])])  # tasks' names
     for layer, (_, p) in groupings.items():
         writer.writerows([layer, kernel, *(f"{value:.6f}" for value in row)] for kernel, row in enumerate(p.tolist()))
     write_text(text.getvalue(), output_dir / GROUPINGS_FILE)
