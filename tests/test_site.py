@@ -60,7 +60,8 @@ def test_the_site_documents_every_public_name(site):
 def test_the_index_of_options_has_those_of_every_bundle(site, repository):
     text = (site / "docs" / "options.html").read_text(encoding="utf-8")
     for config in repository.glob("bundles/*/configs/train.yaml"):
-        section = re.search(rf'<section id="{config.parents[1].name}">(.*?)</section>', text, re.S)[1]
+        anchor = config.parents[1].name.replace("_", "-")
+        section = re.search(rf'<section id="{anchor}">(.*?)</section>', text, re.S)[1]
         listed = re.findall(r"<tr[^>]*><td[^>]*><p><code[^>]*><span[^>]*>(\w+)</span>", section)
         content = yaml.safe_load(config.read_text(encoding="utf-8"))
         assert {"method", "epochs", "seed"} <= set(listed) <= content.keys() - {"tasks", "settings", "network"}
