@@ -1,4 +1,4 @@
-"""What a network of filter groups has learned so far: which share of each layer's kernels serves which task."""
+"""Record filter groups during training: the fraction of each layer's kernels that serves each task."""
 
 from __future__ import annotations
 

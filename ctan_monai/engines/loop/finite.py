@@ -44,7 +44,7 @@ class FiniteGuard:
     Looked at in each step, loss and norms make the host wait for the device once. Looked at every ``every`` steps, they
     do not: the number of the first micro-batch that is not finite stays on the device. From that one on the optimizer
     skips its steps (``found_inf`` of torch's fused optimizers). At the next look, buffers of network and loss (running
-    statistics, what a weighting has learned from losses) are put back to what that micro-batch met, which is then
+    statistics, the state of a weighting) are put back to what that micro-batch met, which is then
     repeated to tell what was wrong.
 
     Args:

@@ -77,7 +77,7 @@ class PairReader:
         """
         files = files_of(folder, self.names, self.mr)
         if files.ct is None:
-            reason = f"there is an MR ({files.mr.name}) and no CT; they are learned from together."
+            reason = f"there is an MR ({files.mr.name}) and no CT; training needs both."
             raise DataError(folder, files.patient, reason, "Add ct.nii.gz, or leave this patient out.")
         mr = self._read_mr(files.mr, files.patient)
         ct, body, covered = _ct(files.ct, mr)
