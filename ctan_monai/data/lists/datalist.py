@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from ctan_monai.data.cases.cache import Header
+from ctan_monai.data.cases.cache import Header, read_header
 from ctan_monai.data.lists.splits import SPLITS
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.files.duplicates import pairs_once
@@ -140,3 +140,27 @@ def check_slices(slices: str | None, empty_fraction: float, kinds: Sequence[str]
         raise ConfigError("slices", f"{slices!r} is unknown.", f"Use one of {kinds}, or leave it out.")
     if not 0 <= empty_fraction <= 1:
         raise ConfigError("empty_fraction", f"{empty_fraction} was found.", "Give a fraction from 0 to 1.")
+
+
+def describe_data(
+    dataset_dir: str | Path | None, datalists: Mapping[str, Sequence[Mapping[str, Any]]], synthetic_source: str
+) -> dict[str, Any]:
+    """Return the data record of a run without prescriptions, for `write_data_record`.
+
+    Args:
+        dataset_dir: folder of the data, as in the config; its name is the source.
+        datalists: items by split, of which there is one at least.
+        synthetic_source: the source where the first case says that it is synthetic.
+
+    Raises:
+        DataError: the first case's file cannot be read.
+    """
+    first = next(item for entries in datalists.values() for item in entries)
+    synthetic = bool(read_header(first["file"]).meta.get("synthetic"))
+    return {
+        "synthetic": synthetic,
+        "prescriptions_gy": {},
+        "normalized_to_gy": None,
+        "cases": {split: len({item["case"] for item in entries}) for split, entries in datalists.items()},
+        "source": synthetic_source if synthetic else Path(str(dataset_dir)).name,
+    }

@@ -15,7 +15,7 @@ from ctan_monai.data.datasets.mr_ct.layout import find_patients
 from ctan_monai.data.datasets.mr_ct.reader import NOTES, REGION, PairReader
 from ctan_monai.data.datasets.mr_ct.synthetic import PATIENTS, write_pelvis_pairs
 from ctan_monai.data.dicom.read.names import read_mapping
-from ctan_monai.data.lists.datalist import Item, check_splits, choose, refuse_empty
+from ctan_monai.data.lists.datalist import Item, check_splits, choose, describe_data, refuse_empty
 from ctan_monai.data.lists.leakage import group_related, read_fingerprints
 from ctan_monai.data.lists.splits import SPLITS, grouped_split
 from ctan_monai.errors import ConfigError
@@ -146,15 +146,7 @@ def mr_ct_record(
         dataset_dir: as in the config.
         datalists: items by split.
     """
-    first = next(item for entries in datalists.values() for item in entries)
-    synthetic = bool(read_header(first["file"]).meta.get("synthetic"))
-    return {
-        "synthetic": synthetic,
-        "prescriptions_gy": {},
-        "normalized_to_gy": None,
-        "cases": {split: len({item["case"] for item in entries}) for split, entries in datalists.items()},
-        "source": "synthetic pelves" if synthetic else Path(str(dataset_dir)).name,
-    }
+    return describe_data(dataset_dir, datalists, "synthetic pelves")
 
 
 def mr_inference_list(

@@ -21,7 +21,7 @@ from ctan_monai.data.datasets.stoic.chest_case import (
 from ctan_monai.data.datasets.stoic.chest_scan import SCAN_SUFFIXES
 from ctan_monai.data.datasets.stoic.reader import Stoic, StoicReader, find_stoic
 from ctan_monai.data.datasets.stoic.synthetic import write_chest_phantoms
-from ctan_monai.data.lists.datalist import Item, check_splits, choose, refuse_empty
+from ctan_monai.data.lists.datalist import Item, check_splits, choose, describe_data, refuse_empty
 from ctan_monai.data.lists.leakage import group_related, read_fingerprints
 from ctan_monai.data.lists.splits import SPLITS, grouped_split
 from ctan_monai.errors import ConfigError, DataError
@@ -120,15 +120,7 @@ def stoic_record(
         dataset_dir: as in the config.
         datalists: items by split.
     """
-    first = next(item for entries in datalists.values() for item in entries)
-    synthetic = bool(read_header(first["file"]).meta.get("synthetic"))
-    return {
-        "synthetic": synthetic,
-        "prescriptions_gy": {},
-        "normalized_to_gy": None,
-        "cases": {split: len({item["case"] for item in entries}) for split, entries in datalists.items()},
-        "source": "synthetic chests" if synthetic else Path(str(dataset_dir)).name,
-    }
+    return describe_data(dataset_dir, datalists, "synthetic chests")
 
 
 def lung_slices(header: Header) -> list[int]:
