@@ -11,6 +11,7 @@ from ignite.engine import Engine, Events
 from monai.engines import SupervisedTrainer
 from monai.handlers import LrScheduleHandler, ValidationHandler
 from torch import nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ctan_monai.engines.distributed.processes import rank, unwrap
@@ -26,6 +27,7 @@ from ctan_monai.engines.runs.resume import (
     ContinueAt,
     Progress,
     check_same_run,
+    load_optimizer,
     load_schedule,
     newest_checkpoint,
 )
@@ -145,6 +147,8 @@ class Checkpoint:
             try:
                 if isinstance(entry, LRScheduler):
                     load_schedule(entry, states[name], stretch)
+                elif isinstance(entry, Optimizer):
+                    load_optimizer(entry, states[name])
                 else:
                     entry.load_state_dict(states[name])
             except (ValueError, KeyError, RuntimeError, TypeError, AttributeError, IndexError) as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ignite.engine import Engine, Events
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from ctan_monai.engines.runs.run_record import differences
@@ -18,6 +19,7 @@ from ctan_monai.errors import CheckpointError
 _logger = logging.getLogger(__name__)
 LAST_FILE, PREVIOUS_FILE = "last.pt", "last.prev.pt"
 _LENGTHS = {"total_steps", "_schedule_phases", "T_max", "total_iters", "t_total", "max_iters", "_milestones"}
+_IMPLEMENTATION = ("fused", "foreach", "capturable", "differentiable")  # how an optimizer computes its steps
 
 
 def has_checkpoint(output_dir: str | Path) -> bool:
@@ -125,6 +127,19 @@ class ContinueAt:
             scaler.load_state_dict(dict(progress.scaler))
         if progress.leaves_nothing_to_do(engine.state.max_epochs):
             engine.terminate()
+
+
+def load_optimizer(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
+    """Restore an optimizer's state, which may be of another device or implementation (fused or not).
+
+    Raises:
+        ValueError: the state is of other parameters.
+    """
+    groups, now = list(saved["param_groups"]), optimizer.param_groups
+    if len(groups) == len(now):  # otherwise torch says so
+        kept = [{key: group[key] for key in _IMPLEMENTATION if key in group} for group in now]
+        groups = [{**group, **own} for group, own in zip(groups, kept, strict=True)]
+    optimizer.load_state_dict({**saved, "param_groups": groups})
 
 
 def load_schedule(schedule: LRScheduler, saved: Mapping[str, Any], stretch: bool) -> None:

@@ -64,7 +64,7 @@ def projected_weights(products: Tensor, orders: Sequence[Sequence[int]]) -> Tens
     >>> projected_weights(torch.tensor([[1.0, -1.0], [-1.0, 2.0]]), [[1], [0]])
     tensor([2.0000, 1.5000])
     """
-    units = torch.eye(len(products)).to(products)  # (T, T)
+    units = torch.eye(len(products), dtype=products.dtype, device=products.device)  # (T, T)
     squares = products.diagonal().clamp_min(torch.finfo(products.dtype).tiny)  # (T,), a gradient may be 0
     total = torch.zeros_like(squares)
     for task, order in enumerate(orders):

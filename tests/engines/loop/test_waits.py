@@ -36,6 +36,21 @@ class Waits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+class Copies(TorchDispatchMode):
+    """Note what lies on another device than all that it was made of; a GPU waits for such copies of ordinary memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        places = {entry.device for entry in args if isinstance(entry, torch.Tensor)}
+        if isinstance(made, torch.Tensor) and places and made.device not in places:
+            self.found.append(func.overloadpacket.__name__)
+        return made
+
+
 def _mask(entry):
     return entry is not None and entry.dtype in (torch.bool, torch.uint8)
 
@@ -99,6 +114,23 @@ def test_network_loss_and_targets_lie_on_one_device(weighting):
     for module in (network, loss):
         tensors += [*module.parameters(), *module.buffers()]
     assert {tensor.device.type for tensor in tensors} == {"meta"}
+
+
+@pytest.mark.parametrize("weighting", sorted(set(WEIGHTINGS) - BY_SOLVER))
+def test_nothing_is_copied_to_the_device_but_the_batch(weighting):
+    network = Branching().to("meta")
+    loss = MultiTaskLoss(TASKS, create_weighting(weighting, TASKS, **OPTIONS.get(weighting, {})))
+    items = next(iter(make_loader(2))).items()
+    batch = {key: torch.empty_like(value, device="meta") if torch.is_tensor(value) else value for key, value in items}
+    optimizer = torch.optim.Adam(trainable_parameters(network, loss.to("meta")))
+    trainer = MultiTaskTrainer("meta", 1, [batch], network, optimizer, loss)
+    trainer.state.epoch, trainer.state.iteration = 1, 1
+    with Copies() as copies:
+        trainer.compute_gradients(batch, 1)
+    assert copies.found == []
+    with copies:
+        torch.eye(2).to("meta")  # it can fail
+    assert copies.found == ["_to_copy"]
 
 
 def test_a_step_that_is_looked_at_waits_and_is_counted(monkeypatch):

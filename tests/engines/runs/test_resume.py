@@ -103,6 +103,25 @@ def test_more_epochs_continue_a_complete_run_as_if_they_had_been_asked_for_at_on
     assert_same_run(tmp_path / "part", tmp_path / "whole")
 
 
+@pytest.mark.parametrize(("first", "second"), [(None, True), (True, None)])
+def test_a_run_goes_on_with_another_implementation_of_the_optimizer(tmp_path, first, second):
+    """As a bundle's run of a CPU does on a GPU, where its optimizer is fused and skips steps on the device."""
+    Run(tmp_path, epochs=1, fused=first, every=3 if first else None).go()
+    run = Run(tmp_path, epochs=2, resume=True, fused=second, every=3 if second else None).go()
+    assert run.trainer.state.epoch == 2
+    assert [group["fused"] for group in run.optimizer.param_groups] == [second]
+    assert load_checked(tmp_path / "last.pt")["states"]["optimizer"]["param_groups"][0]["fused"] == second
+
+
+def test_the_state_of_an_optimizer_with_more_groups_is_refused(tmp_path):
+    Run(tmp_path, epochs=1).go()
+    saved = load_checked(tmp_path / "last.pt")
+    saved["states"]["optimizer"]["param_groups"] *= 2
+    save_atomic(saved, tmp_path / "last.pt")
+    with pytest.raises(CheckpointError, match=r"the state of 'optimizer' does not fit .*parameter group"):
+        Run(tmp_path, epochs=2, resume=True)
+
+
 def test_a_schedule_that_knows_its_end_is_stretched(tmp_path):
     Run(tmp_path, epochs=2).go()
     longer = Run(tmp_path, epochs=4, resume=True)
