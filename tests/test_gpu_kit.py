@@ -31,7 +31,9 @@ def test_the_kit_is_built_unpacked_timed_trained_and_evaluated(repository, tmp_p
     assert len(list((where / "data" / "openkbp").rglob("*.case"))) == len(list(sample.rglob("*.case")))
     timed = json.loads((out / "steps.json").read_text())
     assert {row["method"] for row in timed["steps"]} == {"ctan", "mtan", "hps", "stl"}
-    assert [row["workers"] for row in timed["trainer with loader"]] == [0, 1]
+    loaded = [(row["data_on"], row["workers"]) for row in timed["trainer with loader"]]
+    assert loaded == [("device", 0), ("loader", 0), ("loader", 1)]
+    assert timed["gflop_per_image"]["stl"] > timed["gflop_per_image"]["hps"] > 0
     assert len(json.loads((out / "openkbp-metrics.json").read_text())["epochs"]) == 1
     with tarfile.open(out / "openkbp-evaluation.tar.gz") as archive:
         assert "metrics.json" in archive.getnames() or any(name.endswith(".csv") for name in archive.getnames())

@@ -20,8 +20,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
-from ctan_monai.engines import MultiTaskTrainer
+from ctan_monai.engines import MultiTaskTrainer, create_dataloader
 from ctan_monai.engines.distributed.processes import to_channels_last
 from ctan_monai.engines.loop.bf16_guard import choose_precision
 from ctan_monai.losses import MultiTaskLoss, create_weighting
@@ -42,6 +43,7 @@ class Bench:
         self.cuda = self.device.type == "cuda"
         self.size, self.encoder = (32, "resnet18") if options.quick else (128, "resnet50")
         self.batches = (2, 4) if options.quick else (8, 32, 128)
+        self.most = 8 if options.quick else 512  # where a large GPU is full
         self.end = time.monotonic() + options.seconds
         self.found: dict[str, Any] = {"torch": torch.__version__}
         self.found["device"] = torch.cuda.get_device_name() if self.cuda else "cpu"
@@ -104,6 +106,13 @@ class Bench:
 
         return act
 
+    def gflop_per_image(self, method: str) -> float:
+        """Count a training step's floating point operations: two for each multiplication with its addition."""
+        act = self.step(method, "fp32", 2)
+        with FlopCounterMode(display=False) as counted:
+            act()
+        return float(counted.get_total_flops()) / 2e9
+
     def seconds_of(self, act: Callable[[], None]) -> tuple[float, float]:
         """Return the median seconds of a step, and those of the host alone."""
         for _ in range(2 if self.options.quick else 5):
@@ -121,8 +130,10 @@ class Bench:
 
 def steps(bench: Bench) -> None:
     """Every method in bf16, CTAN in the other precisions and layouts too."""
+    each = bench.found["gflop_per_image"] = {method: bench.gflop_per_image(method) for method in METHODS}
+    bench.say("; ".join(f"{method} {gflop:.1f} GFLOP an image" for method, gflop in each.items()))
     small, large = bench.batches[0], bench.batches[-1]
-    grid = [("ctan", "bf16", True, batch) for batch in bench.batches]
+    grid = [("ctan", "bf16", True, batch) for batch in (*bench.batches, bench.most)]
     grid += [(method, "bf16", True, batch) for method in METHODS[1:] for batch in (small, large)]
     grid += [("ctan", precision, last, large) for precision, last in (("tf32", True), ("fp32", True), ("bf16", False))]
     grid += [(method, "tf32", True, large) for method in METHODS[1:]]
@@ -136,9 +147,10 @@ def steps(bench: Bench) -> None:
         wall, host = bench.seconds_of(bench.step(method, precision, batch, last))
         peak = torch.cuda.max_memory_allocated() / 2**30 if bench.cuda else None
         row = {"method": method, "precision": precision, "channels_last": last, "batch": batch, "ms": 1e3 * wall}
-        rows.append({**row, "host_ms": 1e3 * host, "images_s": batch / wall, "peak_gib": peak})
+        tflops = each[method] * batch / wall / 1e3
+        rows.append({**row, "host_ms": 1e3 * host, "images_s": batch / wall, "tflop_s": tflops, "peak_gib": peak})
         layout = "NHWC" if last else "NCHW"
-        timed = f"{1e3 * wall:8.2f} ms, host {1e3 * host:8.2f} ms, {batch / wall:7.0f} images/s"
+        timed = f"{1e3 * wall:8.2f} ms, host {1e3 * host:8.2f} ms, {batch / wall:7.0f} images/s, {tflops:6.2f} TFLOP/s"
         bench.say(f"{method:5}{precision:5}{layout} batch {batch:4}: {timed}")
 
 
@@ -146,6 +158,7 @@ def busy(bench: Bench) -> None:
     """Measure the fraction of a step in which kernels run."""
     if not bench.cuda:
         return
+    from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
 
     for batch in (bench.batches[0], bench.batches[-1]):
@@ -155,7 +168,10 @@ def busy(bench: Bench) -> None:
             for _ in range(5):
                 act()
             bench.sync()
-        events = sorted(record.key_averages(), key=lambda event: -event.self_device_time_total)
+        kinds = [
+            event for event in record.key_averages() if event.device_type == DeviceType.CUDA
+        ]  # not what began them
+        events = sorted(kinds, key=lambda event: -event.self_device_time_total)
         kernels = sum(event.self_device_time_total for event in events) / 5e6
         longest = {event.key[:90]: event.self_device_time_total / 5e3 for event in events[:15]}
         found = {"wall_ms": 1e3 * wall, "kernels_ms": 1e3 * kernels, "busy": kernels / wall, "longest_ms": longest}
@@ -197,7 +213,7 @@ def graph(bench: Bench) -> None:
 
 
 def trainer_with_loader(bench: Bench) -> None:
-    """Time the bundle's own dataset, loader and trainer, with no, 8 and all workers."""
+    """Time the bundle's own dataset, loader and trainer: with no, 8 and all workers, and with data on the device."""
     if not bench.options.cases:
         return
     from ignite.engine import Events
@@ -210,20 +226,23 @@ def trainer_with_loader(bench: Bench) -> None:
     config["bundle_root"], config["datalists#sample_dir"] = str(root), str(bench.options.cases)
     dataset = config.get_parsed_content("train#dataset")
     rows = bench.found["trainer with loader"] = []
-    for workers in (0, 1) if bench.options.quick else (0, 8, max((os.cpu_count() or 1) - 1, 1)):
-        batch = bench.batches[1]
+    batch = bench.batches[1]
+    for workers in (None, 0, 1) if bench.options.quick else (None, 0, 8, max((os.cpu_count() or 1) - 1, 1)):
         if bench.left() < 15:
             return
         network, loss = bench.make("ctan")
-        loader = DataLoader(
-            dataset,
-            batch_size=batch,
-            shuffle=True,
-            drop_last=True,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=bench.cuda,
-        )
+        if workers is None:
+            loader = create_dataloader(dataset, "device", bench.device, batch_size=batch, shuffle=True)
+        else:
+            loader = DataLoader(
+                dataset,
+                batch_size=batch,
+                shuffle=True,
+                drop_last=True,
+                num_workers=workers,
+                persistent_workers=workers > 0,
+                pin_memory=bench.cuda,
+            )
         wanted = 6 if bench.options.quick else max(12, (400 if workers == 0 else 6000) // batch)
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, fused=True)
         trainer = MultiTaskTrainer(
@@ -246,8 +265,10 @@ def trainer_with_loader(bench: Bench) -> None:
         stamps.append(time.perf_counter())
         tail = stamps[len(stamps) // 2 :]  # the first half warms up
         rate = (len(tail) - 1) * batch / (tail[-1] - tail[0])
-        rows.append({"workers": workers, "batch": batch, "images_s": rate})
-        bench.say(f"trainer, {workers} workers, batch {batch}: {rate:.0f} images/s")
+        rows.append({"data_on": "device" if workers is None else "loader", "workers": workers or 0})
+        rows[-1] |= {"batch": batch, "images_s": rate}
+        where = "data on the device" if workers is None else f"{workers} workers"
+        bench.say(f"trainer, {where}, batch {batch}: {rate:.0f} images/s")
 
 
 def compiled(bench: Bench) -> None:
