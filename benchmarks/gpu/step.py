@@ -213,7 +213,7 @@ def graph(bench: Bench) -> None:
 
 
 def trainer_with_loader(bench: Bench) -> None:
-    """Time the bundle's own dataset, loader and trainer: with no, 8 and all workers, and with data on the device."""
+    """Time the bundle's own dataset, loader and trainer: with data on the device, with no, 8 and all workers."""
     if not bench.options.cases:
         return
     from ignite.engine import Events
@@ -227,11 +227,12 @@ def trainer_with_loader(bench: Bench) -> None:
     dataset = config.get_parsed_content("train#dataset")
     rows = bench.found["trainer with loader"] = []
     batch = bench.batches[1]
-    for workers in (None, 0, 1) if bench.options.quick else (None, 0, 8, max((os.cpu_count() or 1) - 1, 1)):
+    several = (1,) if bench.options.quick else (8, max(os.cpu_count() or 1, 2) - 1)
+    for workers in (*("graphs",) * bench.cuda, "device", 0, *several):
         if bench.left() < 15:
             return
         network, loss = bench.make("ctan")
-        if workers is None:
+        if not isinstance(workers, int):
             loader = create_dataloader(dataset, "device", bench.device, batch_size=batch, shuffle=True)
         else:
             loader = DataLoader(
@@ -255,6 +256,7 @@ def trainer_with_loader(bench: Bench) -> None:
             amp=bench.cuda,
             channels_last=True,
             epoch_length=min(wanted, len(loader)),
+            cuda_graph=workers == "graphs",
         )
         stamps: list[float] = []
         trainer.add_event_handler(
@@ -265,9 +267,10 @@ def trainer_with_loader(bench: Bench) -> None:
         stamps.append(time.perf_counter())
         tail = stamps[len(stamps) // 2 :]  # the first half warms up
         rate = (len(tail) - 1) * batch / (tail[-1] - tail[0])
-        rows.append({"data_on": "device" if workers is None else "loader", "workers": workers or 0})
-        rows[-1] |= {"batch": batch, "images_s": rate}
-        where = "data on the device" if workers is None else f"{workers} workers"
+        loaded = isinstance(workers, int)
+        rows.append({"data_on": "loader" if loaded else "device", "workers": workers if loaded else 0})
+        rows[-1] |= {"cuda_graph": workers == "graphs", "batch": batch, "images_s": rate}
+        where = f"{workers} workers" if loaded else "data on the device" + ", graphs" * (workers == "graphs")
         bench.say(f"trainer, {where}, batch {batch}: {rate:.0f} images/s")
 
 

@@ -1,17 +1,21 @@
 """Whole trainings on a GPU; what has a counterpart on the CPU runs there too."""
 
+import copy
 import json
 
 import pytest
 import torch
 from engine_kit import TASKS, SmallNetwork, make_item, make_loader
+from ignite.engine import Events
 from monai.data import DataLoader
 from run_kit import Run, same
 
 from ctan_monai.engines import MultiTaskTrainer, NonFiniteError, seed_run
 from ctan_monai.engines.runs.torch_file import load_checked
+from ctan_monai.errors import ConfigError
 from ctan_monai.losses import MultiTaskLoss, create_weighting
 from ctan_monai.losses.weighting import WEIGHTINGS
+from ctan_monai.networks import create_network
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 AMP = ["bf16", "fp16"]
@@ -119,6 +123,51 @@ def test_no_step_waits_for_the_device(weighting):
 
 def make_batch():
     return next(iter(make_loader(2)))
+
+
+def trained_losses(network, loader, **options):
+    """Train a copy of a network for two epochs; return it and the loss of each step."""
+    network = copy.deepcopy(network).cuda()
+    loss = MultiTaskLoss(TASKS, create_weighting("dwa", TASKS, independent=network.independent_tasks))
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
+    trainer = MultiTaskTrainer("cuda", 2, loader, network, optimizer, loss, **options)
+    found = []
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: found.append(engine.state.output["loss"]))
+    trainer.run()
+    return network, torch.stack(found).tolist()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("amp", [False, True])
+@pytest.mark.parametrize("method", ["ctan", "mtan", "hps", "stl"])
+def test_a_graphed_training_goes_as_a_plain_one(method, amp):
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    network = create_network(method, TASKS, "resnet18", in_channels=1)
+    items = [make_item(index, (32, 32)) for index in range(10)]
+    loader = DataLoader(items, batch_size=4, drop_last=False)  # the last batch has another shape
+    plain, expected = trained_losses(network, loader, amp=amp)
+    graphed, found = trained_losses(network, loader, amp=amp, cuda_graph=True)
+    assert found == pytest.approx(expected, rel=0.02 if amp else 1e-3)
+    assert len(found) == 6
+    assert found[0] == pytest.approx(expected[0], rel=1e-3 if amp else 1e-6)
+    buffers = dict(plain.named_buffers())
+    for name, value in graphed.named_buffers():  # the warm-up has left nothing in the running statistics
+        torch.testing.assert_close(value, buffers[name], rtol=0.05 if amp else 1e-3, atol=0.02 if amp else 1e-3)
+    graphed.eval()
+    with torch.no_grad():
+        assert set(graphed(torch.rand(1, 1, 32, 32, device="cuda"))) == {task.name for task in TASKS}
+
+
+@pytest.mark.gpu
+def test_a_graph_is_refused_where_a_step_calls_the_network_twice():
+    network = create_network("hps", TASKS[:1], "resnet18", in_channels=1).cuda()
+    loader = [{"image": torch.rand(1, 1, 32, 32, 4), "case": ["pt_0"]}]
+    optimizer = torch.optim.Adam(network.parameters())
+    trainer = MultiTaskTrainer("cuda", 1, loader, network, optimizer, lambda *_: 0, cuda_graph=True)
+    trainer.inferer.slice_batch = 2
+    trainer.graphed.begin()
+    with pytest.raises(ConfigError, match="calls the network several times"):
+        trainer.inferer(loader[0]["image"].cuda(), trainer.graphed)
 
 
 @pytest.mark.parametrize("device", DEVICES)
