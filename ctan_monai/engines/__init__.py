@@ -39,6 +39,7 @@ _PUBLIC = {
     "WriteOnOwnGrid": "predictions.source_grid_writer",
     "WritePredictions": "predictions.prediction_writer",
     "WriteSlices": "predictions.slice_writer",
+    "WriteSyntheticCt": "predictions.synthetic_ct_writer",
     "as_bool": "runs.options",
     "default_handlers": "handlers.default_handlers",
     "check_run": "runs.run_record",

@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from bundle_kit import check_run, start
 
 from ctan_monai.data.datasets.mr_ct.synthetic import write_pelvis_pairs
@@ -132,7 +133,18 @@ def test_training_evaluation_and_inference_on_synthetic_patients(run, tmp_path, 
     inferred = run("mr_ct", "inference.yaml", run_id="inferring", kind="infer", **given)
     assert inferred.check_properties() == []
     check_volumes(folder / "inference" / case, source / "T2.nii.gz")
+    check_series(folder / "inference" / case)
     assert (folder / "inference" / case / "overlay.png").read_bytes().startswith(b"\x89PNG")
+
+
+def check_series(folder):
+    """See that the DICOM series has the HU of the NIfTI file, to rounding, in any order of voxels."""
+    image = sitk.ReadImage(sorted(str(path) for path in (folder / "dicom").glob("CT.*.dcm")))
+    nifti = nib.load(folder / "ct.nii.gz")
+    sizes = np.array(nifti.header.get_zooms())[np.abs(np.linalg.inv(nifti.affine)[:3, :3]).argmax(0)]
+    assert image.GetSpacing() == pytest.approx(sizes, rel=1e-4)
+    expected = np.rint(np.sort(np.asarray(nifti.dataobj), axis=None))
+    assert np.array_equal(np.sort(sitk.GetArrayFromImage(image), axis=None), expected)
 
 
 def check_error(folder, case, source, expected):

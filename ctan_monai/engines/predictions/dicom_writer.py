@@ -72,7 +72,7 @@ class WriteDicom:
         uid_source: UidSource = new_uid,
     ) -> None:
         self.tasks = tuple(task for task in check_tasks(tasks) if task.pixel_level)
-        self.output_dir, self.model, self.run_dir = Path(str(output_dir)), _in_words(model, run_dir), run_dir
+        self.output_dir, self.model, self.run_dir = Path(str(output_dir)), in_words(model, run_dir), run_dir
         self.formats = _checked(formats, self.tasks)
         file_names(self.tasks, ("ct",))  # refuses names that would collide
         self._said: dict[str, Any] = {"clock": clock, "uid_source": uid_source}
@@ -147,7 +147,7 @@ class WriteDicom:
         _logger.info("Predictions of %d CTs, not for clinical use, are in %s.", len(cases), self.output_dir)
 
 
-def _in_words(model: str, run_dir: str | Path | None) -> str:
+def in_words(model: str, run_dir: str | Path | None) -> str:
     """Describe the network by method and encoder, as in its run's record."""
     record = {} if run_dir is None else read_json(Path(str(run_dir)) / RUN_FILE) or {}
     known = [str(record[name]) for name in ("method", "encoder") if record.get(name)]
@@ -167,16 +167,16 @@ def _checked(formats: Sequence[str], tasks: Sequence[Task]) -> tuple[str, ...]:
     if {"rtstruct", "seg"} & set(wanted) and not segmentations:
         raise ConfigError("formats", "rtstruct and seg need a Segmentation.", remedy)
     if "seg" in wanted:
-        _need_highdicom()
+        need_highdicom()
     return wanted
 
 
-def _need_highdicom() -> None:
+def need_highdicom() -> None:
     """Check that highdicom is installed before predicting."""
     from importlib.util import find_spec
 
     if find_spec("highdicom") is None:
-        remedy = f"Run {install('dicom', 'highdicom')}; or leave seg out: --formats \"['rtstruct', 'rtdose']\"."
+        remedy = f"Run {install('dicom', 'highdicom')}; or leave seg out of --formats."
         raise ConfigError("formats", "seg needs highdicom, which is not installed.", remedy)
 
 

@@ -100,18 +100,21 @@ class CtReference:
     headers: tuple[Any, ...]
 
     @classmethod
-    def read(cls, source: str | Path | Iterable[str | Path], series_uid: str | None = None) -> CtReference:
+    def read(
+        cls, source: str | Path | Iterable[str | Path], series_uid: str | None = None, modality: str | None = "CT"
+    ) -> CtReference:
         """Read the headers of a CT series.
 
         Args:
             source: a folder, searched with all below it, or the files; what is no CT is passed over.
             series_uid: which series, if there are several.
+            modality: of the series; None for any.
 
         Raises:
             DataError: there is no CT, there are several series and none was chosen, an image cannot be read, or the
                 images do not fit together.
         """
-        where = Path(source) if isinstance(source, str | Path) else None
+        where, name = Path(source) if isinstance(source, str | Path) else None, modality or "series"
         files = sorted(p for p in where.rglob("*") if p.is_file()) if where else [Path(str(p)) for p in source]  # type: ignore[union-attr]  # not a path: files
         headers = []
         for path in files:
@@ -119,13 +122,13 @@ class CtReference:
                 continue
             with reading(path, "an image"):
                 header = read_dicom(path, stop_before_pixels=True)
-            if header.get("Modality") == "CT" and series_uid in (None, header.get("SeriesInstanceUID")):
+            if modality in (None, header.get("Modality")) and series_uid in (None, header.get("SeriesInstanceUID")):
                 headers.append(header)
         found = Counter(str(header.get("SeriesInstanceUID")) for header in headers)
         if len(found) != 1:
-            reason = f"{len(files)} files hold CT images of {len(found)} series {dict(found) or ''}, expected one."
-            raise DataError(where or "CT", None, reason, "Give one series, or its series_uid.")
-        return cls.from_headers(headers, where or "CT")
+            reason = f"{len(files)} files hold {modality or 'any'} images of {len(found)} series {dict(found) or ''}"
+            raise DataError(where or name, None, f"{reason}, expected one.", "Give one series, or its series_uid.")
+        return cls.from_headers(headers, where or name)
 
     @classmethod
     def from_headers(cls, headers: Iterable[Any], where: str | Path = "CT") -> CtReference:

@@ -1,0 +1,182 @@
+"""Write a CT that a network made of another image as a DICOM CT series."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ctan_monai.data.dicom.write.common import decimal, mark_synthetic, new_object, place, save_new
+from ctan_monai.data.dicom.write.identity import Clock, UidSource, new_uid
+from ctan_monai.data.dicom.write.reference import CtReference, Floats, Origin, shortened
+from ctan_monai.errors import DataError
+
+CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
+_LOWEST_HU = -1024  # what a stored 0 means, unless something is lower
+_LEVELS = 2**16
+_DERIVATION = 1024  # characters of a short text
+_RIGHT_ANGLE = 1e-4  # cosine
+_SAME_PLANE_MM = 0.05
+_SOURCE_IMAGE = ("121322", "DCM", "Source image for image processing operation")  # PS3.16 CID 7202
+
+
+def write_ct_series(
+    ct_hu: npt.NDArray[Any],
+    affine_ras: npt.NDArray[Any],
+    folder: str | Path,
+    origin: Origin,
+    *,
+    source: CtReference | None = None,
+    name: str = "",
+    clock: Clock = datetime.now,
+    uid_source: UidSource = new_uid,
+) -> list[Path]:
+    """Write a synthetic CT as CT.0001.dcm, CT.0002.dcm ..., from foot to head; no file is replaced.
+
+    Planes are those of the grid that are nearest to axial ones, turned without interpolation. Values are rounded to
+    whole HU. Every image is DERIVED and SECONDARY, made artificially (SyntheticData), and refers to the images that it
+    was made of, of its own plane where there is one. Type 2 attributes of a scanner, such as KVP, are empty.
+
+    Args:
+        ct_hu: three axes in any order, HU.
+        affine_ras: (4, 4) voxel index -> mm.
+        folder: for the files.
+        origin: what made the CT.
+        source: the images that it was made of, whose patient, study and frame of reference it gets. None for a study
+            and a frame of reference of its own.
+        name: PatientName and PatientID where there is no source.
+        clock: tells the time.
+        uid_source: gives UIDs.
+
+    Returns:
+        The files, from foot to head.
+
+    Raises:
+        DataError: a value is no number or does not fit 16 bits, the grid is sheared, or a file exists or cannot be
+            written.
+    """
+    stored, intercept = _stored(ct_hu)
+    planes, origin_mm, step_mm = _axial(stored, affine_ras)
+    reference = source or _without_source(name, uid_source)
+    shared = _shared(reference, origin, intercept, step_mm, clock, uid_source)
+    files = []
+    for index, plane in enumerate(planes):
+        first_mm = origin_mm + index * step_mm[0]
+        made = _image(shared, plane, index, first_mm, uid_source())
+        if source is not None:
+            made.SourceImageSequence = _sources(source, first_mm, step_mm)
+        files.append(save_new(made, Path(folder) / f"CT.{index + 1:04d}.dcm").path)
+    return files
+
+
+def _stored(ct_hu: npt.NDArray[Any]) -> tuple[npt.NDArray[np.uint16], int]:
+    """Return the stored values and the RescaleIntercept."""
+    if ct_hu.ndim != 3 or not np.isfinite(ct_hu).all():
+        count = int((~np.isfinite(ct_hu)).sum())
+        reason = f"its shape is {ct_hu.shape}, and {count} voxels are NaN or infinite; expected three axes of HU."
+        raise DataError("synthetic CT", None, reason, "Check the network.")
+    low, high = int(np.rint(ct_hu.min())), int(np.rint(ct_hu.max()))
+    intercept = min(_LOWEST_HU, low)
+    if high - intercept >= _LEVELS:
+        raise DataError("synthetic CT", None, f"{low} to {high} HU do not fit 16 bits.", "Check the network.")
+    return (np.rint(ct_hu).astype(np.int64) - intercept).astype("<u2"), intercept
+
+
+def _axial(array: npt.NDArray[Any], affine_ras: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Floats, Floats]:
+    """Turn an array to (K, R, C), as near as its axes come to head, back and left.
+
+    Returns:
+        The array; (3,) LPS of its first voxel, mm; (3, 3) LPS from a voxel to the next plane, row, column.
+    """
+    import nibabel as nib
+
+    affine = np.asarray(affine_ras, np.float64)
+    change = nib.orientations.ornt_transform(nib.io_orientation(affine), nib.orientations.axcodes2ornt("LPS"))
+    turned = nib.orientations.apply_orientation(array, change)
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine @ nib.orientations.inv_ornt_aff(change, array.shape)
+    step_mm = lps[:3, :3].T[::-1]
+    unit = step_mm / np.linalg.norm(step_mm, axis=1, keepdims=True)
+    away = float(np.abs(unit @ unit.T - np.eye(3)).max())
+    if not away <= _RIGHT_ANGLE:
+        angle = float(np.degrees(np.arccos(min(away, 1.0))))
+        reason = f"the axes of its grid are not perpendicular (an angle of {angle:.2f} degrees)."
+        raise DataError("synthetic CT", None, reason, "Resample the image to a grid with right angles.")
+    return turned.transpose(2, 1, 0), lps[:3, 3], step_mm
+
+
+def _without_source(name: str, uid_source: UidSource) -> CtReference:
+    """Create what a new study says of a patient who is known by a name only."""
+    from pydicom.dataset import Dataset
+
+    made = Dataset()
+    made.PatientName, made.PatientID = name and f"{name}^", name
+    made.StudyInstanceUID, made.FrameOfReferenceUID = uid_source(), uid_source()
+    return CtReference((made,))
+
+
+def _shared(
+    reference: CtReference, origin: Origin, intercept: int, step_mm: Floats, clock: Clock, uid_source: UidSource
+) -> Any:
+    """Create what all images have in common."""
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    made = new_object(CT_IMAGE, "CT", reference, origin, clock, uid_source)
+    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    place(made, reference)
+    mark_synthetic(made)
+    made.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
+    made.ContentDate, made.ContentTime = made.InstanceCreationDate, made.InstanceCreationTime
+    made.ImageComments = origin.text
+    made.DerivationDescription = shortened(origin.text, _DERIVATION)
+    made.PatientPosition = reference.first.get("PatientPosition") or ""
+    part = reference.first.get("BodyPartExamined")
+    if part:
+        made.BodyPartExamined = part
+    if not part or "Laterality" in reference.first:
+        made.Laterality = reference.first.get("Laterality") or ""
+    made.KVP = made.AcquisitionNumber = None
+    slice_mm, row_mm, column_mm = np.linalg.norm(step_mm, axis=1)
+    made.SliceThickness = decimal(slice_mm)
+    made.PixelSpacing = [decimal(row_mm), decimal(column_mm)]
+    made.ImageOrientationPatient = [decimal(value) for value in (*step_mm[2] / column_mm, *step_mm[1] / row_mm)]
+    made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
+    made.BitsAllocated, made.BitsStored, made.HighBit, made.PixelRepresentation = 16, 16, 15, 0
+    made.RescaleIntercept, made.RescaleSlope, made.RescaleType = intercept, 1, "HU"
+    made.WindowCenter, made.WindowWidth = "40", "400"
+    return made
+
+
+def _image(shared: Any, plane: npt.NDArray[np.uint16], index: int, first_mm: Floats, uid: str) -> Any:
+    from pydicom.dataset import Dataset, FileMetaDataset
+
+    made = Dataset()
+    made.update(shared)
+    made.file_meta = FileMetaDataset()
+    made.file_meta.update(shared.file_meta)
+    made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = uid
+    made.InstanceNumber = index + 1
+    made.ImagePositionPatient = [decimal(value) for value in first_mm]
+    made.Rows, made.Columns = plane.shape
+    made.add_new(0x7FE00010, "OW", np.ascontiguousarray(plane).tobytes())
+    return made
+
+
+def _sources(source: CtReference, first_mm: Floats, step_mm: Floats) -> Sequence[Any]:
+    """Return items of the image in a plane, or of all images where none lies in it."""
+    from pydicom.dataset import Dataset
+
+    parallel = np.abs(source.axes @ (step_mm[0] / np.linalg.norm(step_mm[0])))[2] > 1 - _RIGHT_ANGLE
+    along_mm = float(first_mm @ source.axes[2])
+    own = source.image_at(along_mm, _SAME_PLANE_MM) if parallel else None
+    items = []
+    for header in source.headers if own is None else (own,):
+        item, code = Dataset(), Dataset()
+        code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = _SOURCE_IMAGE
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
+        item.PurposeOfReferenceCodeSequence = [code]
+        items.append(item)
+    return items
