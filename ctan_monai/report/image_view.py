@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ctan_monai.data.cases.cache import read_case_file, read_header
 from ctan_monai.data.cases.case import Case
+from ctan_monai.data.cases.file_grid import own_grid_of
 from ctan_monai.data.formats.image_masks import MASK_THRESHOLD, padded_mask, shrunk_mask
 from ctan_monai.engines.predictions.predictions_index import PredictedCase
 from ctan_monai.errors import DataError
@@ -90,11 +91,11 @@ def _shown(case: Case, channels: Sequence[str], source: Path) -> Array:
 
 
 def _over_padding(mask: Array, case: Case) -> Array:
-    """Return a mask over all that a case covers, where its image was padded."""
-    full, padded = case.meta.get("full_shape"), case.meta.get("padded_shape")
+    """Return a mask over all that a case covers, where its image was cut or padded."""
+    full, padded, own = case.meta.get("full_shape"), case.meta.get("padded_shape"), own_grid_of(case.meta)
     if padded is None or list(mask.shape) != list(full or ()):
         return mask
-    return padded_mask(mask, (int(padded[0]), int(padded[1])))
+    return padded_mask(mask if own is None else own.cut(mask), (int(padded[0]), int(padded[1])))
 
 
 def _read_mask(path: Path, case: str) -> Array:

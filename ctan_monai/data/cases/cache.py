@@ -74,6 +74,10 @@ class CaseCache:
         """
         return check_case_id(_stem(source))
 
+    def file_of(self, source: Path) -> Path:
+        """Return the file or folder that a source is in, itself unless it is a part of one."""
+        return source
+
     def path_of(self, source: str | Path) -> Path:
         """Return the path of a source's cached case.
 
@@ -92,10 +96,11 @@ class CaseCache:
             DataError: there is no such source.
         """
         source = Path(source)
+        place = self.file_of(source)
         try:
-            inside = source.rglob("*") if source.is_dir() else [source]
-            files = sorted(path for path in inside if path == source or path.is_file())
-            states = [(path.relative_to(source.parent).as_posix(), path.stat()) for path in files]
+            inside = place.rglob("*") if place.is_dir() else [place]
+            files = sorted(path for path in inside if path == place or path.is_file())
+            states = [(path.relative_to(place.parent).as_posix(), path.stat()) for path in files]
         except OSError as error:
             reason = f"it cannot be read ({error.strerror})."
             raise DataError(source, _stem(source), reason, "Check the path of the data.") from error

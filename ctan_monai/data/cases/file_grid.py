@@ -24,14 +24,30 @@ class Grid:
     Args:
         shape: (*S), two or three axes.
         affine_ras: (4, 4) index -> mm; of an image its first two columns are the axes.
+        box: first row, first column, rows and columns of the part of an image that its case was made of; None: all.
     """
 
     shape: tuple[int, ...]
     affine_ras: npt.NDArray[np.float64]
+    box: tuple[int, int, int, int] | None = None
 
     def to_meta(self) -> dict[str, Any]:
         """Serialize the grid for a case's meta."""
-        return {"shape": list(self.shape), "affine_ras": self.affine_ras.tolist()}
+        about = {} if self.box is None else {"box": list(self.box)}
+        return {"shape": list(self.shape), "affine_ras": self.affine_ras.tolist(), **about}
+
+    def cut(self, values: Array) -> Array:
+        """Cut an image (rows, columns) on this grid to the box."""
+        top, left, rows, columns = self.box or (0, 0, *self.shape)
+        return values[top : top + rows, left : left + columns]
+
+    def only_inside(self, values: Array) -> Array:
+        """Set an image (rows, columns) on this grid to 0 outside of the box."""
+        if self.box is None:
+            return values
+        found = np.zeros_like(values)
+        self.cut(found)[:] = self.cut(values)
+        return found
 
     def is_at(self, shape: Sequence[int], affine_ras: Array) -> bool:
         """Tell whether another grid is equal to this one."""
@@ -50,7 +66,13 @@ class Grid:
 def own_grid_of(meta: Mapping[str, Any]) -> Grid | None:
     """Return the grid of a case's source file, None if unknown."""
     found = meta.get(OWN_GRID)
-    return None if found is None else Grid(tuple(found["shape"]), np.array(found["affine_ras"], np.float64))
+    if found is None:
+        return None
+    box: tuple[int, int, int, int] | None = None
+    if "box" in found:
+        top, left, rows, columns = map(int, found["box"])
+        box = (top, left, rows, columns)
+    return Grid(tuple(found["shape"]), np.array(found["affine_ras"], np.float64), box)
 
 
 def turned(values: Array, source: Grid, target: Grid) -> Array | None:

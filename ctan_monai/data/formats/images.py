@@ -45,6 +45,7 @@ class RgbImage:
         thumbnail: what the image can be known by again, see `thumbnail_of`.
         mean_rgb: its mean color, 0 to 255, before it was resized.
         padded_shape: rows and columns that ``rgb`` covers, where zeros were added below or to the right.
+        box: first row, first column, rows and columns of the part of the file that ``rgb`` covers; None: all of it.
     """
 
     rgb: Bytes
@@ -53,11 +54,25 @@ class RgbImage:
     thumbnail: Thumbnail
     mean_rgb: tuple[float, float, float]
     padded_shape: tuple[int, int] | None = None
+    box: tuple[int, int, int, int] | None = None
+
+    @property
+    def part_shape(self) -> tuple[int, int]:
+        """Rows and columns of the file that ``rgb`` shows."""
+        return self.full_shape if self.box is None else (self.box[2], self.box[3])
 
     @property
     def whole_shape(self) -> tuple[int, int]:
-        """Rows and columns that ``rgb`` covers, in pixels of the file."""
-        return self.padded_shape or self.full_shape
+        """Rows and columns that ``rgb`` covers, in pixels of the file, with what was added."""
+        return self.padded_shape or self.part_shape
+
+    @property
+    def affine_ras(self) -> npt.NDArray[np.float64]:
+        """(4, 4) from (row, column) of ``rgb`` to the pixels of the file, see `image_affine_ras`."""
+        found = image_affine_ras(self.whole_shape, (self.rgb.shape[0], self.rgb.shape[1]))
+        if self.box is not None:
+            found[:2, 3] -= (self.box[1], self.box[0])
+        return found
 
 
 def read_image_file(path: str | Path, case: str, size: tuple[int, int] | None = None, square: bool = False) -> RgbImage:
@@ -73,8 +88,6 @@ def read_image_file(path: str | Path, case: str, size: tuple[int, int] | None = 
         DataError: the file is missing, cut short, garbled, no JPEG or PNG, has more than 8 bits per channel, or a pixel
             is transparent.
     """
-    from PIL.Image import Resampling
-
     path = Path(path)
     content = image_bytes(path, case)
     image = decode_image(content, path, case)
@@ -83,18 +96,51 @@ def read_image_file(path: str | Path, case: str, size: tuple[int, int] | None = 
         raise DataError(path, case, reason, "Convert it to an RGB image.")
     check_opaque(image, path, case)
     image = upright(image).convert("RGB")
+    return rgb_image(image, path, case, hashlib.sha256(content).hexdigest(), size, square)
+
+
+def rgb_image(
+    image: Image,
+    path: Path,
+    case: str,
+    sha256: str,
+    size: tuple[int, int] | None,
+    square: bool,
+    box: tuple[int, int, int, int] | None = None,
+) -> RgbImage:
+    """Cut, pad and resize a color image.
+
+    Args:
+        image: all of the file, RGB.
+        path: the file, for the message.
+        case: id, for the message.
+        sha256: of the file.
+        size: see `read_image_file`.
+        square: see `read_image_file`.
+        box: first row, first column, rows and columns of the part to keep; None: all of it.
+
+    Raises:
+        DataError: each pixel has the same color.
+    """
+    from PIL.Image import Resampling
+
+    full_shape = (image.height, image.width)
+    if box is not None:
+        top, left, rows, columns = box
+        image = image.crop((left, top, left + columns, top + rows))
     colors = image.getcolors(1)
     if colors is not None:
-        reason = f"each of its pixels is {colors[0][1]}."
+        where = "" if box is None else " inside of its ultrasound region"
+        reason = f"each of its pixels{where} is {colors[0][1]}."
         raise DataError(path, case, reason, "Give an image that shows something.")
-    full_shape = (image.height, image.width)
+    shape = (image.height, image.width)
     thumbnail, color = thumbnail_of(image), mean_rgb(image)
-    padded = (max(full_shape), max(full_shape)) if square else None
+    padded = (max(shape), max(shape)) if square else None
     if padded is not None:
         image = image.crop((0, 0, padded[1], padded[0]))  # what lies outside is 0
-    if size is not None and size != (padded or full_shape):
+    if size is not None and size != (padded or shape):
         image = image.resize((size[1], size[0]), Resampling.BILINEAR)  # Pillow widens the filter when it shrinks
-    return RgbImage(np.array(image), full_shape, hashlib.sha256(content).hexdigest(), thumbnail, color, padded)
+    return RgbImage(np.array(image), full_shape, sha256, thumbnail, color, padded, box)
 
 
 def orientation_of(image: Image) -> int:

@@ -13,14 +13,9 @@ from ctan_monai.aliases import current_record
 from ctan_monai.data.cases.cache import CaseCache, read_header
 from ctan_monai.data.cases.case import Case, check_case_id
 from ctan_monai.data.cases.file_grid import OWN_GRID, Grid
-from ctan_monai.data.formats.images import (
-    CHANNELS,
-    IMAGE_FILE_SUFFIXES,
-    RgbImage,
-    image_affine_ras,
-    read_image_file,
-)
+from ctan_monai.data.formats.images import CHANNELS, IMAGE_FILE_SUFFIXES, RgbImage, image_affine_ras
 from ctan_monai.data.lists.datalist import Item
+from ctan_monai.data.lists.ultrasound_files import file_and_frame, is_image_file, read_image, stem_of, with_frames
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.files.duplicates import check_ids
 
@@ -42,6 +37,7 @@ class ImageFiles:
         square: pad with zeros to a square first, see `read_image_file`.
         color: images without color are strange, and the log says so.
         check: refuses an image that was read; None: none.
+        frame: of DICOM ultrasound, 'all' or the number of the frame to use of files of several; None: no DICOM.
     """
 
     size: tuple[int, int]
@@ -49,6 +45,7 @@ class ImageFiles:
     square: bool = False
     color: bool = True
     check: Callable[[RgbImage, Path, str], None] | None = None
+    frame: int | str | None = None
 
 
 def list_image_files(
@@ -63,35 +60,54 @@ def list_image_files(
         on_error: 'skip' leaves out images that cannot be read, and the log lists them; 'raise' stops.
 
     Returns:
-        Items ``{"case", "file"}``; a case is called as `image_name` says.
+        Items ``{"case", "file"}``; a case is called as `image_name` says. Those of DICOM ultrasound have ``"dicom"``
+        too, the file, and ``"frame"``, from 1, or 0 where the file has one only.
 
     Raises:
         DataError: two have one name, or one (with 'skip': each) cannot be read.
         ConfigError: ``on_error`` is neither.
     """
+    found = list(found) if kind.frame is None else with_frames(found, kind.frame)
     names = {path: image_name(path) for path in found}
     check_ids(names)
     for path, name in names.items():
-        if name != path.stem:
+        if name != stem_of(path):
             _logger.warning("%s is called %s in the results", path, name)
     folder = Path(cache_dir) / ("squares" if kind.square else "images") / f"{kind.size[0]}x{kind.size[1]}"
     files = ImageFileCache(folder, ImageFileReader(kind.size, kind.square, kind.check), _VERSION)
     cached = files.prepare(found, on_error=on_error, skip_fraction=1.0)
     _warn_of_strange(cached, kind)
-    return [{"case": names[path], "file": str(file)} for path, file in cached.items()]
+    tell_regions(cached)
+    return [{"case": names[path], "file": str(file), **_dicom(path)} for path, file in cached.items()]
 
 
-def images_in(source: Path, is_mask: Callable[[str], bool]) -> list[Path]:
-    """Return an image file, or those in a folder that are no masks, in the alphabet.
+def _dicom(path: Path) -> dict[str, Any]:
+    file, frame = file_and_frame(path)
+    return {} if file.suffix.lower() in IMAGE_FILE_SUFFIXES else {"dicom": str(file), "frame": frame or 0}
+
+
+def tell_regions(cached: Mapping[Path, Path]) -> None:
+    """Log how many DICOM images were cut to their ultrasound regions, and how many name none."""
+    regions = [meta["regions"] for file in cached.values() if "regions" in (meta := read_header(file).meta)]
+    if cut := sum(regions):
+        _logger.info("%d DICOM images are cut to their B-mode regions; annotations outside of them are left out", cut)
+    if whole := len(regions) - cut:
+        _logger.warning("%d DICOM images name no regions: all that is burnt in stays in them", whole)
+
+
+def images_in(source: Path, is_mask: Callable[[str], bool], dicom: bool = False) -> list[Path]:
+    """Return an image file, or those in a folder that are no masks, in the alphabet; with DICOM or without.
 
     Raises:
         DataError: there is none.
     """
     candidates = [source] if source.is_file() else sorted(source.glob("[!.]*"))
-    found = [path for path in candidates if path.suffix.lower() in IMAGE_FILE_SUFFIXES and path.is_file()]
+    files = [path for path in candidates if path.is_file()]
+    found = [path for path in files if path.suffix.lower() in IMAGE_FILE_SUFFIXES or (dicom and is_image_file(path))]
     found = [path for path in found if path == source or not is_mask(path.stem)]
     if not found:
-        reason = f"no image was found; looked for a file, or files in a folder, with one of {IMAGE_FILE_SUFFIXES}."
+        kinds = f"{IMAGE_FILE_SUFFIXES}{' or DICOM' if dicom else ''}"
+        reason = f"no image was found; looked for a file, or files in a folder, with one of {kinds}."
         raise DataError(source, None, reason, "Check the path.")
     return found
 
@@ -130,12 +146,12 @@ def _warn_of_strange(cached: Mapping[Path, Path], kind: ImageFiles) -> None:
 
 
 def image_name(path: str | Path) -> str:
-    """Return the case id of an image: its file's stem, made valid for file names.
+    """Return the case id of an image: its file's stem, and number of a frame, made valid for file names.
 
     >>> image_name("lesion (1) left.jpg")
     'lesion__1__left'
     """
-    return check_case_id(re.sub(r"[^A-Za-z0-9._-]", "_", Path(path).stem)[:_LONGEST_NAME])
+    return check_case_id(re.sub(r"[^A-Za-z0-9._-]", "_", stem_of(path))[:_LONGEST_NAME])
 
 
 class ImageFileCache(CaseCache):
@@ -144,6 +160,10 @@ class ImageFileCache(CaseCache):
     def name_of(self, source: Path) -> str:
         """Return the id of an image's case."""
         return image_name(source)
+
+    def file_of(self, source: Path) -> Path:
+        """Return the file that a frame is in."""
+        return file_and_frame(source)[0]
 
 
 class ImageFileReader:
@@ -170,23 +190,24 @@ class ImageFileReader:
             DataError: it cannot be read, or has less than 32 rows or columns.
         """
         case = image_name(path)
-        image = read_image_file(path, case, self.size, self.square)
-        if min(image.full_shape) < _SMALLEST:
-            reason = f"it has {image.full_shape[0]} rows and {image.full_shape[1]} columns, expected {_SMALLEST}"
+        image, frame = read_image(path, case, self.size, self.square)
+        if min(image.part_shape) < _SMALLEST:
+            reason = f"it has {image.part_shape[0]} rows and {image.part_shape[1]} columns, expected {_SMALLEST}"
             raise DataError(path, case, f"{reason} of each at least.", "Give the image itself, not an icon of it.")
         if self.check is not None:
             self.check(image, path, case)
         volumes: dict[str, Any] = {name: image.rgb[..., at].copy() for at, name in enumerate(CHANNELS)}
         is_gray = bool((image.rgb == image.rgb[..., :1]).all())
         meta: dict[str, Any] = {**shape_meta(image), "gray": is_gray}
-        meta |= {"synthetic": True} if is_synthetic(path) else {}
-        return Case(case, volumes, {}, image_affine_ras(image.whole_shape, self.size), {}, meta)
+        meta |= {} if frame is None else {"regions": frame.box is not None}
+        meta |= {"synthetic": True} if is_synthetic(file_and_frame(path)[0]) else {}
+        return Case(case, volumes, {}, image.affine_ras, {}, meta)
 
 
 def shape_meta(image: RgbImage) -> dict[str, Any]:
-    """Return the entries of a case's ``meta`` that say which rows and columns its grid covers."""
+    """Return the entries of a case's ``meta`` that say which rows and columns of the file its grid covers."""
     found: dict[str, Any] = {"full_shape": list(image.full_shape)}
     if image.padded_shape is not None:
-        own = Grid(image.full_shape, image_affine_ras(image.full_shape, image.full_shape))
+        own = Grid(image.full_shape, image_affine_ras(image.full_shape, image.full_shape), image.box)
         found |= {"padded_shape": list(image.padded_shape), OWN_GRID: own.to_meta()}
     return found

@@ -58,7 +58,7 @@ def on_own_grid(
         return found
     source = CtSource("", own.in_space, own.affine_ras, ())
     there = resample_to_ct([task], {task.name: logits.reshape(-1, *grid.in_space)}, grid.affine_ras, source)
-    values = np.stack([array.reshape(own.shape) for array in there.arrays_of(task).values()])
+    values = np.stack([own.only_inside(array.reshape(own.shape)) for array in there.arrays_of(task).values()])
     if region is not None:
         way = Resample(grid.affine_ras, own.affine_ras, own.in_space)
         inside = way.mask(region.reshape(grid.in_space).astype(np.float32)).reshape(own.shape)

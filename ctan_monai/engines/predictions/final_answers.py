@@ -136,7 +136,7 @@ def _on_own_image(task: Task, logits: Tensor, here: Grid, own: Grid) -> Array:
     """Return the prediction in (columns, rows), as `on_own_grid` for a case that knows its file's grid."""
     source = CtSource("", own.in_space, own.affine_ras, ())
     there = resample_to_ct([task], {task.name: logits.cpu().reshape(-1, *here.in_space)}, here.affine_ras, source)
-    return _stacked([array.reshape(own.shape).T for array in there.arrays_of(task).values()])
+    return _stacked([own.only_inside(array.reshape(own.shape)).T for array in there.arrays_of(task).values()])
 
 
 def _on_volume(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import logging
 from collections.abc import Mapping, Sequence
@@ -9,9 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 from ctan_monai.data.cases.cache import CaseCache, read_header
-from ctan_monai.data.datasets.busi.layout import CLASSES, Busi, find_busi, is_mask
+from ctan_monai.data.datasets.busi.layout import CLASSES, Busi, BusiImage, find_busi, is_mask
 from ctan_monai.data.datasets.busi.reader import CLASS, READER_VERSION, BusiReader, check_shows_ultrasound
 from ctan_monai.data.datasets.busi.synthetic import write_ultrasound_phantoms
+from ctan_monai.data.dicom.read.pseudonyms import read_or_make_key
+from ctan_monai.data.formats.images import IMAGE_FILE_SUFFIXES
 from ctan_monai.data.lists.datalist import Item, check_splits, choose, refuse_empty
 from ctan_monai.data.lists.image_files import (
     ImageFileCache,
@@ -20,12 +23,15 @@ from ctan_monai.data.lists.image_files import (
     image_name,
     images_in,
     list_image_files,
+    tell_regions,
 )
 from ctan_monai.data.lists.leakage import group_related, read_fingerprints
 from ctan_monai.data.lists.splits import SPLITS, grouped_fold, grouped_split
+from ctan_monai.data.lists.ultrasound_files import ALL, check_frame
 from ctan_monai.errors import ConfigError
 
 _logger = logging.getLogger(__name__)
+KEY = ".pseudonym.key"  # in the folder of the cache
 _SHOWN = 4  # synthetic images that stand for a user's
 
 
@@ -40,6 +46,7 @@ def busi_datalist(
     folds: int | None = None,
     fold: int = 0,
     datalist: str | Path | None = None,
+    frame: int | str = ALL,
     workers: int | None = None,
     on_error: Literal["raise", "skip"] = "raise",
 ) -> dict[str, list[Item]]:
@@ -59,6 +66,7 @@ def busi_datalist(
         folds: cross-validation: the test set is one of so many parts, and ``split_fractions`` divide the rest.
         fold: which of them, from 0.
         datalist: JSON file ``{"train": ["benign__1_", ...], ...}`` that chooses images by id instead.
+        frame: of DICOM files of several frames, 'all' or the number, from 1, of the one to use.
         workers: processes that fill the cache; None for one per processor.
         on_error: 'skip' leaves out up to a tenth of the images if they cannot be read.
 
@@ -73,10 +81,11 @@ def busi_datalist(
     size = check_image_size(image_size)
     synthetic = dataset_dir is None or str(dataset_dir) == ""
     root = synthetic_images(cache_dir) if synthetic else Path(str(dataset_dir))
-    found = _without_normal(find_busi(root), use_normal)
+    found = _without_normal(find_busi(root, check_frame(frame)), use_normal)
     wanted = choose(datalist, splits, found.images, f"images of {root}", "Name images as datalist.json of a run does.")
     listed = list(found.images if wanted is None else dict.fromkeys(itertools.chain.from_iterable(wanted.values())))
-    cache = ImageFileCache(Path(cache_dir) / f"{size[0]}x{size[1]}", BusiReader(found, size), READER_VERSION)
+    key = read_or_make_key(Path(cache_dir) / KEY) if any(map(_is_dicom, found.images.values())) else b""
+    cache = ImageFileCache(Path(cache_dir) / f"{size[0]}x{size[1]}", BusiReader(found, size, key), READER_VERSION)
     files = _prepared(cache, found, listed, 0 if synthetic else workers, on_error)
     items = {name: {"case": name, "file": str(file)} for name, file in files.items()}
     if not synthetic:
@@ -100,30 +109,39 @@ def busi_inference_list(
     cache_dir: str | Path,
     image_size: Sequence[int],
     on_error: Literal["raise", "skip"] = "raise",
+    frame: int | str = ALL,
 ) -> list[Item]:
     """List ultrasound images for inference, caching them, padded with zeros to squares.
 
     Args:
-        source: a JPEG or PNG file or a folder of such; files that end in ``_mask`` or ``_mask_<n>`` are masks and left
-            out. None for a few synthetic images.
+        source: a JPEG, PNG or DICOM ultrasound file or a folder of such; files that end in ``_mask`` or ``_mask_<n>``
+            are masks and left out. None for a few synthetic images.
         cache_dir: folder for the cached cases.
         image_size: rows and columns that the network was trained with.
         on_error: 'skip' leaves out images that cannot be read, and the log lists them; 'raise' stops.
+        frame: as in training.
 
     Returns:
-        Items ``{"case", "file"}``.
+        Items, see `list_image_files`.
 
     Raises:
         DataError: there is no image, two have one name, or one (with 'skip': each) cannot be read.
         ConfigError: the size is none, or ``on_error`` is neither.
     """
-    kind = ImageFiles(check_image_size(image_size), is_mask, square=True, color=False, check=check_shows_ultrasound)
+    kind = ImageFiles(
+        check_image_size(image_size),
+        is_mask,
+        square=True,
+        color=False,
+        check=check_shows_ultrasound,
+        frame=check_frame(frame),
+    )
     if source is None or str(source) == "":
         known = find_busi(synthetic_images(cache_dir)).images
         labels = [[image.path for image in known.values() if image.label == label] for label in CLASSES[:2]]
         found = [path for paths in labels for path in paths[: _SHOWN // 2]]
     else:
-        found = images_in(Path(str(source)), is_mask)
+        found = images_in(Path(str(source)), is_mask, dicom=True)
     return list_image_files(found, cache_dir, kind, on_error)
 
 
@@ -133,7 +151,11 @@ def _without_normal(found: Busi, use_normal: bool) -> Busi:
     kept = {name: image for name, image in found.images.items() if use_normal or image.label != "normal"}
     if left_out := len(found.images) - len(kept):
         _logger.info("%d normal images are left out; use_normal: true lists them", left_out)
-    return Busi(found.root, kept)
+    return dataclasses.replace(found, images=kept)
+
+
+def _is_dicom(image: BusiImage) -> bool:
+    return image.path.suffix.lower() not in IMAGE_FILE_SUFFIXES
 
 
 def _prepared(
@@ -142,6 +164,7 @@ def _prepared(
     """Fill the cache, and return the cases' files by id."""
     paths = [found.images[name].path for name in names]
     files = cache.prepare(paths, workers=workers, on_error=on_error)
+    tell_regions(files)
     return {image_name(path): file for path, file in files.items()}
 
 

@@ -6,6 +6,8 @@ Dataset_BUSI_with_GT/benign/benign (1)_mask_1.png      a second tumor
 Dataset_BUSI_with_GT/malignant/malignant (1).png ...
 Dataset_BUSI_with_GT/normal/normal (1).png ...
 labels.csv                                             image,class,patient_id
+
+An image can be DICOM ultrasound too; the mask of frame 3 of cine.dcm is cine_f003_mask.png.
 """
 
 from __future__ import annotations
@@ -17,9 +19,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ctan_monai.data.formats.images import IMAGE_FILE_SUFFIXES
 from ctan_monai.data.lists.id_table import UNKNOWN
 from ctan_monai.data.lists.image_files import image_name
+from ctan_monai.data.lists.ultrasound_files import ALL, file_and_frame, is_image_file, stem_of, with_frames
 from ctan_monai.errors import DataError
 from ctan_monai.files.duplicates import check_header, check_ids
 
@@ -51,10 +53,11 @@ class BusiImage:
 
 @dataclass(frozen=True)
 class Busi:
-    """Images of a folder, by id."""
+    """Images of a folder, by id, with the frames that were wanted of DICOM."""
 
     root: Path
     images: Mapping[str, BusiImage]
+    frame: int | str = ALL
 
 
 @dataclass
@@ -74,11 +77,15 @@ def is_mask(stem: str) -> bool:
     return _MASK.match(stem) is not None
 
 
-def find_busi(dataset_dir: str | Path) -> Busi:
+def find_busi(dataset_dir: str | Path, frame: int | str = ALL) -> Busi:
     """Find images, masks and the table, up to three folders deep.
 
     An image's class is the folder that it lies in, or the table's; where both say one, they must agree. Images of which
     nothing is known, neither a class nor a mask, are left out, and the log says how many.
+
+    Args:
+        dataset_dir: the folder.
+        frame: of DICOM files of several frames, 'all' or the number of the one to use.
 
     Raises:
         DataError: there is no image, two have one id, a mask has no image, or the table contradicts a folder, names
@@ -86,8 +93,8 @@ def find_busi(dataset_dir: str | Path) -> Busi:
     """
     root = Path(dataset_dir)
     files = [path for depth in _DEPTHS for path in sorted(root.glob(depth)) if not path.name.startswith(".")]
-    files = [path for path in files if path.suffix.lower() in IMAGE_FILE_SUFFIXES and path.is_file()]
-    paths = [path for path in files if not is_mask(path.stem)]
+    files = [path for path in files if path.is_file() and is_image_file(path)]
+    paths = with_frames([path for path in files if not is_mask(path.stem)], frame)
     masks = _masks_of(paths, [path for path in files if is_mask(path.stem)])
     table = root / TABLE
     rows = _read_table(table) if table.is_file() else {}
@@ -103,16 +110,21 @@ def find_busi(dataset_dir: str | Path) -> Busi:
         raise _nothing_found(root, len(paths))
     if left_out := len(found) - len(known):
         _logger.warning("%s: %d images have neither a class nor a mask; left out", root, left_out)
-    return Busi(root, known)
+    return Busi(root, known, frame)
 
 
 def _masks_of(images: list[Path], masks: list[Path]) -> dict[Path, tuple[Path, ...]]:
     """Give each image its masks, which lie beside it."""
-    by_place = {(path.parent, path.stem): path for path in images}
+    by_place = {(file_and_frame(path)[0].parent, stem_of(path)): path for path in images}
+    cines = {(file.parent, stem_of(file)) for file, frame in map(file_and_frame, images) if frame is not None}
     found: dict[Path, tuple[Path, ...]] = {}
     for mask in masks:
         match = _MASK.match(mask.stem)
         image = by_place.get((mask.parent, match["image"])) if match else None
+        if match and image is None and (mask.parent, match["image"]) in cines:
+            reason = f"{match['image']} has several frames, and it does not say which it belongs to."
+            remedy = f"Call the mask of frame 3 {match['image']}_f003_mask.png."
+            raise DataError(mask, None, reason, remedy)
         if image is None:
             reason = f"it is a mask, but no image {match['image'] if match else mask.stem!r} lies beside it."
             raise DataError(mask, None, reason, "Add the image, or remove the mask.")
@@ -121,14 +133,16 @@ def _masks_of(images: list[Path], masks: list[Path]) -> dict[Path, tuple[Path, .
 
 
 def _image(root: Path, path: Path, masks: tuple[Path, ...], rows: Mapping[str, _Row], table: Path) -> BusiImage:
-    inside = [part.lower() for part in path.relative_to(root).parts[:-1]]
+    file = file_and_frame(path)[0].relative_to(root)
+    inside = [part.lower() for part in file.parts[:-1]]
     folder = next((part for part in reversed(inside) if part in CLASSES), None)
-    row = next((rows[key] for key in (path.relative_to(root).as_posix(), path.name, path.stem) if key in rows), None)
+    names = (stem_of(path), file.as_posix(), file.name, stem_of(root / file))
+    row = next((rows[key] for key in names if key in rows), None)
     if row is None:
         return BusiImage(path, folder, masks)
     row.used = True
     if folder is not None and row.label is not None and row.label != folder:
-        reason = f"line {row.line} says that {path.name} is {row.label}, its folder says {folder}."
+        reason = f"line {row.line} says that {file.name} is {row.label}, its folder says {folder}."
         raise DataError(table, image_name(path), reason, "Correct the table, or move the image.")
     return BusiImage(path, row.label or folder, masks, row.patient)
 

@@ -48,7 +48,8 @@ def check_whole(path: Path, dataset: Any) -> None:
         return
     size = {name: int(number_of(path, dataset, name)) for name in ("Rows", "Columns", "BitsAllocated")}
     expected = size["Rows"] * size["Columns"] * int(dataset.get("NumberOfFrames") or 1)
-    expected *= int(dataset.get("SamplesPerPixel") or 1) * size["BitsAllocated"] // 8
+    halved = dataset.get("PhotometricInterpretation") == "YBR_FULL_422"  # two pixels share their colors
+    expected *= (2 if halved else int(dataset.get("SamplesPerPixel") or 1)) * size["BitsAllocated"] // 8
     stored = raw.value or b""
     if len(stored) < expected or any(stored[expected:]):
         what = "it is cut short: it" if len(stored) < min(expected, raw.length) else "it"
