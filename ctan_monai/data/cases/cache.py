@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ctan_monai.data.cases.case import Case, check_case_id
 from ctan_monai.data.cases.file_header import Header
@@ -31,6 +31,7 @@ __all__ = [
 
 _logger = logging.getLogger(__name__)
 _MOST_LISTED = 10
+_AND = "+"  # between the digests of a source's state and of its content, as a case file keeps them
 _WORKERS_MAX = 8
 
 
@@ -39,6 +40,18 @@ def _stem(source: Path) -> str:
     if source.is_dir():
         return source.name
     return source.name.removesuffix(".gz").rsplit(".", maxsplit=1)[0]
+
+
+def _nothing(source: Path) -> list[Path]:
+    return []
+
+
+def state_of(path: Path, content: bool) -> tuple[Any, ...]:
+    """Return what tells one state of a file from another: a digest of its content, or size and time in ns."""
+    if content:
+        return (hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest(),)
+    state = path.stat()
+    return state.st_size, state.st_mtime_ns
 
 
 def processors(most: int) -> int:
@@ -52,12 +65,14 @@ class CaseCache:
 
     A source is one file or one folder. Its state is the names, sizes and modification times of its files and the
     version of the reader, so finding out whether a cached case is up to date costs no reading of the source. The
-    file's name carries a digest of the source's path: two data sets can share a folder.
+    file's name carries a digest of the source's path: two data sets can share a folder. Where paths or times differ, as
+    after data and cache were copied to another machine, what the files hold decides, and nothing is read again.
 
     Args:
         cache_dir: the folder; created when the first case is written.
         reader: reads a source; has to be a function of a module where several processes are to read. Where cases depend
-            on more than the source (a mask beside it, a row of a table, a size), its ``state(source)`` says on what.
+            on more than the source (a row of a table, a size), its ``state(source)`` says on what, and its
+            ``beside(source)`` on which other files (a mask).
         reader_version: raise it whenever the reader returns something else for the same files.
     """
 
@@ -89,8 +104,12 @@ class CaseCache:
         place = hashlib.blake2b(os.fsencode(source.resolve()), digest_size=4).hexdigest()
         return self.cache_dir / f"{name}.{place}{CASE_SUFFIX}"
 
-    def fingerprint(self, source: str | Path) -> str:
+    def fingerprint(self, source: str | Path, content: bool = False) -> str:
         """Return a digest of the state of a source, of what else its case depends on, and of the reader's version.
+
+        Args:
+            source: file or folder.
+            content: digest what the files hold instead of their times.
 
         Raises:
             DataError: there is no such source.
@@ -100,34 +119,59 @@ class CaseCache:
         try:
             inside = place.rglob("*") if place.is_dir() else [place]
             files = sorted(path for path in inside if path == place or path.is_file())
-            states = [(path.relative_to(place.parent).as_posix(), path.stat()) for path in files]
+            named = [(path.relative_to(place.parent).as_posix(), path) for path in files]
+            named += [(path.name, path) for path in getattr(self._reader, "beside", _nothing)(source)]
+            states = [(name, *state_of(path, content)) for name, path in named]
         except OSError as error:
             reason = f"it cannot be read ({error.strerror})."
-            raise DataError(source, _stem(source), reason, "Check the path of the data.") from error
-        text = repr([self._version, [(name, state.st_size, state.st_mtime_ns) for name, state in states]])
-        if (beside := getattr(self._reader, "state", None)) is not None:
-            text += f" {beside(source)}"
+            raise DataError(Path(error.filename or source), _stem(source), reason, "Check the data.") from error
+        text = repr([self._version, states])
+        if (state := getattr(self._reader, "state", None)) is not None:
+            text += f" {state(source)}"
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
-    def get(self, source: str | Path) -> Path:
+    def get(self, source: str | Path, others: Iterable[Path] | None = None) -> Path:
         """Return the cached file of a source, checked in every byte, building it if it is missing or out of date.
 
         A damaged file is built again, and the log warns. Several processes may do this at once.
+
+        Args:
+            source: file or folder.
+            others: cached cases of its name that may hold the same; None: look for them.
 
         Raises:
             DataError: the source cannot be read, or the cache cannot be written.
         """
         source = Path(source)
-        path, wanted = self.path_of(source), self.fingerprint(source)
+        path, now = self.path_of(source), self.fingerprint(source)
         if path.exists():
             try:
-                if check_case_file(path).fingerprint == wanted:
+                if check_case_file(path).fingerprint.split(_AND)[0] == now:
                     return path
-                _logger.info("%s has changed; reading it again", source)
             except DataError as error:
                 _logger.warning("%s Reading %s again.", error, source)
-        write_case(path, self._reader(source), wanted)
+        held = self.fingerprint(source, content=True)
+        others = self._listed().get(self.name_of(source), []) if others is None else others
+        known = self._with_content(held, path, others)
+        if known is None and path.exists():
+            _logger.info("%s has changed; reading it again", source)
+        write_case(path, self._reader(source) if known is None else known, f"{now}{_AND}{held}")
         return path
+
+    def _with_content(self, held: str, path: Path, others: Iterable[Path]) -> Case | None:
+        """Read a case of the same content that this or another path of its source had; None if there is none."""
+        for known in dict.fromkeys([path, *others]):
+            with contextlib.suppress(DataError):  # nothing is taken of damaged files
+                if known.exists() and read_header(known).fingerprint.split(_AND)[-1] == held:
+                    return read_case_file(known)
+        return None
+
+    def _listed(self) -> dict[str, list[Path]]:
+        """List cached files by their case's id."""
+        found: dict[str, list[Path]] = {}
+        for path in self.cache_dir.glob(f"*{CASE_SUFFIX}"):
+            found.setdefault(path.name.removesuffix(CASE_SUFFIX).rpartition(".")[0], []).append(path)
+        return found
 
     def prepare(
         self,
@@ -171,10 +215,12 @@ class CaseCache:
 
         count = min(processors(_WORKERS_MAX) if workers is None else workers, len(sources))
         with contextlib.ExitStack() as stack:
-            results: Iterator[Path | DataError] = map(self._try, sources)
             missing = sum(not self.path_of(source).exists() for source in sources)
+            listed = self._listed() if missing else {}  # once: there may be thousands of files
+            others = [listed.get(_stem(source), []) for source in sources]
+            results: Iterator[Path | DataError] = map(self._try, sources, others)
             if count > 1 and missing > 1:  # otherwise it does not pay to start processes
-                results = stack.enter_context(ProcessPoolExecutor(count)).map(self._try, sources)
+                results = stack.enter_context(ProcessPoolExecutor(count)).map(self._try, sources, others)
             quiet = not (progress and missing)
             try:
                 yield from tqdm(results, total=len(sources), desc="preparing cases", unit="case", disable=quiet)
@@ -182,9 +228,9 @@ class CaseCache:
                 reason = f"one of {count} processes that read cases was killed, perhaps for want of memory."
                 raise DataError(self.cache_dir, None, reason, "Prepare again with fewer workers.") from error
 
-    def _try(self, source: Path) -> Path | DataError:
+    def _try(self, source: Path, others: Sequence[Path]) -> Path | DataError:
         try:
-            return self.get(source)
+            return self.get(source, others)
         except DataError as error:
             return error
 

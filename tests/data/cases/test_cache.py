@@ -3,12 +3,13 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ctan_monai.data.cases.cache import CaseCache, read_case_file
+from ctan_monai.data.cases.cache import CaseCache, read_case_file, read_header
 from ctan_monai.data.cases.case import Case
 from ctan_monai.errors import ConfigError, DataError
 
@@ -104,6 +105,46 @@ def test_two_data_sets_can_share_a_folder(tmp_path, cache, sources):
     other.write_text("50")
     assert [value_of(cache.get(path)) for path in (sources[0], other, sources[0])] == [0, 50, 0]
     assert times_read(sources[0].parent) == 1
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_data_and_cache_that_were_copied_elsewhere_are_found_again(tmp_path, cache, sources, together):
+    """As another machine has them: other paths, other times, the same content."""
+    before = [cache.get(path) for path in sources]
+    moved = CaseCache(tmp_path / "there" / "cache", read_number)
+    shutil.copytree(cache.cache_dir, moved.cache_dir)
+    shutil.rmtree(cache.cache_dir)
+    folder = tmp_path / "there" / "data"
+    folder.mkdir()
+    there = [folder / path.name for path in sources]
+    for path, copy in zip(sources, there, strict=True):
+        copy.write_text(path.read_text())
+    found = list(moved.prepare(there, workers=2, progress=False).values()) if together else list(map(moved.get, there))
+    assert times_read(folder) == 0
+    assert [value_of(path) for path in found] == list(range(5))
+    for path, old in zip(found, before, strict=True):
+        assert read_case_file(path).affine_ras.tolist() == np.eye(4).tolist()
+        assert path.name != old.name
+    there[2].write_text("9")  # now by its time, as always
+    assert value_of(moved.get(there[2])) == 9
+    assert times_read(folder) == 1
+
+
+def test_a_source_that_was_only_touched_is_not_read_again(cache, sources):
+    cache.get(sources[1])
+    os.utime(sources[1], (1, 1))
+    cache.get(sources[1])
+    assert times_read(sources[0].parent) == 1
+    assert read_header(cache.get(sources[1])).fingerprint.startswith(cache.fingerprint(sources[1]))
+
+
+def test_another_content_under_the_same_name_is_read(tmp_path, cache, sources):
+    cache.get(sources[0])
+    other = tmp_path / "other" / "pt_0.txt"
+    other.parent.mkdir()
+    other.write_text("7")
+    assert value_of(cache.get(other)) == 7
+    assert times_read(other.parent) == 1
 
 
 def test_the_id_of_a_compressed_file_has_no_ending(cache, tmp_path):

@@ -142,13 +142,12 @@ class Ham10000Reader:
         )
 
     def state(self, path: Path) -> str:
-        """Return what a case depends on besides the image's file: its row, and its mask's size and time."""
-        mask = self.found.masks.get(path.stem)
-        try:
-            stamp = None if mask is None else (mask.name, mask.stat().st_size, mask.stat().st_mtime_ns)
-        except OSError as error:
-            raise DataError(mask or path, path.stem, f"it cannot be read ({error.strerror}).", "Check it.") from error
-        return repr((self.size, stamp, self.found.rows.get(path.stem)))
+        """Return what a case depends on besides files: the size, and its row."""
+        return repr((self.size, self.found.rows.get(path.stem)))
+
+    def beside(self, path: Path) -> list[Path]:
+        """Return the file of the mask, if there is one."""
+        return [self.found.masks[path.stem]] if path.stem in self.found.masks else []
 
 
 _FOUND: dict[str, Ham10000] = {}  # what this process has found, also for its forked workers

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ctan_monai.data.cases.cache import CASE_SUFFIX, CaseCache, read_header
+from ctan_monai.data.cases.cache import CASE_SUFFIX, CaseCache, read_header, state_of
 from ctan_monai.data.cases.case import Case
 from ctan_monai.data.datasets.tabular.files import parts_of
 from ctan_monai.data.datasets.tabular.layout import Layout
@@ -56,8 +56,12 @@ class RowCache(CaseCache):
         """Return the path of a case's cached file."""
         return self.cache_dir / f"{Path(source).name}.{self._place}{CASE_SUFFIX}"
 
-    def fingerprint(self, source: str | Path) -> str:
+    def fingerprint(self, source: str | Path, content: bool = False) -> str:
         """Compute a digest of everything that a case depends on.
+
+        Args:
+            source: id of the case.
+            content: digest what its files hold instead of their paths and times.
 
         Raises:
             DataError: a file is missing.
@@ -66,11 +70,10 @@ class RowCache(CaseCache):
         states: list[Any] = []
         for path in (part for file in row.files for part in parts_of(file)):
             try:
-                state = path.stat()
+                states.append((path.name if content else str(path), *state_of(path, content)))
             except OSError as error:
                 reason = f"it cannot be read ({error.strerror})."
                 raise DataError(path, row.case, reason, "Check the path.") from error
-            states.append((str(path), state.st_size, state.st_mtime_ns))
         return _digest(repr((self._version, self.layout, row.group, row.values, row.synthetic, states)), 16)
 
 

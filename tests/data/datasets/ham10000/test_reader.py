@@ -197,6 +197,22 @@ def test_the_cache_follows_the_mask_the_table_and_the_size(root, tmp_path):
     assert state() == first
 
 
+def test_a_copy_elsewhere_finds_the_copied_cache(root, tmp_path, monkeypatch):
+    before = listed(root, tmp_path / "here" / "cache")
+    shutil.copytree(tmp_path / "here", tmp_path / "there")
+    shutil.copytree(root, tmp_path / "there" / "data", copy_function=shutil.copyfile)  # with other times
+    monkeypatch.setattr(Ham10000Reader, "__call__", None)  # nothing is read
+    after = listed(tmp_path / "there" / "data", tmp_path / "there" / "cache")
+    assert {split: [item["case"] for item in items] for split, items in after.items()} == {
+        split: [item["case"] for item in items] for split, items in before.items()
+    }
+    for old, new in zip(before["train"], after["train"], strict=True):
+        old_case, new_case = read_case_file(old["file"]), read_case_file(new["file"])
+        np.testing.assert_array_equal(new_case.masks["lesion"], old_case.masks["lesion"])
+        np.testing.assert_array_equal(new_case.volumes["red"], old_case.volumes["red"])
+        assert new_case.values == old_case.values
+
+
 def test_processes_read_the_same_as_one(drawn, tmp_path):
     reader = pickle.loads(pickle.dumps(Ham10000Reader(find_ham10000(drawn), SIZE)))  # noqa: S301 - our own
     assert len(pickle.dumps(reader)) < 500

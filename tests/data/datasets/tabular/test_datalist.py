@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -186,6 +188,21 @@ def test_the_cache_is_all_that_training_needs(tmp_path):
     for path in (tmp_path / "data").iterdir():
         path.unlink()
     assert read_case_file(found["train"][0]["file"]).case == "p0"
+
+
+def test_a_copy_elsewhere_finds_the_copied_cache(tmp_path, monkeypatch):
+    here, there = tmp_path / "here", tmp_path / "there"
+    rows = [full_case(here, f"p{at}", split=split) for at, split in enumerate(["train", "validation"])]
+    relative = [{key: str(value).replace(f"{here}/", "") for key, value in row.items()} for row in rows]
+    write_csv(here / "cases.csv", relative)
+    found = lists(here / "cases.csv", here)
+    shutil.copytree(here, there, copy_function=shutil.copyfile)  # with other times
+    monkeypatch.setattr("ctan_monai.data.datasets.tabular.cache.read_case", None)  # nothing is read
+    moved = lists(there / "cases.csv", there)
+    assert names(moved) == names(found)
+    cases = [read_case_file(entry["train"][0]["file"]) for entry in (found, moved)]
+    np.testing.assert_array_equal(cases[1].volumes["dose"], cases[0].volumes["dose"])
+    assert Path(moved["train"][0]["file"]).is_relative_to(there)
 
 
 def test_several_processes_read_what_one_reads(tmp_path):
