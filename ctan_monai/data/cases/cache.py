@@ -42,6 +42,11 @@ def _stem(source: Path) -> str:
     return source.name.removesuffix(".gz").rsplit(".", maxsplit=1)[0]
 
 
+def _id_of(path: Path) -> str:
+    """Return the id in the name of a cached file."""
+    return path.name.removesuffix(CASE_SUFFIX).rpartition(".")[0]
+
+
 def _nothing(source: Path) -> list[Path]:
     return []
 
@@ -151,7 +156,7 @@ class CaseCache:
             except DataError as error:
                 _logger.warning("%s Reading %s again.", error, source)
         held = self.fingerprint(source, content=True)
-        others = self._listed().get(self.name_of(source), []) if others is None else others
+        others = self._listed().get(_id_of(path), []) if others is None else others
         known = self._with_content(held, path, others)
         if known is None and path.exists():
             _logger.info("%s has changed; reading it again", source)
@@ -170,7 +175,7 @@ class CaseCache:
         """List cached files by their case's id."""
         found: dict[str, list[Path]] = {}
         for path in self.cache_dir.glob(f"*{CASE_SUFFIX}"):
-            found.setdefault(path.name.removesuffix(CASE_SUFFIX).rpartition(".")[0], []).append(path)
+            found.setdefault(_id_of(path), []).append(path)
         return found
 
     def prepare(
@@ -217,7 +222,7 @@ class CaseCache:
         with contextlib.ExitStack() as stack:
             missing = sum(not self.path_of(source).exists() for source in sources)
             listed = self._listed() if missing else {}  # once: there may be thousands of files
-            others = [listed.get(_stem(source), []) for source in sources]
+            others = [listed.get(_id_of(self.path_of(source)), []) for source in sources]
             results: Iterator[Path | DataError] = map(self._try, sources, others)
             if count > 1 and missing > 1:  # otherwise it does not pay to start processes
                 results = stack.enter_context(ProcessPoolExecutor(count)).map(self._try, sources, others)
