@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ctan_monai.data.formats.images import (
+    STRETCHED,
     alpha_of,
     check_opaque,
     decode_image,
@@ -30,6 +31,7 @@ MASK_THRESHOLD = 127  # masks are 0 and 255, some with gray edges from resizing 
 _HALF_OF_16_BITS = 32767
 _SIDEWAYS = 5  # from this EXIF orientation on, rows become columns
 _NEARLY = 1 / 8  # of the brightest value: compression and resizing leave 0 and 255 that much apart
+_THREE = 3  # grays: 0, 1, and 255 where the structure's edge is in doubt
 _LEVELS = 8  # areas of one gray in at most so many grays are labels; a heat map has more
 _STORE = "Store the mask with 0 outside and 255 inside, without transparency."
 
@@ -37,17 +39,25 @@ Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 
 
-def read_gray(path: Path, case: str) -> Array:
+def read_gray(path: Path, case: str, numbers: bool = False) -> Array:
     """Read the gray values of a single-channel image.
+
+    Args:
+        path: the file.
+        case: id, for the message.
+        numbers: the values are measured ones, not what is seen.
 
     Returns:
         (H, W) of integers, of 8 or 16 bits.
 
     Raises:
-        DataError: it cannot be read, has several channels that differ, or a pixel is transparent.
+        DataError: it cannot be read, has several channels that differ, or a pixel is transparent; or its numbers are
+            ambiguous, because they are stored with 2 or 4 bits.
     """
     image = decode_image(image_bytes(path, case), path, case)
     check_opaque(image, path, case)
+    if numbers:
+        _check_depth(image, path, case)
     return _gray(upright(image), path, case)
 
 
@@ -63,6 +73,7 @@ def read_label_numbers(path: Path, case: str) -> Array:
     image = decode_image(image_bytes(path, case), path, case)
     if image.format != "PNG":
         raise DataError(path, case, "it is JPEG, which changes the numbers of labels.", "Store the label map as PNG.")
+    _check_depth(image, path, case)
     image = upright(image)
     alpha = alpha_of(image)
     if image.mode != "P":
@@ -187,13 +198,22 @@ def _gray(image: Image, path: Path, case: str) -> Array:
     return values[..., 0].astype(np.int32)
 
 
+def _check_depth(image: Image, path: Path, case: str) -> None:
+    """Refuse numbers in a gray PNG of 2 or 4 bits: libraries stretch them to 255, so that 1 of 3 is read as 85."""
+    if bits := image.info.get(STRETCHED):
+        highest, step = int(np.array(image).max()), 255 // (2**bits - 1)
+        reason = f"it stores {bits} bits per pixel: its highest number {highest // step} is shown as {highest}."
+        raise DataError(path, case, reason, "Store it with 8 bits per pixel.")
+
+
 def _mask_values(image: Image, path: Path, case: str) -> Array:
     """Return the values of a mask; of a palette of colors on black, as annotation tools write them, the indices."""
     if image.mode == "P":
         shown, numbers = np.array(image.convert("RGB")), np.array(image).astype(np.int32)
         if (shown != shown[..., :1]).any() and not shown[numbers == 0].any():
             return numbers
-    return _gray(image, path, case)
+    values, bits = _gray(image, path, case), image.info.get(STRETCHED)
+    return values // values.max() if bits and values.max() == 255 // (2**bits - 1) else values  # 0 and 1
 
 
 def _bright(values: Array, path: Path, case: str) -> Mask:
@@ -206,7 +226,11 @@ def _bright(values: Array, path: Path, case: str) -> Mask:
     if highest <= threshold:
         reason = f"its values run from {int(values.min())} to {highest}, expected 0 and 1, or 0 and 255."
         raise DataError(path, case, reason, one)
-    areas = _areas_between(values, round(highest * _NEARLY), round(highest * (1 - _NEARLY)))
+    low, high = round(highest * _NEARLY), round(highest * (1 - _NEARLY))
+    grays = np.unique(values)
+    areas = _areas_between(values, 0 if len(grays) <= _LEVELS else low, high)  # compression leaves more grays near 0
+    if len(grays) <= _THREE and 0 < grays[-2] <= low:
+        areas = [int(grays[-2])]  # as thin as it may be
     if 0 < len(areas) <= _LEVELS:
         reason = f"it has areas of {', '.join(map(str, areas))}, neither 0 nor {highest}."
         raise DataError(path, case, reason, one)

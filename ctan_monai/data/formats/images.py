@@ -24,7 +24,18 @@ THUMBNAIL_SIDE = 16  # see `leakage`: enough to know an image again, too little 
 _READABLE_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 _PIXELS_MAX = 100_000_000  # beyond any camera; a damaged header could ask for gigabytes
 _AGAIN = "Copy or download this file again."
+_OTHERS = {
+    b"RIFF": "WebP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"GIF8": "GIF",
+    b"BM": "BMP",
+    b"\0\0\0\x0cjP": "JPEG 2000",
+    b"%PDF": "PDF",
+    b"<": "a web page or SVG",
+}  # by their first bytes
 _EXIF_ORIENTATION = 0x0112
+STRETCHED = "bits of gray that Pillow stretched to 8"  # in the info of an image, of a PNG with 2 or 4
 _PNG_BITS, _PNG_KIND = 24, 25  # bytes of a PNG with its bits per channel, and its kind of color: 0 is gray
 
 _FLAT = 1.0  # gray levels: an image that varies less has nothing to be known by
@@ -237,7 +248,7 @@ def decode_image(content: bytes, path: Path, case: str) -> Image:
     Raises:
         DataError: it is no whole JPEG or PNG, an animation, or has several channels of 16 bits.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         image = Image.open(io.BytesIO(content), formats=("JPEG", "PNG"))
@@ -254,6 +265,12 @@ def decode_image(content: bytes, path: Path, case: str) -> Image:
             # Pillow keeps the high byte only, and says RGB
             reason = f"its {len(image.getbands())} channels have 16 bits each, expected 8 bits per channel."
             raise DataError(path, case, reason, "Convert it to 8 bits per channel, scaling its values to 0 to 255.")
+        if image.format == "PNG" and content[_PNG_KIND] == 0 and content[_PNG_BITS] in (2, 4):
+            image.info[STRETCHED] = content[_PNG_BITS]
+    except UnidentifiedImageError as error:
+        kind = next((kind for start, kind in _OTHERS.items() if content.startswith(start)), None)
+        found = f"it is {kind}, no JPEG or PNG" if kind else "it is no JPEG or PNG, or was cut short"
+        raise DataError(path, case, f"{found}.", "Convert it to PNG." if kind else _AGAIN) from error
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error) as error:
         found = f"it is no JPEG or PNG, or was cut short ({type(error).__name__}: {error})"
         raise DataError(path, case, f"{found}.", _AGAIN) from error

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ctan_monai.data.cases.case import check_case_id
 from ctan_monai.errors import DataError
+from ctan_monai.files.csv_rows import csv_table
 from ctan_monai.files.duplicates import check_header
 
 UNKNOWN = {"", "nan", "na", "none", "null", "unknown"}  # cells, in any case, of what is not known
@@ -15,8 +15,8 @@ UNKNOWN = {"", "nan", "na", "none", "null", "unknown"}  # cells, in any case, of
 
 def read_id_table(
     path: Path, columns: Sequence[str], id_column: str, kind: str, remedy: str
-) -> Iterator[tuple[str, int, dict[str, str | None]]]:
-    """Yield id, line number and cells of each row of a comma- or tab-separated table with a header line.
+) -> Iterator[tuple[str, int, dict[str, str]]]:
+    """Yield id, line number and cells of each row of a table with a header line, see `csv_table`.
 
     Args:
         path: of the table.
@@ -29,19 +29,18 @@ def read_id_table(
         DataError: it cannot be read, a column is missing or there twice, or an id cannot be used or is listed twice.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(path, None, f"it cannot be read ({error}).", remedy) from error
-    reader = csv.DictReader(lines, delimiter="\t" if lines and "\t" in lines[0] else ",")
-    missing = [column for column in columns if column not in (reader.fieldnames or ())]
+    have, rows = csv_table(path, text)
+    missing = [column for column in columns if column not in have]
     if missing:
-        raise DataError(path, None, f"the columns {missing} are missing; it has {reader.fieldnames}.", remedy)
-    check_header(path, reader.fieldnames)
+        raise DataError(path, None, f"the columns {missing} are missing; it has {have}.", remedy)
+    check_header(path, have)
     known: set[str] = set()
-    for cells in reader:
-        name = check_case_id((cells[id_column] or "").strip())
+    for line, cells in rows:
+        name = check_case_id(cells[id_column])
         if name in known:
-            reason = f"line {reader.line_num} lists this {kind} again."
-            raise DataError(path, name, reason, f"List each {kind} once.")
+            raise DataError(path, name, f"line {line} lists this {kind} again.", f"List each {kind} once.")
         known.add(name)
-        yield name, reader.line_num, cells
+        yield name, line, cells

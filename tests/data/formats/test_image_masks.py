@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ctan_monai.data.datasets.tabular.files import read_values
 from ctan_monai.data.formats.image_masks import (
     note_of_turn,
     read_gray,
@@ -31,18 +32,30 @@ def saved(path, *layers, **options):
     return path
 
 
-def png_of_16_bits(path, values):
-    """Write (H, W, K) uint16 as PNG, which Pillow cannot: K = 2 is gray and alpha, 3 RGB, 4 RGBA."""
+def png_of(path, shape, bits, kind, lines):
+    """Write the lines of an image as PNG, of a kind that Pillow does not write."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    rows, columns, channels = values.shape
-    header = struct.pack(">IIBBBBB", columns, rows, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
-    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
+    header = struct.pack(">IIBBBBB", shape[1], shape[0], bits, kind, 0, 0, 0)
+    lines = b"".join(b"\0" + line for line in lines)
     content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
     return path
+
+
+def png_of_16_bits(path, values):
+    """Write (H, W, K) uint16: K = 2 is gray and alpha, 3 RGB, 4 RGBA."""
+    kind = {2: 4, 3: 2, 4: 6}[values.shape[2]]
+    return png_of(path, values.shape, 16, kind, [line.astype(">u2").tobytes() for line in values])
+
+
+def png_of_few_bits(path, values, bits):
+    """Write gray values (H, W) of 1, 2 or 4 bits."""
+    places = np.arange(bits)[::-1]
+    lines = np.packbits((values[..., None] >> places & 1).reshape(len(values), -1).astype(np.uint8), axis=1)
+    return png_of(path, values.shape, bits, 0, [line.tobytes() for line in lines])
 
 
 # ---- the shape stands in the alpha channel
@@ -218,3 +231,64 @@ def test_a_mask_that_could_lie_either_way_is_told(tmp_path):
     assert note_of_turn(mask, mask, (48, 64)) is None
     with pytest.raises(DataError, match="its image 64 and 48 as its EXIF orientation turns it"):
         read_mask_file(mask, "m", (64, 48))
+
+
+# ---- what libraries stretch, and numbers that mean "not known"
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_numbers_stored_in_few_bits_are_refused_and_masks_read(tmp_path, bits):
+    full = 2**bits - 1
+    numbers = png_of_few_bits(tmp_path / "n.png", np.where(DISC, 2, 0), bits)
+    assert Image.open(numbers).getextrema() == (0, 2 * 255 // full)  # which nobody wrote
+    for read in (read_label_numbers, read_values):
+        with pytest.raises(DataError, match=f"stores {bits} bits per pixel: its highest number 2 is shown as"):
+            read(numbers, "n")
+    for inside in (1, full):
+        mask = png_of_few_bits(tmp_path / "m.png", np.where(DISC, inside, 0), bits)
+        assert np.array_equal(read_inside(mask, "m"), DISC)
+
+
+def test_one_bit_is_a_mask_and_the_numbers_0_and_1(tmp_path):
+    path = png_of_few_bits(tmp_path / "m.png", DISC.astype(int), 1)
+    assert np.array_equal(read_inside(path, "m"), DISC)
+    assert np.array_equal(read_label_numbers(path, "m"), DISC)
+
+
+BORDER = (np.hypot(ROWS - 20, COLUMNS - 36) < 13) & ~DISC
+
+
+@pytest.mark.parametrize("palette", [False, True], ids=["gray", "palette"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.where(DISC, 1, np.where(BORDER, 255, 0)),
+        np.where(DISC, 1, 255),
+        np.where(BORDER & (ROWS == 20), 1, np.where(DISC, 255, 0)),
+        np.where(DISC, 20, np.where(BORDER, 200, 0)),
+        np.where(DISC, 2, np.where(BORDER, 255, 0)) + (ROWS < 5),
+    ],
+    ids=["edge in doubt", "outside in doubt", "few pixels", "two labels", "four grays"],
+)
+def test_a_number_near_0_beside_a_bright_one_is_no_background(tmp_path, values, palette):
+    image = Image.fromarray(values.astype(np.uint8))
+    if palette:
+        image.putpalette([0, 0, 0, *[128, 0, 0] * 255])
+    image.save(tmp_path / "m.png")
+    with pytest.raises(DataError, match=r"it has areas of (1|2|20|1, 2), neither 0 nor 2\d\d"):
+        read_inside(tmp_path / "m.png", "m")
+
+
+@pytest.mark.parametrize("quality", [60, 95, 100])
+def test_what_compression_leaves_near_0_is_background_also_as_png(tmp_path, quality):
+    path = saved(tmp_path / "m.jpg", SHAPE, quality=quality)
+    Image.open(path).save(tmp_path / "m.png")
+    assert np.array_equal(read_inside(tmp_path / "m.png", "m"), read_inside(path, "m"))
+    assert (read_inside(path, "m") != DISC).sum() <= 4
+
+
+@pytest.mark.parametrize("kind", ["WebP", "TIFF", "GIF", "BMP"])
+def test_another_format_under_this_name_is_called_what_it_is(tmp_path, kind):
+    saved(tmp_path / "m.png", SHAPE, format=kind)
+    with pytest.raises(DataError, match=f"it is {kind}, no JPEG or PNG. Remedy: Convert it to PNG"):
+        read_image_file(tmp_path / "m.png", "m")

@@ -16,7 +16,7 @@ def test_each_row_comes_with_its_id_and_line(tmp_path, separator):
     text = "\ufeffid,age,note\np1,30,\n p2 ,,x\n".replace(",", separator)
     assert rows(tmp_path / "a.csv", text) == [
         ("p1", 2, {"id": "p1", "age": "30", "note": ""}),
-        ("p2", 3, {"id": " p2 ", "age": "", "note": "x"}),
+        ("p2", 3, {"id": "p2", "age": "", "note": "x"}),
     ]
 
 
@@ -24,7 +24,9 @@ def test_each_row_comes_with_its_id_and_line(tmp_path, separator):
     ("text", "message"),
     [
         ("id,sex\np1,m\n", r"\['age'\] are missing.*Ask its owner"),
-        ("", r"are missing.*Ask its owner"),
+        ("", "it is empty"),
+        ("id,age\np1,1\np2\np3,3\n", "line 3 has 1 cells, the header 2"),
+        ('id,age,note\np1,1,"in doubt\np2,2,\np3,3,\n', "line 2 cannot be read"),
         ("id,age,age\np1,1,2\n", "age"),
         ("id,age\np1,1\np2,2\np1,1\n", "line 4 lists this patient again. Remedy: List each patient once"),
         ("id,age\n../p1,1\n", r"\.\./p1"),

@@ -12,7 +12,6 @@ An image can be DICOM ultrasound too; the mask of frame 3 of cine.dcm is cine_f0
 
 from __future__ import annotations
 
-import csv
 import logging
 import re
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from ctan_monai.data.lists.id_table import UNKNOWN
 from ctan_monai.data.lists.image_files import image_name
 from ctan_monai.data.lists.ultrasound_files import ALL, file_and_frame, is_image_file, stem_of, with_frames
 from ctan_monai.errors import DataError
+from ctan_monai.files.csv_rows import csv_table
 from ctan_monai.files.duplicates import check_header, check_ids
 
 _logger = logging.getLogger(__name__)
@@ -151,29 +151,28 @@ def _read_table(path: Path) -> dict[str, _Row]:
     """Read the table: rows by what they call the image."""
     remedy = f"Write a table with the columns {', '.join(_COLUMNS)} and, if known, patient_id."
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(path, None, f"it cannot be read ({error}).", remedy) from error
-    reader = csv.DictReader(lines)
-    missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
+    have, listed = csv_table(path, text)
+    missing = [column for column in _COLUMNS if column not in have]
     if missing:
-        raise DataError(path, None, f"the columns {missing} are missing; it has {reader.fieldnames}.", remedy)
-    check_header(path, reader.fieldnames)
+        raise DataError(path, None, f"the columns {missing} are missing; it has {have}.", remedy)
+    check_header(path, have)
     rows: dict[str, _Row] = {}
-    for cells in reader:
-        name, label = (cells["image"] or "").strip(), _known(cells, "class")
+    for line, cells in listed:
+        name, label = cells["image"], _known(cells, "class")
         if name in rows:
-            reason = f"line {reader.line_num} lists {name!r} again."
-            raise DataError(path, None, reason, "List each image once.")
+            raise DataError(path, None, f"line {line} lists {name!r} again.", "List each image once.")
         if label is not None and label.lower() not in CLASSES:
-            reason = f"line {reader.line_num} has the class {label!r}, expected one of {', '.join(CLASSES)}."
+            reason = f"line {line} has the class {label!r}, expected one of {', '.join(CLASSES)}."
             raise DataError(path, None, reason, "Correct it, or leave the cell empty if it is not known.")
-        rows[name] = _Row(reader.line_num, None if label is None else label.lower(), _known(cells, "patient_id"))
+        rows[name] = _Row(line, None if label is None else label.lower(), _known(cells, "patient_id"))
     return rows
 
 
-def _known(cells: Mapping[str, str | None], column: str) -> str | None:
-    text = (cells.get(column) or "").strip()
+def _known(cells: Mapping[str, str], column: str) -> str | None:
+    text = cells.get(column, "")
     return None if text.lower() in UNKNOWN else text
 
 

@@ -60,7 +60,7 @@ def read_table(path: str | Path) -> dict[str, Row]:
     return {image: _row(path, image, line, cells) for image, line, cells in table}
 
 
-def _row(path: Path, image: str, line: int, cells: Mapping[str, str | None]) -> Row:
+def _row(path: Path, image: str, line: int, cells: Mapping[str, str]) -> Row:
     diagnosis = _known(cells, "dx")
     if diagnosis is not None and diagnosis.lower() not in CLASSES:
         reason = f"line {line} has the diagnosis {diagnosis!r}, expected one of {', '.join(CLASSES)}."
@@ -72,8 +72,8 @@ def _row(path: Path, image: str, line: int, cells: Mapping[str, str | None]) -> 
     return Row(_known(cells, "lesion_id"), _known(cells, "patient_id"), index, known)
 
 
-def _known(cells: Mapping[str, str | None], column: str) -> str | None:
-    text = (cells.get(column) or "").strip()
+def _known(cells: Mapping[str, str], column: str) -> str | None:
+    text = cells.get(column, "")
     return None if text.lower() in UNKNOWN else text
 
 

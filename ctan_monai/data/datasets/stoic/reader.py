@@ -76,7 +76,7 @@ def read_reference(path: str | Path) -> dict[str, Row]:
     return {patient: _row(path, patient, line, cells) for patient, line, cells in table}
 
 
-def _row(path: Path, patient: str, line: int, cells: Mapping[str, str | None]) -> Row:
+def _row(path: Path, patient: str, line: int, cells: Mapping[str, str]) -> Row:
     found = {column: _value(path, patient, line, column, cells) for column in _COLUMNS if column != "PatientID"}
     covid, severe = found["probCOVID"], found["probSevere"]
     if covid == 0 and severe == 1:
@@ -85,8 +85,8 @@ def _row(path: Path, patient: str, line: int, cells: Mapping[str, str | None]) -
     return Row(covid, severe if covid == 1 or severe == 1 else None)
 
 
-def _value(path: Path, patient: str, line: int, column: str, cells: Mapping[str, str | None]) -> int | None:
-    text = (cells[column] or "").strip()
+def _value(path: Path, patient: str, line: int, column: str, cells: Mapping[str, str]) -> int | None:
+    text = cells[column]
     if text.lower() in UNKNOWN:
         return None
     try:

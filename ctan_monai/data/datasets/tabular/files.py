@@ -119,7 +119,7 @@ def read_values(path: Path, case: str) -> npt.NDArray[np.float32]:
         DataError: it cannot be read, has other axes, or a value is not finite.
     """
     if path.suffix.lower() == ".png":
-        return read_gray(path, case).astype(np.float32)
+        return read_gray(path, case, numbers=True).astype(np.float32)
     if path.suffix.lower() != ".npy":
         reason = "values beside an image are a gray PNG or NumPy's .npy."
         raise DataError(path, case, reason, "Convert it; JPEG would change the values.")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ctan_monai.errors import DataError
+from ctan_monai.files.csv_rows import csv_table
 from ctan_monai.files.duplicates import pairs_once
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".json")
@@ -60,8 +59,8 @@ def read_table(path: str | Path) -> Table:
     """Read a table.
 
     A CSV has a header line; commas, semicolons or tabs separate; it is UTF-8, with or without a byte order mark, with
-    line ends of any system. JSON is MONAI's: lists of entries under training, validation and test, or one list.
-    An empty cell, nan, na, n/a and null say that something is not known.
+    line ends of any system, see `csv_table`. JSON is MONAI's: lists of entries under training, validation and test, or
+    one list. An empty cell, nan, na, n/a and null say that something is not known.
 
     Raises:
         DataError: it is missing, of another kind, empty, or a line does not fit the header; names the line.
@@ -98,30 +97,11 @@ def _text(path: Path) -> str:
 
 
 def _read_csv(path: Path, text: str) -> tuple[list[str], list[Entry]]:
-    header = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = max(",;\t", key=header.count)
-    reader = csv.reader(io.StringIO(text.replace("\r\n", "\n").replace("\r", "\n")), delimiter=delimiter)
-    try:
-        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
-    except csv.Error as error:
-        raise DataError(path, None, f"line {reader.line_num} cannot be read ({error}).", "Save it again.") from error
-    rows = [(line, row) for line, row in rows if any(row)]
-    if not rows:
-        raise DataError(path, None, "it is empty.", "Write a header line, then a line for each case.")
-    columns = rows[0][1]
-    while columns and not columns[-1]:  # spreadsheets leave empty columns at the right
-        columns = columns[:-1]
+    columns, rows = csv_table(path, text)
     twice = sorted({name for name in columns if columns.count(name) > 1} | ({"(no name)"} if "" in columns else set()))
     if twice:
         raise DataError(path, None, f"the header has {twice} twice or without a name.", "Name each column once.")
-    return columns, [_csv_entry(path, columns, line, row) for line, row in rows[1:]]
-
-
-def _csv_entry(path: Path, columns: list[str], line: int, row: list[str]) -> Entry:
-    if len(row) < len(columns) or any(row[len(columns) :]):
-        reason = f"line {line} has {len(row)} cells, the header {len(columns)}."
-        raise DataError(path, None, reason, "Give each column a cell; put texts with separators in quotes.")
-    return Entry(f"line {line}", dict(zip(columns, row, strict=False)))
+    return columns, [Entry(f"line {line}", cells) for line, cells in rows]
 
 
 def _read_json(path: Path, text: str) -> tuple[list[str], list[Entry]]:
