@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from ctan_monai.errors import DataError
+from ctan_monai.files.duplicates import pairs_once
 from ctan_monai.serve.names import check_id, check_name
 
 _FIELD_BYTES = 2**20
@@ -124,11 +125,11 @@ def check_parameters(content: str, what: str) -> None:
         what: for the message.
 
     Raises:
-        DataError: it is no JSON object, or a name in it could lead out of a folder.
+        DataError: it is no JSON object, a key stands there twice, or a name in it could lead out of a folder.
     """
     remedy = 'Send an object such as {"max_epochs": 1}.'
     try:
-        found = json.loads(content) if content.strip() else None
+        found = json.loads(content, object_pairs_hook=pairs_once) if content.strip() else None
     except (ValueError, RecursionError) as error:
         raise DataError(what, None, f"it is no JSON ({error}).", remedy) from error
     if found is None:

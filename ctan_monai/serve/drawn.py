@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ctan_monai.data.formats.image_masks import read_label_numbers
 from ctan_monai.data.formats.itk_volume import NRRD_SUFFIX
 from ctan_monai.data.formats.nifti import NIFTI_SUFFIXES, load_nifti
 from ctan_monai.errors import DataError
@@ -112,7 +113,7 @@ def _layers(
             raise DataError(label, case, "its layers have no names.", "Save the segmentation as .seg.nrrd again.")
         numbers, affine_ras = found.values, found.affine_ras
     elif name.endswith(".png"):
-        numbers = read_label_image(label, case)
+        numbers = read_label_numbers(label, case or "")
     else:
         found_suffix = f"it ends in {''.join(label.suffixes)[-16:]!r}, expected one of {', '.join(LABEL_SUFFIXES)}."
         raise DataError(label, case, found_suffix, "In 3D Slicer, choose .nii.gz as MONAI Label's file extension.")
@@ -201,21 +202,3 @@ def _placed(
 
 def _by(shape: Iterable[int]) -> str:
     return " x ".join(str(size) for size in shape)
-
-
-def read_label_image(label: Path, case: str | None) -> npt.NDArray[Any]:
-    """Read a label map that is a PNG.
-
-    Raises:
-        DataError: it cannot be read, or has several channels.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(label) as opened:
-            found = np.array(opened)
-    except (OSError, ValueError) as error:
-        raise DataError(label, case, f"it cannot be read ({error}).", "Give the label as PNG.") from error
-    if found.ndim != 2:
-        raise DataError(label, case, f"its shape is {found.shape}.", "Give a label map with one channel.")
-    return found

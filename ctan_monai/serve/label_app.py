@@ -103,13 +103,25 @@ class BundleApp(MONAILabelApp):  # type: ignore[misc]  # monailabel has no types
     def train(self, request: dict[str, Any]) -> Any:
         """Train on the submitted labels."""
         with as_answer():
+            _known("model that learns", request.get("model"), self._trainers)
             return super().train(request)
+
+    def next_sample(self, request: dict[str, Any]) -> Any:
+        """Choose the next image."""
+        with as_answer():
+            _known("strategy", request.get("strategy") or "random", self._strategies)
+        return super().next_sample(request)
+
+    def scoring(self, request: dict[str, Any], datastore: Any = None) -> Any:
+        """Score the images."""
+        with as_answer():
+            _known("scoring method", request.get("method"), self._scoring_methods)
+        return super().scoring(request, datastore)
 
     def _check(self, request: Mapping[str, Any]) -> str:
         """Check that the request's image may be read, and return it."""
         image = request.get("image")
-        if request.get("model") not in self._infers:
-            raise DataError("model", None, "there is no such model.", f"Ask one of {list(self._infers)}.")
+        _known("model", request.get("model"), self._infers)
         check_name(request.get("label_tag") or "original", "label_tag")
         if isinstance(image, str) and is_received(image, _sessions()):
             check_received(Path(image), self.folder.upload_mib)
@@ -133,6 +145,12 @@ class BundleApp(MONAILabelApp):  # type: ignore[misc]  # monailabel has no types
                 path.unlink()
             saved[name] = {"tag": name, "get": f"/datastore/label?label={quote_plus(image)}&tag={name}"}
         return saved
+
+
+def _known(kind: str, name: Any, known: Mapping[str, Any]) -> None:
+    """Refuse the name of something that the app does not have."""
+    if not isinstance(name, str) or name not in known:
+        raise DataError(kind.split()[0], None, f"there is no such {kind}.", f"Ask one of {list(known)}.")
 
 
 def _sessions() -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
+import math
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,6 +35,8 @@ from ctan_monai.tasks import Segmentation
 
 _logger = logging.getLogger(__name__)
 Progress = Callable[[int], None]
+_ALIKE = 0.75  # difflib's ratio: 'epochs' and 'max_epochs' have it
+_THEIRS = {"train_batch_size", "val_batch_size"}  # of MONAI Label's own trainers
 _PREVIOUS, _ORIGINAL = "model.previous.pt", "model.original.pt"
 
 
@@ -72,17 +76,28 @@ def options_from(request: Mapping[str, Any]) -> Options:
     """Read the options of a request; a viewer sends a list where it offers a choice, whose first entry counts.
 
     Raises:
-        ConfigError: one cannot be used.
+        ConfigError: one cannot be used, or is called almost like one.
     """
     found = {key: value[0] if isinstance(value, list) and value else value for key, value in request.items()}
-    kinds: dict[str, Callable[[Any], Any]] = {"max_epochs": int, "learning_rate": float, "batch_size": int}
+    kinds: dict[str, Callable[[Any], Any]] = {"max_epochs": _whole, "learning_rate": float, "batch_size": _whole}
     kinds |= {"layers": str, "val_split": float, "keep_unjudged": lambda value: as_bool(value, "keep_unjudged")}
+    for key in found.keys() - kinds.keys() - _THEIRS:
+        if near := difflib.get_close_matches(key, kinds, 1, _ALIKE):
+            raise ConfigError("training", f"there is no option {key!r}.", f"Did you mean {near[0]}?")
     try:
         read = {key: kind(found[key]) for key, kind in kinds.items() if key in found}
     except (TypeError, ValueError) as error:
         given = {key: found[key] for key in kinds if key in found}
         raise ConfigError("training", f"{given} cannot be used ({error}).", "Give numbers.") from error
     return Options(**{"epochs" if key == "max_epochs" else key: value for key, value in read.items()})
+
+
+def _whole(value: Any) -> int:
+    """Convert to an integer; viewers send numbers as texts, too."""
+    number = math.nan if isinstance(value, bool) else float(value)
+    if not number.is_integer():
+        raise ValueError(f"{value!r} is no whole number")
+    return int(number)
 
 
 def learn(

@@ -117,7 +117,7 @@ def form(**fields):
     return (b"Content-Type", b"multipart/form-data; boundary=mark"), b"\r\n".join([*lines, b"--mark--", b""])
 
 
-NO_OBJECTS = ["[]", "3", '"a"', "[1", "true", '[["image", "a"]]']
+NO_OBJECTS = ["[]", "3", '"a"', "[1", "true", '[["image", "a"]]', '{"label_info": [{"id": 1}], "label_info": []}']
 PATHS = [
     {"image": "a/b"},
     {"label": "/a"},

@@ -13,6 +13,7 @@ from ctan_monai.engines.runs.run_record import write_run
 from ctan_monai.engines.runs.torch_file import save_atomic
 from ctan_monai.errors import DataError
 from ctan_monai.networks import create_network
+from ctan_monai.serve.drawn import read_drawn
 from ctan_monai.serve.label_tasks import AnswerOf
 from ctan_monai.serve.labeled import Labeled
 from ctan_monai.serve.learn import Options, learn
@@ -83,3 +84,14 @@ def test_a_label_of_another_size_is_refused(predictor, image, tmp_path):
     Image.fromarray(np.ones((10, 20), np.uint8)).save(tmp_path / "label.png")
     with pytest.raises(DataError, match="10 x 20"):
         learn(predictor, predictor.tasks[0], [Labeled(image, tmp_path / "label.png")], Options(epochs=1))
+
+
+def test_a_label_that_viewers_would_read_in_other_numbers_is_refused(predictor, image, tmp_path):
+    """Two bits per pixel: Pillow shows 1 as 85."""
+    palette = Image.fromarray(np.ones((ROWS, COLUMNS), np.uint8), "P")
+    palette.putpalette([0, 0, 0, 85, 85, 85, 170, 170, 170, 255, 255, 255])
+    palette.save(tmp_path / "label.png", bits=2)
+    with pytest.raises(DataError, match="its palette shows other gray values than the numbers that it stores"):
+        read_drawn(
+            image, tmp_path / "label.png", {"label_info": [{"name": "lesion", "idx": 1}]}, predictor.segmentations
+        )

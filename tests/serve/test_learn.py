@@ -124,6 +124,23 @@ def test_options_come_as_a_viewer_sends_them():
     found = options_from({**sent, "keep_unjudged": "true"})
     assert (found.epochs, found.layers, found.learning_rate, found.batch_size) == (3, "all", 0.01, 4)
     assert found.keep_unjudged
+    assert options_from({"max_epochs": 2.0, "train_batch_size": 1}) == Options(epochs=2)
     for wrong in ({"max_epochs": "many"}, {"keep_unjudged": "perhaps"}, {"layers": []}):
         with pytest.raises(ConfigError):
             options_from(wrong)
+
+
+@pytest.mark.parametrize("number", [1.7, "1.7", True, None, float("inf"), float("nan"), "1e400", [True]])
+def test_what_is_no_whole_number_is_no_number_of_epochs(number):
+    for option in ("max_epochs", "batch_size"):
+        with pytest.raises(ConfigError, match=f"{option}.*cannot be used"):
+            options_from({option: number})
+
+
+@pytest.mark.parametrize(
+    ("slip", "meant"),
+    [("max_epoch", "max_epochs"), ("epochs", "max_epochs"), ("layer", "layers"), ("Layers", "layers")],
+)
+def test_a_misspelt_option_is_named_instead_of_trained_without(slip, meant):
+    with pytest.raises(ConfigError, match=f"no option '{slip}'.*Did you mean {meant}"):
+        options_from({slip: 1})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ _HEADER_BYTES = 2**20
 _CHUNK = 2**22
 _BYTES = {"64": 8, "long": 8, "double": 8, "32": 4, "float": 4, "16": 2, "short": 2, "8": 1, "char": 1, "int": 4}
 _SPACES = ("left-posterior-superior", "lps", "right-anterior-superior", "ras", "left-anterior-superior", "las")
+_UNIT = re.compile('"([^"]*)"')
 _AGAIN = "Save it again as one .nrrd or .nii.gz file."
 
 
@@ -103,7 +105,7 @@ def read_nrrd_header(path: Path) -> tuple[dict[str, str], int]:
     """Read the header of a NRRD file, and the offset of its voxels.
 
     Raises:
-        DataError: it is no NRRD, or its values are kept in another file, which is not read.
+        DataError: it is no NRRD, its values are kept in another file, which is not read, or its lengths are not in mm.
     """
     remedy = "Save it again as one .nrrd file."
     try:
@@ -123,6 +125,9 @@ def read_nrrd_header(path: Path) -> tuple[dict[str, str], int]:
             header[name.strip()] = value.strip()
     if {name.lower().replace(" ", "") for name in header} & {"datafile"}:
         raise DataError(path, None, "its values are kept in another file.", remedy)
+    units = {unit for name, value in header.items() if name.lower() == "space units" for unit in _UNIT.findall(value)}
+    if units - {"mm", "", "???"}:  # ITK takes every number for mm
+        raise DataError(path, None, f"its unit of length is {', '.join(sorted(units))}, expected mm.", remedy)
     return header, first
 
 

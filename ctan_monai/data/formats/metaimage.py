@@ -174,6 +174,8 @@ def _inflate(path: Path, start: int, values: Array) -> None:
 
 def _affine_ras(fields: Mapping[str, str]) -> npt.NDArray[np.float64]:
     turn = np.array(_numbers(fields, _TURN)).reshape(3, 3)  # a row for each axis
+    if (unit := fields.get("DistanceUnits", "mm")) not in ("mm", "?"):
+        raise ValueError(f"its unit of length is {unit}, expected mm")
     spacing_mm = np.array(_numbers(fields, _SPACING))
     first_lps = np.array(_numbers(fields, _FIRST))
     if spacing_mm.shape != (3,) or first_lps.shape != (3,):

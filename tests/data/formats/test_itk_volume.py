@@ -81,6 +81,8 @@ def test_a_changed_byte_of_compressed_voxels_is_refused(tmp_path, values):
         (b"encoding: raw", b"encoding: hex", "its encoding is 'hex'"),
         (b"encoding: raw", b"byte skip: 1\nencoding: raw", "between its header and its voxels"),
         (b"encoding: raw", b"data file: b.raw\nencoding: raw", "kept in another file"),
+        (b"encoding: raw", b'space units: "um" "um" "um"\nencoding: raw', "its unit of length is um, expected mm"),
+        (b"encoding: raw", b'Space Units: "mm" "mm" "m"\nencoding: raw', "its unit of length is m, mm, expected mm"),
         (b"dimension: 3", b"dimension: 2", "cannot be read by ITK"),
         (b"(0,1.5,0)", b"(0,0,0)", "its affine|cannot be read by ITK"),
     ],
@@ -92,6 +94,14 @@ def test_a_nrrd_header_that_does_not_fit_is_refused(tmp_path, values, old, new, 
     path.write_bytes(content.replace(old, new))
     with pytest.raises(DataError, match=message):
         read_volumes(path, "a", "RAS")
+
+
+def test_a_nrrd_may_say_that_its_lengths_are_in_mm(tmp_path, values):
+    path = save(tmp_path / "a.nrrd", values)
+    (expected,), _, _ = read_volumes(path, "a", "RAS")
+    path.write_bytes(path.read_bytes().replace(b"encoding: raw", b'space units: "mm" "mm" "mm"\nencoding: raw'))
+    (found,), _, _ = read_volumes(path, "a", "RAS")
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("name", ["../a.raw", "LIST", "a%02d.raw", "/a.raw"])

@@ -63,6 +63,7 @@ def test_the_highest_byte_may_come_first(tmp_path):
         (b"TransformMatrix = 0.8", b"TransformMatrix = 0.9", "perpendicular"),
         (b"ElementSpacing = 1.5", b"ElementSpacing = 0", "its spacing is"),
         (b"ElementSpacing = 1.5", b"ElementSpacing = inf", "its spacing is"),
+        (b"Offset", b"DistanceUnits = um\nOffset", "its unit of length is um, expected mm"),
         (b"MET_SHORT", b"MET_SHIRT", "stored as"),
         (b"BinaryData = True", b"BinaryData = Trua", "expected True or False"),
         (b"CompressedData = False", b"CompressedData = True", "cannot be read as a MetaImage volume"),
