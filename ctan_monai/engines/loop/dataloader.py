@@ -36,7 +36,8 @@ def create_dataloader(
             the free memory is enough and all transforms allow it, and 'loader' else.
         device: of the training.
         drop_last: leave out an incomplete batch at the end of an epoch.
-        options: others of torch's `DataLoader`; workers have nothing to do where samples lie on the device.
+        options: others of torch's `DataLoader`; workers have nothing to do where samples lie on the device. By default
+            workers live as long as the loader, and memory is pinned for a GPU.
 
     Raises:
         ConfigError: ``data_on`` is unknown; or it is 'device', and a transform or the memory does not allow that.
@@ -45,7 +46,9 @@ def create_dataloader(
     Source: docs/adr/0033-data-on-the-device.md.
     """
     choose("data_on", data_on, DATA_ON)
-    place, options = torch.device(device), {**options, "drop_last": drop_last}
+    place = torch.device(device)
+    workers = int(options.get("num_workers", 0))
+    options = {"persistent_workers": workers > 0, "pin_memory": place.type == "cuda", **options, "drop_last": drop_last}
     if data_on == "loader" or (data_on == "auto" and place.type != "cuda"):
         return DataLoader(dataset, **options)
     try:
@@ -55,7 +58,8 @@ def create_dataloader(
             raise
         _logger.info("Samples are read by loaders: %s", error)
         return DataLoader(dataset, **options)
-    return DataLoader(samples, **{**options, "num_workers": 0, "collate_fn": _batch_itself})
+    alone = {"num_workers": 0, "persistent_workers": False, "pin_memory": False, "collate_fn": _batch_itself}
+    return DataLoader(samples, **{**options, **alone})
 
 
 def _fitting(dataset: SeededDataset, device: torch.device) -> DeviceDataset:

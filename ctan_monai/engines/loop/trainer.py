@@ -77,7 +77,7 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
         cuda_graph: replay the network's passes as CUDA graphs, see `GraphedNetwork`; a boolean or 'true' / 'false'.
         decollate: split batch and output into lists of cases after each iteration.
         optim_set_to_none: drop gradients instead of filling them with 0.
-        options: further options of `SupervisedTrainer`.
+        options: further options of `SupervisedTrainer`; copies do not block if the loader pins its memory.
 
     Raises:
         ConfigError: an option or the loss's weighting cannot be used, or, in `run`, the loader is empty.
@@ -115,6 +115,7 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
             loss_function.to(device)
         if as_bool(channels_last, "channels_last"):
             to_channels_last(network)
+        options.setdefault("non_blocking", bool(getattr(train_data_loader, "pin_memory", False)))
         super().__init__(
             device,
             max_epochs,

@@ -28,6 +28,8 @@ def test_on_a_cpu_loaders_read_unless_told_otherwise(dataset):
         loader = create_dataloader(dataset, data_on, "cpu", batch_size=2, num_workers=2)
         assert type(loader.dataset) is kind
         assert loader.num_workers == (0 if kind is DeviceDataset else 2)
+        assert loader.persistent_workers == (kind is SeededDataset)
+        assert not loader.pin_memory, "nothing is copied from one memory to another"
         assert len(loader) == 1, "an incomplete batch is left out"
 
 
@@ -44,6 +46,12 @@ def test_on_a_gpu_samples_lie_there_and_none_waits_for_it(dataset):
         torch.cuda.set_sync_debug_mode("default")
     assert batch["image"].device.type == "cuda"
     assert torch.equal(batch["x"], first["x"])
+
+
+def test_options_of_loaders_can_be_given(dataset):
+    loader = create_dataloader(dataset, "loader", "cpu", batch_size=2, num_workers=2, persistent_workers=False)
+    assert not loader.persistent_workers
+    assert create_dataloader(dataset, "loader", "cuda", batch_size=2).pin_memory
 
 
 def test_what_does_not_fit_is_refused_with_both_sizes(dataset, monkeypatch):
