@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -45,13 +44,12 @@ def replacing(
             raise FileExistsError(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         suffix = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:80]}{_MARK}", suffix=suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        name = path.parent / f".{path.name[:80]}{_MARK}{secrets.token_hex(4)}{suffix}"
+        name.touch(exist_ok=False)  # not mkstemp: the umask, which only setting it tells, would be another thread's too
+        temporary = name
         yield temporary
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~umask())
         if previous is not None and path.exists():
             add_name(path, previous)
         if exist_ok:
@@ -114,10 +112,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def umask() -> int:
-    """Return the umask, for files of mkstemp that others may read."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

@@ -57,13 +57,14 @@ def test_a_disk_that_fills_up_at_any_part_of_a_save(tmp_path, small_disk, record
 
 
 @pytest.mark.promise(2, "a training whose disk fills up ends with an error, and goes on to the bit when there is space")
-def test_a_training_whose_disk_fills_up_goes_on_when_there_is_space(tmp_path, small_disk):
+@pytest.mark.parametrize("every", [0, 1e-9], ids=["at once", "by a thread"])
+def test_a_training_whose_disk_fills_up_goes_on_when_there_is_space(tmp_path, small_disk, every):
     disk = small_disk(4 << 20)
     Run(tmp_path / "whole", epochs=4, **STEP).go()
     Run(disk / "run", epochs=2, **STEP).go()
     fill_but(disk, PAGE)
     with pytest.raises((CheckpointError, OSError), match=r"could not be written|No space"):
-        Run(disk / "run", epochs=4, resume=True, **STEP).go()
+        Run(disk / "run", epochs=4, resume=True, checkpoint_every=every, **STEP).go()
     assert newest_checkpoint(disk / "run")[1]["epoch"] == 2
     (disk / "filler").unlink()
     Run(disk / "run", epochs=4, resume=True, **STEP).go()
@@ -85,8 +86,9 @@ def test_a_disk_that_becomes_read_only(small_disk):
 
 
 @pytest.mark.promise(2, "a sync that fails during a training ends it with an error, and the run resumes to the bit")
+@pytest.mark.parametrize("every", [0, 1e-9], ids=["at once", "by a thread"])
 @pytest.mark.parametrize("call", range(6))
-def test_a_sync_that_fails_ends_a_training_and_loses_nothing(tmp_path, monkeypatch, call):
+def test_a_sync_that_fails_ends_a_training_and_loses_nothing(tmp_path, monkeypatch, call, every):
     Run(tmp_path / "whole", epochs=3, **STEP).go()
     Run(tmp_path / "run", epochs=1, **STEP).go()
     real, calls = os.fsync, []
@@ -100,9 +102,9 @@ def test_a_sync_that_fails_ends_a_training_and_loses_nothing(tmp_path, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fsync)
         with pytest.raises(CheckpointError, match=r"could not be written \(Input/output error\)"):
-            Run(tmp_path / "run", epochs=3, resume=True, **STEP).go()
+            Run(tmp_path / "run", epochs=3, resume=True, checkpoint_every=every, **STEP).go()
     assert newest_checkpoint(tmp_path / "run")[1]["epoch"] >= 1
-    Run(tmp_path / "run", epochs=3, resume=True, **STEP).go()
+    Run(tmp_path / "run", epochs=3, resume=True, checkpoint_every=every, **STEP).go()
     networks = [load_checked(tmp_path / name / "last.pt")["network"] for name in ("run", "whole")]
     assert same(*networks) is None
 

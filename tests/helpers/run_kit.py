@@ -97,6 +97,7 @@ class Run:
         amp_dtype="auto",
         fused=None,
         every=None,
+        checkpoint_every=0.0,
     ):
         torch.manual_seed(7)
         self.network = network()
@@ -150,7 +151,9 @@ class Run:
             "history": self.history,
             "early_stopping": self.early_stopping,
         }
-        self.checkpoint = Checkpoint(folder, self.trainer, states, resume=resume, data=self.data)
+        self.checkpoint = Checkpoint(
+            folder, self.trainer, states, resume=resume, data=self.data, every_min=checkpoint_every
+        )
 
     def go(self):
         self.trainer.run()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -48,8 +48,10 @@ class BestModel:
     def __init__(self, network: nn.Module, output_dir: str | Path, stopped: Stopping | None = None) -> None:
         self._network, self._stopped = network, stopped
         self.path = Path(str(output_dir)) / MODEL_FILE
+        self.at_once = True  # False: the checkpoint writes the file, together with its own
         self.best: dict[str, dict[str, Any]] = {}
         self._weights: dict[str, torch.Tensor] = {}
+        self._written: dict[str, dict[str, Any]] = {}  # the epochs and scores of the weights in the file
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator, after everything that computes its metrics."""
@@ -60,9 +62,12 @@ class BestModel:
         improved = [part for part in self._parts() if self._improves(part, engine)]
         if not improved or rank() != 0:
             return
-        state = self._current()
-        self._weights.update({key: state[key] for key in state if self._part_of(key) in improved})
-        self._write(state)
+        self._weights = {
+            key: tensor if self._part_of(key) in improved else self._weights.get(key, tensor)
+            for key, tensor in self._current().items()
+        }
+        if self.at_once:
+            self.file_writer()()
 
     def summary(self) -> dict[str, dict[str, Any]]:
         """Return epoch and score of the best network ('all'), or of each independent task."""
@@ -77,14 +82,22 @@ class BestModel:
         self.best = {part: dict(found) for part, found in state["best"].items()}
         self._weights = dict(state["weights"])
         if self._weights and rank() == 0:
-            self._write(self._current())
+            self.file_writer()()
+
+    def file_writer(self) -> Callable[[], None]:
+        """Return what writes the file as it is to be now, whenever and in whatever thread it is called."""
+        best, weights = self.summary(), dict(self._weights)  # tensors of their own, which nothing changes
+
+        def write() -> None:
+            if best != self._written:
+                save_atomic(weights, self.path)
+                self._written = best
+
+        return write
 
     def _current(self) -> dict[str, torch.Tensor]:
         """Copy the network's parameters and buffers to the CPU."""
         return {key: tensor.detach().cpu().clone() for key, tensor in unwrap(self._network).state_dict().items()}
-
-    def _write(self, state: Mapping[str, torch.Tensor]) -> None:
-        save_atomic({key: self._weights.get(key, tensor) for key, tensor in state.items()}, self.path)
 
     def _improves(self, part: str, engine: Engine) -> bool:
         if part != _ALL and self._stopped is not None and self._stopped.has_stopped(part):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +11,6 @@ from torch import nn
 
 from ctan_monai.engines.distributed.processes import unwrap
 from ctan_monai.files.csv_cells import safe_cell
-from ctan_monai.files.json_files import write_text
 
 GROUPINGS_FILE = "groupings.csv"
 _DIGITS = 6
@@ -36,21 +34,17 @@ def grouping_record(network: nn.Module) -> dict[str, Any]:
     return found
 
 
-def write_groupings(network: nn.Module, output_dir: Path) -> None:
-    """Write ``<output_dir>/groupings.csv``: every kernel's probability of each group; nothing without filter groups.
-
-    Raises:
-        CheckpointError: it cannot be written.
-    """
+def groupings_csv(network: nn.Module) -> str:
+    """Return the text of groupings.csv: every kernel's probability of each group; empty without filter groups."""
     groupings = _groupings(network)
     if not groupings:
-        return
+        return ""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["layer", "kernel", *map(safe_cell, next(iter(groupings.values()))[0])])  # tasks' names
     for layer, (_, p) in groupings.items():
         writer.writerows([layer, kernel, *(f"{value:.6f}" for value in row)] for kernel, row in enumerate(p.tolist()))
-    write_text(text.getvalue(), output_dir / GROUPINGS_FILE)
+    return text.getvalue()
 
 
 def _groupings(network: nn.Module) -> dict[str, tuple[list[str], torch.Tensor]]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ignite.engine import Engine, Events
+from torch import nn
 
 from ctan_monai.engines.distributed.processes import rank
 from ctan_monai.engines.handlers.best_model_handler import BestModel
-from ctan_monai.engines.handlers.grouping_record import grouping_record, write_groupings
+from ctan_monai.engines.handlers.grouping_record import GROUPINGS_FILE, grouping_record, groupings_csv
 from ctan_monai.engines.handlers.handler_order import attach_after_others
 from ctan_monai.engines.handlers.loss_logging_handler import RunningMeans, penalty_terms
 from ctan_monai.engines.runs.manifest import METRICS_FILE
-from ctan_monai.files.json_files import write_json
+from ctan_monai.files.json_files import write_json, write_text
 
 _TOTAL = "loss"
 
@@ -39,13 +40,16 @@ class History:
     def __init__(self, output_dir: str | Path, evaluator: Engine | None = None, best: BestModel | None = None) -> None:
         self.path = Path(str(output_dir)) / METRICS_FILE
         self.epochs: list[dict[str, Any]] = []
+        self.at_once = True  # False: the checkpoint writes the file, together with its own
         self._evaluator, self._best = evaluator, best
+        self._network: nn.Module | None = None
         self._means = RunningMeans()
         self._last_step: dict[str, Any] = {}
         self._started_s = 0.0
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer; the epoch is written after validation, at any place in the list of handlers."""
+        self._network = getattr(engine, "network", None)
         engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_step)
         attach_after_others(engine, self._end_epoch, Events.STARTED)
@@ -57,6 +61,18 @@ class History:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         self.epochs = [dict(epoch) for epoch in state["epochs"]]
+
+    def file_writer(self) -> Callable[[], None]:
+        """Return what writes the file as it is to be now, whenever and in whatever thread it is called."""
+        content = {"best": {} if self._best is None else self._best.summary(), "epochs": list(self.epochs)}
+        groupings = "" if self._network is None else groupings_csv(self._network)
+
+        def write() -> None:
+            write_json(content, self.path)
+            if groupings:
+                write_text(groupings, self.path.with_name(GROUPINGS_FILE))
+
+        return write
 
     def _start_epoch(self, engine: Engine) -> None:
         self._means, self._last_step = RunningMeans(), {}
@@ -83,10 +99,8 @@ class History:
         if groupings := grouping_record(engine.network):
             record["groupings"] = groupings
         self.epochs.append(record)
-        if rank() == 0:
-            best = {} if self._best is None else self._best.summary()
-            write_json({"best": best, "epochs": self.epochs}, self.path)
-            write_groupings(engine.network, self.path.parent)
+        if rank() == 0 and self.at_once:
+            self.file_writer()()
 
 
 def _number(value: Any) -> float | str | None:

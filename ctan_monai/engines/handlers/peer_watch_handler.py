@@ -22,8 +22,8 @@ class PeerWatch:
 
     Without it the others wait in their next collective operation, 30 minutes with gloo, for NCCL perhaps for ever. A
     thread in each process tells the others, through the store by which they met, that it lives; it does so whatever
-    the process computes, so a long validation is no silence. What is kept is last.pt of the last complete epoch,
-    which is never half written; ``--resume True`` continues from it. torchrun ends what is left of the group,
+    the process computes, so a long validation is no silence. What is kept is last.pt, which is never half written;
+    ``--resume True`` continues from it. torchrun ends what is left of the group,
     also a process that was stopped (SIGSTOP). Does nothing in a training of one process.
 
     Args:
@@ -103,6 +103,6 @@ class PeerWatch:
         return [peer for peer, (last, at) in heard.items() if last != _END and now - at > self.silence_s]
 
     def _end(self, reason: str) -> None:
-        _logger.error("%s. Ending; --resume True continues after the last complete epoch.", reason)
+        _logger.error("%s. Ending; --resume True continues after the last epoch saved.", reason)
         logging.shutdown()
         self._leave(EXIT_PEER_LOST)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ctan_monai.aliases import OPTIONS
 from ctan_monai.engines.runs.config_copies import RUN_ARGUMENTS, given_configs, read_given
-from ctan_monai.engines.runs.options import DATA_ON, as_bool, as_whole, check_device, choose
+from ctan_monai.engines.runs.options import DATA_ON, as_amount, as_bool, as_whole, check_device, choose
 from ctan_monai.engines.runs.parsed_config import building_parser, check_moved_ids
 from ctan_monai.errors import ConfigError
 
@@ -19,7 +19,7 @@ _WHOLE = {  # and the least that each may be
     "epochs": 1, "batch_size": 1, "accumulate": 1, "val_interval": 1, "patience": 1, "workers": 0, "seed": 0,
     "split_seed": 0,
 }  # fmt: skip
-_SHARES = ("augment",)
+_SHARES, _AMOUNTS = ("augment",), ("checkpoint_every",)
 _SWITCHES = ("amp", "resume", "save_execute_config")
 _CHOICES: dict[str, Mapping[str, Any]] = {"data_on": DATA_ON}
 
@@ -103,6 +103,8 @@ def _check_value(name: str, value: Any, default: Any) -> None:
     if name in _WHOLE:
         if value is not None or name != "patience":
             as_whole(value, name, _WHOLE[name])
+    elif name in _AMOUNTS:
+        as_amount(value, name)
     elif name in _SWITCHES:
         as_bool(value, name)
     elif name in _CHOICES:

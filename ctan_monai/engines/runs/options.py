@@ -53,6 +53,17 @@ def as_whole(value: Any, setting: str, least: int) -> int:
     raise ConfigError(setting, f"{value!r} was found, expected a whole number of at least {least}.", remedy)
 
 
+def as_amount(value: Any, setting: str) -> float:
+    """Convert to a number that is 0 or more.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        return float(value)
+    raise ConfigError(setting, f"{value!r} was found, expected a number of at least 0.", "Give for example 0 or 10.")
+
+
 def choose(setting: str, value: Any, options: Mapping[str, Any]) -> Any:
     """Return the entry of ``options`` that a setting of a config names.
 

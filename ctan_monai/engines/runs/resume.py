@@ -45,7 +45,7 @@ def newest_checkpoint(output_dir: str | Path) -> tuple[Path, dict[str, Any]] | N
         except CheckpointError as error:
             if older is None:
                 raise
-            _logger.warning("%s: %s Falling back to %s, one epoch earlier.", path, error.reason, older.name)
+            _logger.warning("%s: %s Falling back to %s, of an earlier epoch.", path, error.reason, older.name)
     return None
 
 

@@ -1,19 +1,22 @@
 """What last.pt holds, and when it is written."""
 
 import hashlib
+import json
 import subprocess
+import threading
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 from ignite.engine import Events
-from run_kit import Run, same
+from run_kit import Run, same, without_seconds
 
 from ctan_monai.data.cases.cache import write_case
 from ctan_monai.data.cases.case import Case
 from ctan_monai.engines.handlers.checkpoint_handler import Checkpoint
 from ctan_monai.engines.runs.run_folder import RunFolder
-from ctan_monai.engines.runs.torch_file import load_checked, plain, save_atomic
+from ctan_monai.engines.runs.torch_file import copied, load_checked, plain, save_atomic
 from ctan_monai.engines.runs.training_data import fingerprint
 from ctan_monai.engines.runs.versions import source_state
 from ctan_monai.errors import CheckpointError, ConfigError
@@ -41,6 +44,111 @@ def test_the_epoch_before_is_kept_as_well(tmp_path):
     assert load_checked(tmp_path / "last.pt")["epoch"] == 3
     assert load_checked(tmp_path / "last.prev.pt")["epoch"] == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["last.prev.pt", "last.pt", "metrics.json", "model.pt"]
+
+
+class Spy:
+    """Trainer's handler: at each epoch's start, note the epochs that the files are of, once no write is under way."""
+
+    def __init__(self, folder):
+        self.folder, self.seen, self.checkpoint = folder, [], None
+
+    def attach(self, engine):
+        engine.add_event_handler(Events.EPOCH_STARTED, self)
+
+    def __call__(self, engine):
+        if running := self.checkpoint._background._running:
+            running.exception()  # waits
+        names = {path.name for path in self.folder.glob("*")}
+        last = load_checked(self.folder / "last.pt")["epoch"] if "last.pt" in names else None
+        assert ("model.pt" in names) == ("metrics.json" in names) == (last is not None)
+        if last is not None:
+            history = json.loads((self.folder / "metrics.json").read_text())
+            assert history["epochs"][-1]["epoch"] == last
+            weights = load_checked(self.folder / "last.pt")["states"]["best"]["weights"]
+            assert same(load_checked(self.folder / "model.pt"), weights) is None
+        self.seen.append(last)
+
+
+def spied(folder, **options):
+    spy = Spy(folder)
+    run = Run(folder, train_handlers=[spy], **options)
+    spy.checkpoint = run.checkpoint
+    return run.go(), spy.seen
+
+
+def test_by_interval_all_files_are_of_the_epoch_saved_and_the_last_one_is_that_of_the_end(tmp_path):
+    Run(tmp_path / "whole", epochs=3).go()
+    _, seen = spied(tmp_path / "each", epochs=3, checkpoint_every=1e-9)
+    assert seen == [None, 1, 2]
+    _, seen = spied(tmp_path / "end", epochs=3, checkpoint_every=60)
+    assert seen == [None, None, None]
+    for name in ("each", "end"):
+        states = [without_seconds(load_checked(tmp_path / folder / "last.pt")) for folder in ("whole", name)]
+        assert same(*states) is None
+        assert same(*[load_checked(tmp_path / folder / "model.pt") for folder in ("whole", name)]) is None
+        assert len(json.loads((tmp_path / name / "metrics.json").read_text())["epochs"]) == 3
+
+
+def test_a_run_that_stops_early_is_saved_by_interval_too(tmp_path):
+    run, seen = spied(tmp_path, epochs=9, patience=1, checkpoint_every=60)
+    saved = load_checked(tmp_path / "last.pt")
+    assert set(seen) == {None}
+    assert (saved["epoch"], saved["stopped_early"]) == (run.trainer.state.epoch, True)
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, ZeroDivisionError])
+def test_whatever_ends_a_run_its_last_complete_epoch_is_saved(tmp_path, end):
+    run = Run(tmp_path, checkpoint_every=60)
+
+    @run.trainer.on(Events.ITERATION_COMPLETED(once=8))
+    def fail():
+        raise end
+
+    with pytest.raises(end):
+        run.go()
+    assert load_checked(tmp_path / "last.pt")["epoch"] == 2
+    assert len(json.loads((tmp_path / "metrics.json").read_text())["epochs"]) == 2
+    Run(tmp_path / "whole").go()
+    Run(tmp_path, resume=True, checkpoint_every=60).go()
+    networks = [load_checked(folder / "last.pt")["network"] for folder in (tmp_path, tmp_path / "whole")]
+    assert same(*networks) is None
+
+
+def test_a_copy_is_taken_before_training_goes_on(tmp_path, monkeypatch):
+    """The thread writes only when two more epochs have changed every tensor in place."""
+    go_on, expected = threading.Event(), []
+    run = Run(tmp_path, epochs=4, checkpoint_every=1e-9)
+
+    def save(state, *paths):
+        go_on.wait(30)
+        return save_atomic(state, *paths)
+
+    monkeypatch.setattr("ctan_monai.engines.handlers.checkpoint_handler.save_atomic", save)
+
+    @run.trainer.on(Events.EPOCH_STARTED)
+    def look(engine):
+        if engine.state.epoch == 2:
+            expected.append(without_seconds(copied(plain(run.checkpoint.state_dict()))))
+            expected[0]["epoch"] = 1
+        if engine.state.epoch == 4:
+            go_on.set()
+            run.checkpoint._background._running.result(30)
+            found = without_seconds(load_checked(tmp_path / "last.pt"))
+            assert same(found, expected[0]) is None
+            assert same(found["network"], copied(plain(run.network.state_dict()))) is not None
+
+    run.go()
+    assert expected
+    assert load_checked(tmp_path / "last.pt")["epoch"] == 4
+
+
+def test_copies_share_no_memory_and_keep_kinds():
+    state = {"a": [torch.arange(3), (torch.ones(2, 2).t(), 4)], "milestones": Counter({2: 1})}
+    copy = copied(state)
+    assert same(copy, state) is None
+    assert isinstance(copy["milestones"], Counter)
+    state["a"][0].add_(1)
+    assert copy["a"][0].tolist() == [0, 1, 2]
 
 
 def test_plain_torch_reads_it_without_running_code(tmp_path):

@@ -1,10 +1,11 @@
 import csv
+import io
 import math
 
 import pytest
 import torch
 
-from ctan_monai.engines.handlers.grouping_record import grouping_record, write_groupings
+from ctan_monai.engines.handlers.grouping_record import grouping_record, groupings_csv
 from ctan_monai.networks import create_network
 from ctan_monai.tasks import Regression, Segmentation
 
@@ -31,11 +32,9 @@ def test_groups_are_named_by_their_tasks_with_mean_count_and_entropy():
     assert found["conv_1"]["entropy"] == pytest.approx(math.log(3), abs=1e-5)
 
 
-def test_every_kernel_has_a_row(tmp_path):
+def test_every_kernel_has_a_row():
     network = network_of()
-    write_groupings(network, tmp_path)
-    with (tmp_path / "groupings.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = list(csv.DictReader(io.StringIO(groupings_csv(network))))
     assert list(rows[0]) == ["layer", "kernel", "ct", "organs", "shared"]
     kernels = {layer: len(p) for layer, p in network.groupings().items()}
     assert {layer: sum(row["layer"] == layer for row in rows) for layer in kernels} == kernels
@@ -45,8 +44,7 @@ def test_every_kernel_has_a_row(tmp_path):
 
 
 @pytest.mark.parametrize("network", ["hps", "single", "shared"])
-def test_networks_without_groups_say_nothing(tmp_path, network):
+def test_networks_without_groups_say_nothing(network):
     made = create_network("hps", TASKS, "resnet18") if network == "hps" else network_of(grouping=network)
     assert grouping_record(made) == {}
-    write_groupings(made, tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert groupings_csv(made) == ""

@@ -70,5 +70,8 @@ def test_a_resumed_run_drops_what_was_measured_in_the_epoch_that_is_repeated(tmp
     Run(tmp_path, epochs=3).go()
     (tmp_path / "last.pt").unlink()  # killed after metrics.json, before last.pt
     assert len(read(tmp_path)["epochs"]) == 3
-    Run(tmp_path, epochs=3, resume=True).go()
+    resumed = Run(tmp_path, epochs=3, resume=True)
+    assert [epoch["epoch"] for epoch in read(tmp_path)["epochs"]] == [1, 2]
+    assert read(tmp_path)["best"]["all"] == resumed.best.summary()["all"]
+    resumed.go()
     assert [epoch["epoch"] for epoch in read(tmp_path)["epochs"]] == [1, 2, 3]

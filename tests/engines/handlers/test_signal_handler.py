@@ -25,9 +25,9 @@ class Send:
         engine.add_event_handler(self.event, lambda: os.kill(os.getpid(), self.number))
 
 
-def run_until(tmp_path, number, event, stop=None):
+def run_until(tmp_path, number, event, **options):
     """Train; return the exit code and how often things were completed."""
-    run = Run(tmp_path, train_handlers=[stop or StopOnSignal(), Send(number, event)])
+    run = Run(tmp_path, train_handlers=[StopOnSignal(), Send(number, event)], **options)
     done = Counter()
     for completed in (Events.ITERATION_COMPLETED, Events.EPOCH_COMPLETED, Events.COMPLETED):
         run.trainer.add_event_handler(completed, lambda engine, name=completed.name: done.update([name]))
@@ -37,10 +37,11 @@ def run_until(tmp_path, number, event, stop=None):
 
 
 @pytest.mark.promise(1, "SIGTERM and Ctrl-C finish the step, keep the last epoch and leave with 143 and 130")
+@pytest.mark.parametrize("every", [0, 60], ids=["each epoch", "by interval"])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_the_step_is_finished_and_the_last_epoch_kept(tmp_path, number, code, caplog):
+def test_the_step_is_finished_and_the_last_epoch_kept(tmp_path, number, code, every, caplog):
     before = signal.getsignal(number)
-    left, done = run_until(tmp_path, number, Events.ITERATION_STARTED(once=5))
+    left, done = run_until(tmp_path, number, Events.ITERATION_STARTED(once=5), checkpoint_every=every)
     assert left == code
     assert done["EPOCH_COMPLETED"] == load_checked(tmp_path / "last.pt")["epoch"] == 1
     assert done["COMPLETED"] == 0

@@ -1,5 +1,6 @@
 """Killed at any moment: the file always loads, and the run ends as if nothing had happened."""
 
+import json
 import logging
 import os
 import random
@@ -58,14 +59,15 @@ def test_a_file_that_is_saved_back_to_back_loads_after_every_kill(tmp_path, coun
     record(f"{kills} kills in {number} saves: {kills} files whole")
 
 
-def train(folder, workers, epoch=None, before=None):
+def train(folder, workers, epoch=None, before=None, every=0.0):
     """Train; ``epoch`` is a shared number that tells which epoch is under way."""
     os.setsid()  # a process group of its own, by which its workers are found
     torch.set_num_threads(1)
     logging.disable()
     if before is not None:
         before()
-    run = Run(folder, epochs=EPOCHS, resume=True, workers=workers, train_handlers=[StopOnSignal()])
+    options = {"resume": True, "workers": workers, "checkpoint_every": every}
+    run = Run(folder, epochs=EPOCHS, train_handlers=[StopOnSignal()], **options)
     if epoch is not None:
         run.trainer.add_event_handler(Events.EPOCH_STARTED, lambda: setattr(epoch, "value", run.trainer.state.epoch))
     run.trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: time.sleep(0.03))
@@ -98,9 +100,9 @@ def whole(tmp_path_factory):
     return folder
 
 
-def finish(folder, workers, whole):
+def finish(folder, workers, whole, every=0.0):
     """Go on until the end, and compare with the run that nothing ended."""
-    last = processes.Process(target=train, args=(folder, workers))
+    last = processes.Process(target=train, args=(folder, workers, None, None, every))
     last.start()
     last.join(120)
     assert last.exitcode == 0
@@ -200,6 +202,32 @@ def test_a_training_that_is_killed_inside_a_save_ends_like_one_that_is_not(tmp_p
         assert process.exitcode in (-signal.SIGKILL, 0)
         finish(folder, 0, whole)
     record(f"os.{name}: {calls} of {calls} runs equal")
+
+
+def check_files(folder):
+    """Compare the epochs of metrics.json and model.pt with that of last.pt, which they may not be ahead of."""
+    saved = saved_epoch(folder)
+    path = folder / "metrics.json"
+    history = json.loads(path.read_text()) if path.exists() else {"epochs": [], "best": {}}
+    assert max([0, *(epoch["epoch"] for epoch in history["epochs"])]) <= saved
+    assert max([0, *(best["epoch"] for best in history["best"].values())]) <= saved
+    assert (folder / "last.pt").exists() or not (folder / "model.pt").exists()
+
+
+@pytest.mark.promise(1, "saved by a thread, and killed at random and inside saves, a run ends equal to the bit")
+def test_a_training_whose_checkpoint_a_thread_writes_can_be_killed(tmp_path, whole, count, record):
+    draw, runs, kills, lost, every = random.Random(8), count(1, 20), 0, 0, 1e-4  # noqa: S311
+    moments = [kill_at(name, call) for call in range(1, runs + 1) for name in ("fsync", "link", "replace")]
+    for number, moment in enumerate([*[None] * runs, *moments]):
+        folder, epoch = tmp_path / str(number), processes.Value("i", 0)
+        seconds = 60 if moment else 0.3 + 0.5 * draw.random()
+        kills += kill_after(seconds, train, folder, 2 * (number % 2), epoch, moment, every)[0].exitcode < 0
+        check_files(folder)
+        lost = max(lost, epoch.value - saved_epoch(folder))
+        finish(folder, 0, whole, every)
+        check_files(folder)
+    assert kills >= runs
+    record(f"{4 * runs} of {4 * runs} runs with {kills} kills equal, {lost} epochs lost at most")
 
 
 @pytest.mark.promise(1, "SIGTERM and SIGINT end a training within 10 s with 143 and 130; resumed, it ends equal")

@@ -15,7 +15,7 @@ from ctan_monai.errors import ConfigError
 CONFIG = {
     "output_dir": "runs", "cache_dir": "cache", "method": "ctan", "epochs": "$5 if @quick else 9", "batch_size": 4,
     "learning_rate": 0.001, "augment": 0.5, "patience": None, "seed": 0, "workers": 0, "device": "cpu", "amp": False,
-    "data_on": "auto",
+    "data_on": "auto", "checkpoint_every": 0,
     "window": [0.0, 1.0], "gamma": 2.0, "quick": True, "train": {"lr": "@learning_rate"}, "run": ["$@epochs"],
 }  # fmt: skip
 
@@ -41,6 +41,7 @@ def given(tmp_path):
         (), ("--epochs", 3), ("--batch-size=2",), ("--train#lr", 0.1), ("--patience", "None"), ("--gamma", 1),
         ("--mine", 2, "--batch_size", "$@mine"), ("--run_id", "training"), ("--tracking", "mlflow", "--run_name", "a"),
         ("--window", "[0,2]"), ("--amp", "True"), ("--device", "cpu"), ("--epochs", "$2 + 1"), ("--noamp",),
+        ("--checkpoint_every", 0.5),
     ],
 )  # fmt: skip
 def test_what_makes_sense_passes(given, options):
@@ -62,6 +63,9 @@ def test_what_makes_sense_passes(given, options):
         (("--workers", -1), "workers: -1"),
         (("--seed", -1), "seed: -1"),
         (("--patience", 0), "patience: 0"),
+        (("--checkpoint_every", -1), "checkpoint_every: -1 was found, expected a number of at least 0."),
+        (("--checkpoint_every", "10m"), "checkpoint_every: '10m' was found"),
+        (("--checkpoint_every", "nan"), "checkpoint_every: 'nan' was found"),
         (("--learning_rate", 0), "learning_rate: 0 is not positive"),
         (("--augment", 2), "augment: 2 is not between 0 and 1"),
         (("--gamma", "high"), "gamma: 'high' is no number"),

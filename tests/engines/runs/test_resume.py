@@ -208,7 +208,7 @@ def test_falling_back_is_said(tmp_path, caplog):
     truncate(tmp_path / "last.pt")
     Run(tmp_path, epochs=2, resume=True)
     assert "last.pt: it has no checksum" in caplog.text
-    assert "Falling back to last.prev.pt, one epoch earlier." in caplog.text
+    assert "Falling back to last.prev.pt, of an earlier epoch." in caplog.text
     assert [record.levelno for record in caplog.records if "Falling" in record.message] == [logging.WARNING]
 
 
