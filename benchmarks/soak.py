@@ -1,22 +1,30 @@
 """Does a long training grow or slow down? Trains a tiny network for many epochs, with everything that a run has.
 
     python benchmarks/soak.py --epochs 300
+    python benchmarks/soak.py --saving resnet50 --epochs 15
 
 Prints what remains of memory, files, threads and processor time after a warm-up, and leaves with 1 if something grew:
-memory by 1 MB or more in 100 epochs, open files or threads at all, processor time per epoch by 5 % or more.
+memory by 1 MB or more in 100 epochs, open files or threads at all, processor time per epoch by 5 % or more. The second
+form trains a CTAN and prints how long the epochs' ends hold up training, with last.pt saved after each epoch and by a
+thread; validations, which come every second epoch, do not count.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import logging
 import os
+import platform
 import resource
+import shutil
 import sys
 import tempfile
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -116,13 +124,65 @@ def soak(epochs: int, folder: Path, workers: int = 0, warm_up: int | None = None
     return summarize(found, epochs // 5 if warm_up is None else warm_up)
 
 
+class Clock:
+    """Trainer's handler, the first: measure in seconds what stands between an epoch's last step and the next one."""
+
+    def __init__(self) -> None:
+        self.steps_s: list[float] = []
+        self.ends_s: list[float] = []
+        self._at = 0.0
+
+    def attach(self, engine: Any) -> None:
+        """Attach to a trainer."""
+        from ignite.engine import Events
+
+        engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: self._take(self.steps_s))
+        engine.add_event_handler(Events.EPOCH_STARTED, lambda: self._take(self.ends_s))
+
+    def _take(self, found: list[float]) -> None:
+        now = time.perf_counter()
+        found.append(now - self._at)
+        self._at = now
+
+
+def measure_saving(encoder: str, epochs: int, folder: Path, device: str) -> None:
+    """Print how long the ends of epochs hold up the training of a CTAN."""
+    import torch
+
+    sys.path.insert(0, str(_HELPERS)) if str(_HELPERS) not in sys.path else None
+    from run_kit import TASKS, Run
+
+    from ctan_monai.networks import create_network
+
+    torch.set_num_threads(1)
+    logging.disable()
+    print(f"torch {torch.__version__}, 1 thread, {platform.machine()}, {os.cpu_count()} cores, {device}")
+    print(f"ctan, {encoder}, {epochs} epochs of 3 steps; medians in seconds (and the largest)")
+    print(f"{'checkpoint_every':20}{'last.pt MB':>11}{'end of an epoch':>18}{'3 steps':>18}")
+    for name, minutes in (("0", 0.0), ("as fast as possible", 1e-9), ("60", 60.0)):
+        clock = Clock()
+        made = {"network": lambda: create_network("ctan", TASKS, encoder, spatial_dims=2), "train_handlers": [clock]}
+        run = Run(folder, epochs, validate_every=2, patience=epochs, checkpoint_every=minutes, device=device, **made)
+        run.go()
+        megabytes = (folder / "last.pt").stat().st_size / 1e6
+        ends, steps = clock.ends_s[3::2], clock.steps_s[2::2]  # ends of the third epoch, of the fifth ...
+        texts = [f"{float(np.median(found)):.2f} ({max(found):.2f})" for found in (ends, steps)]
+        print(f"{name:20}{megabytes:11.0f}{texts[0]:>18}{texts[1]:>18}")
+        shutil.rmtree(folder)
+
+
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=300)
     parser.add_argument("--workers", type=int, default=0, help="processes that load data")
+    parser.add_argument("--saving", metavar="ENCODER", help="measure how long last.pt holds up a CTAN instead")
+    parser.add_argument("--device", default="cpu", help="of --saving")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
+        if arguments.saving:
+            measure_saving(arguments.saving, arguments.epochs, Path(folder) / "run", arguments.device)
+            return 0
         found = soak(arguments.epochs, Path(folder) / "run", arguments.workers)
     print(found)
     return 0 if found.steady else 1

@@ -109,7 +109,7 @@ def copied(state: Any) -> Any:
     Copies from a GPU run side by side, to page-locked memory; all are complete on return.
     """
     copy = _copied(state)
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.synchronize()
     return copy
 
