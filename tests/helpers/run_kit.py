@@ -58,9 +58,9 @@ class TinySeparate(MultiTaskNetwork):
         return {name: branch(image) for name, branch in self.branches.items()}
 
 
-def items(count, first=0):
-    """Make samples (1, 8, 8) from a formula, with the second organ unknown in one of them."""
-    grid = torch.arange(64, dtype=torch.float32).reshape(1, 8, 8)
+def items(count, first=0, size=8):
+    """Make samples (1, size, size) from a formula, with the second organ unknown in one of them."""
+    grid = torch.arange(size * size, dtype=torch.float32).reshape(1, size, size)
     made = []
     for index in range(first, first + count):
         image = torch.sin(grid * (0.1 + 0.03 * index))
@@ -98,10 +98,11 @@ class Run:
         fused=None,
         every=None,
         checkpoint_every=0.0,
+        size=8,
     ):
         torch.manual_seed(7)
         self.network = network()
-        self.data = items(6)
+        self.data = items(6, size=size)
         noise = Compose([RandGaussianNoised("image", prob=1.0, std=0.1)])
         loader = DataLoader(
             SeededDataset(self.data, noise, seed=3), batch_size=2, shuffle=True, num_workers=workers, drop_last=True
@@ -120,7 +121,7 @@ class Run:
         self.best = BestModel(self.network, folder, stopped=self.early_stopping)
         self.evaluator = MultiTaskEvaluator(
             device,
-            DataLoader(items(2, first=6), batch_size=1),
+            DataLoader(items(2, first=6, size=size), batch_size=1),
             self.network,
             val_handlers=[MultiTaskMetrics(inner.tasks), self.early_stopping, self.best],
         )
