@@ -9,9 +9,11 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 from bundle_kit import check_run, start
+from mr_dicom import DicomPatient
 
 from ctan_monai.data.datasets.mr_ct.synthetic import write_pelvis_pairs
 from ctan_monai.data.phantom import PhantomGrid
@@ -134,7 +136,28 @@ def test_training_evaluation_and_inference_on_synthetic_patients(run, tmp_path, 
     assert inferred.check_properties() == []
     check_volumes(folder / "inference" / case, source / "T2.nii.gz")
     check_series(folder / "inference" / case)
+    if method == "sfg" and not options:
+        check_dicom_to_dicom(run, tmp_path, source / "T2.nii.gz", given)
     assert (folder / "inference" / case / "overlay.png").read_bytes().startswith(b"\x89PNG")
+
+
+def check_dicom_to_dicom(run, tmp_path, mr, given):
+    """See that the same MR as DICOM gets the same CT, in its own frame of reference."""
+    image, patient = nib.load(mr), DicomPatient(tmp_path / "dicom")
+    patient.write("MR", np.asarray(image.dataobj), image.affine)
+    out = tmp_path / "from_dicom"
+    run("mr_ct", "inference.yaml", run_id="inferring", kind="infer", **given | {"input": str(patient.folder)},
+        output_dir=str(out))  # fmt: skip
+    (case,) = [path for path in out.iterdir() if path.is_dir()]
+    check_series(case)
+    of_nifti = Path(given["run_dir"]) / "inference" / mr.parent.name
+    again, first = (nib.load(folder / "ct.nii.gz") for folder in (case, of_nifti))
+    assert np.allclose(again.affine, first.affine, atol=1e-3)
+    assert np.abs(np.asarray(again.dataobj) - np.asarray(first.dataobj)).max() < 0.1
+    made = pydicom.dcmread(case / "dicom" / "CT.0001.dcm")
+    assert made.FrameOfReferenceUID == patient.frame_uid
+    assert made.PatientID == patient.patient_id
+    assert made.SourceImageSequence[0].ReferencedSOPClassUID == "1.2.840.10008.5.1.4.1.1.4"
 
 
 def check_series(folder):

@@ -7,9 +7,8 @@ from pathlib import Path
 from ctan_monai.data.cases.cache import CaseCache
 from ctan_monai.data.cases.case import Case
 from ctan_monai.data.datasets.mr_ct.layout import files_of, is_mr, is_patient, stem_of
-from ctan_monai.data.datasets.mr_ct.reader import READER_VERSION, PairReader
+from ctan_monai.data.datasets.mr_ct.reader import READER_VERSION, PairReader, grid_name
 from ctan_monai.data.formats.nifti import is_nifti
-from ctan_monai.errors import DataError
 from ctan_monai.files.duplicates import check_ids
 
 
@@ -51,10 +50,10 @@ class MrCache(CaseCache):
         return super().name_of(source.with_name(f"{named}.nii"))
 
     def find(self, source: Path) -> list[Path]:
-        """Return the MR in a file, a patient's folder, or a folder of either.
+        """Return the MR in a file, a patient's folder, or a folder of either; none where there is no NIfTI.
 
         Raises:
-            DataError: there is none, or two would have one name.
+            DataError: two would have one name.
         """
         if source.is_file():
             found = [source] if is_nifti(source) else []
@@ -64,21 +63,8 @@ class MrCache(CaseCache):
             inside = [path for path in sorted(source.glob("[!.]*")) if path.is_dir() and is_patient(path)]
             found = [files_of(path, None, self.pairs.mr).mr for path in inside]
             found = found or [path for path in sorted(source.glob("[!.]*")) if path.is_file() and is_nifti(path)]
-        if not found:
-            reason = "no MR was found; looked for .nii and .nii.gz files, and folders with one called mr, t1 or t2."
-            raise DataError(source, None, reason, "Check the path.")
         check_ids({path: self.name_of(path) for path in found})
         return found
 
     def _is_the_mr(self, source: Path) -> bool:
         return is_mr(source) if self.pairs.mr is None else stem_of(source).lower() == self.pairs.mr.lower()
-
-
-def grid_name(reader: PairReader) -> str:
-    """Name the folder of a cache after what its cases depend on.
-
-    >>> grid_name(PairReader(2.0))
-    '2mm'
-    """
-    size = "own" if reader.pixel_mm is None else f"{reader.pixel_mm:g}mm"
-    return f"{size}-n4" if reader.bias_field else size

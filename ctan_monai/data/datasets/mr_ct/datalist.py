@@ -9,8 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ctan_monai.data.cases.cache import Header, read_header
+from ctan_monai.data.cases.cache import CaseCache, Header, read_header
 from ctan_monai.data.datasets.mr_ct.cache import MrCache, PatientCache
+from ctan_monai.data.datasets.mr_ct.dicom import any_dicom, find_mr_studies
+from ctan_monai.data.datasets.mr_ct.dicom_reader import DicomMrCache, DicomPairReader
 from ctan_monai.data.datasets.mr_ct.layout import find_patients
 from ctan_monai.data.datasets.mr_ct.reader import NOTES, REGION, PairReader
 from ctan_monai.data.datasets.mr_ct.synthetic import PATIENTS, write_pelvis_pairs
@@ -18,11 +20,12 @@ from ctan_monai.data.dicom.read.names import read_mapping
 from ctan_monai.data.lists.datalist import Item, check_splits, choose, describe_data, refuse_empty
 from ctan_monai.data.lists.leakage import group_related, read_fingerprints
 from ctan_monai.data.lists.splits import SPLITS, grouped_split
-from ctan_monai.errors import ConfigError
+from ctan_monai.errors import ConfigError, DataError
 
 _logger = logging.getLogger(__name__)
 _SLICES = ("body", "labeled", "all")
 _PIXEL_MM = (0.3, 10.0)
+_MR_DICOM = "mr_dicom"
 _UNSEEN_SEED = 20_000  # training's synthetic patients are those of seed 0
 
 
@@ -49,14 +52,16 @@ def mr_ct_datalist(
     Patients with the same MR, under two names, stay in one split.
 
     Args:
-        dataset_dir: folder with a folder for each patient (`layout`), or None for synthetic patients.
+        dataset_dir: folder with a folder for each patient (`layout`); a folder with any nesting that holds DICOM of
+            patients, an MR series each, a CT and what was drawn on it; or None for synthetic patients.
         cache_dir: folder for the cached cases, and for the synthetic patients.
         pixel_mm: pixel size within axial slices; None for each MR's own.
         labels: structures that are looked for in slices: 'labeled'.
         slices: None for one item per patient. Otherwise the patients of ``train`` become one item per axial slice:
             'body' for slices in which CT and MR show the body, 'labeled' for those with a voxel of ``labels``, 'all'.
         names: the data's own names of structures: a YAML file, or names by TG-263 name; see ``names.read_mapping``.
-        mr: name of the MR's file without ending, where there are several.
+        mr: name of the MR's file without ending, where there are several; of DICOM its SeriesDescription or
+            SeriesNumber.
         bias_field: take the MR's bias field out by N4.
         splits: what to list.
         split_fractions: of training, validation and test.
@@ -79,12 +84,11 @@ def mr_ct_datalist(
         raise ConfigError("slices", f"{slices!r} is unknown.", f"Use one of {_SLICES}.")
     reader = reader_of(pixel_mm, names, mr, bias_field)
     root = Path(str(dataset_dir)) if dataset_dir else synthetic_patients(cache_dir, phantoms)
-    folders = {folder.name: folder for folder in find_patients(root)}
-    wanted = choose(datalist, splits, folders, f"patients of {root}", "Name patients as their folders are called.")
-    listed = list(dict.fromkeys(folders if wanted is None else itertools.chain.from_iterable(wanted.values())))
-    cache = PatientCache(Path(cache_dir) / "cases", reader)
-    files = cache.prepare([folders[name] for name in listed], workers, progress, on_error)
-    items: dict[str, Item] = {folder.name: {"case": folder.name, "file": str(file)} for folder, file in files.items()}
+    sources, cache = _patients(root, Path(cache_dir), reader)
+    wanted = choose(datalist, splits, sources, f"patients of {root}", "Name patients as their folders are called.")
+    listed = list(dict.fromkeys(sources if wanted is None else itertools.chain.from_iterable(wanted.values())))
+    files = cache.prepare([sources[name] for name in listed], workers, progress, on_error)
+    items = {cache.name_of(source): _item(cache, source, file) for source, file in files.items()}
     headers = {name: read_header(item["file"]) for name, item in items.items()}
     _tell(root, headers)
     if wanted is None:
@@ -99,6 +103,33 @@ def mr_ct_datalist(
             for index in _slices_of(headers[item["case"]], slices, labels)
         ]
     return result
+
+
+def _patients(root: Path, cache_dir: Path, reader: PairReader) -> tuple[dict[str, Path], CaseCache]:
+    """Return patients by name, as NIfTI, or where there is none as DICOM, and the cache that reads them.
+
+    Raises:
+        DataError: there is neither.
+    """
+    try:
+        folders = {folder.name: folder for folder in find_patients(root)}
+        return folders, PatientCache(cache_dir / "cases", reader)
+    except DataError as error:
+        cache = _dicom_cache(root, cache_dir, "cases_dicom", reader, error)
+        return {study.case: path for path, study in cache.studies.items()}, cache
+
+
+def _dicom_cache(root: Path, cache_dir: Path, name: str, reader: PairReader, otherwise: DataError) -> DicomMrCache:
+    """Return the cache of a folder's DICOM; raise an error where there is none."""
+    with_ct = name != _MR_DICOM
+    if not any_dicom(root):
+        raise otherwise
+    studies = find_mr_studies(root, cache_dir, reader.mr, with_ct)
+    return DicomMrCache(cache_dir / name, DicomPairReader(root, reader, studies, with_ct))
+
+
+def _item(cache: CaseCache, source: Path, file: Path) -> Item:
+    return {"case": cache.name_of(source), "file": str(file)}
 
 
 def reader_of(
@@ -161,17 +192,19 @@ def mr_inference_list(
     """List MR for inference, reading them into the cache; a CT beside one is not looked at.
 
     Args:
-        source: an MR as ``.nii`` or ``.nii.gz``, a patient's folder, or a folder of either. None for a synthetic
-            patient that no training has seen.
+        source: an MR as ``.nii`` or ``.nii.gz``, a patient's folder, or a folder of either; a folder with any nesting
+            that holds MR series in DICOM, one for each study. None for a synthetic patient that no training has seen.
         cache_dir: folder for the cached cases.
         pixel_mm: pixel size that the network was trained with.
-        mr: name of the MR's file in patients' folders, where there are several.
+        mr: name of the MR's file in patients' folders, where there are several; of DICOM its SeriesDescription or
+            SeriesNumber.
         bias_field: as in training.
         on_error: 'skip' leaves out MR that cannot be read, and the log lists them; 'raise' stops.
         workers: processes that read; None for one per processor.
 
     Returns:
-        Items ``{"case", "file"}``; a case is called as its patient's folder, or as the file.
+        Items ``{"case", "file"}``; a case is called as its patient's folder, or as the file; of DICOM by a pseudonym,
+        and the images that it was made of are in ``ct_source.read_source(file)``.
 
     Raises:
         DataError: there is no MR, two have one name, or one (with 'skip': each) cannot be read.
@@ -180,12 +213,18 @@ def mr_inference_list(
     reader = reader_of(pixel_mm, None, mr, bias_field)
     if source is None or str(source) == "":
         source = synthetic_patients(cache_dir, 1, _UNSEEN_SEED)
-    cache = MrCache(Path(cache_dir) / "mr", replace(reader, names=None))
-    found = cache.find(Path(str(source)))
+    root = Path(str(source))
+    own = MrCache(Path(cache_dir) / "mr", replace(reader, names=None))
+    cache: CaseCache = own
+    if not (found := own.find(root)):
+        reason = "no MR was found; looked for .nii and .nii.gz files, folders with one called mr, t1 or t2, and DICOM."
+        error = DataError(root, None, reason, "Check the path.")
+        cache = dicom = _dicom_cache(root, Path(cache_dir), _MR_DICOM, reader, error)
+        found = list(dicom.studies)
     files = cache.prepare(found, workers, on_error=on_error, skip_fraction=1.0)
     headers = {cache.name_of(path): read_header(file) for path, file in files.items()}
-    _tell(Path(str(source)), headers)
-    return [{"case": cache.name_of(path), "file": str(file)} for path, file in files.items()]
+    _tell(root, headers)
+    return [_item(cache, path, file) for path, file in files.items()]
 
 
 def _slices_of(header: Header, slices: str, labels: Sequence[str]) -> list[int]:

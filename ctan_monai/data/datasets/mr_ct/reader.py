@@ -80,7 +80,7 @@ class PairReader:
             reason = f"there is an MR ({files.mr.name}) and no CT; training needs both."
             raise DataError(folder, files.patient, reason, "Add ct.nii.gz, or leave this patient out.")
         mr = self._read_mr(files.mr, files.patient)
-        ct, body, covered = _ct(files.ct, mr)
+        ct, body, covered = mr.with_ct(*mr.beside(files.ct), files.ct, files.ct.name)
         check_told(files.patient, files.mr, files.ct)
         check_bodies(folder, files.patient, mr.body & covered, ct > TISSUE_HU)
         masks = {name: _mask(path, mr) for name, path in files.masks.items()}
@@ -100,6 +100,21 @@ class PairReader:
     def _read_mr(self, path: Path, case: str) -> ReadMr:
         notes: list[str] = []
         values, affine_ras = load_nifti(path, case, notes=notes)
+        return self.on_its_grid(values, affine_ras, path, case, notes)
+
+    def on_its_grid(self, values: Array, affine_ras: Array, path: Path, case: str, notes: list[str]) -> ReadMr:
+        """Turn an MR to axial slices, resample it to the pixel size, and find the body.
+
+        Args:
+            values: (*S).
+            affine_ras: (4, 4) voxel index -> mm.
+            path: for messages.
+            case: id.
+            notes: gets what is worth saying.
+
+        Raises:
+            DataError: it shows nothing, or is no MR.
+        """
         check_mr(path, case, check_finite(path, case, values))
         own = VolumeGrid(tuple(values.shape), affine_ras)
         grid = axial_grid(own)
@@ -157,6 +172,35 @@ class ReadMr:
             )
         return check_finite(path, self.case, values), grid
 
+    def with_ct(
+        self, values: Array, source: VolumeGrid, path: Path, name: str
+    ) -> tuple[npt.NDArray[np.int16], Mask, Mask]:
+        """Return the CT where the MR is, the body in it, and where the CT reaches.
+
+        Args:
+            values: HU.
+            source: grid of these.
+            path: for messages.
+            name: how notes call it.
+
+        Raises:
+            DataError: it is not in HU, or shows no body.
+        """
+        span = float(values.min()), float(values.max())
+        if span[0] < _AIR_HU:
+            low = int((values < _AIR_HU).sum())
+            self.notes.append(f"{name}: {low} voxels below {_AIR_HU} HU, as scanners pad images, are set to that")
+        found = resample(np.clip(values, _AIR_HU, _HIGHEST_HU), source, self.grid, _AIR_HU)
+        ct = np.rint(found).astype(np.int16)
+        body = check_hu(path, self.case, span, ct, body_of_ct(ct, self.grid.spacing_mm.tolist()))
+        covered: Mask = resample(np.ones(values.shape, np.float32), source, self.grid, 0.0) >= _HALF
+        return ct, body, covered
+
+    def with_mask(self, mask: Array, source: VolumeGrid) -> Mask:
+        """Return a mask where the MR is."""
+        found: Mask = resample(mask.astype(np.float32), source, self.grid, 0.0) >= _HALF
+        return found
+
     def to_case(self, volumes: Mapping[str, Array], masks: Mapping[str, Mask], synthetic: bool) -> Case:
         """Return the case."""
         low, high = (float(value) for value in np.percentile(self.values[self.body], _WINDOW))
@@ -170,20 +214,6 @@ class ReadMr:
         return Case(self.case, {MR: self.values, **volumes}, masks, self.grid.affine_ras, {}, meta)
 
 
-def _ct(path: Path, mr: ReadMr) -> tuple[npt.NDArray[np.int16], Mask, Mask]:
-    """Return the CT where the MR is, the body in it, and where the CT reaches."""
-    values, source = mr.beside(path)
-    span = float(values.min()), float(values.max())
-    if span[0] < _AIR_HU:
-        low = int((values < _AIR_HU).sum())
-        mr.notes.append(f"{path.name}: {low} voxels below {_AIR_HU} HU, as scanners pad images, are set to that")
-    found = resample(np.clip(values, _AIR_HU, _HIGHEST_HU), source, mr.grid, _AIR_HU)
-    ct = np.rint(found).astype(np.int16)
-    body = check_hu(path, mr.case, span, ct, body_of_ct(ct, mr.grid.spacing_mm.tolist()))
-    covered: Mask = resample(np.ones(values.shape, np.float32), source, mr.grid, 0.0) >= _HALF
-    return ct, body, covered
-
-
 def _mask(path: Path, mr: ReadMr) -> Mask:
     values, source = mr.beside(path)
     found = np.unique(values)
@@ -191,8 +221,17 @@ def _mask(path: Path, mr: ReadMr) -> Mask:
         shown = ", ".join(f"{value:g}" for value in found[:5]) + (" ..." if len(found) > 5 else "")
         reason = f"its values are {shown}; a mask has 0 and one other."
         raise DataError(path, mr.case, reason, "Give one mask for each structure.")
-    mask: Mask = resample((values != 0).astype(np.float32), source, mr.grid, 0.0) >= _HALF
-    return mask
+    return mr.with_mask(values != 0, source)
+
+
+def grid_name(reader: PairReader) -> str:
+    """Name the folder of a cache after what its cases depend on.
+
+    >>> grid_name(PairReader(2.0))
+    '2mm'
+    """
+    size = "own" if reader.pixel_mm is None else f"{reader.pixel_mm:g}mm"
+    return f"{size}-n4" if reader.bias_field else size
 
 
 def axial_grid(own: VolumeGrid) -> VolumeGrid:

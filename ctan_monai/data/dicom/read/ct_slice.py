@@ -1,4 +1,4 @@
-"""Read one image of a CT series in Hounsfield units."""
+"""Read one image of a CT series in Hounsfield units, or of an MR series."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from ctan_monai.errors import DataError
 AIR_HU = -1024
 _HU_MAX = np.iinfo(np.int16).max
 _EXPORT = "Export the CT series again."
+_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
 _UNIT_TOLERANCE = 1e-3  # direction cosines are written with six digits or so; 1e-3 is 0.06 degrees
 
 
 @dataclass(frozen=True, eq=False)
 class CtSlice:
-    """A CT image and its position.
+    """A CT or MR image and its position.
 
     Args:
         path: its file.
-        hu: (rows, columns) int16.
+        hu: (rows, columns) int16; of an MR its signal, float32.
         position_lps: (3,) center of its first pixel, mm.
         row_cosines: (3,) direction in which the column index rises.
         column_cosines: (3,) direction in which the row index rises.
@@ -40,7 +41,7 @@ class CtSlice:
     """
 
     path: Path
-    hu: npt.NDArray[np.int16]
+    hu: npt.NDArray[Any]
     position_lps: Floats
     row_cosines: Floats
     column_cosines: Floats
@@ -75,6 +76,38 @@ def read_ct_slice(path: str | Path) -> CtSlice:
         return _read(path)
     except DataError as error:
         raise DataError(path, None, error.reason + instance_of(path), error.remedy) from error
+
+
+def read_mr_slice(path: str | Path) -> CtSlice:
+    """Read an MR image, rescaled where it says how.
+
+    Args:
+        path: a file of SOP class MR Image Storage.
+
+    Raises:
+        DataError: it is of another class, cannot be read, or lacks geometry.
+    """
+    path = Path(path)
+    with reading(path, "an MR image"):
+        dataset = read_dicom(path)
+        if dataset.get("SOPClassUID") != _MR_IMAGE:
+            found = getattr(dataset.get("SOPClassUID"), "name", "nothing")
+            reason = f"its SOP class is {found}, expected MR Image Storage, an image a file."
+            raise DataError(path, None, reason, "Export the series as single images, or convert it to NIfTI.")
+        check_whole(path, dataset)
+        stored = _pixels(path, dataset)
+        row, column, position, pixel_mm = _geometry(path, dataset)
+        slope, intercept = _rescale(path, dataset)
+        uids = [str(dataset.get(name, "") or "") for name in ("SOPInstanceUID", "FrameOfReferenceUID")]
+        signal = (stored * slope + intercept).astype(np.float32)
+        laid = str(dataset.get("PatientPosition", "") or "")
+    return CtSlice(path, signal, position, row, column, pixel_mm, uids[0], uids[1], laid, rescale=(slope, intercept))
+
+
+def _rescale(path: Path, dataset: Any) -> tuple[float, float]:
+    """Return RescaleSlope and RescaleIntercept, 1 and 0 where there is none."""
+    slope = number_of(path, dataset, "RescaleSlope") if "RescaleSlope" in dataset else 1.0
+    return slope, number_of(path, dataset, "RescaleIntercept") if "RescaleIntercept" in dataset else 0.0
 
 
 def instance_of(path: Path) -> str:
@@ -136,7 +169,7 @@ def _pixels_by_itk(path: Path, dataset: Any) -> npt.NDArray[Any]:
         reason = f"a slice is compressed in a way that is not read here (TransferSyntaxUID: {syntax})."
         raise DataError(path, None, reason, remedy) from error
     hu = sitk.GetArrayFromImage(image)[0].astype(np.float64)  # GDCM has rescaled it
-    slope, intercept = (number_of(path, dataset, name) for name in ("RescaleSlope", "RescaleIntercept"))
+    slope, intercept = _rescale(path, dataset)
     return np.asarray((hu - intercept) / slope)
 
 

@@ -26,6 +26,8 @@ _TAGS = [
     "SOPInstanceUID",
     _SYNTHETIC_DATA,
     "Modality",
+    "SeriesDescription",
+    "SeriesNumber",
     "Manufacturer",
     "PatientID",
     "StudyInstanceUID",
@@ -64,6 +66,8 @@ class Header:
         localizer: a scout view, not a slice.
         synthetic: SyntheticData says that no patient was imaged.
         predicted: a network of this software made it.
+        description: SeriesDescription; may identify somebody, as all that people type.
+        number: SeriesNumber, empty if it has none.
         images: images that it refers to, by their series; by frame of reference where only contours name them.
         frames: frames of reference that it refers to.
         frame_images: images that it refers to, by frame of reference.
@@ -83,6 +87,8 @@ class Header:
     localizer: bool = False
     synthetic: bool = False
     predicted: bool = False
+    description: str = ""
+    number: str = ""
     images: Mapping[str, frozenset[str]] = field(default_factory=dict)
     frames: frozenset[str] = frozenset()
     frame_images: Mapping[str, frozenset[str]] = field(default_factory=dict)
@@ -161,6 +167,8 @@ def _header(path: Path, dataset: Any, looks: str) -> Header | None:
         summation=str(dataset.get("DoseSummationType", "") or "").upper(),
         localizer="LOCALIZER" in list(image_type),
         predicted=_is_predicted(dataset),
+        description=str(dataset.get("SeriesDescription", "") or "").strip(),
+        number=str(dataset.get("SeriesNumber", "") or ""),
         synthetic=_SYNTHETIC_DATA in dataset and str(dataset[_SYNTHETIC_DATA].value).upper() == "YES",
         plans=tuple(_instances(dataset.get("ReferencedRTPlanSequence"))),
         structure_sets=tuple(_instances(dataset.get("ReferencedStructureSetSequence"))),

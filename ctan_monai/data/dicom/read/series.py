@@ -1,16 +1,18 @@
-"""Volumes of CT series."""
+"""Volumes of CT and MR series."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ctan_monai.data.dicom.read.ct_slice import AIR_HU, CtSlice, instance_of, read_ct_slice
+from ctan_monai.data.dicom.read.ct_slice import AIR_HU, CtSlice, instance_of, read_ct_slice, read_mr_slice
 from ctan_monai.data.dicom.read.geometry import Grid, plane_affine
 from ctan_monai.data.dicom.read.order import (
     Slices,
@@ -49,6 +51,52 @@ class CtSeries:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class MrSeries:
+    """An MR volume.
+
+    Args:
+        signal: (rows, columns, slices) float32, slices in the order of their positions along the normal.
+        grid: where its voxels lie.
+        sop_uids: UID of the image of each slice.
+        frame_uid: frame of reference.
+    """
+
+    signal: npt.NDArray[np.float32]
+    grid: Grid
+    sop_uids: tuple[str, ...]
+    frame_uid: str
+
+
+def read_mr_series(files: Iterable[str | Path]) -> MrSeries:
+    """Read the images of an MR series as a volume, in any order and under any names.
+
+    Args:
+        files: the series' images, one volume: no echoes, phases or directions of the field beside each other.
+
+    Raises:
+        DataError: a file cannot be read, or the images do not make one volume.
+    """
+    with _of_mr():
+        slices, _ = _in_stack([read_mr_slice(path) for path in files], repair=False)
+        return MrSeries(
+            np.moveaxis(_stack(slices, np.float32), 0, -1),
+            _grid(slices),
+            tuple(each.sop_uid for each in slices),
+            slices[0].frame_uid,
+        )
+
+
+@contextmanager
+def _of_mr() -> Iterator[None]:
+    """Call the series MR in the errors of functions that were written for CT."""
+    try:
+        yield
+    except DataError as error:
+        reason, remedy = error.reason.replace("CT series", "MR series"), error.remedy.replace("CT series", "MR series")
+        raise DataError(error.path, error.case, reason, remedy.replace(", or repair it with --repair", "")) from error
+
+
 def read_ct_series(files: Iterable[str | Path], repair: bool = False) -> CtSeries:
     """Read the images of a series as a volume, in any order and under any names.
 
@@ -66,20 +114,9 @@ def read_ct_series(files: Iterable[str | Path], repair: bool = False) -> CtSerie
     Raises:
         DataError: a file cannot be read, or the images do not make a volume.
     """
-    slices = [read_ct_slice(path) for path in files]
-    if len(slices) < 2:
-        where = slices[0].path.parent if slices else Path("CT series")
-        raise DataError(where, None, f"the CT series has {len(slices)} slices, expected at least 2.", "Add the others.")
-    check_uids(slices)
-    slices, notes = same_kind(slices, repair)
-    slices, more = without_duplicates(in_order(slices), repair)
-    notes += more
-    if len(slices) < 2:
-        raise refuse(slices, "all slices of the CT series lie at one place.", "Export the CT series again.")
-    slices, more = without_gaps(slices, repair)
-    notes += more
+    slices, notes = _in_stack([read_ct_slice(path) for path in files], repair)
     grid = _grid(slices)
-    stack = _stack(slices)
+    stack = _stack(slices, np.int16)
     if stack.min() == stack.max():
         raise refuse(slices, f"each voxel of the CT series is {stack.min()} HU.", "Give the CT that was scanned.")
     stack, grid, note = straighten(stack, grid)
@@ -93,6 +130,21 @@ def read_ct_series(files: Iterable[str | Path], repair: bool = False) -> CtSerie
         patient_position=slices[0].patient_position,
         notes=tuple(notes),
     )
+
+
+def _in_stack(slices: Slices, repair: bool) -> tuple[Slices, list[str]]:
+    """Return the slices of one whole volume in order, and what was repaired."""
+    if len(slices) < 2:
+        where = slices[0].path.parent if slices else Path("CT series")
+        raise DataError(where, None, f"the CT series has {len(slices)} slices, expected at least 2.", "Add the others.")
+    check_uids(slices)
+    slices, notes = same_kind(slices, repair)
+    slices, more = without_duplicates(in_order(slices), repair)
+    notes += more
+    if len(slices) < 2:
+        raise refuse(slices, "all slices of the CT series lie at one place.", "Export the CT series again.")
+    slices, more = without_gaps(slices, repair)
+    return slices, notes + more
 
 
 def _grid(slices: Slices) -> Grid:
@@ -114,8 +166,8 @@ def _grid(slices: Slices) -> Grid:
     return Grid((rows, columns, len(slices)), affine)
 
 
-def _stack(slices: Slices) -> npt.NDArray[np.int16]:
-    stack = np.empty((len(slices), *slices[0].hu.shape), np.int16)
+def _stack(slices: Slices, dtype: type[np.generic]) -> npt.NDArray[Any]:
+    stack = np.empty((len(slices), *slices[0].hu.shape), dtype)
     for number, each in enumerate(slices):
         stack[number] = each.hu
     return stack

@@ -20,6 +20,7 @@ _LOWEST_HU = -1024  # what a stored 0 means, unless something is lower
 _LEVELS = 2**16
 _DERIVATION = 1024  # characters of a short text
 _RIGHT_ANGLE = 1e-4  # cosine
+_LEAN = 2e-3  # of planes against each other, as rounded positions of an MR have it; each image says its own position
 _SAME_PLANE_MM = 0.05
 _SOURCE_IMAGE = ("121322", "DCM", "Source image for image processing operation")  # PS3.16 CID 7202
 
@@ -100,9 +101,9 @@ def _axial(array: npt.NDArray[Any], affine_ras: npt.NDArray[Any]) -> tuple[npt.N
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine @ nib.orientations.inv_ornt_aff(change, array.shape)
     step_mm = lps[:3, :3].T[::-1]
     unit = step_mm / np.linalg.norm(step_mm, axis=1, keepdims=True)
-    away = float(np.abs(unit @ unit.T - np.eye(3)).max())
-    if not away <= _RIGHT_ANGLE:
-        angle = float(np.degrees(np.arccos(min(away, 1.0))))
+    cosines = np.abs(unit @ unit.T - np.eye(3))
+    if not (cosines[1, 2] <= _RIGHT_ANGLE and cosines.max() <= _LEAN):
+        angle = float(np.degrees(np.arccos(min(cosines.max(), 1.0))))
         reason = f"the axes of its grid are not perpendicular (an angle of {angle:.2f} degrees)."
         raise DataError("synthetic CT", None, reason, "Resample the image to a grid with right angles.")
     return turned.transpose(2, 1, 0), lps[:3, 3], step_mm
