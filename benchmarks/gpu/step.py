@@ -228,7 +228,7 @@ def trainer_with_loader(bench: Bench) -> None:
     rows = bench.found["trainer with loader"] = []
     batch = bench.batches[1]
     several = (1,) if bench.options.quick else (8, max(os.cpu_count() or 1, 2) - 1)
-    for workers in (*("graphs",) * bench.cuda, "device", 0, *several):
+    for workers in (*("reduce-overhead",) * bench.cuda, "device", 0, *several):
         if bench.left() < 15:
             return
         network, loss = bench.make("ctan")
@@ -256,7 +256,7 @@ def trainer_with_loader(bench: Bench) -> None:
             amp=bench.cuda,
             channels_last=True,
             epoch_length=min(wanted, len(loader)),
-            cuda_graph=workers == "graphs",
+            compile_mode=workers if workers == "reduce-overhead" else False,
         )
         stamps: list[float] = []
         trainer.add_event_handler(
@@ -269,8 +269,8 @@ def trainer_with_loader(bench: Bench) -> None:
         rate = (len(tail) - 1) * batch / (tail[-1] - tail[0])
         loaded = isinstance(workers, int)
         rows.append({"data_on": "loader" if loaded else "device", "workers": workers if loaded else 0})
-        rows[-1] |= {"cuda_graph": workers == "graphs", "batch": batch, "images_s": rate}
-        where = f"{workers} workers" if loaded else "data on the device" + ", graphs" * (workers == "graphs")
+        rows[-1] |= {"compiled": workers == "reduce-overhead", "batch": batch, "images_s": rate}
+        where = f"{workers} workers" if loaded else "data on the device" + ", compiled" * (workers == "reduce-overhead")
         bench.say(f"trainer, {where}, batch {batch}: {rate:.0f} images/s")
 
 

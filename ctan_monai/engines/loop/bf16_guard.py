@@ -35,11 +35,9 @@ class Precision:
     device_type: str
     dtype: torch.dtype | None
 
-    def autocast(self, cache: bool = True) -> AbstractContextManager[object]:
-        """Return the autocast context of the forward pass; CUDA graphs need one without a cache of cast weights."""
-        if self.dtype is None:
-            return nullcontext()
-        return torch.autocast(self.device_type, dtype=self.dtype, cache_enabled=cache)
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the autocast context of the forward pass."""
+        return nullcontext() if self.dtype is None else torch.autocast(self.device_type, dtype=self.dtype)
 
     def scaler(self) -> torch.amp.GradScaler | None:
         """Create a gradient scaler for float16, None where it is not needed."""

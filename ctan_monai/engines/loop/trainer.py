@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader
 
 from ctan_monai.engines.distributed.processes import to_channels_last, unwrap
 from ctan_monai.engines.loop.bf16_guard import checking_bf16, choose_precision
+from ctan_monai.engines.loop.compiled import compiled_network
 from ctan_monai.engines.loop.finite import FiniteGuard, check_interval, holding_unobserved
-from ctan_monai.engines.loop.graphed import graphed_network
 from ctan_monai.engines.loop.inferer import MultiTaskInferer
 from ctan_monai.engines.loop.parameters import GradientGroup, clip_gradients, gradient_groups
 from ctan_monai.engines.loop.prepare import PrepareMultiTaskBatch
@@ -74,7 +74,7 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
         accumulation_steps: micro-batches per optimizer step; their gradients are averaged.
         finite_check_every: micro-batches between looks for a loss or gradient that is not finite; in between nothing
             in a step waits for the device. None: 1 on the CPU, 20 elsewhere if the optimizer is fused.
-        cuda_graph: replay the network's passes as CUDA graphs, see `GraphedNetwork`; a boolean or 'true' / 'false'.
+        compile_mode: call the network through `torch.compile` in training steps, see `compiled_network`.
         decollate: split batch and output into lists of cases after each iteration.
         optim_set_to_none: drop gradients instead of filling them with 0.
         options: further options of `SupervisedTrainer`; copies do not block if the loader pins its memory.
@@ -101,7 +101,7 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
         clip_norm: float | None = None,
         accumulation_steps: int = 1,
         finite_check_every: int | None = None,
-        cuda_graph: bool | str = False,
+        compile_mode: bool | str = False,
         decollate: bool = False,
         optim_set_to_none: bool = True,
         **options: Any,
@@ -139,7 +139,7 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
             self, check_interval(finite_check_every, torch.device(device), optimizer, self.scaler)
         )
         self.task_gradients = task_gradients(network, loss_function)
-        self.graphed = graphed_network(self) if as_bool(cuda_graph, "cuda_graph") else None
+        self._compiled = compiled_network(self, compile_mode)
         self._penalty = getattr(inner, "penalty", None)
         end_workers_with_parent(train_data_loader)
         self.train_handlers = in_place_of_monai(_flat(train_handlers or ()))
@@ -194,8 +194,6 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
     def compute_gradients(self, batchdata: Mapping[str, Any], parts: int) -> Tensor:
         """Add the gradients of a micro-batch, one of ``parts``; return its loss, () scalar."""
         image, targets = self.prepare_batch(batchdata, self.state.device, self.non_blocking, **self.to_kwargs)
-        if self.graphed:
-            self.graphed.begin()
         self.state.output = {"image": image, "label": targets}
         loss = self._loss(image, targets)
         self._backward(loss / parts)
@@ -215,7 +213,7 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
         """Compute logits in the chosen precision and the loss in float32; () scalar."""
         plain = image.as_tensor() if isinstance(image, MetaTensor) else image  # (B, C, *S); metadata slow everything
         with self.precision.autocast(), self.task_gradients.cut() if self.task_gradients else nullcontext():
-            self.state.output["pred"] = self.inferer(plain, self.graphed or self.network)
+            self.state.output["pred"] = self.inferer(plain, self.network if self._compiled is None else self._compiled)
         self.fire_event(IterationEvents.FORWARD_COMPLETED)
         loss: Tensor = self.loss_function(self.state.output["pred"], targets).mean()
         penalty: dict[str, Tensor] = self._penalty() if self._penalty else {}

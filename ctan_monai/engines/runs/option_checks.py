@@ -11,7 +11,15 @@ from typing import Any
 
 from ctan_monai.aliases import OPTIONS
 from ctan_monai.engines.runs.config_copies import RUN_ARGUMENTS, given_configs, read_given
-from ctan_monai.engines.runs.options import DATA_ON, as_amount, as_bool, as_whole, check_device, choose
+from ctan_monai.engines.runs.options import (
+    DATA_ON,
+    as_amount,
+    as_bool,
+    as_whole,
+    check_device,
+    choose,
+    compile_mode,
+)
 from ctan_monai.engines.runs.parsed_config import building_parser, check_moved_ids
 from ctan_monai.errors import ConfigError
 
@@ -111,6 +119,8 @@ def _check_value(name: str, value: Any, default: Any) -> None:
         choose(name, value, _CHOICES[name])
     elif name == "device":
         check_device(value)
+    elif name == "compile":
+        compile_mode(value)
     elif name.endswith("_dir") and isinstance(value, str) and value.startswith("~"):
         reason = f"{value!r} was found; the shell puts your folder in place of ~ only where a word begins with it."
         raise ConfigError(f"--{name}", reason, f"Write --{name} {value}, with a blank, or the whole path.")

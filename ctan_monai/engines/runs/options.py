@@ -10,6 +10,7 @@ import torch
 from ctan_monai.errors import ConfigError
 
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")  # of torch.compile
 DATA_ON = {"auto": None, "loader": False, "device": True}  # whether training data lie on the device
 
 
@@ -78,6 +79,24 @@ def choose(setting: str, value: Any, options: Mapping[str, Any]) -> Any:
     if value not in options:
         raise ConfigError(setting, f"{value!r} is unknown.", f"Use one of {sorted(options)}.")
     return options[value]
+
+
+def compile_mode(value: bool | str) -> str | None:
+    """Return the mode of `torch.compile` that a setting asks for, None for none.
+
+    Raises:
+        ConfigError: the value is neither a mode nor a boolean.
+
+    >>> compile_mode("True"), compile_mode("reduce-overhead"), compile_mode(False)
+    ('default', 'reduce-overhead', None)
+    """
+    if value in COMPILE_MODES:
+        return str(value)
+    try:
+        return "default" if as_bool(value, "compile") else None
+    except ConfigError as error:
+        modes = ", ".join(COMPILE_MODES)
+        raise ConfigError("compile", f"{value!r} is no mode.", f"Use true, false, or one of {modes}.") from error
 
 
 def check_device(device: Any) -> torch.device:

@@ -15,7 +15,7 @@ from ctan_monai.errors import ConfigError
 CONFIG = {
     "output_dir": "runs", "cache_dir": "cache", "method": "ctan", "epochs": "$5 if @quick else 9", "batch_size": 4,
     "learning_rate": 0.001, "augment": 0.5, "patience": None, "seed": 0, "workers": 0, "device": "cpu", "amp": False,
-    "data_on": "auto", "checkpoint_every": 0,
+    "data_on": "auto", "checkpoint_every": 0, "compile": False,
     "window": [0.0, 1.0], "gamma": 2.0, "quick": True, "train": {"lr": "@learning_rate"}, "run": ["$@epochs"],
 }  # fmt: skip
 
@@ -71,6 +71,10 @@ def test_what_makes_sense_passes(given, options):
         (("--gamma", "high"), "gamma: 'high' is no number"),
         (("--window", "[a,b]"), "window: 'a' is no number"),
         (("--amp", "maybe"), "amp: 'maybe' is neither"),
+        (
+            ("--compile", "fast"),
+            "compile: 'fast' is no mode. Remedy: Use true, false, or one of default, reduce-overhead",
+        ),
         (("--data_on", "gpu"), "data_on: 'gpu' is unknown. Remedy: Use one of ['auto', 'device', 'loader']"),
         (("--device", "tpu"), "--device: 'tpu' cannot be used here"),
         (("--device", "meta"), "--device: 'meta' cannot be used here"),
