@@ -37,6 +37,7 @@ _PUBLIC = {
     "WriteConfusion": "handlers.case_metrics_writer",
     "WriteDicom": "predictions.dicom_writer",
     "WriteOnOwnGrid": "predictions.source_grid_writer",
+    "WriteImageDicom": "predictions.image_dicom_writer",
     "WritePredictions": "predictions.prediction_writer",
     "WriteSlices": "predictions.slice_writer",
     "WriteSyntheticCt": "predictions.synthetic_ct_writer",

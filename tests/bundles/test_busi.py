@@ -8,9 +8,11 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from bundle_kit import check_run, command, refused
 from PIL import Image
+from ultrasound_files import region, write_us
 
 from ctan_monai.data.datasets.busi.synthetic import write_ultrasound_phantoms
 from ctan_monai.engines import operating_point
@@ -164,9 +166,13 @@ def test_a_folder_as_published_with_normal_images_folds_and_a_new_image_of_any_s
     wide = np.random.default_rng(1).integers(10, 200, (60, 150)).astype(np.uint8)
     Image.fromarray(wide).save(new / "a wide one.png")
     Image.fromarray(wide.T).convert("RGB").save(new / "tall.jpg")
-    given = {"run_dir": str(folder), "cache_dir": str(tmp_path / "cache"), "input": str(new)}
+    cine = np.zeros((2, 100, 200), np.uint8)
+    cine[:, 20:80, 30:180] = wide
+    write_us(new / "cine.dcm", cine, regions=[region((30, 179), (20, 79))])
+    given = {"run_dir": str(folder), "cache_dir": str(tmp_path / "cache"), "input": str(new), "frame": 2}
     run("busi", "inference.yaml", run_id="inferring", kind="infer", **given)
-    check_inference(folder, {"a_wide_one": (60, 150), "tall": (150, 60)})
+    check_inference(folder, {"a_wide_one": (60, 150), "tall": (150, 60), "cine_f002": (100, 200)})
+    assert pydicom.dcmread(folder / "inference" / "cine_f002" / "SR.dcm").Modality == "SR"
 
 
 def test_an_operating_point_that_is_damaged_is_named_and_without_one_there_is_none(tmp_path):

@@ -171,13 +171,17 @@ def _checked(formats: Sequence[str], tasks: Sequence[Task]) -> tuple[str, ...]:
     return wanted
 
 
-def need_highdicom() -> None:
-    """Check that highdicom is installed before predicting."""
+def need_highdicom(what: str = "seg") -> None:
+    """Check before predicting that highdicom is installed, which some formats need.
+
+    Raises:
+        ConfigError: it is not.
+    """
     from importlib.util import find_spec
 
     if find_spec("highdicom") is None:
-        remedy = f"Run {install('dicom', 'highdicom')}; or leave seg out of --formats."
-        raise ConfigError("formats", "seg needs highdicom, which is not installed.", remedy)
+        remedy = f"Run {install('dicom', 'highdicom')}; or leave {what} out of --formats."
+        raise ConfigError("formats", f"{what} needs highdicom, which is not installed.", remedy)
 
 
 def _tell(written: WrittenCase) -> None:

@@ -60,6 +60,8 @@ _KINDS = {
     "ptv": Code("228793007", "SCT", "Planning target volume"),
 }
 _TARGETS = ("ctv", "ptv")
+_ABNORMAL = Code("49755003", "SCT", "Morphologically Abnormal Structure")
+_LESIONS = {"tumor": Code("108369006", "SCT", "Neoplasm"), "lesion": Code("52988006", "SCT", "Lesion")}
 
 
 def codes_of(name: str) -> tuple[Code, Code, Code | None]:
@@ -68,6 +70,8 @@ def codes_of(name: str) -> tuple[Code, Code, Code | None]:
     Source: DICOM PS3.16 CID 7150 (categories), CID 244 (laterality), SNOMED CT.
     """
     stem, *parts = name.lower().split("_")
+    if stem in _LESIONS:
+        return _ABNORMAL, _LESIONS[stem], None
     kind = _KINDS.get(stem) or next((_KINDS[start] for start in _TARGETS if stem.startswith(start)), _ORGAN)
     side = _LEFT if "l" in parts else _RIGHT if "r" in parts else None
     category = _CONCEPT if stem.startswith(_TARGETS) else _ANATOMY
@@ -119,7 +123,7 @@ def build_seg(
         ConfigError: highdicom is not installed.
         DataError: the masks are not on the CT's grid, or all are empty.
     """
-    highdicom = _highdicom()
+    highdicom = need_highdicom()
     frames = {name: _frames(np.asarray(mask, np.bool_), affine_ras, reference, name) for name, mask in masks.items()}
     empty = [name for name, mask in frames.items() if not mask.any()]
     if len(empty) == len(frames):
@@ -127,9 +131,34 @@ def build_seg(
     if empty:
         _logger.warning("%s: empty, and not in the SEG", ", ".join(empty))
     names = [name for name in frames if name not in empty]
+    headers = [with_required(header) for header in reference.headers]
+    stacked = np.stack([frames[name] for name in names], axis=-1)  # (K, R, C, L)
+    return segmentation_of(highdicom, headers, stacked, names, origin, clock, uid_source)
+
+
+def segmentation_of(
+    highdicom: Any,
+    headers: Sequence[Any],
+    frames: npt.NDArray[np.bool_],
+    names: Sequence[str],
+    origin: Origin,
+    clock: Clock,
+    uid_source: UidSource,
+) -> Any:
+    """Create a binary SEG of K images.
+
+    Args:
+        highdicom: the module.
+        headers: of the images.
+        frames: (K, R, C, L).
+        names: of the L structures.
+        origin: what made them.
+        clock: tells the time.
+        uid_source: gives UIDs.
+    """
     made = highdicom.seg.Segmentation(
-        source_images=[with_required(header) for header in reference.headers],
-        pixel_array=np.stack([frames[name] for name in names], axis=-1).view(np.uint8),  # (K, R, C, L)
+        source_images=headers,
+        pixel_array=frames.view(np.uint8),
         segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[_description(highdicom, number, name, origin) for number, name in enumerate(names, 1)],
         series_instance_uid=uid_source(),
@@ -145,18 +174,24 @@ def build_seg(
         series_description=shortened(origin.statement, LONG),
     )
     _settle(made, clock, uid_source)
-    if is_synthetic(reference.first):
+    if is_synthetic(headers[0]):
         mark_synthetic(made)
     return made
 
 
-def _highdicom() -> Any:
+def need_highdicom() -> Any:
+    """Import highdicom, with its messages of less than a warning turned off.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
     try:
         import highdicom
         import highdicom.seg
+        import highdicom.sr
     except ImportError as error:
         raise ConfigError(
-            "DICOM SEG", f"highdicom cannot be imported ({error}).", f"Run {install('dicom', 'highdicom')}."
+            "DICOM SEG and SR", f"highdicom cannot be imported ({error}).", f"Run {install('dicom', 'highdicom')}."
         ) from error
     if not logging.getLogger("highdicom").level:  # nobody asked for its messages, one for every module that it copies
         logging.getLogger("highdicom").setLevel(logging.WARNING)
@@ -192,30 +227,40 @@ def _description(highdicom: Any, number: int, name: str, origin: Origin) -> Any:
     category, kind, side = codes_of(name)
     algorithm = highdicom.AlgorithmIdentificationSequence(
         name=shortened(origin.model, LONG),
-        family=_coded(highdicom, ARTIFICIAL_INTELLIGENCE),
+        family=coded(highdicom, ARTIFICIAL_INTELLIGENCE),
         version=shortened(origin.version, LONG),
     )
     made = highdicom.seg.SegmentDescription(
         segment_number=number,
         segment_label=shortened(name, LONG),
-        segmented_property_category=_coded(highdicom, category),
-        segmented_property_type=_coded(highdicom, kind),
+        segmented_property_category=coded(highdicom, category),
+        segmented_property_type=coded(highdicom, kind),
         algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=algorithm,
         display_color=highdicom.color.CIELabColor.from_rgb(*color_of(name, number)),
     )
     made.SegmentDescription = origin.text
     if side:
-        made.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [_coded(highdicom, side)]
+        made.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [coded(highdicom, side)]
     return made
 
 
-def _coded(highdicom: Any, code: Code) -> Any:
+def coded(highdicom: Any, code: Code) -> Any:
+    """Return a code as highdicom has it."""
     return highdicom.sr.CodedConcept(code.value, code.scheme, code.meaning)
 
 
 def _settle(made: Any, clock: Clock, uid_source: UidSource) -> None:
     """Replace highdicom's times and UIDs by those of the given clock and source."""
+    settle_times(made, clock)
+    organization = uid_source()
+    indexes: Sequence[Any] = (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence)
+    for item in indexes:
+        item.DimensionOrganizationUID = organization
+
+
+def settle_times(made: Any, clock: Clock) -> None:
+    """Replace highdicom's times by the clock's, and say which software writes the file."""
     now = clock()
     for keyword in ("InstanceCreationDate", "ContentDate", "SeriesDate"):
         setattr(made, keyword, now.strftime("%Y%m%d"))
@@ -223,9 +268,5 @@ def _settle(made: Any, clock: Clock, uid_source: UidSource) -> None:
         setattr(made, keyword, now.strftime("%H%M%S"))
     for item in made.get("ContributingEquipmentSequence", ()):
         item.ContributionDateTime = now.strftime("%Y%m%d%H%M%S")
-    organization = uid_source()
-    indexes: Sequence[Any] = (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence)
-    for item in indexes:
-        item.DimensionOrganizationUID = organization
     made.file_meta.ImplementationClassUID = IMPLEMENTATION_UID
     made.file_meta.ImplementationVersionName = SOFTWARE[:16].upper()
