@@ -30,6 +30,8 @@ class GroupingPlan:
         answer: outside training, 'map' (each kernel's most probable group), 'mean' (every group, weighted by its
             probability) or 'sample'; None takes 'mean' for constant probabilities and 'map' otherwise.
         activation: 'prelu' or 'relu'.
+        speed: how many times as far as a weight a learned log probability moves in a step of Adam. Short trainings need
+            more than 1: a step moves it by about the learning rate, and log 9 lies between even and certain.
 
     Raises:
         ConfigError: an option is unknown.
@@ -43,6 +45,7 @@ class GroupingPlan:
     sampling: str = "batch"
     answer: str | None = None
     activation: str = "prelu"
+    speed: float = 1.0
 
     def __post_init__(self) -> None:
         """Check the options."""
@@ -97,25 +100,26 @@ class KernelGroups(nn.Module):
         self.hard, self.per_example = plan.relaxation == "hard", plan.sampling == "example"
         self.answer = plan.answer or ("mean" if plan.grouping == "constant" else "map")
         start = plan.start(kernels, groups)
+        self.speed = plan.speed if self.learned else 1.0
         if self.learned:
-            self.logits = nn.Parameter(start)
+            self.logits = nn.Parameter(start / self.speed)
         else:
             self.register_buffer("logits", start)
 
     def probabilities(self) -> Tensor:
         """Return p, (K, G)."""
-        return torch.softmax(self.logits, dim=1)
+        return torch.softmax(self.speed * self.logits, dim=1)
 
     def forward(self, temperature: Tensor, batch: int) -> Tensor:
         """Return z, (1 or B, K, G); rows of 0 and 1, or that sum to 1."""
         if self.training or self.answer == "sample":
             return self.draw(temperature, batch if self.per_example else 1)
-        p = torch.softmax(self.logits, dim=1)
+        p = torch.softmax(self.speed * self.logits, dim=1)
         return p[None] if self.answer == "mean" else one_hot(p)[None]
 
     def draw(self, temperature: Tensor, count: int) -> Tensor:
         """Return samples (count, K, G) of the grouping."""
-        log_p = torch.log_softmax(self.logits, dim=1)
+        log_p = torch.log_softmax(self.speed * self.logits, dim=1)
         uniform = torch.rand([count, log_p.shape[0], log_p.shape[1]], device=log_p.device, dtype=log_p.dtype)
         noise = -torch.log(-torch.log(uniform.clamp(1e-37, 1 - 1e-7)))  # Gumbel(0, 1)
         soft = torch.softmax((log_p + noise) / temperature.to(log_p.dtype), dim=-1)

@@ -119,7 +119,7 @@ class SFG(MultiTaskNetwork):
             heads; B11), 'mask' (equal parts of the kernels, fixed) or 'constant' (equal probabilities, fixed).
         layer_scale: factor of all layers' widths (16, 32, 64, 64, 64).
         repeats: residual blocks after each of the first three layers.
-        initial, relaxation, sampling, answer, activation: see `GroupingPlan`.
+        initial, relaxation, sampling, answer, activation, speed: see `GroupingPlan`.
         temperature, rate, min_temperature: see `FilterGroupTrunk`.
         l2: lambda_1 of the penalty, the factor of the kernels' squared norm.
         entropy: lambda_2, the factor of the grouping's entropy, mean over the kernels of a layer, sum over layers.
@@ -151,16 +151,17 @@ class SFG(MultiTaskNetwork):
         min_temperature: float = 0.05,
         l2: float = 1e-6,
         entropy: float = 0.01,
+        speed: float = 1.0,
     ) -> None:
         super().__init__(tasks, spatial_dims)
-        _check_numbers(layer_scale, repeats, (temperature, rate, min_temperature), l2, entropy)
+        _check_numbers(layer_scale, repeats, (temperature, rate, min_temperature), l2, entropy, speed)
         self.independent_tasks = grouping == "single"
         self.l2, self.entropy = l2, entropy
         names = sorted(task.name for task in tasks)
         if initial is not None and not isinstance(initial, str) and len(initial) == len(tasks) + 1:
             by_name = {task.name: value for task, value in zip(tasks, initial[:-1], strict=True)}
             initial = [*(by_name[name] for name in names), initial[-1]]
-        plan = GroupingPlan("learned", initial, relaxation, sampling, answer, activation)
+        plan = GroupingPlan("learned", initial, relaxation, sampling, answer, activation, speed)
         plan = plan if grouping in _BASELINES else replace(plan, grouping=grouping)
         widths = [max(1, round(width * layer_scale)) for width in WIDTHS]
 
@@ -258,7 +259,7 @@ def _residual(spatial_dims: int, width: int, repeats: int, index: int, activatio
 
 
 def _check_numbers(
-    layer_scale: float, repeats: int, annealing: tuple[float, float, float], l2: float, entropy: float
+    layer_scale: float, repeats: int, annealing: tuple[float, float, float], l2: float, entropy: float, speed: float
 ) -> None:
     start, rate, smallest = annealing
     for setting, value, right, wanted in (
@@ -269,6 +270,7 @@ def _check_numbers(
         ("min_temperature", smallest, 0 < smallest <= start, "a positive number, not above temperature"),
         ("l2", l2, l2 >= 0, "a number of at least 0"),
         ("entropy", entropy, entropy >= 0, "a number of at least 0"),
+        ("speed", speed, speed > 0, "a positive number"),
     ):
         if not right:
             raise ConfigError(f"sfg: {setting}", f"{value} is out of range.", f"Give {wanted}.")

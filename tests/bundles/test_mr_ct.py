@@ -75,6 +75,7 @@ def test_the_training_config_has_all_properties_that_monai_asks_for(workflow, tm
         ({"encoder": "resnet18"}, r"sfg"),
         ({"grouping": "random"}, r"sfg: grouping: 'random' is unknown"),
         ({"layer_scale": 0}, r"sfg: layer_scale: 0 is out of range"),
+        ({"grouping_speed": 0}, r"sfg: speed: 0 is out of range"),
         ({"slices": "some"}, r"slices: 'some' is unknown"),
         ({"pixel_mm": 0.01}, r"pixel_mm: 0.01 was found"),
         ({"patch_size": 96}, r"patch_size: 96 was found"),

@@ -51,6 +51,27 @@ def test_probabilities_sum_to_1_and_start_as_told():
     torch.testing.assert_close(given, torch.tensor([[0.25, 0.5, 0.25]] * 2))
 
 
+@pytest.mark.parametrize("speed", [1.0, 40.0])
+def test_a_step_of_adam_moves_a_log_probability_speed_times_as_far_as_a_weight(speed):
+    groups = KernelGroups(1, 3, GroupingPlan(initial=[0.2, 0.3, 0.5], speed=speed))
+    torch.testing.assert_close(groups.probabilities(), torch.tensor([[0.2, 0.3, 0.5]]))
+    optimizer = torch.optim.Adam(groups.parameters(), lr=0.01)
+    before = groups.probabilities().detach().log()
+    groups.probabilities()[0, 2].log().neg().backward()  # pushes the last up and the others down, by a step each
+    optimizer.step()
+    moved = groups.probabilities().detach().log() - before
+    torch.testing.assert_close(moved[0, 2] - moved[0, 0], torch.tensor(2 * 0.01 * speed), rtol=1e-3, atol=0)
+    torch.testing.assert_close(moved[0, 0], moved[0, 1], rtol=1e-3, atol=1e-6)
+
+
+def test_fixed_groupings_have_no_speed():
+    assert not list(KernelGroups(4, 3, GroupingPlan("mask", speed=40.0)).parameters())
+    torch.testing.assert_close(
+        KernelGroups(4, 3, GroupingPlan("constant", [0.2, 0.3, 0.5], speed=40.0)).probabilities()[0],
+        torch.tensor([0.2, 0.3, 0.5]),
+    )
+
+
 def test_the_mask_gives_equal_parts_in_order():
     z = KernelGroups(6, 3, GroupingPlan("mask"))(ONE, 1)[0]
     assert z.argmax(1).tolist() == [0, 0, 1, 1, 2, 2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ GROUPINGS_FILE = "groupings.csv"
 _DIGITS = 6
 
 
-def grouping_record(network: nn.Module) -> dict[str, Any]:
+def grouping_record(network: nn.Module | None) -> dict[str, Any]:
     """Return an epoch's groupings; empty for networks without filter groups, or with one group only.
 
     Returns:
@@ -34,6 +35,19 @@ def grouping_record(network: nn.Module) -> dict[str, Any]:
     return found
 
 
+def grouping_scalars(record: Mapping[str, Any]) -> dict[str, float]:
+    """Return the scalars of a `grouping_record` by name, for TensorBoard and MLflow.
+
+    >>> grouping_scalars({"conv_0": {"mean": {"ct": 0.2, "shared": 0.8}, "kernels": {"shared": 4}, "entropy": 0.5}})
+    {'grouping/conv_0/ct': 0.2, 'grouping/conv_0/shared': 0.8, 'grouping/conv_0/entropy': 0.5}
+    """
+    return {
+        f"grouping/{layer}/{name}": float(value)
+        for layer, found in record.items()
+        for name, value in {**found["mean"], "entropy": found["entropy"]}.items()
+    }
+
+
 def groupings_csv(network: nn.Module) -> str:
     """Return the text of groupings.csv: every kernel's probability of each group; empty without filter groups."""
     groupings = _groupings(network)
@@ -47,9 +61,9 @@ def groupings_csv(network: nn.Module) -> str:
     return text.getvalue()
 
 
-def _groupings(network: nn.Module) -> dict[str, tuple[list[str], torch.Tensor]]:
+def _groupings(network: nn.Module | None) -> dict[str, tuple[list[str], torch.Tensor]]:
     """Return by layer the groups' names and the probabilities (K, G) in double precision."""
-    inner: Any = unwrap(network)
+    inner: Any = None if network is None else unwrap(network)
     if not hasattr(inner, "groupings"):
         return {}
     names = inner.group_names()

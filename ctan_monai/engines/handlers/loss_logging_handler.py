@@ -16,6 +16,7 @@ from ignite.engine import Events
 from torch import Tensor
 
 from ctan_monai.engines.distributed.processes import rank
+from ctan_monai.engines.handlers.grouping_record import grouping_record, grouping_scalars
 
 _FORMAT = "brain.Event:2"
 _numbers = itertools.count()  # two files of one process in one second
@@ -126,7 +127,8 @@ class LossLogger:
     * TensorBoard, ``<output_dir>/tensorboard/train``: per epoch ``epoch/loss``, ``epoch/loss_<task>``,
       ``epoch/weight_<task>`` and ``epoch/learning_rate``; the losses and the learning rate under ``step/`` too, as
       means over every ``every`` iterations. The terms of the network's penalty stand beside the tasks' losses, as
-      ``loss_penalty_<name>``.
+      ``loss_penalty_<name>``; of a network of filter groups, ``grouping/<layer>/<group>`` is the mean probability of
+      a group over the layer's kernels, and ``grouping/<layer>/entropy`` that of their probabilities.
 
     A task's loss is the unweighted one, averaged over the steps in which any of its labels was known; the weight and
     the learning rate are those of the last step.
@@ -176,6 +178,7 @@ class LossLogger:
     def _report(self, engine: Any) -> None:
         means, epoch = self._epoch.take(), engine.state.epoch
         values = {f"epoch/{name}": value for name, value in self._last_step.items()}
+        values |= grouping_scalars(grouping_record(getattr(engine, "network", None)))
         self._writer.write({**_tagged("epoch", means), **values}, epoch, newest_step=engine.state.iteration)
         total = means.pop(_TOTAL)
         weights = {name: self._last_step.get(f"weight_{name}") for name in means}

@@ -12,6 +12,7 @@ from ignite.engine import Engine, Events
 from monai.handlers import MLFlowHandler
 
 from ctan_monai.engines.distributed.processes import rank
+from ctan_monai.engines.handlers.grouping_record import grouping_scalars
 from ctan_monai.engines.handlers.handler_order import attach_after_others
 from ctan_monai.engines.handlers.history_handler import History
 from ctan_monai.engines.runs.data_record import DATA_FILE
@@ -30,7 +31,8 @@ class MLflowTracking:
 
     Parameters are the run's options (settings.json), versions, and what the data were (data.json). Metrics are those of
     metrics.json, by epoch: ``train/loss``, ``train/loss_<task>``, ``weight/<task>``, ``learning_rate``, ``seconds`` and
-    ``validation/<metric>``. `publish_run` adds images, page and network when they are made.
+    ``validation/<metric>``; of filter groups `grouping_scalars`. `publish_run` adds images, page and network when they
+    are made.
 
     A store that does not answer when the run begins is an error; one that does not later on costs a warning, and
     what could not be sent goes with the next epoch. A resumed run continues its MLflow run.
@@ -117,7 +119,8 @@ def metrics_of(record: Mapping[str, Any]) -> dict[str, Any]:
     metrics |= {f"weight/{task}": value for task, value in record.get("weights", {}).items()}
     train = record.get("train", {})
     metrics |= {"train/loss" if name == "loss" else f"train/loss_{name}": value for name, value in train.items()}
-    return metrics | {f"validation/{name}": value for name, value in record.get("validation", {}).items()}
+    metrics |= {f"validation/{name}": value for name, value in record.get("validation", {}).items()}
+    return metrics | grouping_scalars(record.get("groupings", {}))
 
 
 def publish_run(folder: Path, images: Iterable[Path]) -> None:

@@ -1,4 +1,5 @@
 import logging
+import math
 import time
 
 import pytest
@@ -57,6 +58,24 @@ def test_tensorboard_has_the_means_of_every_n_steps_within_an_epoch(tmp_path):
     assert [step for step, _ in shown["step/loss_dose"]] == [2, 4, 6]
     assert [mean for _, mean in shown["step/loss_dose"]] == pytest.approx(pairs)
     assert [step for step, _ in shown["step/learning_rate"]] == [2, 4, 6]
+
+
+class Grouped(SmallNetwork):
+    """A network with one layer of two kernels, whose groupings are known."""
+
+    def group_names(self):
+        return ["dose", "oar", "shared"]
+
+    def groupings(self):
+        return {"conv_0": torch.tensor([[0.5, 0.25, 0.25], [1.0, 0.0, 0.0]])}
+
+
+def test_tensorboard_has_the_groupings_of_every_epoch(tmp_path):
+    train(tmp_path, network=Grouped())
+    shown = read(tmp_path / "tensorboard" / "train")
+    expected = {"dose": 0.75, "oar": 0.125, "shared": 0.125, "entropy": (1.5 * math.log(2)) / 2}
+    for name, value in expected.items():
+        assert shown[f"grouping/conv_0/{name}"] == [(1, pytest.approx(value)), (2, pytest.approx(value))]
 
 
 def test_steps_can_be_left_out(tmp_path):

@@ -239,6 +239,12 @@ def test_unknown_metrics_of_an_epoch_are_left_out(store, tmp_path):
     assert [step for step, _ in curve(client, runs["run"], "train/loss")] == [1]
 
 
+def test_groupings_are_metrics_by_layer_and_group():
+    layer = {"mean": {"ct": 0.25, "shared": 0.75}, "kernels": {"ct": 1, "shared": 3}, "entropy": 0.4}
+    found = metrics_of({"epoch": 1, "groupings": {"conv_0": layer}})
+    assert found == {"grouping/conv_0/ct": 0.25, "grouping/conv_0/shared": 0.75, "grouping/conv_0/entropy": 0.4}
+
+
 def test_an_evaluator_leaves_monai_s_handler_out(store):
     network = SmallNetwork()
     handler = monai_handler(store[0])
