@@ -24,10 +24,12 @@ from ctan_monai.share import Packed, pack_bundle
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = Path(__file__).with_name("zoo_schema.json")  # a stand-in
-TINY = ["--encoder", "resnet18", "--epochs", "1", "--batch_size", "16"]
+TINY = {"encoder": "resnet18", "epochs": 1, "batch_size": 16}
 TINY_OF = {
-    "openkbp": ["--slices", "dose", "--datalist", "tiny.json"],
-    "prostate": ["--phantoms", "4", "--slices", "dose"],
+    "busi": {"encoder": None, "batch_size": 4},  # its network has an encoder of its own
+    "mr_ct": {"encoder": None, "batch_size": 8, "phantoms": 4, "layer_scale": 0.25},  # so has this one
+    "openkbp": {"slices": "dose", "datalist": "tiny.json"},
+    "prostate": {"phantoms": 4, "slices": "dose"},
 }
 TINY_PATIENTS = {"train": ["pt_74"], "validation": ["pt_226"], "test": ["pt_232"]}  # of openkbp's sample
 # The Zoo registers bundles whose networks have several outputs in this list; its shape check knows one.
@@ -75,14 +77,8 @@ def tiny_run(bundle: Path, work: Path) -> Path:
     work.mkdir(parents=True, exist_ok=True)
     (work / "tiny.json").write_text(json.dumps(TINY_PATIENTS))
     folder = work / f"run_{bundle.name}"
-    options = [
-        *TINY,
-        *TINY_OF.get(bundle.name, []),
-        "--output_dir",
-        str(folder),
-        "--cache_dir",
-        str(work / bundle.name),
-    ]
+    given = {**TINY, **TINY_OF.get(bundle.name, {}), "output_dir": folder, "cache_dir": work / bundle.name}
+    options = [part for name, value in given.items() for part in (f"--{name}", str(value))]
     for run_id, configs in (("training", ["train.yaml"]), ("evaluating", ["train.yaml", "evaluate.yaml"])):
         if wrong := run(bundle_run(run_id, configs, bundle, *options), work):
             raise RuntimeError(f"{bundle.name}, {run_id}: {wrong}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from ctan_monai.errors import ConfigError
 
-_SIGNS = {"$": "evaluates as Python", "@": "takes for a reference", "%": "takes for a part of another file"}
+SIGNS = {"$": "evaluates as Python", "@": "takes for a reference", "%": "takes for a part of another file"}
 _INSTRUCTIONS = {"_target_", "_requires_", "_disabled_", "_mode_", "_desc_", "_args_", "_kwargs_", "_partial_"}
 _REMEDY = "Write the value itself. Only a config that you wrote, and your own command line, may hold expressions."
 
@@ -34,5 +34,5 @@ def refuse_code(value: Any, setting: str, remedy: str = _REMEDY) -> None:
     elif isinstance(value, list | tuple | set | frozenset):
         for entry in value:
             refuse_code(entry, setting, remedy)
-    elif isinstance(value, str) and value[:1] in _SIGNS:
-        raise ConfigError(setting, f"{value[:80]!r} begins with {value[0]}, which MONAI {_SIGNS[value[0]]}.", remedy)
+    elif isinstance(value, str) and value[:1] in SIGNS:
+        raise ConfigError(setting, f"{value[:80]!r} begins with {value[0]}, which MONAI {SIGNS[value[0]]}.", remedy)

@@ -95,7 +95,7 @@ class MultiTaskNetwork(nn.Module):
             ConfigError: no pretrained weights are known for it.
         """
         found = f"{source!r} cannot be used with {self.method}, which brings its own backbone."
-        raise ConfigError("pretrained", found, f"Leave it out (null), or use another --method than {self.method}.")
+        raise ConfigError("pretrained", found, f"Leave it out, or use another --method than {self.method}.")
 
     def for_inference(self) -> MultiTaskNetwork:
         """Return an equivalent network for inference that may be faster; by default itself."""

@@ -144,7 +144,7 @@ def _refuse_encoder(method: str, encoder: str | None, given: Mapping[str, Mappin
     ):
         if value:
             found = f"{value!r} cannot be used with {method}, which brings its own backbone ({own})."
-            raise ConfigError(setting, found, f"Leave it out (null), or use another --method than {method}.")
+            raise ConfigError(setting, found, f"Leave it out, or use another --method than {method}.")
 
 
 def _check_options(

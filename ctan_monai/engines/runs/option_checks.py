@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ctan_monai.aliases import OPTIONS
+from ctan_monai.config_values import SIGNS
 from ctan_monai.engines.runs.config_copies import RUN_ARGUMENTS, given_configs, read_given
 from ctan_monai.engines.runs.options import (
     DATA_ON,
@@ -68,6 +70,8 @@ def check_given(given: Mapping[str, Any], files: Sequence[Path]) -> None:
         return
     check_moved_ids(ConfigParser(configs[0]), [*given, *(name for config in configs[1:] for name in config)])
     _check_names(given, files, configs)
+    for name, value in given.items():
+        _check_text(name, value)
     merged: dict[str, Any] = {}
     for config in [*configs, given]:
         merged.update(config)
@@ -107,6 +111,22 @@ def _top(name: str) -> str:
     return re.split("#|::", str(name).removeprefix("+"))[0]
 
 
+def _check_text(name: str, value: Any) -> None:
+    """Refuse texts of the command line that the shell left as they are, or that MONAI takes for something else."""
+    if not isinstance(value, str):
+        return
+    if value == "null":  # which YAML reads as None, and the command line as a text
+        reason = "'null' is a text on a command line."
+        raise ConfigError(f"--{name}", reason, f"Write --{name} None, or leave it out where that is the default.")
+    if value.startswith("~"):
+        reason = f"{value!r} was found; the shell puts your folder in place of ~ only where a word begins with it."
+        raise ConfigError(f"--{name}", reason, f"Write --{name} {value}, with a blank, or the whole path.")
+    is_name = name.endswith("_dir") and re.fullmatch(r"\$\w+", value) and value != "$None"
+    if value[:1] in SIGNS and (is_name or Path(value).exists()):
+        reason = f"the path {value!r} begins with {value[0]}, which MONAI {SIGNS[value[0]]}."
+        raise ConfigError(f"--{name}", reason, f"Write ./{value}, or the whole path.")
+
+
 def _check_value(name: str, value: Any, default: Any) -> None:
     if name in _WHOLE:
         if value is not None or name != "patience":
@@ -121,9 +141,6 @@ def _check_value(name: str, value: Any, default: Any) -> None:
         check_device(value)
     elif name == "compile":
         compile_mode(value)
-    elif name.endswith("_dir") and isinstance(value, str) and value.startswith("~"):
-        reason = f"{value!r} was found; the shell puts your folder in place of ~ only where a word begins with it."
-        raise ConfigError(f"--{name}", reason, f"Write --{name} {value}, with a blank, or the whole path.")
     elif value is not None:
         _check_numbers(name, value, default)
 
@@ -137,7 +154,7 @@ def _check_numbers(name: str, value: Any, default: Any) -> None:
 
 
 def _check_number(name: str, value: Any, default: Any) -> None:
-    if not _is_number(value):
+    if not _is_number(value) or not math.isfinite(value):
         remedy = "Leave the quotes out." if isinstance(value, str) and _reads_as_number(value) else "Give a number"
         raise ConfigError(name, f"{value!r} is no number; the config has {default}.", remedy.rstrip(".") + ".")
     if name == "learning_rate" and not value > 0:
@@ -152,7 +169,6 @@ def _is_number(value: Any) -> bool:
 
 def _reads_as_number(text: str) -> bool:
     try:
-        float(text)
+        return math.isfinite(float(text))
     except ValueError:
         return False
-    return True

@@ -80,12 +80,29 @@ def test_what_makes_sense_passes(given, options):
         (("--device", "meta"), "--device: 'meta' cannot be used here"),
         (("--device", "mps"), "with arguments from the 'MPS' backend). Remedy: Use cpu"),
         (("--output_dir=~/run",), "Write --output_dir ~/run, with a blank"),
+        (("--patience", "null"), "'null' is a text on a command line. Remedy: Write --patience None"),
+        (("--method=~/mine",), "Write --method ~/mine, with a blank"),
+        (("--output_dir", "$run"), "the path '$run' begins with $, which MONAI evaluates as Python"),
+        (("--learning_rate", "nan"), "learning_rate: 'nan' is no number; the config has 0.001. Remedy: Give a number."),
+        (("--learning_rate", "1e999"), "learning_rate: inf is no number"),
+        (("--window", "[0,1e999]"), "window: inf is no number"),
     ],
 )
 def test_a_slip_is_named_with_its_remedy(given, options, said):
     with pytest.raises(ConfigError) as caught:
         check_options(given(*options))
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["$cases.csv", "@cases.csv", "@output_dir"])
+def test_a_path_that_monai_would_evaluate_is_named(given, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).touch()
+    with pytest.raises(ConfigError, match=rf"--cache_dir: the path '\{name[0]}.*Write \./\{name}, or the whole path"):
+        check_options(given("--cache_dir", name))
+    check_options(given("--cache_dir", f"./{name}"))
+    (tmp_path / name).unlink()
+    check_options(given("--cache_dir", "@output_dir"))
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ def _check_pixel(file: Path, pixel_mm: float) -> None:
         raise ConfigError(
             "pixel_mm",
             f"{file} has pixels of {sizes} mm, expected {pixel_mm:g} mm.",
-            f"Prepare the data with --pixel-mm {pixel_mm:g}, or give --pixel_mm {found[0]:g}, or --pixel_mm null for "
+            f"Prepare the data with --pixel-mm {pixel_mm:g}, or give --pixel_mm {found[0]:g}, or --pixel_mm None for "
             "pixels as they are.",
         )
 
