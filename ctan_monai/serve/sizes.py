@@ -94,7 +94,7 @@ def _meta_bytes(file: Path) -> int:
         raise DataError(file, None, "its values are kept in another file.", "Save it as one .mha file.")
     kind, channels = header.get("ElementType", ""), header.get("ElementNumberOfChannels", "1")
     each = next((size for word, size in _META_BYTES.items() if word in kind), 8)
-    count = int(channels) if channels.isdigit() else 1
+    count = int(channels) if channels.isdecimal() else 1
     for size in header.get("DimSize", "").split():
-        count *= int(size) if size.isdigit() else 1
+        count *= int(size) if size.isdecimal() else 1
     return count * each

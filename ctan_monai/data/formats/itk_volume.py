@@ -140,6 +140,6 @@ def unpacked_bytes(path: Path) -> int:
     header, _ = read_nrrd_header(path)
     sizes, kind = header.get("sizes", "").split(), header.get("type", "").lower()
     each = next((size for word, size in _BYTES.items() if word in kind), None)
-    if not sizes or not all(size.isdigit() for size in sizes) or each is None:
+    if not sizes or not all(size.isdecimal() for size in sizes) or each is None:
         raise DataError(path, None, "its header does not say its size and type.", "Save it again as .nrrd.")
     return int(np.prod([int(size) for size in sizes], dtype=object)) * each

@@ -138,6 +138,10 @@ def load_nifti(
     except DataError:
         raise
     except Exception as error:  # a damaged header can make nibabel raise almost anything
+        if isinstance(error, OSError) and error.strerror:  # the system's own, not of what the file holds
+            raise DataError(
+                path, case, f"it cannot be read ({error.strerror}).", "Check its path and rights."
+            ) from error
         raise DataError(path, case, f"it cannot be read as NIfTI ({error}).", _CONVERT) from error
 
 

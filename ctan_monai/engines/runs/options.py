@@ -49,7 +49,7 @@ def as_whole(value: Any, setting: str, least: int) -> int:
     """
     if isinstance(value, int) and not isinstance(value, bool) and value >= least:
         return value
-    quoted = isinstance(value, str) and value.strip().lstrip("-").isdigit()
+    quoted = isinstance(value, str) and value.strip().lstrip("-").isdecimal()
     remedy = f"Leave the quotes out: {setting}: {value}." if quoted else f"Give {least}, {least + 1}, {least + 2} ..."
     raise ConfigError(setting, f"{value!r} was found, expected a whole number of at least {least}.", remedy)
 

@@ -156,6 +156,14 @@ def test_other_contents_and_names_are_refused(tmp_path):
         write_nifti(CT_HU, AFFINE_RAS, tmp_path / "a.mha")
 
 
+def test_what_the_system_refuses_is_no_fault_of_the_file(tmp_path):
+    (tmp_path / "a.nii").mkdir()
+    (tmp_path / "b.nii").symlink_to(tmp_path / "b.nii")
+    for name, message in (("a.nii", "Is a directory"), ("b.nii", "Too many levels"), ("c.nii", "No such file")):
+        with pytest.raises(DataError, match=rf"it cannot be read \({message}.*Check its path and rights"):
+            read_nifti_case(tmp_path / name)
+
+
 def test_doubtful_files_are_read_with_a_warning(tmp_path, caplog):
     path = save(tmp_path / "a.nii", CT_HU + 1024)
     content = bytearray(path.read_bytes())

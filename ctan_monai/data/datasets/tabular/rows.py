@@ -95,6 +95,7 @@ class _RowReader:
     def __init__(self, table: Table, base: Path, layout: Layout, columns: Columns) -> None:
         self.table, self.base, self.layout, self.columns = table, base, layout, columns
         self.synthetic = any((folder / SYNTHETIC).is_file() for folder in (base, table.path.parent))
+        self.groups: dict[str, str] = {}  # as first written; 'Anna' and 'anna' are hardly two patients
         self.seen: dict[str, str] = {}  # where each case is; by lower case, as file systems see names
 
     def read(self, entry: Entry) -> Row:
@@ -107,7 +108,7 @@ class _RowReader:
             row = Row(
                 entry.where,
                 case,
-                _text(cells, *self.columns.group),
+                self._group(cells),
                 self._split(cells),
                 self._fold(cells),
                 images,
@@ -146,6 +147,10 @@ class _RowReader:
             remedy = "Give each case a name of its own in the column case; a patient's name belongs into group."
             raise self._error(entry, case, f"this case is in {earlier} already", remedy)
         return case
+
+    def _group(self, cells: Mapping[str, Any]) -> str | None:
+        given = _text(cells, *self.columns.group)
+        return None if given is None else self.groups.setdefault(given.casefold(), given)
 
     def _images(self, entry: Entry, cells: Mapping[str, Any]) -> tuple[Path, ...]:
         channels = self.layout.image_channels
@@ -186,7 +191,7 @@ class _RowReader:
         given = _text(cells, "fold")
         if given is None:
             return None
-        if not given.removesuffix(".0").isdigit():
+        if not given.removesuffix(".0").isdecimal():
             raise _EntryError(f"the fold {given!r} is no number", "Use 0, 1, 2, ...")
         return int(given.removesuffix(".0"))
 

@@ -96,8 +96,8 @@ def class_index(classes: Sequence[str], cell: Any) -> int:
     folded = [name.lower() for name in classes]
     if folded.count(text.lower()) == 1:
         return folded.index(text.lower())
-    named_by_numbers = any(name.isdigit() for name in classes)
-    if text.isdigit() and int(text) < len(classes) and not named_by_numbers:
+    named_by_numbers = any(name.isdecimal() for name in classes)
+    if text.isdecimal() and int(text) < len(classes) and not named_by_numbers:
         return int(text)
     indices = "" if named_by_numbers else f", or an index from 0 to {len(classes) - 1}"
     raise ValueError(f"{cell!r} is no class; expected one of {', '.join(classes)}{indices}")
@@ -138,4 +138,4 @@ def _plain(cell: Any) -> str:
     if isinstance(cell, bool):
         return "1" if cell else "0"
     text = str(cell).strip()
-    return text[:-2] if text.endswith(".0") and text[:-2].isdigit() else text
+    return text[:-2] if text.endswith(".0") and text[:-2].isdecimal() else text

@@ -19,6 +19,12 @@ def test_a_row_has_the_files_and_labels_of_its_case(tmp_path):
     assert (second.group, second.split, second.fold) == (None, None, None)
 
 
+def test_a_patient_written_in_two_ways_is_one_group(tmp_path):
+    rows = [full_case(tmp_path, f"p{at}", patient=name) for at, name in enumerate(["Anna", "ANNA ", "anna", "Berta"])]
+    found = read_rows(write_csv(tmp_path / "cases.csv", rows), None, volume_layout())
+    assert [row.group for row in found] == ["Anna", "Anna", "Anna", "Berta"]
+
+
 def test_every_label_may_be_unknown(tmp_path):
     row = full_case(tmp_path, "p1", tumour="", grade="nan", dose="N/A", age=" ")
     (found,) = read_rows(write_csv(tmp_path / "cases.csv", [row]), None, volume_layout())
@@ -109,6 +115,8 @@ def test_a_whole_path_may_lead_anywhere_but_a_relative_one_does_not_leave_its_fo
         ({"image": 300 * "a" + ".nii.gz"}, "line 3: there is no file"),
         ({"split": "trian"}, "line 3: the split 'trian' is unknown"),
         ({"fold": "first"}, "line 3: the fold 'first' is no number"),
+        ({"fold": "²"}, "line 3: the fold '²' is no number"),
+        ({"grade": "²"}, "line 3: grade: '²' is no class"),
         ({"core": "p1_tumour.nii.gz"}, "line 3: tumour has a label map and masks of core"),
     ],
 )
