@@ -25,12 +25,13 @@ parser.add_argument("--threads", type=int, default=1)
 parser.add_argument("--encoder", default="resnet50")
 parser.add_argument("--device", default="cpu")
 parser.add_argument("--amp", action="store_true")
+parser.add_argument("--deterministic", action="store_true", help="a row more: equal weights, as --deterministic trains")
 options = parser.parse_args()
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # read when torch loads: waiting threads must not count as work
 
 import torch  # noqa: E402
 
-from ctan_monai.engines import MultiTaskTrainer  # noqa: E402
+from ctan_monai.engines import MultiTaskTrainer, seed_run  # noqa: E402
 from ctan_monai.losses import MultiTaskLoss, create_weighting  # noqa: E402
 from ctan_monai.networks import create_network  # noqa: E402
 from ctan_monai.tasks import Regression, Segmentation  # noqa: E402
@@ -70,9 +71,10 @@ def make_trainer(method: str, weighting: str, batch: dict[str, object]) -> Multi
     )
 
 
-def step(trainer: MultiTaskTrainer) -> tuple[float, float]:
+def step(trainer: MultiTaskTrainer, deterministic: bool) -> tuple[float, float]:
     """Make a step; return seconds (wall on a GPU, else the processor's by threads) and the GPU's peak GiB."""
     trainer.state.max_epochs = trainer.state.epoch + 1
+    seed_run(0, deterministic)
     if ON_GPU:
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
@@ -89,7 +91,7 @@ def main() -> None:
     """Measure and print a table."""
     torch.set_num_threads(options.threads)
     batch = make_batch()
-    names = ["equal", *options.weightings.split(",")]
+    names = ["equal", *filter(None, options.weightings.split(",")), *["deterministic"] * options.deterministic]
     where = torch.cuda.get_device_name() if ON_GPU else f"{options.threads} threads, {platform.machine()}"
     print(f"torch {torch.__version__}, {where}, amp {options.amp}")
     print(
@@ -97,11 +99,11 @@ def main() -> None:
     )
     print(f"{'network':10}{'weighting':14}{'step s':>9}{'/equal':>8}{'peak GiB':>10}")
     for method in options.methods.split(","):
-        trainers = {name: make_trainer(method, name, batch) for name in names}
+        trainers = {name: make_trainer(method, {"deterministic": "equal"}.get(name, name), batch) for name in names}
         found: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
         for turn in range(options.rounds + 2):
             for name, trainer in trainers.items():
-                times = step(trainer)
+                times = step(trainer, name == "deterministic")
                 if turn > 1:  # the first rounds warm up
                     found[name].append(times)
         best = {name: min(seconds for seconds, _ in values) for name, values in found.items()}

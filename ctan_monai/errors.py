@@ -137,6 +137,11 @@ _FOREIGN = (
         "Give a smaller --batch_size (with --accumulate for the same step), smaller images, or --amp True.",
     ),
     (
+        "does not have a deterministic implementation|set CUBLAS_WORKSPACE_CONFIG",
+        "--deterministic",
+        "Leave it out, or give --device cpu; or set what is named before the program starts.",
+    ),
+    (
         "surrogates not allowed",
         "the locale",
         "The name of a file has letters that it does not know: set PYTHONUTF8=1, or LANG=C.UTF-8.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -16,29 +17,36 @@ from torch.utils.data import DataLoader
 
 from ctan_monai.data.lists.dataset import SeededDataset
 from ctan_monai.engines.distributed.processes import rank
-from ctan_monai.engines.runs.options import as_whole
+from ctan_monai.engines.runs.options import as_bool, as_whole
 
 _logger = logging.getLogger(__name__)
+_CUBLAS = "CUBLAS_WORKSPACE_CONFIG"  # cuBLAS reads it when it is first used
 _SHARED = 2**32 - 1  # takes the place of a process's number where all processes must draw the same
 
 
-def seed_run(seed: int, deterministic_algorithms: bool | None = None) -> None:
+def seed_run(seed: int, deterministic_algorithms: bool | str | None = None) -> None:
     """Seed Python, numpy and torch and select deterministic cuDNN kernels; first entry of a config's ``initialize``.
 
     The same seed, machine and number of threads give the same network. The number of threads is left as it is:
     another one changes the order of sums, hence the last bits. On a GPU a few operations of torch (the gradients of
-    resizing among them) add in no fixed order unless ``deterministic_algorithms``.
+    resizing among them) add in no fixed order unless ``deterministic_algorithms``; torch then ends a training that
+    needs an operation without such a form, and names it (`torch.use_deterministic_algorithms` lists them).
 
     Args:
         seed: the run's seed.
-        deterministic_algorithms: passed to `torch.use_deterministic_algorithms`; None leaves it alone.
+        deterministic_algorithms: passed to `torch.use_deterministic_algorithms`; None leaves it alone. True also sets
+            CUBLAS_WORKSPACE_CONFIG where it is not set, so it must come before CUDA is used.
 
     Raises:
-        ConfigError: the seed is no whole number, or negative.
+        ConfigError: the seed is no whole number, or negative; or ``deterministic_algorithms`` is no boolean.
     """
     seed = as_whole(seed, "seed", 0)
-    set_determinism(seed=seed, use_deterministic_algorithms=deterministic_algorithms)
-    _logger.info("Seed %d, %d threads: repeatable on this machine.", seed, torch.get_num_threads())
+    strict = None if deterministic_algorithms is None else as_bool(deterministic_algorithms, "deterministic")
+    if strict:
+        os.environ.setdefault(_CUBLAS, ":4096:8")
+    set_determinism(seed=seed, use_deterministic_algorithms=strict)
+    how = ", by deterministic operations only" if strict else ""
+    _logger.info("Seed %d, %d threads: repeatable on this machine%s.", seed, torch.get_num_threads(), how)
 
 
 def seed_for(seed: int, epoch: int, process: int = 0) -> int:

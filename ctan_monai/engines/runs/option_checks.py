@@ -30,7 +30,7 @@ _WHOLE = {  # and the least that each may be
     "split_seed": 0,
 }  # fmt: skip
 _SHARES, _AMOUNTS = ("augment",), ("checkpoint_every",)
-_SWITCHES = ("amp", "resume", "save_execute_config")
+_SWITCHES = ("amp", "resume", "save_execute_config", "deterministic")
 _CHOICES: dict[str, Mapping[str, Any]] = {"data_on": DATA_ON}
 
 

@@ -14,7 +14,7 @@ from ctan_monai.errors import ConfigError
 # top-level entries that are no settings of the training: places, and what only this machine or this start decides
 _OF_THIS_START = {
     "bundle_root", "output_dir", "cache_dir", "tracking_uri", "save_execute_config", "resume", "workers", "data_on",
-    "checkpoint_every", "compile", "device",
+    "checkpoint_every", "deterministic", "compile", "device",
 }  # fmt: skip
 
 

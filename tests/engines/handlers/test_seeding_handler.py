@@ -1,5 +1,6 @@
 """What an epoch draws depends on seed, epoch and process, and on nothing that happened before."""
 
+import os
 import random
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from ctan_monai.data.lists.dataset import SeededDataset
 from ctan_monai.engines.handlers.seeding_handler import ReseedEachEpoch, seed_for, seed_run
+from ctan_monai.errors import ConfigError, explain
 
 
 def epochs_of(loader, first=1, last=3, seed=5, epoch_length=None):
@@ -106,3 +108,43 @@ def test_a_seeded_start_gives_the_same_network_twice():
         networks.append(torch.nn.Linear(4, 4).weight)
     assert torch.equal(*networks)
     assert torch.backends.cudnn.deterministic
+
+
+@pytest.fixture
+def workspace(monkeypatch):
+    """Leave torch and the environment as they were."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")  # is undone
+    yield monkeypatch
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("word", [True, "true"])
+def test_deterministic_sets_what_cublas_needs_unless_it_is_set(workspace, word):
+    seed_run(0, word)
+    assert torch.are_deterministic_algorithms_enabled()
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
+    workspace.delenv("CUBLAS_WORKSPACE_CONFIG")
+    seed_run(0, word)
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+
+
+def test_without_deterministic_the_next_run_in_a_process_is_as_fast_as_before(workspace):
+    seed_run(0, True)
+    workspace.delenv("CUBLAS_WORKSPACE_CONFIG")
+    seed_run(0)
+    assert torch.are_deterministic_algorithms_enabled()
+    seed_run(0, "false")
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+    with pytest.raises(ConfigError, match="deterministic: 'maybe' is neither"):
+        seed_run(0, "maybe")
+
+
+def test_an_operation_that_has_no_deterministic_form_is_named_with_the_option(workspace):
+    pooled, places = torch.nn.functional.max_pool2d(torch.rand(1, 1, 4, 4), 2, return_indices=True)
+    seed_run(0, True)
+    with pytest.raises(RuntimeError) as caught:
+        torch.nn.functional.max_unpool2d(pooled, places, 2)
+    said = str(explain(caught.value))
+    assert said.startswith("--deterministic: max_unpooling2d")
+    assert "Remedy: Leave it out" in said
