@@ -229,7 +229,7 @@ def _bright(values: Array, path: Path, case: str) -> Mask:
     low, high = round(highest * _NEARLY), round(highest * (1 - _NEARLY))
     grays = np.unique(values)
     areas = _areas_between(values, 0 if len(grays) <= _LEVELS else low, high)  # compression leaves more grays near 0
-    if len(grays) <= _THREE and 0 < grays[-2] <= low:
+    if 1 < len(grays) <= _THREE and 0 < grays[-2] <= low:
         areas = [int(grays[-2])]  # as thin as it may be
     if 0 < len(areas) <= _LEVELS:
         reason = f"it has areas of {', '.join(map(str, areas))}, neither 0 nor {highest}."
