@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from ctan_monai.apps.main import app
 from ctan_monai.apps.new_parts import flow
 from ctan_monai.apps.new_tasks import parse_image, parse_task
-from ctan_monai.data.datasets.tabular.table import read_table
+from ctan_monai.data.lists.table import read_table
 from ctan_monai.errors import ConfigError
 from ctan_monai.tasks import Classification, Regression, Segmentation
 

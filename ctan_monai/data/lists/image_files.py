@@ -15,7 +15,14 @@ from ctan_monai.data.cases.case import Case, check_case_id
 from ctan_monai.data.cases.file_grid import OWN_GRID, Grid
 from ctan_monai.data.formats.images import CHANNELS, IMAGE_FILE_SUFFIXES, RgbImage, image_affine_ras
 from ctan_monai.data.lists.datalist import Item
-from ctan_monai.data.lists.ultrasound_files import file_and_frame, is_image_file, read_image, stem_of, with_frames
+from ctan_monai.data.lists.ultrasound_files import (
+    file_and_frame,
+    is_image_file,
+    read_image,
+    stem_of,
+    tell_frames,
+    with_frames,
+)
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.files.duplicates import check_ids
 
@@ -68,6 +75,7 @@ def list_image_files(
         ConfigError: ``on_error`` is neither.
     """
     found = list(found) if kind.frame is None else with_frames(found, kind.frame)
+    tell_frames(found)
     names = {path: image_name(path) for path in found}
     check_ids(names)
     for path, name in names.items():

@@ -68,19 +68,21 @@ def with_frames(paths: Iterable[Path], frame: int | str) -> list[Path]:
         frame: 'all', or the number of the one that is wanted of each file of several frames.
     """
     found: list[Path] = []
-    cines: dict[Path, int] = {}
     for path in paths:
         frames = _frames(path)
-        if frames == 1:
-            found.append(path)
-            continue
-        cines[path] = frames
         numbers = range(1, frames + 1) if frame == ALL else [int(frame)]
-        found += [path / f"frame {number}" for number in numbers]
-    if cines:
-        which = "each of which is a case" if frame == ALL else f"of which frame {frame} is used; frame: all uses each"
-        _logger.info("%d DICOM files have several frames (%d together), %s", len(cines), sum(cines.values()), which)
+        found += [path] if frames == 1 else [path / f"frame {number}" for number in numbers]
     return found
+
+
+def tell_frames(paths: Iterable[Path]) -> None:
+    """Log which frames of DICOM files with several are cases."""
+    frames = [(file, number) for file, number in map(file_and_frame, paths) if number is not None]
+    if not frames:
+        return
+    files, numbers = {file for file, _ in frames}, sorted({number for _, number in frames})
+    which = f"frame {numbers[0]} of each is a case" if len(numbers) == 1 else f"{len(frames)} frames are cases"
+    _logger.info("%d DICOM files have several frames: %s (option frame)", len(files), which)
 
 
 def _frames(path: Path) -> int:

@@ -13,6 +13,7 @@ from ctan_monai.data.cases.cache import CaseCache, read_header
 from ctan_monai.data.datasets.busi.layout import CLASSES, Busi, BusiImage, find_busi, is_mask
 from ctan_monai.data.datasets.busi.reader import CLASS, READER_VERSION, BusiReader, check_shows_ultrasound
 from ctan_monai.data.datasets.busi.synthetic import write_ultrasound_phantoms
+from ctan_monai.data.datasets.busi.table import find_images
 from ctan_monai.data.dicom.read.pseudonyms import read_or_make_key
 from ctan_monai.data.formats.images import IMAGE_FILE_SUFFIXES
 from ctan_monai.data.lists.datalist import Item, check_splits, choose, refuse_empty
@@ -27,7 +28,7 @@ from ctan_monai.data.lists.image_files import (
 )
 from ctan_monai.data.lists.leakage import group_related, read_fingerprints
 from ctan_monai.data.lists.splits import SPLITS, grouped_fold, grouped_split
-from ctan_monai.data.lists.ultrasound_files import ALL, check_frame
+from ctan_monai.data.lists.ultrasound_files import ALL, check_frame, tell_frames
 from ctan_monai.errors import ConfigError
 
 _logger = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ def busi_datalist(
     stay in one split (`leakage.group_related`); classes are spread evenly.
 
     Args:
-        dataset_dir: folder of the data set, or None for synthetic images, which are made on the spot.
+        dataset_dir: folder of the data set, or a table (`find_images`); None for synthetic images, made on the spot.
         cache_dir: folder for the cached cases, and for the synthetic images.
         image_size: rows and columns that images, padded to squares, and masks are resized to.
         use_normal: also list normal images: not malignant, without a tumor.
@@ -81,7 +82,8 @@ def busi_datalist(
     size = check_image_size(image_size)
     synthetic = dataset_dir is None or str(dataset_dir) == ""
     root = synthetic_images(cache_dir) if synthetic else Path(str(dataset_dir))
-    found = _without_normal(find_busi(root, check_frame(frame)), use_normal)
+    found = _without_normal(find_images(root, check_frame(frame)), use_normal)
+    tell_frames(image.path for image in found.images.values())
     wanted = choose(datalist, splits, found.images, f"images of {root}", "Name images as datalist.json of a run does.")
     listed = list(found.images if wanted is None else dict.fromkeys(itertools.chain.from_iterable(wanted.values())))
     key = read_or_make_key(Path(cache_dir) / KEY) if any(map(_is_dicom, found.images.values())) else b""

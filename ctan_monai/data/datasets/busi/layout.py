@@ -77,6 +77,12 @@ def is_mask(stem: str) -> bool:
     return _MASK.match(stem) is not None
 
 
+def class_of_folders(path: Path) -> str | None:
+    """Return the class that the innermost folder of a path is called like, None if none is."""
+    inside = [part.lower() for part in path.parts[:-1]]
+    return next((part for part in reversed(inside) if part in CLASSES), None)
+
+
 def find_busi(dataset_dir: str | Path, frame: int | str = ALL) -> Busi:
     """Find images, masks and the table, up to three folders deep.
 
@@ -134,8 +140,7 @@ def _masks_of(images: list[Path], masks: list[Path]) -> dict[Path, tuple[Path, .
 
 def _image(root: Path, path: Path, masks: tuple[Path, ...], rows: Mapping[str, _Row], table: Path) -> BusiImage:
     file = file_and_frame(path)[0].relative_to(root)
-    inside = [part.lower() for part in file.parts[:-1]]
-    folder = next((part for part in reversed(inside) if part in CLASSES), None)
+    folder = class_of_folders(file)
     names = (stem_of(path), file.as_posix(), file.name, stem_of(root / file))
     row = next((rows[key] for key in names if key in rows), None)
     if row is None:

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ctan_monai.data.cases.case import Case
-from ctan_monai.data.datasets.busi.layout import Busi, find_busi
+from ctan_monai.data.datasets.busi.layout import Busi
+from ctan_monai.data.datasets.busi.table import find_images
 from ctan_monai.data.dicom.read.pseudonyms import Pseudonyms
 from ctan_monai.data.formats.image_masks import note_of_turn, padded_mask, read_mask_file, shrunk_mask
 from ctan_monai.data.formats.images import CHANNELS, IMAGE_FILE_SUFFIXES, RgbImage
@@ -138,4 +139,4 @@ _FOUND: dict[tuple[str, int | str], Busi] = {}  # what this process has found, a
 
 
 def _reader(root: str, frame: int | str, size: tuple[int, int], key: bytes) -> BusiReader:
-    return BusiReader(_FOUND.get((root, frame)) or find_busi(root, frame), size, key)
+    return BusiReader(_FOUND.get((root, frame)) or find_images(root, frame), size, key)

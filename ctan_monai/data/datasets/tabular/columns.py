@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ctan_monai.data.datasets.tabular.layout import ABOUT, IMAGE, LABEL, Layout
-from ctan_monai.data.datasets.tabular.table import Table
+from ctan_monai.data.lists.table import Table
 from ctan_monai.errors import DataError
 from ctan_monai.tasks import Segmentation, region_key
 

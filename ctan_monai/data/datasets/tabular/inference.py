@@ -15,8 +15,8 @@ from ctan_monai.data.datasets.tabular.files import IMAGE_SUFFIXES
 from ctan_monai.data.datasets.tabular.layout import Layout, as_layout
 from ctan_monai.data.datasets.tabular.rows import Row, read_rows, without_labels
 from ctan_monai.data.datasets.tabular.synthetic import sample_table
-from ctan_monai.data.datasets.tabular.table import TABLE_SUFFIXES
 from ctan_monai.data.lists.datalist import Item
+from ctan_monai.data.lists.table import TABLE_SUFFIXES
 from ctan_monai.errors import DataError
 from ctan_monai.files.duplicates import check_ids
 from ctan_monai.tasks import Task, check_tasks

@@ -12,8 +12,8 @@ from typing import Any
 from ctan_monai.data.cases.case import check_case_id
 from ctan_monai.data.datasets.tabular.columns import Columns, find_columns
 from ctan_monai.data.datasets.tabular.layout import IMAGE, SYNTHETIC, Layout
-from ctan_monai.data.datasets.tabular.table import SPLIT_NAMES, Entry, Table, is_unknown, read_table
 from ctan_monai.data.datasets.tabular.values import Value, read_value
+from ctan_monai.data.lists.table import SPLIT_NAMES, Entry, Table, is_unknown, read_table
 from ctan_monai.errors import DataError
 
 

@@ -26,6 +26,7 @@ _TWO_DIMENSIONAL, _TISSUE = 1, 1
 _FORMATS = {1: "2D", 2: "M-mode", 3: "spectral", 4: "wave form", 5: "graphics"}  # RegionSpatialFormat
 _DATA_TYPES = {1: "tissue", 2: "color flow", 3: "PW spectral Doppler", 4: "CW spectral Doppler"}  # RegionDataType
 _EDGES = ("RegionLocationMinX0", "RegionLocationMinY0", "RegionLocationMaxX1", "RegionLocationMaxY1")
+_LEAST_BYTES = 8  # of a compressed frame: the head of its item
 _EXPORT = "Export it again, or take it out."
 Bytes = npt.NDArray[np.uint8]
 Box = tuple[int, int, int, int]
@@ -137,8 +138,10 @@ def _checked(path: Path, header: Any) -> Any:
 
 def _frames_of(path: Path, header: Any) -> int:
     frames = 1 if header.get("NumberOfFrames") in (None, "") else int(number_of(path, header, "NumberOfFrames"))
-    if frames < 1:
-        raise DataError(path, None, f"its NumberOfFrames is {frames}.", _EXPORT)
+    size = int(number_of(path, header, "Rows") * number_of(path, header, "Columns"))
+    least = _LEAST_BYTES if header.file_meta.TransferSyntaxUID.is_encapsulated else max(size, _LEAST_BYTES)
+    if not 1 <= frames <= path.stat().st_size // least:  # a damaged header could ask for millions of cases
+        raise DataError(path, None, f"its NumberOfFrames is {frames}, and it has {path.stat().st_size} bytes.", _EXPORT)
     return frames
 
 

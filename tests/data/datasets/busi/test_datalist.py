@@ -127,7 +127,7 @@ def test_dicom_images_are_cut_to_their_regions_and_each_frame_of_a_cine_is_a_cas
         (str(folder / "1.2.840.113.7"), 0),
         (str(folder / "cine.dcm"), 1),
     ]
-    assert "1 DICOM files have several frames (3 together), each of which is a case" in caplog.text
+    assert "1 DICOM files have several frames: 3 frames are cases (option frame)" in caplog.text
     assert "4 DICOM images are cut to their B-mode regions" in caplog.text
     case = read_case_file(items[2]["file"])
     assert np.array_equal(case.volumes["red"][:100], drawn[1])

@@ -104,7 +104,8 @@ def test_a_region_that_leaves_the_image_is_clipped_and_without_regions_all_is_ke
             "Secondary Capture Image Storage, Modality OT",
         ),
         ({"PixelData": None}, "it has no PixelData"),
-        ({"PixelData": b"\1" * 100}, "it has 100 bytes of PixelData, expected 2400"),
+        ({"PixelData": b"\1" * 2300}, "it has 2300 bytes of PixelData, expected 2400"),
+        ({"NumberOfFrames": 0}, "its NumberOfFrames is 0"),
         ({"PhotometricInterpretation": "HSV"}, "PhotometricInterpretation is HSV"),
         ({"PixelRepresentation": 1}, "its pixels are signed"),
         ({"regions": [region((0, 9), (0, 9), 3, 3)]}, "none of its 1 ultrasound regions is B-mode .*spectral"),
@@ -115,6 +116,12 @@ def test_what_is_no_ultrasound_or_cannot_be_shown_is_refused_by_name(path, made,
     write_us(path, GRAY, **made)
     with pytest.raises(DataError, match=rf"a.dcm: .*{reason}"):
         read_ultrasound(path)
+
+
+def test_a_number_of_frames_that_the_file_cannot_hold_is_refused_before_they_are_listed(path):
+    write_us(path, GRAY, NumberOfFrames=10**6)
+    with pytest.raises(DataError, match="its NumberOfFrames is 1000000, and it has"):
+        count_frames(path)
 
 
 def test_a_compression_without_decoder_is_named_with_what_helps(path):
