@@ -226,7 +226,7 @@ def trainer_with_loader(bench: Bench) -> None:
     config["bundle_root"], config["datalists#sample_dir"] = str(root), str(bench.options.cases)
     dataset = config.get_parsed_content("train#dataset")
     rows = bench.found["trainer with loader"] = []
-    batch = bench.batches[1]
+    batch = bench.batches[-1]  # what a large GPU is kept busy by
     several = (1,) if bench.options.quick else (8, max(os.cpu_count() or 1, 2) - 1)
     for workers in (*("reduce-overhead",) * bench.cuda, "device", 0, *several):
         if bench.left() < 15:
@@ -244,18 +244,19 @@ def trainer_with_loader(bench: Bench) -> None:
                 persistent_workers=workers > 0,
                 pin_memory=bench.cuda,
             )
-        wanted = 6 if bench.options.quick else max(12, (400 if workers == 0 else 6000) // batch)
+        wanted = 6 if bench.options.quick else (1000 if workers == 0 else 6000) // batch
+        length = min(wanted, len(loader))
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, fused=True)
         trainer = MultiTaskTrainer(
             bench.device,
-            1,
+            -(-wanted // length),  # epochs
             loader,
             network,
             optimizer,
             loss,
             amp=bench.cuda,
             channels_last=True,
-            epoch_length=min(wanted, len(loader)),
+            epoch_length=length,
             compile_mode=workers if workers == "reduce-overhead" else False,
         )
         stamps: list[float] = []
