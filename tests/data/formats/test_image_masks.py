@@ -279,6 +279,11 @@ def test_a_number_near_0_beside_a_bright_one_is_no_background(tmp_path, values, 
         read_inside(tmp_path / "m.png", "m")
 
 
+def test_a_mask_of_one_gray_is_all_or_nothing(tmp_path):
+    assert read_inside(saved(tmp_path / "m.png", WHITE), "m").all()
+    assert not read_inside(saved(tmp_path / "m.png", BLACK), "m").any()
+
+
 @pytest.mark.parametrize("quality", [60, 95, 100])
 def test_what_compression_leaves_near_0_is_background_also_as_png(tmp_path, quality):
     path = saved(tmp_path / "m.jpg", SHAPE, quality=quality)
