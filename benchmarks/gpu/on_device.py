@@ -56,9 +56,8 @@ class Device:
 
     def test(self) -> int:
         """Run the tests for a GPU."""
-        beside = (
-            ["-n", min(os.cpu_count() or 1, 10)] if find_spec("xdist") else []
-        )  # torch.compile takes a core's minutes
+        # torch.compile takes a core's minutes
+        beside = ["-n", min(os.cpu_count() or 1, 10)] if find_spec("xdist") else []
         return self.call("-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu", *beside, log="pytest.txt")
 
     def time(self) -> int:

@@ -13,7 +13,8 @@ def variance_share(change: Tensor, logits: Tensor) -> float:
     change is the difference of two images' logits, whose variance is twice that of one.
 
     Variances are over images, at each channel and position, and summed over these before the ratio is taken: an offset
-    between channels and what all images have in common count nowhere.
+    between channels and what all images have in common count nowhere. The change's divides by N, as the mean of what N
+    images exchange among themselves is known to be 0; the logits' by N - 1.
 
     Args:
         change: (N, K) or (N, K, *S), logits when the part comes from another image, minus the image's own.
@@ -30,12 +31,13 @@ def variance_share(change: Tensor, logits: Tensor) -> float:
     functional outputs", Electronic Journal of Statistics 8.
 
     >>> logits = torch.tensor([[1.0], [2.0], [3.0]])
-    >>> variance_share(logits.roll(1, 0) - logits, logits)  # (3 - 1, 1 - 2, 2 - 3): variance 3, that of logits 1
-    1.5
+    >>> variance_share(logits.roll(1, 0) - logits, logits)  # (3 - 1, 1 - 2, 2 - 3): variance 2, that of logits 1
+    1.0
     """
     if change.shape != logits.shape:
         raise ValueError(f"expected two tensors of one shape, got {tuple(change.shape)} and {tuple(logits.shape)}.")
     if len(logits) < 2:
         return float("nan")
-    above, below = (torch.var(value.double(), dim=0).sum() for value in (change, logits))
+    above = torch.var(change.double(), dim=0, correction=0).sum()
+    below = torch.var(logits.double(), dim=0).sum()
     return float(above / (2 * below)) if below > 0 else float("nan")

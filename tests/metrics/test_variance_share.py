@@ -1,5 +1,6 @@
 """The variance share of a part is what Sobol's analysis says of functions whose shares are known."""
 
+import itertools
 import math
 
 import pytest
@@ -18,6 +19,15 @@ def test_a_sum_of_two_independent_inputs_has_the_shares_of_their_variances():
     assert variance_share(3 * other_a - 3 * a, logits) == pytest.approx(9 / 25, abs=0.02)
     assert variance_share(4 * other_b - 4 * b, logits) == pytest.approx(16 / 25, abs=0.02)
     assert variance_share(3 * other_a + 4 * other_b - logits, logits) == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_where_all_is_exchanged_few_images_have_a_share_of_1_too(count):
+    """The mean over all ways in which each of the images gets another one's, by enumeration."""
+    logits = draws()[0, :count]
+    ways = [way for way in itertools.permutations(range(count)) if all(at != to for at, to in enumerate(way))]
+    shares = [variance_share(logits[list(way)] - logits, logits) for way in ways]
+    assert sum(shares) / len(shares) == pytest.approx(1)
 
 
 def test_a_product_is_shared_by_both_inputs_as_their_total_effects():
