@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from monai.networks.nets import HighResBlock
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_conv_bn_weights
 
 from ctan_monai.networks.filter_groups import one_hot
 
@@ -21,9 +22,6 @@ class PrunedPath(nn.Module):
         kept: the group's kernels, whole numbers below K, ascending.
     """
 
-    if TYPE_CHECKING:
-        place: Tensor
-
     def __init__(self, layer: Any, index: int, kept: Tensor) -> None:
         super().__init__()
         path, full = list(layer.groups.values())[index], layer.convolve
@@ -33,20 +31,30 @@ class PrunedPath(nn.Module):
         )
         own = type(full)(full.in_channels, len(kept), full.kernel_size, padding=full.padding)
         own.weight.data, own.bias.data = weight.detach()[kept].clone(), bias.detach()[kept].clone()
-        place = torch.full((kernels,), len(kept), dtype=torch.long)  # of channels that are 0
-        place[kept] = torch.arange(len(kept))
-        self.own, self.activate, self.residual = own, copy.deepcopy(path.head.A), copy.deepcopy(path.residual)
-        self.scattered = len(kept) < kernels
-        self.register_buffer("place", place)
+        self.own, self.activate, self.residual = own, copy.deepcopy(path.head.A), _folded(path.residual)
+        self.scatter: nn.Module = nn.Identity()
+        if len(kept) < kernels:  # by a convolution, which leaves memory channels last; indexing would not
+            scatter = type(full)(len(kept), kernels, 1, bias=False)
+            scatter.weight.data.zero_()
+            scatter.weight.data[kept, torch.arange(len(kept))] = 1.0
+            self.scatter = scatter
 
     def forward(self, image: Tensor) -> Tensor:
         """Return (B, K, *S) from (B, C, *S)."""
         features = self.activate(self.own(image))  # (B, K_g, *S)
-        if self.scattered:
-            padded = torch.cat([features, torch.zeros_like(features[:, :1])], dim=1)
-            features = padded.index_select(1, self.place)  # (B, K, *S)
-        found: Tensor = self.residual(features)
+        found: Tensor = self.residual(self.scatter(features))  # (B, K, *S)
         return found
+
+
+def _folded(residual: nn.Module) -> nn.Module:
+    """Copy residual blocks with the second normalization of each folded into the convolution before it."""
+    made = copy.deepcopy(residual).eval()
+    for block in made.modules():
+        if isinstance(block, HighResBlock):
+            first, second = block.layers[1], block.layers[2]
+            first.conv = fuse_conv_bn_eval(first.conv, second.N)
+            second.N = nn.Identity()
+    return made
 
 
 class EmptyPath(nn.Module):
