@@ -92,7 +92,8 @@ def _images(table: Table, entry: Entry, frame: int | str) -> list[BusiImage]:
 
 
 def _label(table: Table, entry: Entry, cells: Mapping[str, Any], path: Path) -> str | None:
-    inside = path.relative_to(table.path.parent) if path.is_relative_to(table.path.parent) else path
+    base = table.path.parent
+    inside = path.relative_to(base) if path.is_relative_to(base) else Path(*path.parts[-2:])  # not all above it
     folder = class_of_folders(inside)
     given = next((str(cells[name]).lower() for name in _CLASS if name in cells), None)
     label = None if given is None else _NUMBERS.get(given, given)
