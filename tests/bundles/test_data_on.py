@@ -7,7 +7,9 @@ import pytest
 import torch
 from bundle_kit import command
 
+from ctan_monai.data.datasets.mr_ct.synthetic import write_pelvis_pairs
 from ctan_monai.data.datasets.stoic.synthetic import write_chest_phantoms
+from ctan_monai.data.phantom import PhantomGrid
 from ctan_monai.engines.loop.device_dataset import DeviceDataset
 from ctan_monai.transforms.batch import plain
 
@@ -22,6 +24,8 @@ STEPS = {"train#trainer#epoch_length": 2, "only_steps": ["$@train#trainer.run()"
 def options(tmp_path, two_patients):
     """Return a function that gives a bundle's options for a training of seconds."""
     write_chest_phantoms(tmp_path / "cache" / "stoic" / "synthetic", patients=CHESTS, shape=(64, 64, 12))
+    grid = PhantomGrid(rows=40, columns=60, slices=12, row_mm=7.9, column_mm=7.6, slice_mm=8.0)
+    write_pelvis_pairs(tmp_path / "cache" / "mr_ct" / "synthetic", 4, grid=grid)
     names = {split: [f"SYN_{number:07}" for number in numbers] for split, numbers in IMAGES.items()}
     (tmp_path / "few.json").write_text(json.dumps(names))
     own = {
@@ -31,6 +35,7 @@ def options(tmp_path, two_patients):
                      "sampler": "balanced", "known_masks": 0.6},
         "busi": {"image_size": [48, 48], "batch_size": 3, "known_masks": 0.6, "method": "mt_estan", "encoder": None},
         "stoic": {"image_size": [64, 64], "slices": 2, "batch_size": 2, "pooling": "attention"},
+        "mr_ct": {"phantoms": 4, "patch_size": [40, 56], "batch_size": 3},
     }  # fmt: skip
 
     def of(bundle, folder, **more):
@@ -57,7 +62,7 @@ def first_batches(made, count=3):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("bundle", ["openkbp", "prostate", "ham10000", "stoic", "busi"])
+@pytest.mark.parametrize("bundle", ["openkbp", "prostate", "ham10000", "stoic", "busi", "mr_ct"])
 def test_first_batches_and_steps_are_those_of_loaders(workflow, tmp_path, options, bundle):
     found = {}
     for data_on in ("loader", "device"):
