@@ -13,6 +13,7 @@ from torch import Tensor
 from ctan_monai.engines.distributed.processes import unwrap
 from ctan_monai.errors import ConfigError
 
+_ON_CPU, _ON_GPU = 16, 128  # slices in a batch; fewer leave a large GPU waiting
 Outputs = dict[str, Tensor]
 Predict = Callable[[Tensor], Outputs]
 
@@ -29,7 +30,7 @@ class MultiTaskInferer(Inferer):  # type: ignore[misc]  # monai has no types
     Args:
         roi_size: size of the window, one number or one per dimension of the network, -1 or None for the image's; an
             image that is smaller is not padded, its window is as large as itself. None: no window.
-        slice_batch: slices in a batch.
+        slice_batch: slices in a batch. None: 16, on a GPU 128 or as many as its memory turns out to hold.
         overlap: fraction of a window that the next one repeats, 0 <= overlap < 1.
         window_batch: windows in a batch.
         blend: 'gaussian' counts the middle of a window more than its border, 'constant' does not.
@@ -39,18 +40,19 @@ class MultiTaskInferer(Inferer):  # type: ignore[misc]  # monai has no types
     def __init__(
         self,
         roi_size: int | Sequence[int | None] | None = None,
-        slice_batch: int = 16,
+        slice_batch: int | None = None,
         overlap: float = 0.25,
         window_batch: int = 4,
         blend: str = "gaussian",
         spatial_dims: int | None = None,
     ) -> None:
-        if slice_batch < 1 or window_batch < 1:
+        if (slice_batch is not None and slice_batch < 1) or window_batch < 1:
             raise ConfigError("inferer", f"slice_batch {slice_batch}, window_batch {window_batch}.", "Use at least 1.")
         if not 0 <= overlap < 1:
             raise ConfigError("inferer: overlap", f"{overlap} is not in [0, 1).", "Use for example 0.25.")
         self.roi_size, self.slice_batch, self.overlap = roi_size, slice_batch, overlap
         self.window_batch, self.blend, self.spatial_dims = window_batch, blend, spatial_dims
+        self._fitting: int | None = None  # slices in a batch that the memory held, where more did not fit
 
     def __call__(self, inputs: Tensor, network: Callable[..., Outputs], *args: Any, **kwargs: Any) -> Outputs:
         """Compute the logits of every task.
@@ -132,15 +134,29 @@ class MultiTaskInferer(Inferer):  # type: ignore[misc]  # monai has no types
         batch, depth = slices.shape[:2]
         stacked: Outputs = {}
         for case in range(batch):
-            for start in range(0, depth, self.slice_batch):
-                stop = min(start + self.slice_batch, depth)
-                outputs = self._windows(slices[case, start:stop].contiguous(), predict)
+            start = 0
+            while start < depth:
+                outputs = self._next_slices(slices[case, start:], predict)
+                stop = start + len(next(iter(outputs.values())))
                 for name, logits in outputs.items():
                     part = _float(logits).movedim(0, -1)  # (K, H, W, n) or (K, n)
                     if name not in stacked:
                         stacked[name] = part.new_empty((batch, *part.shape[:-1], depth))
                     stacked[name][case, ..., start:stop] = part
+                start = stop
         return {name: logits.mean(dim=-1) if logits.ndim == 3 else logits for name, logits in stacked.items()}
+
+    def _next_slices(self, slices: Tensor, predict: Predict) -> Outputs:
+        """Predict the first of slices (D, C, H, W), as many as a batch has."""
+        many = self.slice_batch or self._fitting or (_ON_GPU if slices.device.type == "cuda" else _ON_CPU)
+        many = min(many, len(slices))
+        try:
+            return self._windows(slices[:many].contiguous(), predict)
+        except torch.OutOfMemoryError:
+            if self.slice_batch is not None or many == 1:
+                raise
+        self._fitting = many // 2  # outside of the handler, whose traceback keeps what did not fit
+        return self._next_slices(slices, predict)
 
 
 def _float(logits: Tensor) -> Tensor:

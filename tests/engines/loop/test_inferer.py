@@ -54,6 +54,33 @@ def test_the_same_holds_for_a_real_architecture():
         torch.testing.assert_close(found["dose"][..., k], alone["dose"], rtol=1e-4, atol=1e-4)
 
 
+class Memory:
+    """A network on a device whose memory holds a few slices only."""
+
+    spatial_dims = 2
+
+    def __init__(self, network, holds):
+        self.network, self.holds, self.asked = network, holds, []
+
+    def __call__(self, image):
+        self.asked.append(len(image))
+        if len(image) > self.holds:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return self.network(image)
+
+
+def test_as_many_slices_as_the_memory_holds_are_computed_at_once():
+    volume = torch.rand(2, 1, 8, 6, 21)
+    network = SmallNetwork()
+    memory, inferer = Memory(network, 5), MultiTaskInferer()
+    assert_same_outputs(inferer(volume, memory), MultiTaskInferer(slice_batch=1)(volume, network), **CLOSE)
+    assert memory.asked == [16, 8, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4, 4, 1]  # what fitted is remembered
+    with pytest.raises(torch.OutOfMemoryError):
+        MultiTaskInferer(slice_batch=8)(volume, memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        MultiTaskInferer()(volume, Memory(network, 0))
+
+
 @pytest.mark.parametrize("slice_batch", [1, 2, 3, 5, 100])
 def test_the_number_of_slices_in_a_batch_changes_nothing(volume, slice_batch):
     network = SmallNetwork()
@@ -148,7 +175,9 @@ def test_a_window_with_the_wrong_number_of_dimensions_is_an_error(volume):
         MultiTaskInferer(roi_size=[4, 4])(volume, SmallNetwork(spatial_dims=3))
 
 
-@pytest.mark.parametrize("options", [{"slice_batch": 0}, {"window_batch": 0}, {"overlap": 1.0}, {"overlap": -0.1}])
+@pytest.mark.parametrize(
+    "options", [{"slice_batch": 0}, {"slice_batch": -1}, {"window_batch": 0}, {"overlap": 1.0}, {"overlap": -0.1}]
+)
 def test_options_out_of_range_are_errors(options):
     with pytest.raises(ConfigError, match=next(iter(options))):
         MultiTaskInferer(**options)
