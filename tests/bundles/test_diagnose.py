@@ -10,7 +10,9 @@ import torch
 from typer.testing import CliRunner
 
 from ctan_monai.apps.main import app
+from ctan_monai.data.datasets.mr_ct.synthetic import write_pelvis_pairs
 from ctan_monai.data.datasets.stoic.synthetic import write_chest_phantoms
+from ctan_monai.data.phantom import PhantomGrid
 from ctan_monai.engines.diagnosis.diagnose import Options, diagnose_run
 from ctan_monai.errors import CheckpointError, ConfigError, DataError
 from ctan_monai.networks.registry import own_backbone
@@ -37,6 +39,7 @@ SIZES = {
         "phantom_grid": {"_target_": "ctan_monai.data.PhantomGrid", **GRID},
     },
     "openkbp": {"slices": "dose"},
+    "mr_ct": {"phantoms": 8, "patch_size": [40, 56], "split_fractions": [0.5, 0.25, 0.25]},
 }
 
 
@@ -47,6 +50,8 @@ def caches(tmp_path_factory):
     write_chest_phantoms(
         root / "stoic" / "synthetic", patients={"negative": 6, "mild": 4, "severe": 4}, shape=(64, 64, 12)
     )
+    grid = PhantomGrid(rows=40, columns=60, slices=12, row_mm=7.9, column_mm=7.6, slice_mm=8.0)
+    write_pelvis_pairs(root / "mr_ct" / "synthetic", 8, grid=grid)
     return root
 
 
@@ -133,6 +138,7 @@ def check_tables(folder, found):
         ("prostate", "hps"),
         ("openkbp", "ctan"),
         ("busi", "hybrid_mt_estan"),
+        ("mr_ct", "hps"),
     ],
 )
 def test_every_bundle_and_method_is_diagnosed(make_run, bundle, method):

@@ -109,7 +109,7 @@ class MultiTaskInferer(Inferer):  # type: ignore[misc]  # monai has no types
             for name, logits in outputs.items():
                 if logits.ndim == 2:
                     whole_image.setdefault(name, []).append(logits)
-            pixel = {name: logits for name, logits in outputs.items() if logits.ndim > 2}
+            pixel = _apart({name: logits for name, logits in outputs.items() if logits.ndim > 2})
             return pixel or {"": torch.zeros_like(windows[:, :1])}  # MONAI needs one map
 
         stitched: Outputs = sliding_window_inference(
@@ -157,6 +157,14 @@ class MultiTaskInferer(Inferer):  # type: ignore[misc]  # monai has no types
                 raise
         self._fitting = many // 2  # outside of the handler, whose traceback keeps what did not fit
         return self._next_slices(slices, predict)
+
+
+def _apart(outputs: Outputs) -> Outputs:
+    """Copy a tensor that several names have: MONAI weighs windows in place, and would do so once for each name."""
+    found: Outputs = {}
+    for name, logits in outputs.items():
+        found[name] = logits.clone() if any(logits is other for other in found.values()) else logits
+    return found
 
 
 def _float(logits: Tensor) -> Tensor:

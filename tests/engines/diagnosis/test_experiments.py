@@ -118,6 +118,18 @@ def test_a_volume_is_exchanged_slice_by_slice_through_the_runs_inferer():
     assert found["0/acts"][0, 0, 0, 0].tolist() == pytest.approx([100.4, 201.6, 303.6])  # (2 x)^2 / 10
 
 
+def test_windows_change_nothing_for_a_network_that_looks_at_one_voxel():
+    """Answers that an exchange leaves alone are the same tensor as the network's own."""
+    network = Known().eval()
+    image = torch.rand(1, 1, 8, 6)
+    pair = torch.cat([image, 2 * image], 1)
+    paired = PairedNetwork(network, [tried for tried in plan_experiments(network.parts()) if tried.kind == "skip"], {})
+    whole, windows = (MultiTaskInferer(roi_size=size)(pair, paired) for size in (None, [4, 3]))
+    assert list(windows) == list(whole)
+    for name, logits in whole.items():
+        torch.testing.assert_close(windows[name], logits, rtol=1e-5, atol=1e-5)
+
+
 def test_the_masks_are_described_as_they_are():
     network = Known().eval()
     survey = Survey(network, network.parts())

@@ -181,3 +181,13 @@ def test_a_window_with_the_wrong_number_of_dimensions_is_an_error(volume):
 def test_options_out_of_range_are_errors(options):
     with pytest.raises(ConfigError, match=next(iter(options))):
         MultiTaskInferer(**options)
+
+
+def test_one_tensor_under_two_names_is_weighed_once_for_each(volume):
+    def twice(image):
+        logits = 2 * image + 1
+        return {"a": logits, "b": logits}
+
+    found = MultiTaskInferer(roi_size=[4, 3], spatial_dims=2)(volume, twice)
+    for name in ("a", "b"):
+        torch.testing.assert_close(found[name], 2 * volume + 1, **CLOSE)
