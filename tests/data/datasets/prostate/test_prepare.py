@@ -280,7 +280,7 @@ def test_a_full_disk_stops_the_run_with_one_error(cohort, tmp_path, monkeypatch)
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ctan_monai.files.atomic.tempfile.mkstemp", full)
+    monkeypatch.setattr("ctan_monai.files.atomic.secrets.token_hex", full)
     with pytest.raises(DataError, match="No space left on device"):
         run(cohort[0], tmp_path / "out")
 
