@@ -104,10 +104,13 @@ def _sentence(found: Mapping[str, Any], task: str) -> str:
     """Describe the parts that a task's predictions need."""
     tried = [entry for entry in found["experiments"] if entry["kind"] != "image" and concerns(entry, task)]
     parts = list(dict.fromkeys(entry["part"] for entry in tried))
-    needed = [part for part in parts if any(e["part"] == part and e["answers"][task] == "worse" for e in tried)]
-    idle = [part for part in parts if all(e["answers"][task] == "no change shown" for e in tried if e["part"] == part)]
-    words = [f"worse when exchanged: {', '.join(needed)}"] if needed else []
-    words += [f"no change shown: {', '.join(idle)}"] if idle else []
+    answers = {part: {e["answers"][task] for e in tried if e["part"] == part} for part in parts}
+    said = {
+        "worse when exchanged": [part for part in parts if "worse" in answers[part]],
+        "better when exchanged": [part for part in parts if "better" in answers[part] and "worse" not in answers[part]],
+        "no change shown": [part for part in parts if answers[part] == {"no change shown"}],
+    }
+    words = [f"{how}: {', '.join(which)}" for how, which in said.items() if which]
     return f"{'; '.join(words)}." if words else ""
 
 

@@ -39,6 +39,16 @@ def test_the_page_says_in_words_which_parts_act(folder):
     assert "weights of stem 0.5 2 4 -0.250" in text  # norms, their ratio, the cosine
 
 
+def test_a_part_that_is_better_exchanged_is_named_too(tmp_path):
+    found = make_diagnosis()
+    (masks,) = [entry for entry in found["experiments"] if entry["part"] == "masks of all tasks"]
+    masks["answers"]["organ"] = "better"
+    write_diagnosis(found, tmp_path)
+    text = text_of(write_page(read_diagnosis(tmp_path), tmp_path, "my run"))
+    expected = "organ: worse when exchanged: query of organ, other tasks' features in all tasks;"
+    assert f"{expected} better when exchanged: masks of all tasks." in text
+
+
 def test_what_one_decoder_reads_is_not_shown_for_another_task(folder):
     page = write_page(read_diagnosis(folder), folder, "my run").read_text()
     row = next(line for line in page.splitlines() if line.startswith("<tr><td>query of grade"))
