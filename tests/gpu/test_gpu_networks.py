@@ -12,9 +12,10 @@ from ctan_monai.networks import create_network
 from ctan_monai.tasks import Regression, Segmentation
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
-# largest relative error (2-norm) of logits and of the gradient that each precision may make against float64; on an H200
-# hybrid_mt_estan's gradient is the farthest off: 0.100 in TF32, 0.112 in fp16
-TOLERANCES = {"fp32": (1e-4, 1e-3), "tf32": (1e-2, 0.15), "bf16": (0.1, 0.5), "fp16": (0.02, 0.15)}
+# largest relative error (2-norm) of logits and of the gradient that each precision may make against float64
+TOLERANCES = {"fp32": (1e-4, 1e-3), "tf32": (1e-2, 0.1), "bf16": (0.1, 0.5), "fp16": (0.02, 0.1)}
+# of one gradient that is more sensitive: it was off by 0.100 in TF32 and 0.112 in fp16 on an H200
+SENSITIVE = {("hybrid_mt_estan", "tf32"): 0.15, ("hybrid_mt_estan", "fp16"): 0.15}
 ON_GPU = [pytest.param("cuda", precision, marks=pytest.mark.gpu) for precision in TOLERANCES]
 
 
@@ -85,7 +86,7 @@ def test_logits_and_gradients_are_those_of_float64(method, precision, device, tf
     of_logits, of_gradient = TOLERANCES[precision]
     assert off(total, loss) <= of_logits
     assert max(off(outputs[name], value) for name, value in expected.items()) <= of_logits
-    assert off(found, gradient) <= of_gradient
+    assert off(found, gradient) <= SENSITIVE.get((method, precision), of_gradient)
 
 
 @pytest.mark.parametrize("device", DEVICES)
