@@ -103,16 +103,13 @@ class BusiReader:
         return shrunk_mask(padded_mask(whole, image.whole_shape), self.size)
 
     def state(self, path: Path) -> str:
-        """Return what a case depends on besides the image's file: class, patient, and its masks' sizes and times."""
+        """Return what a case depends on besides files: the size, class and patient."""
         known = self.found.images[image_name(path)]
-        stamps = []
-        for mask in known.masks:
-            try:
-                stamps.append((mask.name, mask.stat().st_size, mask.stat().st_mtime_ns))
-            except OSError as error:
-                reason = f"it cannot be read ({error.strerror})."
-                raise DataError(mask, image_name(path), reason, "Check it.") from error
-        return repr((self.size, stamps, known.label, known.patient))
+        return repr((self.size, known.label, known.patient))
+
+    def beside(self, path: Path) -> list[Path]:
+        """Return the files of its masks."""
+        return list(self.found.images[image_name(path)].masks)
 
 
 def check_shows_ultrasound(image: RgbImage, path: Path, case: str) -> None:

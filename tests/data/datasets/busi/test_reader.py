@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ctan_monai.data.cases.cache import CaseCache
 from ctan_monai.data.cases.file_grid import own_grid_of
 from ctan_monai.data.datasets.busi.layout import find_busi
 from ctan_monai.data.datasets.busi.reader import BusiReader
@@ -123,13 +124,20 @@ def test_letters_beside_ultrasound_are_no_reason_to_refuse(folder):
 def test_what_a_case_depends_on_changes_with_masks_and_table_and_the_reader_can_be_sent_to_workers(folder):
     save(folder, "benign/a", gray())
     path = folder / "benign" / "a.png"
-    states = [BusiReader(find_busi(folder), (32, 32)).state(path)]
+
+    def state(reader):
+        cache = CaseCache(folder, reader)
+        return cache.fingerprint(path), cache.fingerprint(path, content=True)
+
+    states = [state(BusiReader(find_busi(folder), (32, 32)))]
     save(folder, "benign/a_mask", box((40, 80), slice(0, 9), slice(0, 9)))
-    states.append(BusiReader(find_busi(folder), (32, 32)).state(path))
+    states.append(state(BusiReader(find_busi(folder), (32, 32))))
+    save(folder, "benign/a_mask", box((40, 80), slice(0, 8), slice(0, 9)))
+    states.append(state(BusiReader(find_busi(folder), (32, 32))))
     (folder / "labels.csv").write_text("image,class,patient_id\na,benign,p1\n")
     reader = BusiReader(find_busi(folder), (32, 32))
-    states.append(reader.state(path))
-    assert len(set(states)) == 3
+    states.append(state(reader))
+    assert all(len(set(kind)) == 4 for kind in zip(*states, strict=True))
     again = ForkingPickler.loads(ForkingPickler.dumps(reader))  # as a pool of workers does
-    assert again.state(path) == states[-1]
+    assert state(again) == states[-1]
     assert again(path).meta["patient_id"] == "p1"
