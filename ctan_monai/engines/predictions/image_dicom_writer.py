@@ -90,8 +90,7 @@ class WriteImageDicom:
         """Write the objects of all cases."""
         if rank() != 0 or not self._items:
             return
-        details = trained_on(self.run_dir).text.replace("; prescriptions not known", "")  # images have none
-        origin = predicted_by(self.model, details)
+        origin = predicted_by(self.model, trained_on(self.run_dir).text)
         problems = []
         for case in read_index(self.output_dir).cases:
             if case.case in self._items:

@@ -52,22 +52,22 @@ def trained_on(run_dir: str | Path | None) -> TrainedOn:
     cases = record["cases"] if isinstance(record["cases"], Mapping) else {}
     number = f"{cases['train']} " if "train" in cases else ""
     doses, prescription = _doses(record)
-    return TrainedOn(f"Trained on {number}{kind}; {doses}.{used}", prescription, bool(record["synthetic"]))
+    return TrainedOn(f"Trained on {number}{kind}{doses}.{used}", prescription, bool(record["synthetic"]))
 
 
 def _doses(record: Mapping[str, Any]) -> tuple[str, float | None]:
-    """Describe the prescriptions of the training data, and return the only one."""
+    """Describe the prescriptions of the training data, '' where no dose was learned, and return the only one."""
     counts: dict[str, int] = dict(record["prescriptions_gy"] or {})
     known = [gy for gy in counts if gy != _UNKNOWN]
-    if record["normalized_to_gy"] is not None:
-        return f"every prescription was scaled to {record['normalized_to_gy']:g} Gy", float(record["normalized_to_gy"])
+    if (scaled := record["normalized_to_gy"]) is not None:
+        return f"; every prescription was scaled to {scaled:g} Gy", float(scaled)
     if not known:
-        return "prescriptions not known", None
+        return "; prescriptions not known" if counts else "", None
     if len(counts) == 1:
-        return f"prescription {known[0]} Gy", float(known[0])
+        return f"; prescription {known[0]} Gy", float(known[0])
     listed = [f"{gy} Gy ({counts[gy]})" for gy in known]
     listed += [f"not known ({counts[_UNKNOWN]})"] if _UNKNOWN in counts else []
-    return f"MIXED prescriptions: {', '.join(listed)}", None
+    return f"; MIXED prescriptions: {', '.join(listed)}", None
 
 
 def _digest(path: Path) -> str | None:

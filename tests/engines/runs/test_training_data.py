@@ -44,6 +44,11 @@ def test_data_and_prescriptions_are_said(tmp_path, changes, text, prescription_g
     assert found.prescription_gy == prescription_gy
 
 
+def test_where_no_dose_was_learned_nothing_is_said_of_prescriptions(tmp_path):
+    write_data_record(tmp_path, {"synthetic": False, "cases": {"train": 14}})
+    assert trained_on(tmp_path).text == "Trained on 14 patients."
+
+
 def test_the_weights_are_told_by_their_digest(tmp_path):
     (tmp_path / "model.pt").write_bytes(b"weights")
     assert hashlib.sha256(b"weights").hexdigest()[:12] in trained_on(record(tmp_path)).text
