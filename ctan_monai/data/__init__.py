@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from ctan_monai.lazy_names import lazy_names
+from ctan_monai.lazy_names import by_name, lazy_names
 
-# public name -> module; imported when first used. Configs name these as ctan_monai.data.<name>; a name must not be that
-# of a module which aliases.py still finds here, as ham10000_datalist is
-_PUBLIC = {
-    "Case": "cases.case",
-    "PhantomGrid": "phantom",
-    "SeededDataset": "lists.dataset",
-    "busi_datalist": "datasets.busi.datalist",
-    "busi_inference_list": "datasets.busi.datalist",
-    "check_cases": "lists.dataset",
-    "check_leakage": "lists.leakage",
-    "chest_inference_list": "datasets.stoic.datalist",
-    "class_weights": "lists.balance",
-    "dicom_datalist": "datasets.prostate.datalist",
-    "dicom_inference_list": "datasets.prostate.inference",
-    "find_bundle_root": "..files.bundle_root",
-    "mr_ct_datalist": "datasets.mr_ct.datalist",
-    "mr_ct_record": "datasets.mr_ct.datalist",
-    "mr_inference_list": "datasets.mr_ct.datalist",
-    "openkbp_datalist": "datasets.openkbp.datalist",
-    "openkbp_inference_list": "datasets.openkbp.datalist",
-    "tabular_datalist": "datasets.tabular",
-    "tabular_inference_list": "datasets.tabular",
-    "image_inference_list": "datasets.ham10000.datalist",
-    "prepared_folder": "datasets.prostate.source_folder",
-    "read_case_file": "cases.cache",
-    "stoic_record": "datasets.stoic.datalist",
-}
+# module: public names; imported when first used. Configs name these as ctan_monai.data.<name>; a name must not be
+# that of a module which aliases.py still finds here, as ham10000_datalist is
+_PUBLIC = by_name(
+    """
+    ..files.bundle_root: find_bundle_root
+    cases.cache: read_case_file
+    cases.case: Case
+    datasets.busi.datalist: busi_datalist busi_inference_list
+    datasets.ham10000.datalist: image_inference_list
+    datasets.mr_ct.datalist: mr_ct_datalist mr_ct_record mr_inference_list
+    datasets.openkbp.datalist: openkbp_datalist openkbp_inference_list
+    datasets.prostate.datalist: dicom_datalist
+    datasets.prostate.inference: dicom_inference_list
+    datasets.prostate.source_folder: prepared_folder
+    datasets.stoic.datalist: chest_inference_list stoic_record
+    datasets.tabular: tabular_datalist tabular_inference_list
+    lists.balance: class_weights
+    lists.dataset: check_cases SeededDataset
+    lists.leakage: check_leakage
+    phantom: PhantomGrid
+    """
+)
 
 __all__ = list(_PUBLIC)
 

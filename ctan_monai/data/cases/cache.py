@@ -16,7 +16,7 @@ from ctan_monai.data.cases.case import Case, check_case_id
 from ctan_monai.data.cases.file_header import Header
 from ctan_monai.data.cases.file_read import check_case_file, read_case_file, read_header, read_slice
 from ctan_monai.data.cases.file_write import CASE_SUFFIX, write_case
-from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.errors import DataError, check_choice
 
 __all__ = [
     "CASE_SUFFIX",
@@ -202,8 +202,7 @@ class CaseCache:
             DataError: a source cannot be read (or too many of them); it lists what is wrong with each.
             ConfigError: ``on_error`` is neither.
         """
-        if on_error not in ("raise", "skip"):
-            raise ConfigError("on_error", f"{on_error!r} is unknown.", "Use raise or skip.")
+        check_choice("on_error", on_error, ("raise", "skip"))
         found: dict[Path, Path] = {}
         errors: list[DataError] = []
         paths = [Path(source) for source in sources]

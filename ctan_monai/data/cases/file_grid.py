@@ -1,4 +1,4 @@
-"""The grid of a case's source file, to which predictions are resampled."""
+"""Grids of cases and of their source files: comparison, reorientation and resampling."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ctan_monai.data.cases.grid import corner_distance_mm
-from ctan_monai.data.cases.resample import Resample
+from ctan_monai.aliases import current_record
+from ctan_monai.data.cases.grid import corner_distance_mm, reoriented
+from ctan_monai.data.cases.resample import Resample, linear_in_index
 
 Array = npt.NDArray[Any]
-OWN_GRID = "own_grid"  # in a case's meta
+NATIVE_GRID = "native_grid"  # in a case's meta
 _EQUAL = 1e-3  # of a voxel
+_AGREE = 0.05  # of a voxel: headers round, and qform and sform differ in the sixth digit
+_SMOOTHING = 0.35  # standard deviation of the filter before shrinking, in new voxels: half of the usual half width
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,15 +60,52 @@ class Grid:
         return corner_distance_mm(self.affine_ras, affine_ras, shape) <= _EQUAL * closest_mm
 
     @property
+    def spacing_mm(self) -> npt.NDArray[np.float64]:
+        """Distance of neighboring voxels along each axis."""
+        lengths: npt.NDArray[np.float64] = np.linalg.norm(self.affine_ras[:3, :3], axis=0)
+        return lengths
+
+    def distance_mm(self, other: Grid) -> float:
+        """Return the largest distance between corresponding corners, in mm; infinite if the shapes differ."""
+        if self.shape != other.shape:
+            return float("inf")
+        return corner_distance_mm(self.affine_ras, other.affine_ras, self.shape)
+
+    def agrees(self, other: Grid) -> bool:
+        """Tell whether two grids are equal to a twentieth of a voxel."""
+        return self.distance_mm(other) <= _AGREE * float(self.spacing_mm.min())
+
+    def with_spacing(self, spacing_mm: Sequence[float]) -> Grid:
+        """Return a grid of the same extent, to half a voxel, with about the given spacing."""
+        factors = np.asarray(spacing_mm) / self.spacing_mm
+        shape = tuple(max(round(size / factor), 1) for size, factor in zip(self.shape, factors.tolist(), strict=True))
+        change = np.diag([*factors, 1.0])
+        change[:3, 3] = (factors - 1) / 2
+        return Grid(shape, self.affine_ras @ change)
+
+    def share_inside(self, other: Grid) -> float:
+        """Return the fraction of this grid's voxels, on a coarse sample, whose centers lie in the other's box."""
+        axes = [np.linspace(0, size - 1, min(size, 16)) for size in self.shape]
+        index = np.stack([*np.meshgrid(*axes, indexing="ij"), np.ones([len(axis) for axis in axes])]).reshape(4, -1)
+        found = (np.linalg.inv(other.affine_ras) @ self.affine_ras @ index)[:3].T
+        inside = (found >= -0.5 - _AGREE) & (found <= np.array(other.shape) - 0.5 + _AGREE)
+        return float(inside.all(1).mean())
+
+    def reoriented(self, axcodes: str) -> Grid:
+        """Return the grid with its axes permuted and flipped, the nearest for oblique ones, see `reorient`."""
+        turned, affine_ras = reoriented(np.broadcast_to(0, self.shape), self.affine_ras, axcodes)
+        return Grid(turned.shape, affine_ras)
+
+    @property
     def in_space(self) -> tuple[int, int, int]:
         """Shape with three axes."""
         first, second, third = (*self.shape, 1)[:3]
         return first, second, third
 
 
-def own_grid_of(meta: Mapping[str, Any]) -> Grid | None:
+def native_grid_of(meta: Mapping[str, Any]) -> Grid | None:
     """Return the grid of a case's source file, None if unknown."""
-    found = meta.get(OWN_GRID)
+    found = current_record(meta).get(NATIVE_GRID)
     if found is None:
         return None
     box: tuple[int, int, int, int] | None = None
@@ -75,7 +115,7 @@ def own_grid_of(meta: Mapping[str, Any]) -> Grid | None:
     return Grid(tuple(found["shape"]), np.array(found["affine_ras"], np.float64), box)
 
 
-def turned(values: Array, source: Grid, target: Grid) -> Array | None:
+def reorient_to(values: Array, source: Grid, target: Grid) -> Array | None:
     """Reorient an array (*S) to another grid; None if that needs interpolation.
 
     Values are not changed. Images are never turned.
@@ -86,20 +126,17 @@ def turned(values: Array, source: Grid, target: Grid) -> Array | None:
         return values
     if values.ndim != 3:
         return None
-    here, there = nib.io_orientation(source.affine_ras), nib.io_orientation(target.affine_ras)
-    change = nib.orientations.ornt_transform(here, there)
-    found: Array = np.ascontiguousarray(nib.orientations.apply_orientation(values, change))
-    affine_ras = source.affine_ras @ nib.orientations.inv_ornt_aff(change, values.shape)
-    return found if target.is_at(found.shape, affine_ras) else None
+    found, affine_ras = reoriented(values, source.affine_ras, nib.aff2axcodes(target.affine_ras))
+    return np.ascontiguousarray(found) if target.is_at(found.shape, affine_ras) else None
 
 
-def moved(values: Array, source: Grid, target: Grid) -> Array:
+def resample_to(values: Array, source: Grid, target: Grid) -> Array:
     """Resample an array (*S) to another grid: reorient if that is enough, else interpolate linearly.
 
     Of whole numbers from 0 to 255 in uint8, which are masks and label maps, each number's share is interpolated, and
     those of at least one half are kept; other integers are rounded.
     """
-    found = turned(values, source, target)
+    found = reorient_to(values, source, target)
     if found is not None:
         return found
     way = Resample(source.affine_ras, target.affine_ras, target.in_space)
@@ -111,3 +148,23 @@ def moved(values: Array, source: Grid, target: Grid) -> Array:
     for number in np.unique(dense[dense > 0]):
         labels[way.mask((dense == number).astype(np.float32))] = number
     return labels.reshape(target.shape)
+
+
+def resample(values: Array, source: Grid, target: Grid, outside: float) -> npt.NDArray[np.float32]:
+    """Resample a volume linearly to another grid.
+
+    Along an axis whose voxels grow it is smoothed first, so that nothing falls between the new ones.
+
+    Args:
+        values: (*S) on the source.
+        source: grid to come from.
+        target: grid to go to.
+        outside: value beyond the source.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    to_source = np.linalg.solve(source.affine_ras, target.affine_ras)  # index in the target -> index in the source
+    steps = np.abs(to_source[:3, :3]).max(1)  # of the source's voxels, along each of its axes
+    widths = np.where(steps > 1, _SMOOTHING * (steps - 1), 0.0)
+    smooth = gaussian_filter(np.asarray(values, np.float32), widths) if widths.any() else np.asarray(values, np.float32)
+    return linear_in_index(smooth, to_source[:3, :3], to_source[:3, 3], target.shape, outside)

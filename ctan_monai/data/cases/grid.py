@@ -32,27 +32,37 @@ def corner_distance_mm(affine_ras: Array, other_ras: Array, shape: Sequence[int]
     return float(np.linalg.norm(moved[:3], axis=0).max())
 
 
-def reorient(case: Case, axcodes: str) -> Case:
+def reorient(case: Case, axcodes: str | None) -> Case:
     """Permute and flip the axes of a case, voxel values unchanged.
 
     Args:
         case: three-dimensional.
         axcodes: where each axis shall point, as nibabel names it: OpenKBP's is 'PLI' (anterior to posterior, right
-            to left, superior to inferior).
+            to left, superior to inferior). None leaves them.
 
     Returns:
         The case with an affine that maps every voxel to where it was.
     """
     import nibabel as nib
 
-    now, wanted = nib.io_orientation(case.affine_ras), nib.orientations.axcodes2ornt(tuple(axcodes))
-    change = nib.orientations.ornt_transform(now, wanted)
-    affine_ras = case.affine_ras @ nib.orientations.inv_ornt_aff(change, case.shape)
+    if axcodes is None or nib.aff2axcodes(case.affine_ras) == tuple(axcodes):
+        return case
+    _, affine_ras = reoriented(np.broadcast_to(0, case.shape), case.affine_ras, axcodes)
 
     def turn(array: Array) -> Array:
-        return np.ascontiguousarray(nib.orientations.apply_orientation(array, change))
+        return np.ascontiguousarray(reoriented(array, case.affine_ras, axcodes)[0])
 
     return _mapped(case, turn, turn, affine_ras)
+
+
+def reoriented(values: Array, affine_ras: Array, axcodes: str | Sequence[str]) -> tuple[Array, npt.NDArray[np.float64]]:
+    """Permute and flip the axes of a volume (*S), and return a view of it and its affine; arguments as `reorient`."""
+    import nibabel as nib
+
+    wanted = nib.orientations.axcodes2ornt(tuple(axcodes))
+    change = nib.orientations.ornt_transform(nib.io_orientation(affine_ras), wanted)
+    affine = affine_ras @ nib.orientations.inv_ornt_aff(change, values.shape)
+    return nib.orientations.apply_orientation(values, change), np.asarray(affine, np.float64)
 
 
 def resample_in_plane(case: Case, pixel_mm: float) -> Case:

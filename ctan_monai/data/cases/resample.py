@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,21 +45,13 @@ class Resample:
             float32 on the target, or that part of it; 0 outside the source. The outermost voxels count for one more
             voxel outwards: a coarser grid that covers the same area ends up to one of its own pixels earlier.
         """
-        import SimpleITK as sitk
-
         part = box or self._whole()
         to_source = self.to_source
         first = np.array([side.start for side in part])
-        transform = sitk.AffineTransform(3)
-        transform.SetMatrix(to_source[:3, :3].ravel().tolist())
-        transform.SetTranslation((to_source[:3, :3] @ first + to_source[:3, 3] + _RIM).tolist())
+        shift = to_source[:3, :3] @ first + to_source[:3, 3] + _RIM
         rimmed = np.pad(np.asarray(values, np.float32), _RIM, mode="edge")
-        image = sitk.GetImageFromArray(rimmed.T)  # sitk's index order is the array's own
-        size = [int(side.stop - side.start) for side in part]
-        axes = np.eye(3).ravel().tolist()
-        image = sitk.Resample(image, size, transform, sitk.sitkLinear, [0.0] * 3, [1.0] * 3, axes, 0.0)
-        found: npt.NDArray[np.float32] = sitk.GetArrayFromImage(image).T
-        return found
+        size = [side.stop - side.start for side in part]
+        return linear_in_index(rimmed, to_source[:3, :3], shift, size)
 
     def reached(self, mask: Array) -> Box | None:
         """Return the part of the target in which a mask's linear interpolation is not 0, None if it is none.
@@ -119,6 +111,30 @@ class Resample:
         for number, mask in enumerate(found, start=1):
             mask[box] = winner == number
         return found
+
+
+def linear_in_index(
+    values: npt.NDArray[np.float32], matrix: Array, shift: Array, shape: Sequence[int], outside: float = 0.0
+) -> npt.NDArray[np.float32]:
+    """Interpolate a volume linearly at ``matrix @ index + shift`` for each index of another grid.
+
+    Args:
+        values: (*S).
+        matrix: (3, 3), from indices of the other grid to those of the values.
+        shift: (3,).
+        shape: of the other grid.
+        outside: value beyond the volume.
+    """
+    import SimpleITK as sitk
+
+    transform = sitk.AffineTransform(3)
+    transform.SetMatrix(matrix.ravel().tolist())
+    transform.SetTranslation(shift.tolist())
+    image = sitk.GetImageFromArray(values.T)  # sitk's index order is the array's own
+    size, axes = [int(side) for side in shape], np.eye(3).ravel().tolist()
+    image = sitk.Resample(image, size, transform, sitk.sitkLinear, [0.0] * 3, [1.0] * 3, axes, float(outside))
+    found: npt.NDArray[np.float32] = sitk.GetArrayFromImage(image).T
+    return found
 
 
 def _box(low: Iterable[int], high: Iterable[int]) -> Box:

@@ -9,22 +9,18 @@ Positions are DICOM's own: LPS, in mm. Only ``Grid.affine_ras`` leaves this fram
 
 from __future__ import annotations
 
-from ctan_monai.lazy_names import lazy_names
+from ctan_monai.lazy_names import by_name, lazy_names
 
-_PUBLIC = {
-    "CtReference": "write",
-    "DicomOptions": "read.options",
-    "Origin": "write",
-    "mask_of": "read.masks",
-    "predicted_by": "write",
-    "read_ct_series": "read.series",
-    "read_dose": "read.dose_file",
-    "read_rois": "read.contours",
-    "write_rtdose": "write",
-    "write_rtplan": "write",
-    "write_rtstruct": "write",
-    "write_seg": "write",
-}
+_PUBLIC = by_name(
+    """
+    read.contours: read_rois
+    read.dose_file: read_dose
+    read.masks: mask_of
+    read.options: DicomOptions
+    read.series: read_ct_series
+    write: CtReference Origin predicted_by write_rtdose write_rtplan write_rtstruct write_seg
+    """
+)
 
 __all__ = list(_PUBLIC)
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ctan_monai.data.cases.cache import CASE_SUFFIX
 from ctan_monai.data.formats.nifti import nifti_grid
 from ctan_monai.errors import DataError
-from ctan_monai.files.atomic import replacing
+from ctan_monai.files.atomic import replace_text
 
 _FORMAT = "ctan_monai ct source 1"
 _ENDING = ".ct.json"
@@ -76,8 +76,7 @@ def write_source(source: CtSource, case_file: str | Path) -> Path:
         "affine_ras": source.affine_ras.tolist(),
         "files": [str(file.resolve()) for file in source.files],
     }
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    replace_text(path, json.dumps(content, indent=1) + "\n")
     path.chmod(0o600)
     return path
 

@@ -18,7 +18,7 @@ import torch
 
 from ctan_monai.data.cases.cache import read_header
 from ctan_monai.data.cases.case import is_case_id
-from ctan_monai.data.cases.file_grid import own_grid_of
+from ctan_monai.data.cases.file_grid import native_grid_of
 from ctan_monai.data.formats.ct_source import read_source, source_path
 from ctan_monai.data.formats.metaimage import MHA_SUFFIX, read_mha
 from ctan_monai.data.formats.nifti import NIFTI_SUFFIXES, write_nifti
@@ -65,14 +65,14 @@ def read_named(image: Any, listing: Listing) -> NamedImage:
         if len(items) != 1:
             raise DataError(path, None, f"it holds {len(items)} images, expected one.", "Give them one by one.")
         case, file = str(items[0]["case"]), Path(items[0]["file"])
-        return NamedImage(case, file, path, *_own_grid(path, file, case))
+        return NamedImage(case, file, path, *_native_grid(path, file, case))
 
 
-def _own_grid(path: Path, file: Path, case: str) -> tuple[tuple[int, ...], npt.NDArray[np.float64] | None]:
+def _native_grid(path: Path, file: Path, case: str) -> tuple[tuple[int, ...], npt.NDArray[np.float64] | None]:
     header = read_header(file)
     if (full := header.meta.get("full_shape")) is not None:  # rows and columns of an image
         return (int(full[1]), int(full[0])), None
-    if (own := own_grid_of(header.meta)) is not None:
+    if (own := native_grid_of(header.meta)) is not None:
         return own.shape, own.affine_ras
     if source_path(file).is_file():
         source = read_source(file)

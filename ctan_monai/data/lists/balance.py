@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ctan_monai.data.cases.cache import read_header
-from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.errors import ConfigError, DataError, check_choice
 from ctan_monai.tasks import Classification
 
 _logger = logging.getLogger(__name__)
@@ -52,8 +52,7 @@ def class_weights(items: Sequence[Mapping[str, Any]], task: Classification, rule
     Raises:
         ConfigError: the rule is unknown.
     """
-    if rule not in _EXPONENTS:
-        raise ConfigError("class_weights", f"{rule!r} is unknown.", f"Use one of {sorted(_EXPONENTS)}.")
+    check_choice("class_weights", rule, sorted(_EXPONENTS))
     counts = class_counts(items, task)
     raw = [count ** -_EXPONENTS[rule] if count else 0.0 for count in counts]
     total = sum(weight * count for weight, count in zip(raw, counts, strict=True))

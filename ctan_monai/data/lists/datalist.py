@@ -5,6 +5,7 @@ An item is ``{"case": "pt_7", "file": "<case file>"}``, and has ``"slice": 63`` 
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -13,14 +14,16 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from ctan_monai.data.cases.cache import Header, read_header
-from ctan_monai.data.lists.splits import SPLITS
+from ctan_monai.data.cases.cache import CaseCache, Header, read_header
+from ctan_monai.data.lists.leakage import Datalists, group_related, read_fingerprints
+from ctan_monai.data.lists.splits import SPLITS, grouped_split_or_fold, tell_changes
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.files.duplicates import pairs_once
 
 _logger = logging.getLogger(__name__)
 
 Item = dict[str, Any]
+_DATALIST = "datalist.json"  # of a run, see engines.write_datalist
 Slices = Literal["body", "dose", "all"]
 
 
@@ -99,6 +102,102 @@ def choose(
     return chosen
 
 
+def prepare_items(
+    cache: CaseCache, known: Mapping[str, Path], chosen: Mapping[str, Sequence[str]] | None = None, **how: Any
+) -> dict[str, Item]:
+    """Fill a cache with the cases of a choice, see `choose`, and return an item for each by its id.
+
+    Args:
+        cache: of cases.
+        known: files or folders of all cases, by id.
+        chosen: ids by split; None for all.
+        **how: see `CaseCache.prepare`.
+
+    Raises:
+        DataError: see `CaseCache.prepare`.
+    """
+    names = dict.fromkeys(known if chosen is None else itertools.chain.from_iterable(chosen.values()))
+    files = cache.prepare([known[name] for name in names], **how)
+    items = [{"case": cache.name_of(source), "file": str(file)} for source, file in files.items()]
+    return {item["case"]: item for item in items}
+
+
+def split_related(
+    items: Sequence[Item],
+    classes: Mapping[str, int | str | None] | None,
+    split_fractions: Sequence[float],
+    seed: int,
+    folds: int | None,
+    fold: int,
+    add_data: str | Path | None = None,
+) -> dict[str, list[str]]:
+    """Split cases such that those of one lesion, patient, file or image stay together, see `grouped_split_or_fold`.
+
+    Args:
+        items: of all cases.
+        classes: by case, spread evenly; None where that is not wanted.
+        split_fractions: of training, validation and test.
+        seed: of the split.
+        folds: of a cross-validation, see `grouped_fold`.
+        fold: which of them.
+        add_data: a run whose cases keep their split, see `kept_cases`; the log says what changed.
+
+    Raises:
+        DataError: a case's file does not say what image it came from, or there is no such run.
+        ConfigError: the fractions or folds are none, or folds are given with ``add_data``.
+    """
+    kept = kept_cases(add_data)
+    groups = group_related(read_fingerprints(items))
+    if related := len(groups) - len(set(groups.values())):
+        _logger.info("%d of %d cases belong to another of the same patient or look", related, len(groups))
+    divided = grouped_split_or_fold(groups, classes, split_fractions, seed, folds, fold, kept)
+    tell_changes(kept, {case: split for split, cases in divided.items() for case in cases}, "cases")
+    return divided
+
+
+def kept_cases(add_data: str | Path | None) -> dict[str, str]:
+    """Return the split of each case of an earlier run, to whose data others were added; nothing without one.
+
+    Args:
+        add_data: the run's folder, or a file as its datalist.json.
+
+    Raises:
+        DataError: it is no such file, or a case stands in two splits.
+    """
+    if add_data is None or not str(add_data):
+        return {}
+    path = Path(str(add_data)).expanduser()
+    path = path / _DATALIST if path.is_dir() else path
+    kept: dict[str, str] = {}
+    for split, cases in read_choice(path).items():
+        if again := sorted(kept.keys() & set(cases)):
+            reason = f"it stands in {kept[again[0]]} and in {split}."
+            raise DataError(path, again[0], reason, "Name a run of this bundle, or correct the file.")
+        kept |= dict.fromkeys(cases, split)
+    return kept
+
+
+def items_by_split(
+    source: Path, divided: Mapping[str, Sequence[str]], items: Mapping[str, Item], splits: Sequence[str], what: str
+) -> dict[str, list[Item]]:
+    """Return the items of each split.
+
+    Args:
+        source: where the cases come from.
+        divided: names of cases by split; those that have no item were left out.
+        items: by name.
+        splits: that are wanted.
+        what: an item is: patient, image.
+
+    Raises:
+        DataError: a split is empty.
+    """
+    listed = {split: [items[name] for name in divided[split] if name in items] for split in splits}
+    remedy = f"Give more {what}s, other split_fractions, or a datalist file that names some for each split."
+    refuse_empty(source, listed, what, remedy)
+    return listed
+
+
 def refuse_empty(
     source: Path, items: Mapping[str, Sequence[Any]], what: str, remedy: str, required: Iterable[str] | None = None
 ) -> None:
@@ -142,9 +241,7 @@ def check_slices(slices: str | None, empty_fraction: float, kinds: Sequence[str]
         raise ConfigError("empty_fraction", f"{empty_fraction} was found.", "Give a fraction from 0 to 1.")
 
 
-def describe_data(
-    dataset_dir: str | Path | None, datalists: Mapping[str, Sequence[Mapping[str, Any]]], synthetic_source: str
-) -> dict[str, Any]:
+def describe_data(dataset_dir: str | Path | None, datalists: Datalists, synthetic_source: str) -> dict[str, Any]:
     """Return the data record of a run without prescriptions, for `write_data_record`.
 
     Args:

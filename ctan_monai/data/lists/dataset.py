@@ -13,6 +13,7 @@ from monai.data import Dataset
 from monai.transforms import Randomizable
 
 from ctan_monai.data.cases.cache import Header, read_header
+from ctan_monai.data.cases.prescription import PRESCRIPTION
 from ctan_monai.errors import CtanError, DataError
 from ctan_monai.tasks import Task, region_key
 
@@ -94,7 +95,7 @@ def check_cases(
     headers = [read_header(file) for file in files]
     arrays = [set(header.occupied) for header in headers]
     for channel in image_channels:
-        if not any(channel in found for found in arrays):
+        if channel != PRESCRIPTION and not any(channel in found for found in arrays):
             _logger.warning("image channel %s is in none of the %d cases: it will be zero", channel, len(files))
     for task in tasks:
         for label, known in _known(task, headers).items():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +14,7 @@ from typing import Any, Literal
 from ctan_monai.aliases import current_record
 from ctan_monai.data.cases.cache import CaseCache, read_header
 from ctan_monai.data.cases.case import Case, check_case_id
-from ctan_monai.data.cases.file_grid import OWN_GRID, Grid
+from ctan_monai.data.cases.file_grid import NATIVE_GRID, Grid
 from ctan_monai.data.formats.images import CHANNELS, IMAGE_FILE_SUFFIXES, RgbImage, image_affine_ras
 from ctan_monai.data.lists.datalist import Item
 from ctan_monai.data.lists.ultrasound_files import (
@@ -25,13 +27,14 @@ from ctan_monai.data.lists.ultrasound_files import (
 )
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.files.duplicates import check_ids
+from ctan_monai.files.whole_folder import INDEX_FILE, PREDICTIONS, SYNTHETIC_MARK
 
 _logger = logging.getLogger(__name__)
-SYNTHETIC_MARK = "SYNTHETIC.txt"  # says what a folder of drawn images holds
 _VERSION = "image-4"  # raise it when the same file gives another case
 _STRETCH = 1.1  # how much an image may be stretched before the log says so
 _SMALLEST = 32  # rows and columns; in less there is nothing to outline
 _LONGEST_NAME = 64
+_SHOWN = 3  # names in the log
 
 
 @dataclass(frozen=True)
@@ -67,36 +70,60 @@ def list_image_files(
         on_error: 'skip' leaves out images that cannot be read, and the log lists them; 'raise' stops.
 
     Returns:
-        Items ``{"case", "file"}``; a case is called as `image_name` says. Those of DICOM ultrasound have ``"dicom"``
-        too, the file, and ``"frame"``, from 1, or 0 where the file has one only.
+        Items ``{"case", "file"}``; a case is called as `image_name` says, and where images of several folders would
+        have one name, like its folders too. Those of DICOM ultrasound have ``"dicom"`` too, the file, and ``"frame"``,
+        from 1, or 0 where the file has one only; frames also ``"cine"``, the id of their file.
 
     Raises:
-        DataError: two have one name, or one (with 'skip': each) cannot be read.
+        DataError: two of a folder have one name, or one (with 'skip': each) cannot be read.
         ConfigError: ``on_error`` is neither.
     """
     found = list(found) if kind.frame is None else with_frames(found, kind.frame)
     tell_frames(found)
-    names = {path: image_name(path) for path in found}
-    check_ids(names)
-    for path, name in names.items():
-        if name != stem_of(path):
-            _logger.warning("%s is called %s in the results", path, name)
+    cines = [file for file, frame in map(file_and_frame, found) if frame is not None]
+    names = names_of([*found, *dict.fromkeys(cines)])
     folder = Path(cache_dir) / ("squares" if kind.square else "images") / f"{kind.size[0]}x{kind.size[1]}"
-    files = ImageFileCache(folder, ImageFileReader(kind.size, kind.square, kind.check), _VERSION)
+    files = ImageFileCache(folder, ImageFileReader(kind.size, kind.square, kind.check, names), _VERSION, names)
     cached = files.prepare(found, on_error=on_error, skip_fraction=1.0)
     _warn_of_strange(cached, kind)
-    tell_regions(cached)
-    return [{"case": names[path], "file": str(file), **_dicom(path)} for path, file in cached.items()]
+    tell_regions(cached.values())
+    return [{"case": names[path], "file": str(file), **_dicom(path, names)} for path, file in cached.items()]
 
 
-def _dicom(path: Path) -> dict[str, Any]:
+def names_of(paths: Sequence[Path]) -> dict[Path, str]:
+    """Return ids of images, and log those that are not called like their file.
+
+    An id is the image's name; where images of several folders share it, their folders stand before it.
+
+    Raises:
+        DataError: two images of one folder would have one id.
+    """
+    files = {file_and_frame(path)[0] for path in paths}
+    count = Counter(image_name(file).lower() for file in files)
+    shared = [file.parent for file in files if count[image_name(file).lower()] > 1]
+    top = os.path.commonpath(shared) if shared else ""
+    names = {}
+    for path in paths:
+        file = file_and_frame(path)[0]
+        folders = file.parent.relative_to(top).parts if count[image_name(file).lower()] > 1 else ()
+        names[path] = fit_name("_".join([*folders, stem_of(path)])[-_LONGEST_NAME:]) if folders else image_name(path)
+    check_ids(names)
+    if others := [path for path, name in names.items() if name != stem_of(path)]:
+        shown = "; ".join(f"{path} is {names[path]}" for path in others[:_SHOWN])
+        _logger.warning("%d names in the results are not those of the files, such as: %s", len(others), shown)
+    return names
+
+
+def _dicom(path: Path, names: Mapping[Path, str]) -> dict[str, Any]:
     file, frame = file_and_frame(path)
-    return {} if file.suffix.lower() in IMAGE_FILE_SUFFIXES else {"dicom": str(file), "frame": frame or 0}
+    if file.suffix.lower() in IMAGE_FILE_SUFFIXES:
+        return {}
+    return {"dicom": str(file), "frame": frame or 0, **({"cine": names[file]} if frame else {})}
 
 
-def tell_regions(cached: Mapping[Path, Path]) -> None:
-    """Log how many DICOM images were cut to their ultrasound regions, and how many name none."""
-    regions = [meta["regions"] for file in cached.values() if "regions" in (meta := read_header(file).meta)]
+def tell_regions(files: Iterable[str | Path]) -> None:
+    """Log how many cached DICOM images were cut to their ultrasound regions, and how many name none."""
+    regions = [meta["regions"] for file in files if "regions" in (meta := read_header(file).meta)]
     if cut := sum(regions):
         _logger.info("%d DICOM images are cut to their B-mode regions; annotations outside of them are left out", cut)
     if whole := len(regions) - cut:
@@ -104,20 +131,40 @@ def tell_regions(cached: Mapping[Path, Path]) -> None:
 
 
 def images_in(source: Path, is_mask: Callable[[str], bool], dicom: bool = False) -> list[Path]:
-    """Return an image file, or those in a folder that are no masks, in the alphabet; with DICOM or without.
+    """Return an image file, or those in a folder and below it that are no masks; with DICOM or without.
 
     Raises:
         DataError: there is none.
     """
-    candidates = [source] if source.is_file() else sorted(source.glob("[!.]*"))
-    files = [path for path in candidates if path.is_file()]
+    if not source.exists():
+        raise DataError(source, None, "there is no such file or folder.", "Check the path.")
+    files = [source] if source.is_file() else _files_below(source)
     found = [path for path in files if path.suffix.lower() in IMAGE_FILE_SUFFIXES or (dicom and is_image_file(path))]
-    found = [path for path in found if path == source or not is_mask(path.stem)]
-    if not found:
+    masks = {path for path in found if path != source and is_mask(path.stem)}
+    if len(masks) == len(found):
+        but = f" but {len(masks)} masks" if masks else ""
         kinds = f"{IMAGE_FILE_SUFFIXES}{' or DICOM' if dicom else ''}"
-        reason = f"no image was found; looked for a file, or files in a folder, with one of {kinds}."
+        reason = f"no image was found{but}; looked for a file, or files in a folder and below it, with one of {kinds}."
         raise DataError(source, None, reason, "Check the path.")
-    return found
+    if masks:
+        _logger.info("%d masks are left out, such as %s", len(masks), min(masks))
+    return [path for path in found if path not in masks]
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files in a folder and those below it, in the alphabet, without hidden ones and earlier predictions."""
+    for place, folders, files in os.walk(folder, onerror=_refuse):
+        if INDEX_FILE in files and PREDICTIONS in Path(place, INDEX_FILE).read_text(errors="replace")[:100]:
+            _logger.info("%s is left out: it holds predictions", place)
+            folders.clear()
+            continue
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(place, name) for name in sorted(files) if not name.startswith("."))
+
+
+def _refuse(error: OSError) -> None:
+    reason = f"it cannot be read ({error.strerror})."
+    raise DataError(error.filename, None, reason, "Check its permissions.") from error
 
 
 def is_synthetic(image: str | Path) -> bool:
@@ -159,15 +206,30 @@ def image_name(path: str | Path) -> str:
     >>> image_name("lesion (1) left.jpg")
     'lesion__1__left'
     """
-    return check_case_id(re.sub(r"[^A-Za-z0-9._-]", "_", stem_of(path))[:_LONGEST_NAME])
+    return fit_name(stem_of(path))
+
+
+def fit_name(name: str) -> str:
+    """Return a name made valid for an id: other characters replaced, and cut."""
+    return check_case_id(re.sub(r"[^A-Za-z0-9._-]", "_", name)[:_LONGEST_NAME])
 
 
 class ImageFileCache(CaseCache):
-    """A cache of images whose files may have any name."""
+    """A cache of images whose files may have any name; ``names`` gives ids other than `image_name`'s."""
+
+    def __init__(
+        self,
+        cache_dir: str | Path,
+        reader: Callable[[Path], Case],
+        version: str,
+        names: Mapping[Path, str] | None = None,
+    ) -> None:
+        super().__init__(cache_dir, reader, version)
+        self._names = names or {}
 
     def name_of(self, source: Path) -> str:
         """Return the id of an image's case."""
-        return image_name(source)
+        return self._names.get(source) or image_name(source)
 
     def file_of(self, source: Path) -> Path:
         """Return the file that a frame is in."""
@@ -181,6 +243,7 @@ class ImageFileReader:
         size: rows and columns to resize to.
         square: pad with zeros to a square first.
         check: refuses an image that was read.
+        names: ids other than `image_name`'s.
     """
 
     def __init__(
@@ -188,8 +251,9 @@ class ImageFileReader:
         size: tuple[int, int],
         square: bool = False,
         check: Callable[[RgbImage, Path, str], None] | None = None,
+        names: Mapping[Path, str] | None = None,
     ) -> None:
-        self.size, self.square, self.check = size, square, check
+        self.size, self.square, self.check, self._names = size, square, check, names or {}
 
     def __call__(self, path: Path) -> Case:
         """Read one image.
@@ -197,7 +261,7 @@ class ImageFileReader:
         Raises:
             DataError: it cannot be read, or has less than 32 rows or columns.
         """
-        case = image_name(path)
+        case = self._names.get(path) or image_name(path)
         image, frame = read_image(path, case, self.size, self.square)
         if min(image.part_shape) < _SMALLEST:
             reason = f"it has {image.part_shape[0]} rows and {image.part_shape[1]} columns, expected {_SMALLEST}"
@@ -217,5 +281,5 @@ def shape_meta(image: RgbImage) -> dict[str, Any]:
     found: dict[str, Any] = {"full_shape": list(image.full_shape)}
     if image.padded_shape is not None:
         own = Grid(image.full_shape, image_affine_ras(image.full_shape, image.full_shape), image.box)
-        found |= {"padded_shape": list(image.padded_shape), OWN_GRID: own.to_meta()}
+        found |= {"padded_shape": list(image.padded_shape), NATIVE_GRID: own.to_meta()}
     return found

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ctan_monai.data.cases.cache import read_header
-from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.errors import DataError, check_choice
 
 _logger = logging.getLogger(__name__)
+Datalists = Mapping[str, Sequence[Mapping[str, Any]]]  # items by split
 
 # Measured on the 10,015 images of HAM10000 (docs/adr/0012). Thumbnails of one image saved twice correlate by 0.995
 # or more, of different lesions by less than 0.991, but for one pair (0.9989) that is one lesion under two numbers. Of
@@ -171,9 +172,7 @@ def find_leaks(splits: Mapping[str, Sequence[ImageFingerprint]]) -> list[Leak]:
     return leaks
 
 
-def check_leakage(
-    datalists: Mapping[str, Sequence[Mapping[str, Any]]], on_leak: Literal["raise", "warn"] = "raise"
-) -> list[Leak]:
+def check_leakage(datalists: Datalists, on_leak: Literal["raise", "warn"] = "raise") -> list[Leak]:
     """Refuse splits that are not independent of each other; an entry of a config's ``run`` before the training.
 
     Args:
@@ -187,8 +186,7 @@ def check_leakage(
         DataError: two cases in different splits are not independent.
         ConfigError: ``on_leak`` is neither.
     """
-    if on_leak not in ("raise", "warn"):
-        raise ConfigError("on_leak", f"{on_leak!r} is unknown.", "Use raise or warn.")
+    check_choice("on_leak", on_leak, ("raise", "warn"))
     fingerprints = {
         split: read_fingerprints(list({str(item["file"]): item for item in items}.values()))  # a case has many slices
         for split, items in datalists.items()

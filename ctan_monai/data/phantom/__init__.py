@@ -1,4 +1,4 @@
-"""Synthetic pelvis phantoms as DICOM, because real prostate data are not public.
+"""Synthetic phantoms of pelvis and thorax as DICOM, because real data of radiotherapy are seldom public.
 
 ``make_patient`` draws anatomy, CT, contours and dose from a seed, ``write_patient_dicom`` writes CT, RTSTRUCT, RTPLAN
 and RTDOSE, ``make_cohort`` a folder of patients. Everything is called synthetic, in the files too. Nothing trained

@@ -6,17 +6,7 @@ import numpy as np
 
 from ctan_monai.data.phantom.anatomy import Anatomy
 from ctan_monai.data.phantom.grid import Block, Canvas
-from ctan_monai.data.phantom.shapes import (
-    Coordinates,
-    Floats,
-    along,
-    blade,
-    capsule,
-    ellipse,
-    ellipsoid,
-    join,
-    smooth_field,
-)
+from ctan_monai.data.phantom.shapes import Coordinates, Floats, along, join, smooth_field
 
 _SKIN_MM = 2.0
 _FAT_HU, _MUSCLE_HU, _SKIN_HU = -98.0, 52.0, 5.0
@@ -36,7 +26,7 @@ def draw_body(canvas: Canvas, anatomy: Anatomy, random: np.random.Generator) -> 
     muscle = _muscle(at, anatomy)
     outline = _outline(at, anatomy, muscle)
     cavity = _cavity(at, anatomy, muscle)
-    _draw_couch(canvas, block, outline)
+    draw_couch(canvas, block, outline)
     canvas.paint(outline, _SKIN_HU, block)
     canvas.paint(outline + _SKIN_MM, _FAT_HU + 5 * texture, block)
     canvas.paint(muscle, _MUSCLE_HU + 6 * texture, block)
@@ -54,7 +44,7 @@ def _muscle(at: Coordinates, anatomy: Anatomy) -> Floats:
     width = along(z, [(-90, 120), (-50, 146), (-10, 162), (20, 163), (60, 152), (120, 136)]) * size
     depth = along(z, [(-90, 60), (-50, 76), (0, 82), (60, 87), (120, 92)])
     middle = along(z, [(-90, 8), (0, 15), (40, 9), (120, 2)])
-    torso = ellipse(at, np.float32(0), middle, width, depth, power=2.6)
+    torso = at.ellipse(np.float32(0), middle, width, depth, power=2.6)
     return _with_thighs(at, torso, 82 * size, 76.0, 74.0)
 
 
@@ -65,10 +55,10 @@ def _outline(at: Coordinates, anatomy: Anatomy, muscle: Floats) -> Floats:
     front = along(z, [(-90, 62), (-30, 76), (0, 84), (50, 96), (120, 104)]) + along(z, [(-60, 4), (110, 42)]) * fat
     back = along(z, [(-90, 76), (-20, 98), (30, 104), (120, 98)]) + 14 * fat
     depth = np.where(at.y < 10, front + 10, back - 10)
-    torso = ellipse(at, np.float32(0), np.float32(10), width + np.float32(16 * fat), depth, power=2.5)
+    torso = at.ellipse(np.float32(0), np.float32(10), width + np.float32(16 * fat), depth, power=2.5)
     torso = np.maximum(torso, at.y - along(z, [(-90, 92), (-20, 108), (30, 110), (120, 104)]) - 9 * fat)
     skin = _with_thighs(at, torso, 84 * anatomy.bones, 82.0 + 12 * fat, 80.0 + 10 * fat)
-    cleft = capsule(at, (0, 124 + 14 * fat, -120), (0, 116 + 14 * fat, 40), 15.0, 4.0) - 3
+    cleft = at.capsule((0, 124 + 14 * fat, -120), (0, 116 + 14 * fat, 40), 15.0, 4.0) - 3
     skin = np.maximum(skin, np.where(np.abs(at.x) < 25, -cleft - 1.2 * np.abs(at.x), np.float32(-50)))
     found: Floats = np.minimum(skin, muscle - 5)
     return found
@@ -81,7 +71,7 @@ def _with_thighs(at: Coordinates, torso: Floats, x_mm: float, rx_mm: float, ry_m
     fade = along(part.z, [(_THIGH_FROM_MM, 46), (_THIGH_TO_MM, 0)])  # how far the torso has withdrawn
     share = along(part.z, [(-90, 1.0), (-10, 0.86), (30, 0.5)])
     mirrored = Coordinates(np.abs(part.x), part.y, part.z)
-    thigh = ellipse(mirrored, np.float32(x_mm), np.float32(8), share * rx_mm, share * ry_mm, power=2.2)
+    thigh = mirrored.ellipse(np.float32(x_mm), np.float32(8), share * rx_mm, share * ry_mm, power=2.2)
     found = torso.copy()
     found[:low] = join(torso[:low] + fade, thigh, 14.0)
     return found
@@ -93,7 +83,7 @@ def _cavity(at: Coordinates, anatomy: Anatomy, muscle: Floats) -> Floats:
     front = along(at.z, [(-70, 0), (-45, 4), (-15, 22), (0, 30), (25, 46), (60, 72), (120, 84)])
     back = along(at.z, [(-70, 60), (-20, 72), (10, 76), (40, 82), (70, 72), (120, 40)])
     middle, depth = (back - front) / 2, (back + front) / 2
-    inside = ellipse(at, np.float32(0), middle, rx * np.float32(anatomy.bones), depth, power=2.3)
+    inside = at.ellipse(np.float32(0), middle, rx * np.float32(anatomy.bones), depth, power=2.3)
     found: Floats = np.maximum(inside, muscle + along(at.z, [(-60, 14), (0, 14), (60, 11)]))
     return found
 
@@ -102,7 +92,7 @@ def _draw_fat_planes(canvas: Canvas, block: Block, anatomy: Anatomy, muscle: Flo
     """Paint the fat between muscles: a plane below gluteus maximus, and septa that run along the limb."""
     at = canvas.at(block)
     mirrored = Coordinates(np.abs(at.x), at.y, at.z)
-    gluteal = np.abs(ellipsoid(mirrored, (95 * anatomy.bones, 8, 40), (76 * anatomy.bones, 64, 120)))
+    gluteal = np.abs(mirrored.ellipsoid((95 * anatomy.bones, 8, 40), (76 * anatomy.bones, 64, 120)))
     gluteal = np.where(at.y > 8, gluteal - 1.2 - 0.8 * septa, np.float32(20))
     strands = 22 * (np.abs(septa) - 0.055)
     canvas.paint(np.maximum(np.minimum(gluteal, strands), muscle + 5), _FAT_HU + 25, block)
@@ -114,12 +104,12 @@ def _draw_iliopsoas(canvas: Canvas, anatomy: Anatomy) -> None:
     for side in (-1, 1):
         block = canvas.block(*_sorted((side * 20, -80, -10), (side * 140, 60, 400)))
         at = canvas.at(block)
-        psoas = capsule(at, (side * 50 * size, 6, 130), (side * 66 * size, -38, 45), 19.0, 17.0)
-        psoas = join(psoas, capsule(at, (side * 66 * size, -38, 45), (side * 92 * size, -42, 0), 17.0, 13.0), 6)
+        psoas = at.capsule((side * 50 * size, 6, 130), (side * 66 * size, -38, 45), 19.0, 17.0)
+        psoas = join(psoas, at.capsule((side * 66 * size, -38, 45), (side * 92 * size, -42, 0), 17.0, 13.0), 6)
         up = np.clip((at.z - 45) / 65, 0, 1.2)
         start = (side * size * (80 + 34 * up), -26 - 6 * up)
         end = (side * size * (72 - 8 * up), 22 + 12 * up)
-        iliacus = np.maximum(blade(at, start, end, np.float32(10)), 40 - at.z)
+        iliacus = np.maximum(at.blade(start, end, np.float32(10)), 40 - at.z)
         canvas.paint(join(psoas, iliacus, 4) - 1.2, _FAT_HU + 35, block)
         canvas.paint(join(psoas, iliacus, 4), _MUSCLE_HU, block)
 
@@ -153,12 +143,12 @@ def _draw_vessels(canvas: Canvas, anatomy: Anatomy) -> None:
             high = (side * (38 * size + shift * 0.3), -20 + shift, 125)
             for start, end in ((low, hip), (hip, high)):
                 block = canvas.block(*_sorted(start, end))
-                tube = capsule(canvas.at(block), start, end, radius)
+                tube = canvas.at(block).capsule(start, end, radius)
                 canvas.paint(tube - 2, _FAT_HU + 25, block)
                 canvas.paint(tube, 45.0, block)
 
 
-def _draw_couch(canvas: Canvas, block: Block, outline: Floats) -> None:
+def draw_couch(canvas: Canvas, block: Block, outline: Floats) -> None:
     """Paint a flat board under the patient: a thin shell with foam inside, not bent with the anatomy."""
     lowest = block[1].start + int(np.flatnonzero(outline.min(axis=(0, 2)) < 0).max())
     top_mm = float(canvas.axes_mm[1][lowest]) + 1.5 * canvas.grid.row_mm

@@ -6,6 +6,8 @@ and where the organs at risk lie.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
@@ -27,7 +29,6 @@ Axes = tuple[Floats, Floats, Floats]
 _EDGE_MM, _EDGE_WIDTH_MM = 1.9, 2.0  # where the target's dose gives way to the fields', beyond the PTV
 _HOT, _UNEVEN = 0.022, 0.006  # hotter center, random unevenness, as parts of the prescription
 _SPARED, _SPARED_MM = 0.22, 9.0  # how far an organ's dose is lowered, and over which distance from the PTV
-_ORGANS = ("Rectum", "Bladder")
 _SCATTER, _SCATTER_MM = 0.045, 40.0
 
 
@@ -98,27 +99,29 @@ def plan_dose(
     dose_mm: float,
     prescription_gy: float,
     random: np.random.Generator,
+    spared: Sequence[str] = ("Rectum", "Bladder"),
 ) -> tuple[Floats, Axes]:
     """Compute a plan's dose.
 
     Args:
-        surfaces: distances of External, PTV, Rectum and Bladder on parts of the CT's grid.
+        surfaces: distances of External, PTV and the spared organs on parts of the CT's grid.
         grid: the CT's grid.
         axes_mm: the CT's z, y, x.
         dose_mm: in-plane voxel size of the dose; slices are the CT's.
         prescription_gy: median dose in the PTV (ICRU 83).
         random: the only source of randomness.
+        spared: organs at risk.
 
     Returns:
         (k, r, c) float32 Gy and its z, y, x in mm. The grid holds the body but for the CT's first and last slice,
         as planning systems' grids are smaller than the CT.
     """
     to_mm = _dose_axes(surfaces["External"], axes_mm, dose_mm)
-    inside = {name: _resampled(surfaces[name], axes_mm, to_mm) for name in ("External", "PTV", *_ORGANS)}
+    inside = {name: _resampled(surfaces[name], axes_mm, to_mm) for name in ("External", "PTV", *spared)}
     body, target = inside["External"] > 0.5, inside["PTV"] > 0.5
     spacing_mm = (grid.slice_mm, dose_mm, dose_mm)
     outside_mm = signed_distance(target, spacing_mm)
-    organs = np.maximum(inside["Rectum"], inside["Bladder"])
+    organs = np.maximum.reduce([inside[name] for name in spared])
     bath = beam_dose(body, target, (organs > 0.5) & ~target, to_mm)
     bath /= bath[target].mean()
     near = gaussian_filter(organs, [3.0 / s for s in spacing_mm])

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
 from ctan_monai.data.phantom.shapes import Coordinates, Floats, Point, smooth_field
-from ctan_monai.errors import ConfigError
+from ctan_monai.errors import ConfigError, check_choice
 
 Block = tuple[slice, slice, slice]
+Region = Literal["pelvis", "thorax"]
 _WARP_MM, _WARP_KNOT_MM = 2.0, 55.0  # how far and over which distance the anatomy is bent
 _REACH_MM = 12.0  # more than the warp ever moves a place, with room for a wall
 AIR_HU, HIGHEST_HU = -1024, 3071  # 12 bits, as scanners store
@@ -35,9 +37,11 @@ class PhantomGrid:
         row_mm: distance of rows, front to back.
         column_mm: distance of columns, right to left.
         slice_mm: distance of slices.
+        region: what is drawn.
+        others: structures to draw beside the region's, as ellipsoids; see ``thorax.draw_others``.
 
     Raises:
-        ConfigError: the grid cannot hold a pelvis.
+        ConfigError: the grid cannot hold a body, or the region is unknown.
     """
 
     rows: int = 256
@@ -46,9 +50,13 @@ class PhantomGrid:
     row_mm: float = 1.875
     column_mm: float = 1.875
     slice_mm: float = 3.0
+    region: Region = "pelvis"
+    others: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check that the grid covers a pelvis with small enough voxels."""
+        """Check that the grid covers a body with small enough voxels, and the region."""
+        object.__setattr__(self, "others", tuple(self.others))
+        check_choice("region", self.region, get_args(Region))
         field_mm = (self.slices * self.slice_mm, self.rows * self.row_mm, self.columns * self.column_mm)
         spacing_mm = (self.slice_mm, self.row_mm, self.column_mm)
         if (
@@ -61,6 +69,12 @@ class PhantomGrid:
                 f"{self} spans {field_mm} mm (slices, rows, columns) with voxels of {spacing_mm} mm.",
                 "Span at least 90 x 300 x 450 mm with voxels of 0.4 to 8 mm.",
             )
+
+    def to_json(self) -> dict[str, Any]:
+        """Serialize the grid; a pelvis alone as before there were other regions, so that its files stay the same."""
+        found = asdict(self)
+        plain = self.region == "pelvis" and not self.others
+        return {key: value for key, value in found.items() if not plain or key not in ("region", "others")}
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -150,7 +164,7 @@ def scan(
     ct_hu: Floats,
     axes_mm: tuple[Floats, Floats, Floats],
     grid: PhantomGrid,
-    hip_z_mm: float,
+    dense_z_mm: float,
     random: np.random.Generator,
 ) -> npt.NDArray[np.int16]:
     """Simulate a planning CT from ideal HU.
@@ -159,7 +173,7 @@ def scan(
         ct_hu: (K, R, C) ideal HU; changed in place.
         axes_mm: z, y, x of the voxels.
         grid: voxel sizes.
-        hip_z_mm: height of the femoral heads, where noise and beam hardening are strongest.
+        dense_z_mm: height where noise and beam hardening are strongest, as of the femoral heads.
         random: the only source of randomness.
 
     Returns:
@@ -168,7 +182,7 @@ def scan(
     z, y, x = axes_mm
     for axis, spacing_mm in ((1, grid.row_mm), (2, grid.column_mm)):
         ct_hu = gaussian_filter1d(ct_hu, _BLUR_MM / spacing_mm, axis=axis, truncate=3)
-    hips = np.exp(-(((z - hip_z_mm) / 28) ** 2)).astype(np.float32)[:, None, None]
+    hips = np.exp(-(((z - dense_z_mm) / 28) ** 2)).astype(np.float32)[:, None, None]
     middle = np.exp(-((y / 95) ** 2))[:, None] * np.exp(-((x / 150) ** 2))  # (R, C)
     noise = random.standard_normal(ct_hu.shape, dtype=np.float32)
     noise = gaussian_filter1d(noise, 0.6, axis=2, truncate=3) * np.float32(1.5)

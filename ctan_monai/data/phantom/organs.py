@@ -7,17 +7,7 @@ from scipy.ndimage import distance_transform_edt
 
 from ctan_monai.data.phantom.anatomy import Anatomy
 from ctan_monai.data.phantom.grid import Block, Canvas, PhantomGrid
-from ctan_monai.data.phantom.shapes import (
-    Coordinates,
-    Floats,
-    along,
-    capsule,
-    ellipse,
-    ellipsoid,
-    join,
-    smooth_field,
-    sphere,
-)
+from ctan_monai.data.phantom.shapes import Coordinates, Floats, along, join, smooth_field
 
 Surfaces = dict[str, tuple[Block, Floats]]
 _WALL_HU, _URINE_HU, _STOOL_HU, _GAS_HU, _GLAND_HU, _GOLD_HU = 40.0, 6.0, 28.0, -900.0, 44.0, 3000.0
@@ -53,7 +43,7 @@ def draw_organs(canvas: Canvas, anatomy: Anatomy, random: np.random.Generator) -
     canvas.paint(gland, _GLAND_HU + 6 * texture, block, t2=0.55)
     for place in anatomy.fiducials:
         part = canvas.around(place, 4)
-        canvas.paint(sphere(canvas.at(part), place, 1.3), _GOLD_HU, part, t2=0.0)
+        canvas.paint(canvas.at(part).sphere(place, 1.3), _GOLD_HU, part, t2=0.0)
     return {
         "Rectum": rectum,
         "Bladder": (block, urine),
@@ -65,8 +55,8 @@ def draw_organs(canvas: Canvas, anatomy: Anatomy, random: np.random.Generator) -
 def _prostate(at: Coordinates, anatomy: Anatomy) -> Floats:
     """Return a chestnut: wide at the base, narrow at the apex, flat towards the rectum."""
     rx, ry, rz = anatomy.prostate_mm
-    base = ellipsoid(at, (0, 0, 0.10 * rz), (rx, ry, 0.88 * rz))
-    apex = ellipsoid(at, (0, 1, -0.45 * rz), (0.62 * rx, 0.74 * ry, 0.55 * rz))
+    base = at.ellipsoid((0, 0, 0.10 * rz), (rx, ry, 0.88 * rz))
+    apex = at.ellipsoid((0, 1, -0.45 * rz), (0.62 * rx, 0.74 * ry, 0.55 * rz))
     found: Floats = np.maximum(join(base, apex, 6), at.y - 0.86 * ry)
     return found
 
@@ -74,10 +64,10 @@ def _prostate(at: Coordinates, anatomy: Anatomy) -> Floats:
 def _bladder(at: Coordinates, anatomy: Anatomy) -> Floats:
     """Return an ellipsoid with a neck that reaches down to the prostate, and a base that leaves room for vesicles."""
     center, radii = anatomy.bladder_center_mm, anatomy.bladder_mm
-    neck = ellipsoid(at, (0.4 * center[0], -2, anatomy.prostate_top_mm + 5), (0.42 * radii[0], 0.45 * radii[1], 12))
+    neck = at.ellipsoid((0.4 * center[0], -2, anatomy.prostate_top_mm + 5), (0.42 * radii[0], 0.45 * radii[1], 12))
     _, y, z = _vesicle_root(anatomy)
     base = np.float32(0.62) * (at.y - np.float32(y - 7)) - np.float32(0.78) * (at.z - np.float32(z + 6))
-    return -join(-join(ellipsoid(at, center, radii), neck, 14), -base, 8)
+    return -join(-join(at.ellipsoid(center, radii), neck, 14), -base, 8)
 
 
 def _vesicle_root(anatomy: Anatomy) -> tuple[float, float, float]:
@@ -89,7 +79,7 @@ def _vesicles(at: Coordinates, anatomy: Anatomy) -> Floats:
     """Return a bow tie behind the bladder's base."""
     root = _vesicle_root(anatomy)
     tips = [(side * anatomy.vesicle_mm, root[1] + 7.0, root[2] + 13.0) for side in (-1, 1)]
-    lobes = [capsule(at, root, tip, 7.5, 6.0) for tip in tips]
+    lobes = [at.capsule(root, tip, 7.5, 6.0) for tip in tips]
     return join(lobes[0], lobes[1], 3)
 
 
@@ -108,7 +98,7 @@ def _draw_rectum(canvas: Canvas, anatomy: Anatomy, random: np.random.Generator) 
     block = canvas.block((-60, -10, -75), (60, 95, 90))
     at = canvas.at(block)
     x, y, radius = _rectum_axis(at, anatomy)
-    tube = ellipse(at, x, y, radius * np.float32(1.12), radius * np.float32(0.94))
+    tube = at.ellipse(x, y, radius * np.float32(1.12), radius * np.float32(0.94))
     stool = smooth_field(random, canvas.axes_of(block), (6.0, 6.0, 6.0))
     tube = np.maximum(tube, np.maximum(-66 - at.z, at.z - 86))
     canvas.paint(tube, _WALL_HU, block)
@@ -129,10 +119,10 @@ def _draw_levator(canvas: Canvas) -> None:
     rx = along(at.z, [(-66, 13), (-45, 15), (-25, 22), (-5, 31), (12, 46)])
     ry = along(at.z, [(-66, 13), (-45, 15), (-25, 28), (-5, 38), (12, 44)])
     y = along(at.z, [(-66, 44), (-40, 42), (-20, 30), (0, 24)])
-    funnel = np.abs(ellipse(at, np.float32(0), y, rx, ry)) - 2.2
+    funnel = np.abs(at.ellipse(np.float32(0), y, rx, ry)) - 2.2
     anterior = np.float32(-0.25) * (at.y + 24)  # open in front, where the symphysis is
     canvas.paint(np.maximum(np.maximum(funnel, anterior), at.z - 8), 45.0, block)
-    canvas.paint(ellipsoid(at, (0, 16, -44), (9, 10, 13)), 48.0, block)  # bulb of the penis
+    canvas.paint(at.ellipsoid((0, 16, -44), (9, 10, 13)), 48.0, block)  # bulb of the penis
 
 
 def targets(organs: Surfaces, grid: PhantomGrid) -> Surfaces:

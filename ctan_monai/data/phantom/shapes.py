@@ -19,73 +19,67 @@ _TINY = np.float32(1e-6)
 
 
 class Coordinates(NamedTuple):
-    """Coordinates of voxels: x, y, z in mm, each (K, R, C) or broadcast to it."""
+    """Coordinates of voxels, x, y, z in mm, each (K, R, C) or broadcast to it; their distances to simple bodies."""
 
     x: Floats
     y: Floats
     z: Floats
 
+    def sphere(self, center: Point, radius_mm: float) -> Floats:
+        """Compute the signed distance to a sphere."""
+        found: Floats = np.sqrt(
+            (self.x - _f(center[0])) ** 2 + (self.y - _f(center[1])) ** 2 + (self.z - _f(center[2])) ** 2
+        ) - _f(radius_mm)
+        return found
 
-def sphere(at: Coordinates, center: Point, radius_mm: float) -> Floats:
-    """Compute the signed distance to a sphere."""
-    found: Floats = np.sqrt(
-        (at.x - _f(center[0])) ** 2 + (at.y - _f(center[1])) ** 2 + (at.z - _f(center[2])) ** 2
-    ) - _f(radius_mm)
-    return found
+    def ellipsoid(self, center: Point, radii_mm: Point) -> Floats:
+        """Approximate the signed distance to an ellipsoid along the patient's axes.
 
+        Source: first-order approximation k0 (k0 - 1) / k1 with k0 = |p / r| and k1 = |p / r^2|.
+        """
+        scaled = [(a - _f(c)) / _f(r) for a, c, r in zip(self, center, radii_mm, strict=True)]
+        k0 = np.sqrt(scaled[0] ** 2 + scaled[1] ** 2 + scaled[2] ** 2)
+        k1 = np.sqrt(sum((s / _f(r)) ** 2 for s, r in zip(scaled, radii_mm, strict=True)))
+        found: Floats = k0 * (k0 - 1) / np.maximum(k1, _TINY)
+        return found
 
-def ellipsoid(at: Coordinates, center: Point, radii_mm: Point) -> Floats:
-    """Approximate the signed distance to an ellipsoid along the patient's axes.
+    def ellipse(self, x_mm: Number, y_mm: Number, rx_mm: Number, ry_mm: Number, power: float = 2.0) -> Floats:
+        """Approximate the in-plane signed distance to a (super)ellipse that varies over slices.
 
-    Source: first-order approximation k0 (k0 - 1) / k1 with k0 = |p / r| and k1 = |p / r^2|.
-    """
-    scaled = [(a - _f(c)) / _f(r) for a, c, r in zip(at, center, radii_mm, strict=True)]
-    k0 = np.sqrt(scaled[0] ** 2 + scaled[1] ** 2 + scaled[2] ** 2)
-    k1 = np.sqrt(sum((s / _f(r)) ** 2 for s, r in zip(scaled, radii_mm, strict=True)))
-    found: Floats = k0 * (k0 - 1) / np.maximum(k1, _TINY)
-    return found
+        Args:
+            x_mm: center per voxel or slice, broadcast.
+            y_mm: center.
+            rx_mm: half width.
+            ry_mm: half depth.
+            power: 2 for an ellipse, more for a shape with corners.
+        """
+        dx, dy = self.x - x_mm, self.y - y_mm
+        if power == 2.0:
+            level = np.sqrt((dx / rx_mm) ** 2 + (dy / ry_mm) ** 2)
+        else:
+            exponent = _f(power)
+            level = (np.abs(dx / rx_mm) ** exponent + np.abs(dy / ry_mm) ** exponent) ** _f(1 / power)
+        radial: Floats = np.hypot(dx, dy) * (level - 1) / np.maximum(level, _f(0.05))
+        return radial
 
+    def capsule(self, start: Point, end: Point, radius_mm: float, end_radius_mm: float | None = None) -> Floats:
+        """Compute the signed distance to a capsule, which may taper from start to end."""
+        axis = np.subtract(end, start)
+        length2 = float(axis @ axis)
+        ax, ay, az = (_f(v) for v in axis)
+        px, py, pz = (a - _f(s) for a, s in zip(self, start, strict=True))
+        t = np.clip((px * ax + py * ay + pz * az) / _f(length2), 0, 1)
+        radius = radius_mm if end_radius_mm is None else _f(radius_mm) + t * _f(end_radius_mm - radius_mm)
+        found: Floats = np.sqrt((px - t * ax) ** 2 + (py - t * ay) ** 2 + (pz - t * az) ** 2) - radius
+        return found
 
-def ellipse(at: Coordinates, x_mm: Number, y_mm: Number, rx_mm: Number, ry_mm: Number, power: float = 2.0) -> Floats:
-    """Approximate the in-plane signed distance to a (super)ellipse that varies over slices.
-
-    Args:
-        at: voxels.
-        x_mm: center per voxel or slice, broadcast.
-        y_mm: center.
-        rx_mm: half width.
-        ry_mm: half depth.
-        power: 2 for an ellipse, more for a shape with corners.
-    """
-    dx, dy = at.x - x_mm, at.y - y_mm
-    if power == 2.0:
-        level = np.sqrt((dx / rx_mm) ** 2 + (dy / ry_mm) ** 2)
-    else:
-        exponent = _f(power)
-        level = (np.abs(dx / rx_mm) ** exponent + np.abs(dy / ry_mm) ** exponent) ** _f(1 / power)
-    radial: Floats = np.hypot(dx, dy) * (level - 1) / np.maximum(level, _f(0.05))
-    return radial
-
-
-def capsule(at: Coordinates, start: Point, end: Point, radius_mm: float, end_radius_mm: float | None = None) -> Floats:
-    """Compute the signed distance to a capsule, which may taper from start to end."""
-    axis = np.subtract(end, start)
-    length2 = float(axis @ axis)
-    ax, ay, az = (_f(v) for v in axis)
-    px, py, pz = (a - _f(s) for a, s in zip(at, start, strict=True))
-    t = np.clip((px * ax + py * ay + pz * az) / _f(length2), 0, 1)
-    radius = radius_mm if end_radius_mm is None else _f(radius_mm) + t * _f(end_radius_mm - radius_mm)
-    found: Floats = np.sqrt((px - t * ax) ** 2 + (py - t * ay) ** 2 + (pz - t * az) ** 2) - radius
-    return found
-
-
-def blade(at: Coordinates, start: tuple[Floats, Floats], end: tuple[Floats, Floats], radius_mm: Number) -> Floats:
-    """Compute the in-plane signed distance to a thick line segment whose ends (x, y) vary over slices."""
-    ax, ay = end[0] - start[0], end[1] - start[1]
-    px, py = at.x - start[0], at.y - start[1]
-    t = np.clip((px * ax + py * ay) / (ax**2 + ay**2), 0, 1)
-    found: Floats = np.hypot(px - t * ax, py - t * ay) - radius_mm
-    return found
+    def blade(self, start: tuple[Floats, Floats], end: tuple[Floats, Floats], radius_mm: Number) -> Floats:
+        """Compute the in-plane signed distance to a thick line segment whose ends (x, y) vary over slices."""
+        ax, ay = end[0] - start[0], end[1] - start[1]
+        px, py = self.x - start[0], self.y - start[1]
+        t = np.clip((px * ax + py * ay) / (ax**2 + ay**2), 0, 1)
+        found: Floats = np.hypot(px - t * ax, py - t * ay) - radius_mm
+        return found
 
 
 def join(first: Floats, second: Floats, blend_mm: float) -> Floats:

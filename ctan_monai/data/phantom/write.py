@@ -2,109 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ctan_monai import __version__
-from ctan_monai.data.dicom.write.common import IMPLEMENTATION_UID, LONG, decimal, save, stamp
+from ctan_monai.data.dicom.write.common import save
+from ctan_monai.data.dicom.write.ct import build_ct_series, new_study
 from ctan_monai.data.dicom.write.identity import Clock, UidSource
 from ctan_monai.data.dicom.write.planes import contours_of_level
-from ctan_monai.data.dicom.write.reference import SOFTWARE, CtReference, Origin, shortened
-from ctan_monai.data.dicom.write.rtdose import build_rtdose
-from ctan_monai.data.dicom.write.rtplan import build_rtplan
+from ctan_monai.data.dicom.write.reference import SOFTWARE, CtReference, Origin
+from ctan_monai.data.dicom.write.rtdose import write_rtdose
+from ctan_monai.data.dicom.write.rtplan import write_rtplan
 from ctan_monai.data.dicom.write.rtstruct import Contour, build_rtstruct
-from ctan_monai.data.phantom.patient import Patient
+from ctan_monai.data.phantom.patient import SITES, Patient
 from ctan_monai.errors import DataError
 from ctan_monai.files.whole_folder import write_whole
 
-CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
-INTERCEPT_HU = -1024
-PHANTOM = Origin(
-    "SYNTHETIC",
-    f"SYNTHETIC phantom by {SOFTWARE} {__version__}, no real patient",
-    "synthetic pelvis",
-    "Anatomy, CT, contours and dose were computed from random numbers; they are no patient's.",
-    synthetic=True,
-)
 
-
-def ct_series(
-    patient: Patient, name: str, patient_id: str, origin: Origin, clock: Clock, uid_source: UidSource
-) -> Iterator[Any]:
-    """Return the CT's images, foot to head, HFS.
-
-    Args:
-        patient: what to write.
-        name: PatientName.
-        patient_id: PatientID.
-        origin: what made it.
-        clock: tells the time.
-        uid_source: gives UIDs.
-    """
-    shared = _shared(patient, name, patient_id, origin, clock, uid_source)
-    stored = patient.ct_hu.transpose(2, 1, 0).astype(np.int32) - INTERCEPT_HU  # (K, R, C)
-    z, y, x = patient.ct_axes_mm
-    first_mm = [float(x[0]) + patient.origin_lps_mm[0], float(y[0]) + patient.origin_lps_mm[1]]
-    for index, plane in enumerate(stored.astype("<u2")):
-        yield _image(shared, plane, index, [*first_mm, float(z[index]) + patient.origin_lps_mm[2]], uid_source())
-
-
-def _shared(patient: Patient, name: str, patient_id: str, origin: Origin, clock: Clock, uid_source: UidSource) -> Any:
-    """Return the attributes that all images have in common."""
-    from pydicom.dataset import Dataset
-
-    now, grid = clock(), patient.grid
-    day, time = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
-    made = Dataset()
-    made.SpecificCharacterSet = "ISO_IR 192"
-    made.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
-    made.SOPClassUID, made.Modality = CT_IMAGE, "CT"
-    for keyword in ("StudyDate", "SeriesDate", "ContentDate", "InstanceCreationDate"):
-        setattr(made, keyword, day)
-    for keyword in ("StudyTime", "SeriesTime", "ContentTime", "InstanceCreationTime"):
-        setattr(made, keyword, time)
-    made.PatientName, made.PatientID = name, patient_id
-    made.PatientBirthDate, made.PatientSex = "", "M"
-    made.AccessionNumber = made.ReferringPhysicianName = made.PositionReferenceIndicator = ""
-    made.StudyID, made.SeriesNumber, made.AcquisitionNumber = "1", 1, 1
-    made.StudyInstanceUID, made.SeriesInstanceUID, made.FrameOfReferenceUID = uid_source(), uid_source(), uid_source()
-    made.StudyDescription = "SYNTHETIC pelvis, no real patient"
-    made.SeriesDescription = shortened(origin.statement, LONG)
-    made.ImageComments = made.DerivationDescription = origin.text
-    made.BodyPartExamined, made.PatientPosition = "PELVIS", "HFS"
-    stamp(made, origin)
-    made.KVP = "120"
-    made.SliceThickness = decimal(grid.slice_mm)
-    made.PixelSpacing = [decimal(grid.row_mm), decimal(grid.column_mm)]
-    made.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    made.Rows, made.Columns, made.SamplesPerPixel, made.PhotometricInterpretation = (
-        grid.rows, grid.columns, 1, "MONOCHROME2",
-    )  # fmt: skip
-    made.BitsAllocated, made.BitsStored, made.HighBit, made.PixelRepresentation = 16, 12, 11, 0
-    made.RescaleIntercept, made.RescaleSlope, made.RescaleType = INTERCEPT_HU, 1, "HU"
-    made.WindowCenter, made.WindowWidth = "40", "400"
-    return made
-
-
-def _image(shared: Any, plane: Any, index: int, first_mm: list[float], uid: str) -> Any:
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian
-
-    made = Dataset()
-    made.update(shared)
-    made.SOPInstanceUID, made.InstanceNumber = uid, index + 1
-    made.ImagePositionPatient = [decimal(round(value, 4)) for value in first_mm]
-    made.SliceLocation = decimal(round(first_mm[2], 4))
-    made.add_new(0x7FE00010, "OW", plane.tobytes())
-    made.file_meta = FileMetaDataset()
-    made.file_meta.MediaStorageSOPClassUID, made.file_meta.MediaStorageSOPInstanceUID = CT_IMAGE, uid
-    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    made.file_meta.ImplementationClassUID = IMPLEMENTATION_UID
-    made.file_meta.ImplementationVersionName = SOFTWARE[:16].upper()
-    return made
+def origin_of(region: str) -> Origin:
+    """Return what a synthetic patient's objects say of their origin."""
+    return Origin(
+        "SYNTHETIC",
+        f"SYNTHETIC phantom by {SOFTWARE} {__version__}, no real patient",
+        f"synthetic {region}",
+        "Anatomy, CT, contours and dose were computed from random numbers; they are no patient's.",
+        synthetic=True,
+    )
 
 
 def write_patient_dicom(
@@ -143,24 +69,29 @@ def write_patient_dicom(
 def _write(
     patient: Patient, folder: Path, clock: Clock, uid_source: UidSource, number: int, names: Mapping[str, str]
 ) -> None:
+    region = patient.grid.region
+    site, origin = SITES[region], origin_of(region)
+    day, time = clock().strftime("%Y%m%d"), clock().strftime("%H%M%S")
+    study = new_study(
+        f"PHANTOM{number:03d}", uid_source, PatientName=f"SYNTHETIC^PHANTOM {number:03d}", PatientSex=site.sex,
+        StudyID="1", StudyDate=day, StudyTime=time, StudyDescription=f"SYNTHETIC {region}, no real patient",
+        BodyPartExamined=site.body_part, PatientPosition="HFS",
+    )  # fmt: skip
+    said: dict[str, Any] = {"clock": clock, "uid_source": uid_source}
     images = []
-    series = ct_series(patient, f"SYNTHETIC^PHANTOM {number:03d}", f"PHANTOM{number:03d}", PHANTOM, clock, uid_source)
-    for index, image in enumerate(series, start=1):
+    affine_ras = np.round(patient.affine_ras, 4)
+    for index, image in enumerate(build_ct_series(patient.ct_hu, affine_ras, origin, study, **said), start=1):
         save(image, folder / f"CT.{index:04d}.dcm")
         del image.PixelData
         images.append(image)
     reference = CtReference.from_headers(images, folder)
-    contours = {names.get(name, name): _contours(patient, name, reference) for name in patient.structures}
-    structures = build_rtstruct(contours, reference, PHANTOM, clock=clock, uid_source=uid_source)
-    plan = build_rtplan(
-        patient.prescription, structures.SOPInstanceUID, reference, PHANTOM, clock=clock, uid_source=uid_source
-    )
-    dose = build_rtdose(
-        patient.dose_gy, patient.dose_affine_ras, reference, PHANTOM,
-        plan_uid=str(plan.SOPInstanceUID), bits=16, clock=clock, uid_source=uid_source,
-    )  # fmt: skip
-    for made, file in ((structures, "RS.dcm"), (plan, "RP.dcm"), (dose, "RD.dcm")):
-        save(made, folder / file)
+    contours = {names.get(name, name): _contours(patient, name, reference) for name in patient.surfaces}
+    structures = build_rtstruct(contours, reference, origin, **said)
+    save(structures, folder / "RS.dcm")
+    structure_set_uid = structures.SOPInstanceUID
+    plan = write_rtplan(patient.prescription, structure_set_uid, reference, folder / "RP.dcm", origin, **said)
+    said["plan_uid"] = plan.uid
+    write_rtdose(patient.dose_gy, patient.dose_affine_ras, reference, folder / "RD.dcm", origin, **said)
 
 
 def _contours(patient: Patient, name: str, reference: CtReference) -> list[Contour]:

@@ -123,7 +123,7 @@ def test_the_writers_of_the_tests_compress_as_they_say(tmp_path, values):
 def series(tmp_path_factory):
     """Write the CT of a synthetic patient as a DICOM series."""
     grid = PhantomGrid(rows=64, columns=64, slices=16, row_mm=7.5, column_mm=7.5, slice_mm=6.0)
-    folder = make_cohort(tmp_path_factory.mktemp("cohort") / "c", 1, splits=(1, 0, 0), grid=grid, progress=False).folder
+    folder = make_cohort(tmp_path_factory.mktemp("cohort") / "c", 1, grid=grid, progress=False).folder
     for path in folder.glob("*/R*.dcm"):
         path.unlink()
     return next(path for path in folder.iterdir() if path.is_dir())

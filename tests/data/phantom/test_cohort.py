@@ -9,7 +9,7 @@ import pytest
 
 from ctan_monai.data.phantom import cohort as module
 from ctan_monai.data.phantom import make_cohort
-from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.errors import DataError
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def make(grid, tmp_path):
     """Make a cohort on the small grid."""
 
     def call(patients=3, folder=tmp_path / "cohort", **settings):
-        return make_cohort(folder, patients, **{"grid": grid, "splits": (0.5, 0.25, 0.25), **settings})
+        return make_cohort(folder, patients, **{"grid": grid, **settings})
 
     return call
 
@@ -28,21 +28,19 @@ def structures_of(folder):
 
 def test_a_cohort_is_made_once_extended_and_says_that_it_is_synthetic(make, caplog):
     with caplog.at_level(logging.INFO):
-        first = make(3, missing_every=2)
+        first = make(3)
     assert "SYNTHETIC cohort" in caplog.text
     assert first.made == 3
     assert first.patients == ("PHANTOM001", "PHANTOM002", "PHANTOM003")
-    assert {name: len(part) for name, part in first.splits.items()} == {"train": 1, "validation": 1, "test": 1}
     record = json.loads((first.folder / "cohort.json").read_text())
     assert "no real patients" in record["synthetic"]
     assert {"Rectum", "Femur_R"} <= structures_of(first.folder / "PHANTOM001")
-    assert "Femur_R" not in structures_of(first.folder / "PHANTOM002")
     before = {path: path.stat().st_mtime_ns for path in first.folder.rglob("*.dcm")}
 
-    assert make(3, missing_every=2).made == 0
+    assert make(3).made == 0
     shutil.rmtree(first.folder / "PHANTOM002")  # as after a kill
     (first.folder / ".PHANTOM002.abc").mkdir()
-    again = make(4, missing_every=2)
+    again = make(4)
     assert again.made == 2
     assert sorted(path.name for path in again.folder.iterdir()) == [*again.patients, "cohort.json"]
     after = {path: path.stat().st_mtime_ns for path in first.folder.rglob("*.dcm")}
@@ -51,7 +49,7 @@ def test_a_cohort_is_made_once_extended_and_says_that_it_is_synthetic(make, capl
 
 def test_a_patient_depends_on_seed_and_number_only(make, tmp_path):
     one = make(3, tmp_path / "a").folder / "PHANTOM002"
-    two = make(3, tmp_path / "b", splits=(1, 0, 0)).folder / "PHANTOM002"
+    two = make(3, tmp_path / "b").folder / "PHANTOM002"
     other = make(3, tmp_path / "c", seed=1).folder / "PHANTOM002"
     for path in one.iterdir():
         assert path.read_bytes() == (two / path.name).read_bytes()
@@ -103,7 +101,7 @@ def test_a_file_in_the_way_is_said(make, tmp_path):
 
 def test_an_empty_folder_will_do(make, tmp_path):
     (tmp_path / "cohort").mkdir()
-    assert make(1, splits=(1, 0, 0)).made == 1
+    assert make(1).made == 1
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", ""])
@@ -118,31 +116,7 @@ def test_a_garbled_record_is_refused(make, tmp_path, text):
 def test_fewer_patients_than_are_there_and_deleted_files_are_said(make):
     made = make(3)
     with pytest.raises(DataError, match="PHANTOM003"):
-        make(2, splits=(1, 0, 0))
+        make(2)
     (made.folder / "PHANTOM001" / "CT.0007.dcm").unlink()
     with pytest.raises(DataError, match=r"CT\.0007\.dcm"):
         make(3)
-
-
-@pytest.mark.parametrize(
-    ("patients", "split_fractions", "sizes"),
-    [
-        (24, (0.75, 0.125, 0.125), (18, 3, 3)),
-        (3, (0.8, 0.1, 0.1), (1, 1, 1)),
-        (5, (1, 0, 0), (5, 0, 0)),
-        (5, (0, 0.5, 0.5), (0, 3, 2)),
-    ],
-)
-def test_patients_are_shared_out(patients, split_fractions, sizes):
-    parts = module._split([str(number) for number in range(patients)], split_fractions)
-    assert tuple(len(part) for part in parts.values()) == sizes
-    assert [name for part in parts.values() for name in part] == [str(number) for number in range(patients)]
-
-
-@pytest.mark.parametrize(
-    ("patients", "split_fractions"), [(2, (0.5, 0.25, 0.25)), (9, (0.5, 0.5)), (9, (0.5, 0.6, -0.1))]
-)
-@pytest.mark.usefixtures("without_making")
-def test_fractions_that_make_no_sense_are_refused(make, patients, split_fractions):
-    with pytest.raises(ConfigError, match="fractions"):
-        make(patients, splits=split_fractions)

@@ -5,21 +5,20 @@ import pytest
 from scipy.ndimage import binary_erosion
 
 from ctan_monai.data.phantom import PhantomGrid, make_patient
-from ctan_monai.data.phantom.mr import t2_weighted
 from ctan_monai.data.phantom.organs import whole
-from ctan_monai.data.phantom.patient import draw_pelvis
+from ctan_monai.data.phantom.patient import draw_body_of
 
 GRID = PhantomGrid(rows=112, columns=144, slices=40, row_mm=2.9, column_mm=3.3, slice_mm=4.0)
 
 
 @pytest.fixture(scope="module")
 def pelvis():
-    return draw_pelvis(0, GRID)
+    return draw_body_of(0, GRID)
 
 
 @pytest.fixture(scope="module")
 def mr(pelvis):
-    return t2_weighted(pelvis)
+    return pelvis.t2_weighted()
 
 
 def inside(pelvis, name):
@@ -54,5 +53,5 @@ def test_the_coils_see_some_parts_brighter_than_others(pelvis, mr):
 
 
 def test_another_seed_draws_another_image():
-    assert not np.array_equal(t2_weighted(draw_pelvis(1, GRID)), t2_weighted(draw_pelvis(2, GRID)))
-    assert make_patient(1, GRID).anatomy == draw_pelvis(1, GRID).anatomy
+    assert not np.array_equal(draw_body_of(1, GRID).t2_weighted(), draw_body_of(2, GRID).t2_weighted())
+    assert make_patient(1, GRID).anatomy == draw_body_of(1, GRID).anatomy

@@ -6,17 +6,7 @@ import numpy as np
 import pytest
 
 from ctan_monai.data.phantom.dose import beam_dose
-from ctan_monai.data.phantom.shapes import (
-    Coordinates,
-    along,
-    blade,
-    capsule,
-    ellipse,
-    ellipsoid,
-    join,
-    smooth_field,
-    sphere,
-)
+from ctan_monai.data.phantom.shapes import Coordinates, along, join, smooth_field
 
 AXES = tuple(np.arange(-30.0, 31.0, 2.0, dtype=np.float32) for _ in range(3))
 
@@ -27,21 +17,21 @@ def at(*points):
 
 
 def test_distances_are_what_a_ruler_says():
-    assert sphere(at((3, 4, 0), (0, 0, 0)), (0, 0, 0), 2).tolist() == pytest.approx([3, -2])
-    stick = capsule(at((0, 5, 0), (0, 0, 14), (3, 0, 5)), (0, 0, 0), (0, 0, 10), 1.0)
+    assert at((3, 4, 0), (0, 0, 0)).sphere((0, 0, 0), 2).tolist() == pytest.approx([3, -2])
+    stick = at((0, 5, 0), (0, 0, 14), (3, 0, 5)).capsule((0, 0, 0), (0, 0, 10), 1.0)
     assert stick.tolist() == pytest.approx([4, 3, 2])
-    cone = capsule(at((5, 0, 0), (5, 0, 10)), (0, 0, 0), (0, 0, 10), 1.0, 3.0)
+    cone = at((5, 0, 0), (5, 0, 10)).capsule((0, 0, 0), (0, 0, 10), 1.0, 3.0)
     assert cone.tolist() == pytest.approx([4, 2])
-    flat = blade(at((0, 3, 0), (7, 0, 0)), (np.float32(0), np.float32(0)), (np.float32(5), np.float32(0)), 1.0)
+    flat = at((0, 3, 0), (7, 0, 0)).blade((np.float32(0), np.float32(0)), (np.float32(5), np.float32(0)), 1.0)
     assert flat.tolist() == pytest.approx([2, 1])
 
 
 def test_ellipsoids_end_at_their_half_axes():
     tips = at((4, 0, 0), (0, 3, 0), (0, 0, 2))
-    assert ellipsoid(tips, (0, 0, 0), (4, 3, 2)).tolist() == pytest.approx([0, 0, 0], abs=1e-6)
-    assert ellipsoid(at((6, 0, 0)), (0, 0, 0), (4, 3, 2))[0] == pytest.approx(2 * 1.5 / 1.5, rel=0.6)
+    assert tips.ellipsoid((0, 0, 0), (4, 3, 2)).tolist() == pytest.approx([0, 0, 0], abs=1e-6)
+    assert at((6, 0, 0)).ellipsoid((0, 0, 0), (4, 3, 2))[0] == pytest.approx(2 * 1.5 / 1.5, rel=0.6)
     corner = at((4 * 0.5**0.25, 3 * 0.5**0.25, 9))
-    assert ellipse(corner, 0, 0, 4, 3, power=4.0)[0] == pytest.approx(0, abs=1e-5)
+    assert corner.ellipse(0, 0, 4, 3, power=4.0)[0] == pytest.approx(0, abs=1e-5)
 
 
 def test_joined_bodies_hold_both():

@@ -109,18 +109,9 @@ def test_gas_makes_the_rectum_dark(patients):
     assert gas[max(gas)] > 0.05
 
 
-def test_structures_can_be_left_out_and_are_still_there(grid, patient):
-    given = make_patient(0, grid, without=["Femur_R"])
-    assert "Femur_R" not in given.structures
-    assert len(given.structures) == len(STRUCTURES) - 1
-    assert np.array_equal(given.mask("Femur_R"), patient.mask("Femur_R"))
-
-
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"without": ["Heart"]},
-        {"without": list(STRUCTURES)},
         {"dose_mm": 0.2},
         {"prescription": Prescription(-1, 20)},
         {"prescription": Prescription(60, 0)},

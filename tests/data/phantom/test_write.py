@@ -44,7 +44,8 @@ def test_every_object_says_that_it_is_synthetic(folder, name):
 
 
 def test_simpleitk_and_itk_read_the_ct_that_was_made(folder, patient):
-    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder))
+    series = pydicom.dcmread(folder / "CT.0001.dcm").SeriesInstanceUID
+    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series)
     image = sitk.ReadImage(names)
     assert np.array_equal(sitk.GetArrayFromImage(image).T, patient.ct_hu)
     other = itk.imread(list(names), itk.SS)

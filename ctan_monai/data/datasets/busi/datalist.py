@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from ctan_monai.data.cases.cache import CaseCache, read_header
+from ctan_monai.data.cases.cache import read_header
 from ctan_monai.data.datasets.busi.layout import CLASSES, Busi, BusiImage, find_busi, is_mask
 from ctan_monai.data.datasets.busi.reader import CLASS, READER_VERSION, BusiReader, check_shows_ultrasound
 from ctan_monai.data.datasets.busi.synthetic import write_ultrasound_phantoms
 from ctan_monai.data.datasets.busi.table import find_images
 from ctan_monai.data.dicom.read.pseudonyms import read_or_make_key
 from ctan_monai.data.formats.images import IMAGE_FILE_SUFFIXES
-from ctan_monai.data.lists.datalist import Item, check_splits, choose, refuse_empty
+from ctan_monai.data.lists.datalist import Item, check_splits, choose, items_by_split, prepare_items, split_related
 from ctan_monai.data.lists.image_files import (
     ImageFileCache,
     ImageFiles,
     check_image_size,
-    image_name,
     images_in,
     list_image_files,
     tell_regions,
 )
-from ctan_monai.data.lists.leakage import group_related, read_fingerprints
-from ctan_monai.data.lists.splits import SPLITS, grouped_fold, grouped_split
+from ctan_monai.data.lists.splits import SPLITS
 from ctan_monai.data.lists.ultrasound_files import ALL, check_frame, tell_frames
 from ctan_monai.errors import ConfigError
 
@@ -47,6 +44,7 @@ def busi_datalist(
     folds: int | None = None,
     fold: int = 0,
     datalist: str | Path | None = None,
+    add_data: str | Path | None = None,
     frame: int | str = ALL,
     workers: int | None = None,
     on_error: Literal["raise", "skip"] = "raise",
@@ -67,6 +65,7 @@ def busi_datalist(
         folds: cross-validation: the test set is one of so many parts, and ``split_fractions`` divide the rest.
         fold: which of them, from 0.
         datalist: JSON file ``{"train": ["benign__1_", ...], ...}`` that chooses images by id instead.
+        add_data: an earlier run, whose cases keep their split while others are added, see `kept_cases`.
         frame: of DICOM files of several frames, 'all' or the number, from 1, of the one to use.
         workers: processes that fill the cache; None for one per processor.
         on_error: 'skip' leaves out up to a tenth of the images if they cannot be read.
@@ -85,18 +84,17 @@ def busi_datalist(
     found = _without_normal(find_images(root, check_frame(frame)), use_normal)
     tell_frames(image.path for image in found.images.values())
     wanted = choose(datalist, splits, found.images, f"images of {root}", "Name images as datalist.json of a run does.")
-    listed = list(found.images if wanted is None else dict.fromkeys(itertools.chain.from_iterable(wanted.values())))
     key = read_or_make_key(Path(cache_dir) / KEY) if any(map(_is_dicom, found.images.values())) else b""
     cache = ImageFileCache(Path(cache_dir) / f"{size[0]}x{size[1]}", BusiReader(found, size, key), READER_VERSION)
-    files = _prepared(cache, found, listed, 0 if synthetic else workers, on_error)
-    items = {name: {"case": name, "file": str(file)} for name, file in files.items()}
+    paths = {name: image.path for name, image in found.images.items()}
+    items = prepare_items(cache, paths, wanted, workers=0 if synthetic else workers, on_error=on_error)
+    tell_regions(item["file"] for item in items.values())
     if not synthetic:
         _logger.info("%d images of %s, cached in %s", len(items), root, cache.cache_dir)
-    divided = _divide(list(items.values()), split_fractions, seed, folds, fold) if wanted is None else wanted
-    result = {split: [items[name] for name in divided[split] if name in items] for split in splits}
-    remedy = "Give more images, other split fractions, or a datalist file that names some for each split."
-    refuse_empty(root, result, "image", remedy)
-    return result
+    if wanted is None:
+        classes = {name: read_header(item["file"]).meta[CLASS] for name, item in items.items()}
+        wanted = split_related(list(items.values()), classes, split_fractions, seed, folds, fold, add_data)
+    return items_by_split(root, wanted, items, splits, "image")
 
 
 def synthetic_images(cache_dir: str | Path) -> Path:
@@ -158,27 +156,3 @@ def _without_normal(found: Busi, use_normal: bool) -> Busi:
 
 def _is_dicom(image: BusiImage) -> bool:
     return image.path.suffix.lower() not in IMAGE_FILE_SUFFIXES
-
-
-def _prepared(
-    cache: CaseCache, found: Busi, names: Sequence[str], workers: int | None, on_error: Literal["raise", "skip"]
-) -> dict[str, Path]:
-    """Fill the cache, and return the cases' files by id."""
-    paths = [found.images[name].path for name in names]
-    files = cache.prepare(paths, workers=workers, on_error=on_error)
-    tell_regions(files)
-    return {image_name(path): file for path, file in files.items()}
-
-
-def _divide(
-    items: Sequence[Item], split_fractions: Sequence[float], seed: int, folds: int | None, fold: int
-) -> dict[str, list[str]]:
-    groups = group_related(read_fingerprints(items))
-    if related := len(groups) - len(set(groups.values())):
-        _logger.warning("%d of %d images belong to another of the same patient or look", related, len(groups))
-    classes: Mapping[str, str | None] = {item["case"]: read_header(item["file"]).meta[CLASS] for item in items}
-    if folds is None:
-        if fold:
-            raise ConfigError("fold", f"{fold} of no folds was found.", "Give --folds too, for example 5.")
-        return grouped_split(groups, classes, split_fractions, seed)
-    return grouped_fold(groups, classes, split_fractions, seed, folds, fold)

@@ -18,12 +18,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ctan_monai.data.lists.id_table import UNKNOWN
+from ctan_monai.data.lists.id_table import known_cell, table_rows
 from ctan_monai.data.lists.image_files import image_name
 from ctan_monai.data.lists.ultrasound_files import ALL, file_and_frame, is_image_file, stem_of, with_frames
 from ctan_monai.errors import DataError
-from ctan_monai.files.csv_rows import csv_table
-from ctan_monai.files.duplicates import check_header, check_ids
+from ctan_monai.files.duplicates import check_ids
 
 _logger = logging.getLogger(__name__)
 
@@ -155,30 +154,16 @@ def _image(root: Path, path: Path, masks: tuple[Path, ...], rows: Mapping[str, _
 def _read_table(path: Path) -> dict[str, _Row]:
     """Read the table: rows by what they call the image."""
     remedy = f"Write a table with the columns {', '.join(_COLUMNS)} and, if known, patient_id."
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(path, None, f"it cannot be read ({error}).", remedy) from error
-    have, listed = csv_table(path, text)
-    missing = [column for column in _COLUMNS if column not in have]
-    if missing:
-        raise DataError(path, None, f"the columns {missing} are missing; it has {have}.", remedy)
-    check_header(path, have)
     rows: dict[str, _Row] = {}
-    for line, cells in listed:
-        name, label = cells["image"], _known(cells, "class")
+    for line, cells in table_rows(path, _COLUMNS, remedy):
+        name, label = cells["image"], known_cell(cells, "class")
         if name in rows:
             raise DataError(path, None, f"line {line} lists {name!r} again.", "List each image once.")
         if label is not None and label.lower() not in CLASSES:
             reason = f"line {line} has the class {label!r}, expected one of {', '.join(CLASSES)}."
             raise DataError(path, None, reason, "Correct it, or leave the cell empty if it is not known.")
-        rows[name] = _Row(line, None if label is None else label.lower(), _known(cells, "patient_id"))
+        rows[name] = _Row(line, None if label is None else label.lower(), known_cell(cells, "patient_id"))
     return rows
-
-
-def _known(cells: Mapping[str, str], column: str) -> str | None:
-    text = cells.get(column, "")
-    return None if text.lower() in UNKNOWN else text
 
 
 def _nothing_found(root: Path, images: int) -> DataError:

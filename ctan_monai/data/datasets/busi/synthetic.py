@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ctan_monai.data.formats.image_masks import write_mask_file
-from ctan_monai.data.lists.image_files import SYNTHETIC_MARK
-from ctan_monai.files.whole_folder import write_whole
+from ctan_monai.files.whole_folder import write_synthetic
 
 VERSION = 1  # raise it when other images are drawn
 IMAGES = {"benign": 44, "malignant": 32, "normal": 6}  # about as BUSI's 437, 210 and 133, with fewer normal ones
@@ -42,10 +41,7 @@ def write_ultrasound_phantoms(folder: str | Path, seed: int = 0, images: Mapping
     Raises:
         DataError: it cannot be written.
     """
-    target = Path(f"{folder}-{VERSION}-{seed}")
-    return write_whole(
-        target, SYNTHETIC_MARK, lambda draft: _write_all(draft, seed, IMAGES if images is None else images)
-    )
+    return write_synthetic(folder, (VERSION, seed), lambda draft: _write_all(draft, seed, images or IMAGES))
 
 
 def draw_ultrasound(
@@ -115,4 +111,3 @@ def _write_all(folder: Path, seed: int, images: Mapping[str, int]) -> None:
                 write_mask_file(mask, Path(f"{name}_mask{f'_{tumor}' if tumor else ''}.png"))
             if label == "normal":
                 write_mask_file(np.zeros(shape, np.bool_), Path(f"{name}_mask.png"))
-    (folder / SYNTHETIC_MARK).write_text("Drawn by ctan_monai. These images show no patient.\n", encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,10 +17,9 @@ from ctan_monai.data.datasets.ham10000.reader import (
     find_ham10000,
 )
 from ctan_monai.data.datasets.ham10000.synthetic import write_lesion_phantoms
-from ctan_monai.data.lists.datalist import Item, check_splits, choose, refuse_empty
+from ctan_monai.data.lists.datalist import Item, check_splits, choose, items_by_split, prepare_items, split_related
 from ctan_monai.data.lists.image_files import ImageFiles, check_image_size, images_in, list_image_files
-from ctan_monai.data.lists.leakage import group_related, read_fingerprints
-from ctan_monai.data.lists.splits import SPLITS, grouped_split
+from ctan_monai.data.lists.splits import SPLITS
 
 _logger = logging.getLogger(__name__)
 _SHOWN = 4  # synthetic images that stand for a user's
@@ -35,7 +33,10 @@ def ham10000_datalist(
     splits: Sequence[str] = SPLITS,
     split_fractions: Sequence[float] = (0.7, 0.1, 0.2),
     seed: int = 0,
+    folds: int | None = None,
+    fold: int = 0,
     datalist: str | Path | None = None,
+    add_data: str | Path | None = None,
     workers: int | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     progress: bool = True,
@@ -52,8 +53,11 @@ def ham10000_datalist(
         splits: what to list.
         split_fractions: of training, validation and test.
         seed: of the split.
+        folds: cross-validation: the test set is one of so many parts, and ``split_fractions`` divide the rest.
+        fold: which of them, from 0.
         datalist: JSON file ``{"train": ["ISIC_0024306", ...], "validation": [...], "test": [...]}`` that chooses
             images by name instead.
+        add_data: an earlier run, whose cases keep their split while others are added, see `kept_cases`.
         workers: processes that fill the cache; None for one per processor.
         on_error: 'skip' leaves out up to a tenth of the images if they cannot be read.
         progress: show a bar while the cache is filled.
@@ -72,23 +76,15 @@ def ham10000_datalist(
     found = find_ham10000(root)
     remedy = "Name images without their ending, as ISIC_0024306."
     wanted = choose(datalist, splits, found.images, f"images of {root}", remedy)
-    listed = found.images if wanted is None else itertools.chain.from_iterable(wanted.values())
-    images = list(dict.fromkeys(listed))
     cache = CaseCache(Path(cache_dir) / f"{size[0]}x{size[1]}", Ham10000Reader(found, size), READER_VERSION)
-    files = cache.prepare(
-        [found.images[image] for image in images],
-        workers=0 if synthetic else workers,
-        on_error=on_error,
-        progress=progress,
-    )
-    items = {source.stem: {"case": source.stem, "file": str(file)} for source, file in files.items()}
+    processes = 0 if synthetic else workers
+    items = prepare_items(cache, found.images, wanted, workers=processes, on_error=on_error, progress=progress)
     if not synthetic:
         _logger.info("%d images of %s, cached in %s", len(items), root, cache.cache_dir)
-    divided = _divide(list(items.values()), split_fractions, seed) if wanted is None else wanted
-    result = {split: [items[image] for image in divided[split] if image in items] for split in splits}
-    remedy = "Give more images, other split fractions, or a datalist file that names some for each split."
-    refuse_empty(root, result, "image", remedy)
-    return result
+    if wanted is None:
+        diagnoses = {name: read_header(item["file"]).values.get(DIAGNOSIS) for name, item in items.items()}
+        wanted = split_related(list(items.values()), diagnoses, split_fractions, seed, folds, fold, add_data)
+    return items_by_split(root, wanted, items, splits, "image")
 
 
 def synthetic_images(cache_dir: str | Path) -> Path:
@@ -96,11 +92,6 @@ def synthetic_images(cache_dir: str | Path) -> Path:
     root = write_lesion_phantoms(Path(cache_dir) / "synthetic")
     _logger.warning("synthetic images in use (%s): they show no patients; give --dataset_dir for HAM10000", root)
     return root
-
-
-def _divide(items: Sequence[Item], split_fractions: Sequence[float], seed: int) -> dict[str, list[str]]:
-    diagnoses = {item["case"]: read_header(item["file"]).values.get(DIAGNOSIS) for item in items}
-    return grouped_split(group_related(read_fingerprints(items)), diagnoses, split_fractions, seed)
 
 
 def image_inference_list(

@@ -6,7 +6,6 @@ dermatoscopy shows, so that a network can learn both tasks from a few dozen of t
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,9 @@ import numpy.typing as npt
 
 from ctan_monai.data.datasets.ham10000.table import CLASSES
 from ctan_monai.data.formats.image_masks import write_mask_file
-from ctan_monai.data.lists.image_files import SYNTHETIC_MARK
-from ctan_monai.files.whole_folder import write_whole
+from ctan_monai.files.csv_cells import csv_text
+from ctan_monai.files.whole_folder import write_synthetic
 
-MARK = SYNTHETIC_MARK
 VERSION = 1  # raise it when other images are drawn
 LESIONS = {"nv": 16, "mel": 8, "bkl": 8, "bcc": 6, "akiec": 5, "vasc": 5, "df": 5}  # as skewed as 53 lesions can be
 SHAPE = (120, 160)  # rows and columns; HAM10000's are 450 x 600
@@ -78,9 +76,7 @@ def write_lesion_phantoms(
     Raises:
         DataError: it cannot be written.
     """
-    counts = LESIONS if lesions is None else lesions
-    target = Path(f"{folder}-{VERSION}-{seed}")
-    return write_whole(target, MARK, lambda draft: _write_all(draft, seed, counts, shape))
+    return write_synthetic(folder, (VERSION, seed), lambda draft: _write_all(draft, seed, lesions or LESIONS, shape))
 
 
 def draw_lesion(name: str, lesion: int, view: int, shape: tuple[int, int] = SHAPE) -> tuple[Any, npt.NDArray[np.bool_]]:
@@ -99,7 +95,7 @@ def draw_lesion(name: str, lesion: int, view: int, shape: tuple[int, int] = SHAP
     rows, columns = np.indices(shape, dtype=np.float64)
     half = shape[0] / 2
     center = [shape[axis] / 2 + seen.uniform(-0.25, 0.25) * half for axis in (0, 1)]
-    y, x = _turned((rows - center[0]) / half, (columns - center[1]) / half, seen.uniform(0, 2 * np.pi))
+    y, x = _rotate((rows - center[0]) / half, (columns - center[1]) / half, seen.uniform(0, 2 * np.pi))
     radius, angle = np.hypot(y, x * grown.uniform(0.75, 1.0)), np.arctan2(y, x)
     waves = sum(grown.normal() / k * np.cos(k * angle + grown.uniform(0, 2 * np.pi)) for k in range(2, 7))
     edge = grown.uniform(0.4, 0.65) * (1 + look.wavy * np.clip(waves, -1.5, 1.5))
@@ -112,7 +108,7 @@ def draw_lesion(name: str, lesion: int, view: int, shape: tuple[int, int] = SHAP
     return _with_hairs(np.clip(rgb * light, 0, 255).astype(np.uint8), seen), np.asarray(radius < edge)
 
 
-def _turned(y: Array, x: Array, angle: float) -> tuple[Array, Array]:
+def _rotate(y: Array, x: Array, angle: float) -> tuple[Array, Array]:
     return np.cos(angle) * y - np.sin(angle) * x, np.sin(angle) * y + np.cos(angle) * x
 
 
@@ -175,6 +171,4 @@ def _write_all(folder: Path, seed: int, lesions: Mapping[str, int], shape: tuple
             palette.save(path)
         age = "" if number % 20 == 7 else f"{30 + number % 50}.0"
         rows.append((f"SYN_{lesion:04d}", image, name, "synthetic", age, "unknown", "synthetic"))
-    with (folder / "HAM10000_metadata.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([_COLUMNS, *rows])
-    (folder / MARK).write_text("Drawn by ctan_monai. These images show no patient.\n", encoding="utf-8")
+    (folder / "HAM10000_metadata.csv").write_text(csv_text(_COLUMNS, rows), encoding="utf-8", newline="")

@@ -7,19 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ctan_monai.data.lists.id_table import UNKNOWN, read_id_table
+from ctan_monai.data.lists.id_table import known_cell, read_id_table
 from ctan_monai.errors import DataError
 
 CLASSES = ("nv", "mel", "bkl", "bcc", "akiec", "vasc", "df")  # from frequent to rare; a class's index is its place
-CLASS_NAMES = {
-    "nv": "melanocytic nevus",
-    "mel": "melanoma",
-    "bkl": "benign keratosis",
-    "bcc": "basal cell carcinoma",
-    "akiec": "actinic keratosis or intraepithelial carcinoma",
-    "vasc": "vascular lesion",
-    "df": "dermatofibroma",
-}
 _REQUIRED = ("lesion_id", "image_id", "dx")
 _ABOUT = ("dx_type", "age", "sex", "localization")
 _REMEDY = "Download the table again (https://doi.org/10.7910/DVN/DBW86T)."
@@ -61,20 +52,15 @@ def read_table(path: str | Path) -> dict[str, Row]:
 
 
 def _row(path: Path, image: str, line: int, cells: Mapping[str, str]) -> Row:
-    diagnosis = _known(cells, "dx")
+    diagnosis = known_cell(cells, "dx")
     if diagnosis is not None and diagnosis.lower() not in CLASSES:
         reason = f"line {line} has the diagnosis {diagnosis!r}, expected one of {', '.join(CLASSES)}."
         raise DataError(path, image, reason, "Correct it, or leave the cell empty if it is not known.")
     index = None if diagnosis is None else CLASSES.index(diagnosis.lower())
-    about: dict[str, Any] = {name: _known(cells, name) for name in _ABOUT}
+    about: dict[str, Any] = {name: known_cell(cells, name) for name in _ABOUT}
     about["age"] = _number(path, image, line, about["age"])
     known = {name: value for name, value in about.items() if value is not None}
-    return Row(_known(cells, "lesion_id"), _known(cells, "patient_id"), index, known)
-
-
-def _known(cells: Mapping[str, str], column: str) -> str | None:
-    text = cells.get(column, "")
-    return None if text.lower() in UNKNOWN else text
+    return Row(known_cell(cells, "lesion_id"), known_cell(cells, "patient_id"), index, known)
 
 
 def _number(path: Path, image: str, line: int, text: str | None) -> float | None:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ctan_monai.data.cases.volume_grid import VolumeGrid
-from ctan_monai.data.datasets.mr_ct.body import TISSUE_HU
+from ctan_monai.data.cases.body import TISSUE_HU
+from ctan_monai.data.cases.file_grid import Grid
 from ctan_monai.data.formats.nifti import NIFTI_SUFFIXES, nifti_subject
 from ctan_monai.errors import DataError
 
@@ -116,7 +116,7 @@ def _told_by(path: Path) -> Mapping[str, str]:
     return found
 
 
-def check_meeting(path: Path, patient: str, grid: VolumeGrid, mr: VolumeGrid) -> None:
+def check_meeting(path: Path, patient: str, grid: Grid, mr: Grid) -> None:
     """Refuse a volume that does not lie where the MR does.
 
     Raises:

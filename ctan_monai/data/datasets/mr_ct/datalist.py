@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,9 +16,17 @@ from ctan_monai.data.datasets.mr_ct.layout import find_patients
 from ctan_monai.data.datasets.mr_ct.reader import NOTES, REGION, PairReader
 from ctan_monai.data.datasets.mr_ct.synthetic import PATIENTS, write_pelvis_pairs
 from ctan_monai.data.dicom.read.names import read_mapping
-from ctan_monai.data.lists.datalist import Item, check_splits, choose, describe_data, refuse_empty
-from ctan_monai.data.lists.leakage import group_related, read_fingerprints
-from ctan_monai.data.lists.splits import SPLITS, grouped_split
+from ctan_monai.data.lists.datalist import (
+    Item,
+    check_splits,
+    choose,
+    describe_data,
+    items_by_split,
+    prepare_items,
+    split_related,
+)
+from ctan_monai.data.lists.leakage import Datalists
+from ctan_monai.data.lists.splits import SPLITS
 from ctan_monai.errors import ConfigError, DataError
 
 _logger = logging.getLogger(__name__)
@@ -41,7 +48,10 @@ def mr_ct_datalist(
     splits: Sequence[str] = SPLITS,
     split_fractions: Sequence[float] = (0.7, 0.15, 0.15),
     seed: int = 0,
+    folds: int | None = None,
+    fold: int = 0,
     datalist: str | Path | None = None,
+    add_data: str | Path | None = None,
     phantoms: int = PATIENTS,
     workers: int | None = None,
     on_error: Literal["raise", "skip"] = "raise",
@@ -66,7 +76,10 @@ def mr_ct_datalist(
         splits: what to list.
         split_fractions: of training, validation and test.
         seed: of the split.
+        folds: cross-validation: the test set is one of so many parts, and ``split_fractions`` divide the rest.
+        fold: which of them, from 0.
         datalist: JSON file ``{"train": [...], "validation": [...], "test": [...]}`` that chooses patients instead.
+        add_data: an earlier run, whose cases keep their split while others are added, see `kept_cases`.
         phantoms: how many synthetic patients.
         workers: processes that fill the cache; None for one per processor.
         on_error: 'skip' leaves out up to a tenth of the patients if they cannot be read.
@@ -86,16 +99,12 @@ def mr_ct_datalist(
     root = Path(str(dataset_dir)) if dataset_dir else synthetic_patients(cache_dir, phantoms)
     sources, cache = _patients(root, Path(cache_dir), reader)
     wanted = choose(datalist, splits, sources, f"patients of {root}", "Name patients as their folders are called.")
-    listed = list(dict.fromkeys(sources if wanted is None else itertools.chain.from_iterable(wanted.values())))
-    files = cache.prepare([sources[name] for name in listed], workers, progress, on_error)
-    items = {cache.name_of(source): _item(cache, source, file) for source, file in files.items()}
+    items = prepare_items(cache, sources, wanted, workers=workers, progress=progress, on_error=on_error)
     headers = {name: read_header(item["file"]) for name, item in items.items()}
     _tell(root, headers)
     if wanted is None:
-        wanted = grouped_split(group_related(read_fingerprints(list(items.values()))), None, split_fractions, seed)
-    result = {split: [items[name] for name in wanted[split] if name in items] for split in splits}
-    remedy = "Give more patients, other split_fractions, or a datalist file that names some for each split."
-    refuse_empty(root, result, "patient", remedy)
+        wanted = split_related(list(items.values()), None, split_fractions, seed, folds, fold, add_data)
+    result = items_by_split(root, wanted, items, splits, "patient")
     if slices is not None and "train" in result:
         result["train"] = [
             {**item, "slice": index}
@@ -126,10 +135,6 @@ def _dicom_cache(root: Path, cache_dir: Path, name: str, reader: PairReader, oth
         raise otherwise
     studies = find_mr_studies(root, cache_dir, reader.mr, with_ct)
     return DicomMrCache(cache_dir / name, DicomPairReader(root, reader, studies, with_ct))
-
-
-def _item(cache: CaseCache, source: Path, file: Path) -> Item:
-    return {"case": cache.name_of(source), "file": str(file)}
 
 
 def reader_of(
@@ -168,9 +173,7 @@ def synthetic_patients(cache_dir: str | Path, patients: int = PATIENTS, seed: in
     return folder
 
 
-def mr_ct_record(
-    dataset_dir: str | Path | None, datalists: Mapping[str, Sequence[Mapping[str, Any]]]
-) -> dict[str, Any]:
+def mr_ct_record(dataset_dir: str | Path | None, datalists: Datalists) -> dict[str, Any]:
     """Return what `write_data_record` writes about a run's data.
 
     Args:
@@ -221,10 +224,10 @@ def mr_inference_list(
         error = DataError(root, None, reason, "Check the path.")
         cache = dicom = _dicom_cache(root, Path(cache_dir), _MR_DICOM, reader, error)
         found = list(dicom.studies)
-    files = cache.prepare(found, workers, on_error=on_error, skip_fraction=1.0)
-    headers = {cache.name_of(path): read_header(file) for path, file in files.items()}
-    _tell(root, headers)
-    return [_item(cache, path, file) for path, file in files.items()]
+    named = {cache.name_of(path): path for path in found}
+    items = prepare_items(cache, named, workers=workers, on_error=on_error, skip_fraction=1.0)
+    _tell(root, {name: read_header(item["file"]) for name, item in items.items()})
+    return list(items.values())
 
 
 def _slices_of(header: Header, slices: str, labels: Sequence[str]) -> list[int]:

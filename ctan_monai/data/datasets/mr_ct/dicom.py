@@ -1,4 +1,4 @@
-"""MR series in DICOM, alone or with a CT and its structure set, found by their headers."""
+"""MR series in DICOM, alone or with a CT and structure sets, found by their headers."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class MrStudy:
         images: of the series; of all series of the study where it is not clear which one is meant.
         cts: the patient's CT series, with their structure sets.
         registrations: the patient's spatial registrations.
+        drawn: structure sets whose contours were drawn on its images.
         damaged: files beside its images that look like DICOM and cannot be read.
         problem: why it cannot be read; empty if it can.
     """
@@ -35,13 +36,14 @@ class MrStudy:
     images: tuple[Header, ...]
     cts: tuple[Linked, ...] = ()
     registrations: tuple[Header, ...] = ()
+    drawn: tuple[Header, ...] = ()
     damaged: int = 0
     problem: str = ""
 
     def objects(self) -> list[Header]:
         """Return all objects that a case may depend on."""
         linked = [each for ct in self.cts for each in (*ct.ct, *ct.others())]
-        return [*self.images, *linked, *self.registrations]
+        return [*self.images, *linked, *self.registrations, *self.drawn]
 
 
 def any_dicom(root: Path) -> bool:
@@ -93,9 +95,12 @@ def find_mr_studies(root: Path, cache_dir: Path, mr: str | None = None, with_ct:
         case = names.case(names.patient(patient), images[0].series_uid if not problem else study)
         cts = tuple(each for each in linked if _patient(each.ct[0]) == patient)
         registrations = tuple(each for each in found.of(_REGISTRATION) if with_ct and _patient(each) == patient)
+        own = {image.sop_uid for image in images}
+        sets = found.of("RTSTRUCT") if with_ct and not problem else []
+        drawn = tuple(each for each in sets if any(named & own for named in each.frame_images.values()))
         alone = {image.path.parent for image in images} - _folders(studies, images)
         damaged = sum(path.parent in alone for path, _ in found.unreadable)
-        made.append(MrStudy(case, tuple(images), cts, registrations, damaged, problem))
+        made.append(MrStudy(case, tuple(images), cts, registrations, drawn, damaged, problem))
     return {study.images[0].path: study for study in sorted(made, key=lambda study: study.case)}
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from ctan_monai.data.cases.body import TISSUE_HU
 from ctan_monai.data.cases.cache import CaseCache
 from ctan_monai.data.cases.case import Case
-from ctan_monai.data.cases.volume_grid import VolumeGrid
-from ctan_monai.data.datasets.mr_ct.body import TISSUE_HU
+from ctan_monai.data.cases.file_grid import Grid
 from ctan_monai.data.datasets.mr_ct.checks import check_bodies
 from ctan_monai.data.datasets.mr_ct.dicom import MrStudy
 from ctan_monai.data.datasets.mr_ct.reader import CT, NOTES, READER_VERSION, REGION, PairReader, ReadMr, grid_name
@@ -22,6 +22,7 @@ from ctan_monai.data.dicom.read.patient import read_patient
 from ctan_monai.data.dicom.read.registration import read_registration
 from ctan_monai.data.dicom.read.select import select
 from ctan_monai.data.dicom.read.series import MrSeries, read_mr_series
+from ctan_monai.data.dicom.read.structures import Drawn, read_structures
 from ctan_monai.data.dicom.write.reference import CtReference
 from ctan_monai.data.formats.ct_source import CtSource, read_source, write_source
 from ctan_monai.errors import DataError
@@ -90,9 +91,29 @@ class DicomPairReader:
         values, body, covered = mr.with_ct(ct.volumes[CT], grid, self.root, "the CT")
         check_bodies(self.root, study.case, mr.body & covered, values > TISSUE_HU)
         masks = {name: mr.with_mask(mask, grid) for name, mask in ct.masks.items() if name != _DOSE_REGION}
+        for name, mask in self._drawn_on(study, series, mr).items():
+            if name in masks:
+                reason = f"{name} was drawn on the MR and on the CT."
+                raise DataError(self.root, study.case, reason, "Leave one of its structure sets.")
+            masks[name] = mask
         return mr.to_case({CT: values}, {**masks, REGION: body & covered}, synthetic)
 
-    def _ct_of(self, study: MrStudy, series: MrSeries, mr: ReadMr) -> tuple[Case, VolumeGrid]:
+    def _drawn_on(self, study: MrStudy, series: MrSeries, mr: ReadMr) -> dict[str, Any]:
+        """Return the masks of the structure sets that were drawn on the MR."""
+        masks: dict[str, Any] = {}
+        own = Grid((series.signal.shape[1], series.signal.shape[0], series.signal.shape[2]), mr.own.affine_ras)
+        for header in study.drawn:
+            drawn = Drawn(series.frame_uid, frozenset(series.sop_uids), header.frame_images)
+            found = read_structures(header.path, series.grid, drawn, self._options())
+            mr.notes.extend(found.notes)
+            for name, mask in found.masks.items():
+                if name in masks:
+                    reason = f"{name} stands in two structure sets that were drawn on the MR."
+                    raise DataError(self.root, study.case, reason, "Leave one of them.")
+                masks[name] = mr.with_mask(mask.transpose(1, 0, 2), own)
+        return masks
+
+    def _ct_of(self, study: MrStudy, series: MrSeries, mr: ReadMr) -> tuple[Case, Grid]:
         """Return the CT with its structures, and its grid in the MR's frame of reference."""
         linked, to_mr = _in_frame(self.root, study, series.frame_uid)
         options = self._options()
@@ -101,7 +122,7 @@ class DicomPairReader:
         if to_mr is not None:
             mr.notes.append("the CT is brought to the MR's frame of reference by a spatial registration object")
         affine_ras = case.affine_ras if to_mr is None else _LPS @ to_mr @ _LPS @ case.affine_ras
-        return case, VolumeGrid(case.shape, affine_ras)
+        return case, Grid(case.shape, affine_ras)
 
 
 def _in_frame(root: Path, study: MrStudy, frame_uid: str) -> tuple[Linked, Any]:

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ctan_monai.data.cases.body import TISSUE_HU, body_of_ct, body_of_mr
 from ctan_monai.data.cases.case import Case
-from ctan_monai.data.cases.file_grid import OWN_GRID, Grid, turned
-from ctan_monai.data.cases.volume_grid import VolumeGrid, resample
-from ctan_monai.data.datasets.mr_ct.body import TISSUE_HU, body_of_ct, body_of_mr
+from ctan_monai.data.cases.file_grid import NATIVE_GRID, Grid, reorient_to, resample
 from ctan_monai.data.datasets.mr_ct.checks import (
     check_bodies,
     check_finite,
@@ -24,12 +23,12 @@ from ctan_monai.data.datasets.mr_ct.checks import (
     check_mr,
     check_told,
 )
-from ctan_monai.data.datasets.mr_ct.layout import TUMOR, files_of
-from ctan_monai.data.datasets.mr_ct.synthetic import MARK
+from ctan_monai.data.datasets.mr_ct.layout import TUMOR, files_of, label_numbers, stem_of
 from ctan_monai.data.formats.images import THUMBNAIL_SIDE
 from ctan_monai.data.formats.nifti import load_nifti
 from ctan_monai.data.lists.leakage import fingerprint_meta
 from ctan_monai.errors import DataError
+from ctan_monai.files.whole_folder import SYNTHETIC_MARK
 
 READER_VERSION = "mr_ct-1"  # raise it when the same files give another case: caches are rebuilt
 MR, CT, REGION = "mr", "ct", "ct_region"  # names in a case
@@ -39,6 +38,7 @@ AXES = "PLS"  # axial slices along the last axis, rows to the back, columns to t
 _WINDOW = (0.5, 99.5)  # percentiles of the MR inside the body
 _AIR_HU, _HIGHEST_HU = -1024, 3071  # 12 bits, as scanners store
 _HALF = 0.5
+_SHOWN = 5  # values in a message
 _SHRINK = 4  # voxels that N4 looks at, along each axis one in so many
 _BLANK = np.zeros((THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.int8)  # bodies look too much alike to be told apart by it
 
@@ -64,7 +64,7 @@ class PairReader:
 
     def state(self, source: Path) -> str:
         """Return what a case depends on beside its files."""
-        return f"{self} {(source.parent / MARK).exists()}"
+        return f"{self} {(source.parent / SYNTHETIC_MARK).exists()}"
 
     def __call__(self, folder: Path) -> Case:
         """Read a patient with MR and CT.
@@ -83,10 +83,10 @@ class PairReader:
         ct, body, covered = mr.with_ct(*mr.beside(files.ct), files.ct, files.ct.name)
         check_told(files.patient, files.mr, files.ct)
         check_bodies(folder, files.patient, mr.body & covered, ct > TISSUE_HU)
-        masks = {name: _mask(path, mr) for name, path in files.masks.items()}
+        masks = {name: _mask(path, mr, files.numbers.get(name)) for name, path in files.masks.items()}
         if files.mask_on_ct is not None:
             check_lesion(folder, files.patient, masks[TUMOR], _mask(files.mask_on_ct, mr))
-        return mr.to_case({CT: ct}, {**masks, REGION: body & covered}, (folder.parent / MARK).exists())
+        return mr.to_case({CT: ct}, {**masks, REGION: body & covered}, (folder.parent / SYNTHETIC_MARK).exists())
 
     def read_mr(self, path: Path, case: str) -> Case:
         """Read an MR alone, for inference; its region is the body in the MR.
@@ -95,7 +95,7 @@ class PairReader:
             DataError: it is missing or damaged, shows nothing, or is no MR.
         """
         read = self._read_mr(path, case)
-        return read.to_case({}, {REGION: read.body}, any((each / MARK).exists() for each in path.parents[:2]))
+        return read.to_case({}, {REGION: read.body}, any((each / SYNTHETIC_MARK).exists() for each in path.parents[:2]))
 
     def _read_mr(self, path: Path, case: str) -> ReadMr:
         notes: list[str] = []
@@ -116,9 +116,9 @@ class PairReader:
             DataError: it shows nothing, or is no MR.
         """
         check_mr(path, case, check_finite(path, case, values))
-        own = VolumeGrid(tuple(values.shape), affine_ras)
-        grid = axial_grid(own)
-        mr = turned(values, Grid(own.shape, own.affine_ras), Grid(grid.shape, grid.affine_ras))
+        own = Grid(tuple(values.shape), affine_ras)
+        grid = own.reoriented(AXES)
+        mr = reorient_to(values, own, grid)
         if self.pixel_mm is not None:
             grid = grid.with_spacing((self.pixel_mm, self.pixel_mm, float(grid.spacing_mm[2])))
         if mr is None or self.pixel_mm is not None:
@@ -150,19 +150,19 @@ class ReadMr:
     case: str
     values: Array
     body: Mask
-    grid: VolumeGrid
-    own: VolumeGrid
+    grid: Grid
+    own: Grid
     digest: str
     notes: list[str]
 
-    def beside(self, path: Path) -> tuple[Array, VolumeGrid]:
+    def beside(self, path: Path) -> tuple[Array, Grid]:
         """Return the values of a volume of the same patient, and their grid.
 
         Raises:
             DataError: it is missing or damaged, or does not lie where the MR does.
         """
         values, affine_ras = load_nifti(path, self.case, notes=self.notes)
-        grid = VolumeGrid(tuple(values.shape), affine_ras)
+        grid = Grid(tuple(values.shape), affine_ras)
         check_meeting(path, self.case, grid, self.grid)
         if not grid.agrees(self.own):
             here, there = (" x ".join(f"{size:.3g}" for size in each.spacing_mm) for each in (grid, self.own))
@@ -172,9 +172,7 @@ class ReadMr:
             )
         return check_finite(path, self.case, values), grid
 
-    def with_ct(
-        self, values: Array, source: VolumeGrid, path: Path, name: str
-    ) -> tuple[npt.NDArray[np.int16], Mask, Mask]:
+    def with_ct(self, values: Array, source: Grid, path: Path, name: str) -> tuple[npt.NDArray[np.int16], Mask, Mask]:
         """Return the CT where the MR is, the body in it, and where the CT reaches.
 
         Args:
@@ -196,7 +194,7 @@ class ReadMr:
         covered: Mask = resample(np.ones(values.shape, np.float32), source, self.grid, 0.0) >= _HALF
         return ct, body, covered
 
-    def with_mask(self, mask: Array, source: VolumeGrid) -> Mask:
+    def with_mask(self, mask: Array, source: Grid) -> Mask:
         """Return a mask where the MR is."""
         found: Mask = resample(mask.astype(np.float32), source, self.grid, 0.0) >= _HALF
         return found
@@ -206,7 +204,7 @@ class ReadMr:
         low, high = (float(value) for value in np.percentile(self.values[self.body], _WINDOW))
         meta = {
             **fingerprint_meta(None, None, self.digest, _BLANK),
-            OWN_GRID: Grid(self.own.shape, self.own.affine_ras).to_meta(),
+            NATIVE_GRID: self.own.to_meta(),
             PERCENTILES: {MR: [low, max(high, low + 1e-6)]},
             NOTES: list(dict.fromkeys(self.notes)),
             "synthetic": synthetic,
@@ -214,13 +212,22 @@ class ReadMr:
         return Case(self.case, {MR: self.values, **volumes}, masks, self.grid.affine_ras, {}, meta)
 
 
-def _mask(path: Path, mr: ReadMr) -> Mask:
+def _mask(path: Path, mr: ReadMr, number: int | None = None) -> Mask:
+    """Return the mask in a file, or of a number in a label map."""
     values, source = mr.beside(path)
     found = np.unique(values)
+    if number is not None:
+        known = {0, *(label_numbers(path) or {}).values()}
+        if unknown := [value for value in found if value not in known][:_SHOWN]:
+            shown = ", ".join(f"{value:g}" for value in unknown)
+            reason = f"it holds {shown}, and {stem_of(path)}.json names {sorted(known - {0})}."
+            raise DataError(path, mr.case, reason, "Name all of its numbers.")
+        return mr.with_mask(values == number, source)
     if len(found) > 2 or (len(found) == 2 and found[0] != 0):
-        shown = ", ".join(f"{value:g}" for value in found[:5]) + (" ..." if len(found) > 5 else "")
+        shown = ", ".join(f"{value:g}" for value in found[:_SHOWN]) + (" ..." if len(found) > _SHOWN else "")
         reason = f"its values are {shown}; a mask has 0 and one other."
-        raise DataError(path, mr.case, reason, "Give one mask for each structure.")
+        remedy = f'Give one mask for each structure, or name its numbers in {stem_of(path)}.json: {{"labels": ...}}.'
+        raise DataError(path, mr.case, reason, remedy)
     return mr.with_mask(values != 0, source)
 
 
@@ -232,17 +239,6 @@ def grid_name(reader: PairReader) -> str:
     """
     size = "own" if reader.pixel_mm is None else f"{reader.pixel_mm:g}mm"
     return f"{size}-n4" if reader.bias_field else size
-
-
-def axial_grid(own: VolumeGrid) -> VolumeGrid:
-    """Return a file's grid with its axes permuted and flipped to `AXES`, the nearest for oblique ones."""
-    import nibabel as nib
-
-    change = nib.orientations.ornt_transform(
-        nib.io_orientation(own.affine_ras), nib.orientations.axcodes2ornt(tuple(AXES))
-    )
-    shape = tuple(own.shape[int(axis)] for axis in np.argsort(change[:, 0]))
-    return VolumeGrid(shape, own.affine_ras @ nib.orientations.inv_ornt_aff(change, own.shape))
 
 
 def without_bias_field(mr: Array, body: Mask) -> npt.NDArray[np.float32]:

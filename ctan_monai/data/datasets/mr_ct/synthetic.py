@@ -8,12 +8,10 @@ import numpy as np
 
 from ctan_monai.data.formats.nifti import write_nifti
 from ctan_monai.data.phantom.grid import PhantomGrid
-from ctan_monai.data.phantom.mr import t2_weighted
 from ctan_monai.data.phantom.organs import whole
-from ctan_monai.data.phantom.patient import PHANTOM_VERSION, draw_pelvis
-from ctan_monai.files.whole_folder import write_whole
+from ctan_monai.data.phantom.patient import PHANTOM_VERSION, draw_body_of
+from ctan_monai.files.whole_folder import write_synthetic
 
-MARK = "SYNTHETIC.txt"  # says what the folder holds
 VERSION = f"{PHANTOM_VERSION}.0"
 STRUCTURES = ("Prostate", "Bladder", "Rectum", "Femur_L", "Femur_R")  # of the paper; it has the femurs' heads
 PATIENTS = 12
@@ -35,20 +33,15 @@ def write_pelvis_pairs(folder: str | Path, patients: int = PATIENTS, seed: int =
     Raises:
         DataError: it cannot be written.
     """
-    folder = Path(folder)
-    target = folder.with_name(f"{folder.name}-{VERSION}-{seed}-{patients}")
-    if (target / MARK).is_file():
-        return target
-    return write_whole(target, MARK, lambda draft: _write(draft, patients, seed, grid))
+    return write_synthetic(folder, (VERSION, seed, patients), lambda draft: _write(draft, patients, seed, grid))
 
 
 def _write(folder: Path, patients: int, seed: int, grid: PhantomGrid) -> None:
     for number in range(1, patients + 1):
         place = folder / f"synthetic_{number:03d}"
         place.mkdir(parents=True)
-        pelvis = draw_pelvis([seed, number], grid)
-        arrays = {"T2": t2_weighted(pelvis), "CT": pelvis.scan()}
+        pelvis = draw_body_of([seed, number], grid)
+        arrays = {"T2": pelvis.t2_weighted(), "CT": pelvis.scan()}
         arrays |= {name: whole(pelvis.surfaces[name], grid).astype(np.uint8) for name in STRUCTURES}
         for name, array in arrays.items():
             write_nifti(array.transpose(2, 1, 0), pelvis.affine_ras, place / f"{name}.nii.gz")
-    (folder / MARK).write_text("Drawn by ctan_monai. These images show no patient.\n", encoding="utf-8")

@@ -16,13 +16,14 @@ from ctan_monai.data.datasets.openkbp.reader import READER_VERSION, find_patient
 from ctan_monai.data.formats.ct_source import keep_nifti_source
 from ctan_monai.data.formats.nifti import is_nifti, read_nifti_case
 from ctan_monai.data.lists.datalist import Item, Slices, check_slices, check_splits, choose, refuse_empty, slices_to_use
-from ctan_monai.data.lists.splits import SPLITS
+from ctan_monai.data.lists.splits import SPLITS, grouped_split_or_fold
 from ctan_monai.errors import DataError
 from ctan_monai.files.duplicates import check_ids
 
 _logger = logging.getLogger(__name__)
 
 _Chosen = dict[str, list[Path]]
+_FOLD_FRACTIONS = (0.9, 0.1, 0.0)  # training and validation, of what a fold does not test
 # OpenKBP's axes, and its pixel sizes: 1.95 to 5.42 mm, median 3.906 mm
 _AXCODES, _PIXEL_MM, _PIXEL_RANGE_MM = "PLI", 3.906, (1.9, 5.5)
 
@@ -36,6 +37,8 @@ def openkbp_datalist(
     slices: Slices | None = None,
     empty_fraction: float = 0.0,
     datalist: str | Path | None = None,
+    folds: int | None = None,
+    fold: int = 0,
     workers: int | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     progress: bool = True,
@@ -53,6 +56,9 @@ def openkbp_datalist(
         empty_fraction: slices of the other kind to add, as a share of those chosen, spread evenly over the patient.
         datalist: JSON file ``{"train": ["pt_1", ...], "validation": [...], "test": [...]}`` that chooses patients
             by name from all official splits instead; the same patient may be in two (the log warns).
+        folds: cross-validation: the test set is one of so many parts of all patients, whatever their official split
+            (the log warns); a tenth of the others validate.
+        fold: which of them, from 0.
         workers: processes that fill the cache; None for one per processor.
         on_error: 'skip' leaves out up to a tenth of the patients if they cannot be read.
         progress: show a bar while the cache is filled.
@@ -73,7 +79,8 @@ def openkbp_datalist(
     else:
         root = Path(str(dataset_dir))
         available = find_patients(root)
-    chosen = _choose(root, available, splits, datalist)
+    in_folds = available if datalist is not None and str(datalist) else _fold_of(available, folds, fold)
+    chosen = _choose(root, in_folds, splits, datalist)
     sources = list(dict.fromkeys(itertools.chain.from_iterable(chosen.values())))
     if sample:
         files = {path: path for path in sources}
@@ -105,6 +112,16 @@ def _choose(
         if shared:
             _logger.warning("same patients in %s and %s: %s; scores say nothing about new ones", first, second, shared)
     return {split: [by_name[name] for name in found] for split, found in names.items()}
+
+
+def _fold_of(available: Mapping[str, Sequence[Path]], folds: int | None, fold: int) -> Mapping[str, Sequence[Path]]:
+    """Divide the patients of all splits for one fold of a cross-validation; without folds they stay where they are."""
+    if folds is None and not fold:
+        return available
+    paths = {path.name.removesuffix(CASE_SUFFIX): path for found in available.values() for path in found}
+    divided = grouped_split_or_fold({name: name for name in paths}, None, _FOLD_FRACTIONS, 0, folds, fold)
+    _logger.warning("%s folds of all %d patients: the official splits are left aside", folds, len(paths))
+    return {split: [paths[name] for name in names] for split, names in divided.items()}
 
 
 def _case_items(cases: Sequence[tuple[Path, Header]]) -> list[Item]:

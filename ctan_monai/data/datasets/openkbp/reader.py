@@ -26,7 +26,6 @@ from ctan_monai.errors import DataError
 
 OARS = ("Brainstem", "SpinalCord", "RightParotid", "LeftParotid", "Esophagus", "Larynx", "Mandible")
 PTVS = ("PTV56", "PTV63", "PTV70")
-MIRROR_PAIRS = (("RightParotid", "LeftParotid"),)
 READER_VERSION = "openkbp-1"  # raise it when what read_case returns for the same files changes: caches are rebuilt
 
 AIR_HU = -1024

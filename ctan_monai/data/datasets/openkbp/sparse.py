@@ -16,11 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ctan_monai.errors import DataError
-from ctan_monai.files.atomic import replacing
+from ctan_monai.files.atomic import replace_text
 
 SHAPE = (128, 128, 128)
 SIZE = 128**3
 _DOWNLOAD = "Download or export this file again."
+
+_POWERS_OF_TEN = np.array([float(f"1e{power}") for power in range(23)])  # those that double precision holds exactly
 
 Entries = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
 _logger = logging.getLogger(__name__)
@@ -97,14 +99,16 @@ def _parse(path: Path, size: int) -> Entries:
         raise _refuse(path, f"it starts with {header[:40]!r}, expected ',data'.")
     if body and not body.endswith(b"\n"):
         raise _refuse(path, "it ends within a line, so it was cut short.")
-    body = body.replace(b"\r\n", b"\n")
+    if b"\r" in body:
+        body = body.replace(b"\r\n", b"\n")
     letters = np.frombuffer(body, np.uint8)
-    signs = letters[(letters == ord(",")) | (letters == ord("\n"))].tobytes()
-    if signs != b",\n" * (len(signs) // 2):
+    separators = np.flatnonzero((letters == ord(",")) | (letters == ord("\n")))
+    commas, ends = separators[0::2], separators[1::2]
+    if len(commas) != len(ends) or (letters[commas] != ord(",")).any() or (letters[ends] != ord("\n")).any():
         raise _refuse(path, "some line is not 'index,value'.")
     if not body:
         return np.empty(0, np.int64), np.empty(0, np.float64)
-    index, values = _parse_body(path, body)
+    index, values = _parse_decimals(body, commas, ends) or _parse_any(path, body)
     if index.min() < 0 or index.max() >= size:
         raise _refuse(path, f"indices run from {index.min()} to {index.max()}, expected 0 to {size - 1}.")
     ordered = index if (np.diff(index) > 0).all() else np.sort(index)
@@ -114,7 +118,32 @@ def _parse(path: Path, size: int) -> Entries:
     return index, values
 
 
-def _parse_body(path: Path, body: bytes) -> Entries:
+def _parse_decimals(body: bytes, commas: npt.NDArray[Any], ends: npt.NDArray[Any]) -> Entries | None:
+    """Parse numbers without sign and exponent, of up to 15 digits; None: some are not so.
+
+    Such a number is a whole one below 2**53 over a power of ten up to 10**22. Both are exact in double precision, so
+    one division rounds as reading the text does (Clinger 1990, section 4).
+    """
+    if body.translate(None, b"0123456789.,\n"):
+        return None
+    empty = int(np.count_nonzero(ends - commas == 1))
+    if empty and (empty < len(ends) or b"." in body):
+        return None
+    if empty:
+        index = np.fromstring(body.replace(b",", b" "), np.int64, sep=" ")
+        return (index, np.full(len(ends), np.nan)) if len(index) == len(ends) else None
+    numbers = np.fromstring(body.translate(bytes.maketrans(b",\n", b"  "), b"."), np.int64, sep=" ")
+    dots = np.flatnonzero(np.frombuffer(body, np.uint8) == ord("."))
+    line = np.arange(len(ends)) if len(dots) == len(ends) else np.searchsorted(ends, dots)
+    decimals = np.zeros(len(ends), np.int64)
+    decimals[line] = ends[line] - dots - 1
+    one_each = (dots > commas[line]).all() and (dots < ends[line]).all() and (np.diff(line) > 0).all()
+    if not one_each or len(numbers) != 2 * len(ends) or numbers.max() >= 2**53 or decimals.max() >= len(_POWERS_OF_TEN):
+        return None
+    return numbers[0::2].copy(), numbers[1::2] / _POWERS_OF_TEN[decimals]
+
+
+def _parse_any(path: Path, body: bytes) -> Entries:
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)  # what NumPy before 2.4 gives for what is no number
         try:
@@ -153,8 +182,7 @@ def write_sparse(volume: npt.NDArray[Any], path: str | Path, *, clip_negative: b
     index = np.flatnonzero(flat)
     numbers = flat[index].astype(str) if flat.dtype.kind == "f" else flat[index].astype(np.int64).astype(str)
     lines = [f"{at},{number}\n" for at, number in zip(index.tolist(), numbers.tolist(), strict=True)]
-    with replacing(path) as temporary:
-        temporary.write_text(",data\n" + "".join(lines), encoding="ascii", newline="\n")
+    replace_text(path, ",data\n" + "".join(lines))
 
 
 def read_sparse(path: str | Path, shape: tuple[int, ...] = SHAPE) -> npt.NDArray[np.float32]:

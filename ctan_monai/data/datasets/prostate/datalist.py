@@ -14,7 +14,7 @@ from ctan_monai.data.datasets.prostate.prepare import prepare_dicom
 from ctan_monai.data.datasets.prostate.prepared_folder import DATALIST
 from ctan_monai.data.dicom.read.options import DicomOptions
 from ctan_monai.data.lists.datalist import Item, Slices, check_slices, check_splits, refuse_empty, slices_to_use
-from ctan_monai.data.lists.splits import SPLITS
+from ctan_monai.data.lists.splits import SPLITS, grouped_split_or_fold
 from ctan_monai.errors import DataError
 
 _logger = logging.getLogger(__name__)
@@ -30,6 +30,8 @@ def dicom_datalist(
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
     split_fractions: Sequence[float] = (0.7, 0.15, 0.15),
+    folds: int | None = None,
+    fold: int = 0,
     workers: int | None = None,
     progress: bool = True,
 ) -> dict[str, list[Item]]:
@@ -45,6 +47,9 @@ def dicom_datalist(
         options: of ``DicomOptions``, for a folder of DICOM.
         seed: of the split, likewise.
         split_fractions: of training, validation and test, likewise.
+        folds: cross-validation by patient: the test set is one of so many parts of all splits together, drawn by
+            ``seed``, and ``split_fractions`` divide the rest.
+        fold: which of them, from 0.
         workers: processes that prepare.
         progress: show bars.
 
@@ -68,10 +73,23 @@ def dicom_datalist(
         _logger.warning("the data are SYNTHETIC: no patient was imaged")
     if len(content["prescriptions_gy"]) > 1:
         _logger.warning("mixed prescriptions, cases by Gy: %s", content["prescriptions_gy"])
+    content |= _fold_of(content, split_fractions, seed, folds, fold)
     found = {split: [folder / item["file"] for item in content[split]] for split in splits}
     remedy = "Add patients (three fill every split), or prepare them with other split fractions."
     refuse_empty(folder, {split: content[split] for split in SPLITS}, "patient", remedy, required=splits)
     return {name: _items(files, slices if name == "train" else None, empty_fraction) for name, files in found.items()}
+
+
+def _fold_of(
+    content: Mapping[str, Any], split_fractions: Sequence[float], seed: int, folds: int | None, fold: int
+) -> dict[str, list[Item]]:
+    """Divide all patients anew for one fold of a cross-validation; nothing without folds."""
+    if folds is None and not fold:
+        return {}
+    items = {item["case"]: item for split in SPLITS for item in content[split]}
+    patients = {case: str(item["patient"]) for case, item in items.items()}
+    divided = grouped_split_or_fold(patients, None, split_fractions, seed, folds, fold)
+    return {split: [items[case] for case in cases] for split, cases in divided.items()}
 
 
 def read_datalist(folder: str | Path) -> dict[str, Any]:
@@ -92,18 +110,37 @@ def read_datalist(folder: str | Path) -> dict[str, Any]:
     return {**content, "options": current_settings(content.get("options", {}))}
 
 
-def data_record(folder: str | Path) -> dict[str, Any]:
+def data_record(
+    folder: str | Path,
+    split_fractions: Sequence[float] = (0.7, 0.15, 0.15),
+    seed: int = 0,
+    folds: int | None = None,
+    fold: int = 0,
+    dose: bool = True,
+) -> dict[str, Any]:
     """Return the data record of a prepared folder, for ``engines.write_data_record``.
+
+    Args:
+        folder: that was prepared.
+        split_fractions: see `dicom_datalist`, as the next.
+        seed: of the split.
+        folds: of a cross-validation.
+        fold: which of them.
+        dose: the doses are learned.
 
     Raises:
         DataError: the folder's list of cases cannot be read.
     """
     content = read_datalist(folder)
+    content |= _fold_of(content, split_fractions, seed, folds, fold)
+    doses = {
+        "prescriptions_gy": content["prescriptions_gy"],
+        "normalized_to_gy": content["options"]["normalize_to_gy"],
+    }
     return {
         "source": content["source"],
         "synthetic": content["synthetic"],
-        "prescriptions_gy": content["prescriptions_gy"],
-        "normalized_to_gy": content["options"]["normalize_to_gy"],
+        **(doses if dose else {}),
         "cases": {split: len(content[split]) for split in SPLITS},
     }
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ctan_monai.data.dicom.read.ct_case import CtJob, CtOutcome, make_ct_case, m
 from ctan_monai.data.dicom.read.header import read_header
 from ctan_monai.data.dicom.read.job import work
 from ctan_monai.data.dicom.read.link import Linked, link
+from ctan_monai.data.dicom.read.names import read_mapping
 from ctan_monai.data.dicom.read.options import DicomOptions
 from ctan_monai.data.dicom.read.pseudonyms import Pseudonyms, read_or_make_key
 from ctan_monai.data.dicom.read.scan import Scan, scan
@@ -38,16 +40,19 @@ def dicom_inference_list(
     axcodes: str | None = "PLS",
     repair: bool = False,
     patient_by: str = "id",
+    contours: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
     phantom_grid: PhantomGrid | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> list[Item]:
     """List CTs for inference, caching them under pseudonyms.
 
-    Of structure sets and doses in the folder only how far they reach is looked at, and a CT that ends before them is
-    refused; other modalities are passed over. A CT series that cannot be used is named in the log by its pseudonym,
-    with the reason, and left out; ``skipped.json`` in the cache says which files it consists of,
-    and which is at fault. The cache names files and UIDs of the CTs, so it must not be given away.
+    Of structure sets and doses in the folder only how far they reach is looked at, and a CT that ends before them
+    is refused, unless the network takes contours; other modalities are passed over. A CT series that cannot be used
+    is named in the log by its pseudonym, with the reason, and left out; ``skipped.json`` in the cache says which
+    files it consists of, and which is at fault. The cache names files and UIDs of the CTs, so it must not be given
+    away.
 
     Args:
         source: a folder with any nesting that holds one CT series, a patient or many patients; a file of a CT series,
@@ -58,6 +63,9 @@ def dicom_inference_list(
         axcodes: where the axes pointed in training.
         repair: put right what can be put right without guessing; see ``series.read_ct_series``.
         patient_by: 'id' or 'study'; see ``link.link``.
+        contours: for a network that takes contours and prescription beside the CT, options of ``DicomOptions`` to read
+            them by, names also as a YAML file's path; a CT without a structure set is left out. None: the CT alone.
+        options: of ``DicomOptions``, as in training, of which ``body_margin_mm`` is used.
         phantom_grid: voxels of the synthetic patient's CT.
         workers: processes that read; None for one per processor, at most 4.
         progress: show bars.
@@ -70,28 +78,37 @@ def dicom_inference_list(
         ConfigError: an argument has an unknown value.
     """
     cache_dir = Path(cache_dir)
-    options = DicomOptions(need=(), repair=repair, pixel_mm=pixel_mm, axcodes=axcodes)
-    folder = cache_dir / f"inference_{'own' if pixel_mm is None else f'{pixel_mm:g}mm'}"
+    margin_mm = (options or {}).get("body_margin_mm")
+    wanted = DicomOptions(need=(), repair=repair, pixel_mm=pixel_mm, axcodes=axcodes, body_margin_mm=margin_mm)
+    size, margin = ("" if mm is None else f"{mm:g}mm" for mm in (pixel_mm, margin_mm))
+    folder = cache_dir / f"inference_{size or 'own'}{margin and f'_body{margin}'}"
+    if drawn := contours is not None:
+        wanted = replace(wanted, **{**_readable(contours), "need": ("structures",)})
+        folder = folder.with_name(f"{folder.name}_contours")
     if source is None or str(source) == "":
         root = _synthetic_patient(cache_dir, phantom_grid or PhantomGrid(), progress)
     else:
         root = Path(str(source))
     if nifti := _nifti_files(root):
-        items = {path: _item(make_nifti_case(path, folder, options)) for path in nifti}
+        if drawn:
+            reason = "the network takes contours and prescription beside the CT, which NIfTI files do not have."
+            raise DataError(root, None, reason, "Give a folder with CT, RTSTRUCT and RTPLAN.")
+        items = {path: _item(make_nifti_case(path, folder, wanted)) for path in nifti}
         check_ids({path: item["case"] for path, item in items.items()})
         return list(items.values())
     count = processors(_WORKERS_MAX) if workers is None else max(1, workers)
     names = Pseudonyms(read_or_make_key(cache_dir / KEY))
     found, series = _series(root, patient_by, count, progress)
-    jobs = [_job(linked, names, options, folder, _damaged(linked, series, found)) for linked in series]
+    jobs = [_job(linked, names, wanted, folder, _damaged(linked, series, found), drawn) for linked in series]
     results = list(work(make_ct_case, jobs, min(count, len(jobs)), folder))
     return _accepted(root, folder, jobs, results)
 
 
 def _synthetic_patient(cache_dir: Path, grid: PhantomGrid, progress: bool) -> Path:
-    folder = cache_dir / f"synthetic_unseen_{grid.rows}x{grid.columns}x{grid.slices}"
+    other = "" if grid.region == "pelvis" else f"{grid.region}_"
+    folder = cache_dir / f"synthetic_unseen_{other}{grid.rows}x{grid.columns}x{grid.slices}"
     _logger.warning("no input was given: a SYNTHETIC patient is used, computed from random numbers, in %s", folder)
-    cohort = make_cohort(folder, 1, _UNSEEN_SEED, (0, 0, 1), grid=grid, progress=progress)
+    cohort = make_cohort(folder, 1, _UNSEEN_SEED, grid=grid, progress=progress)
     return cohort.folder
 
 
@@ -142,9 +159,17 @@ def _series_of_file(path: Path) -> str:
     return header.series_uid
 
 
-def _job(linked: Linked, names: Pseudonyms, options: DicomOptions, folder: Path, damaged: tuple[Path, ...]) -> CtJob:
+def _readable(contours: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options of reading contours with the file of names read."""
+    names = contours.get("names")
+    return {**contours, "names": read_mapping(Path(names).expanduser()) if isinstance(names, str) else names or {}}
+
+
+def _job(
+    linked: Linked, names: Pseudonyms, options: DicomOptions, folder: Path, damaged: tuple[Path, ...], drawn: bool
+) -> CtJob:
     case = names.case(names.patient(linked.identity), linked.ct[0].series_uid)
-    return CtJob(linked.ct, case, options, folder, tuple(linked.others()), damaged)
+    return CtJob(linked.ct, case, options, folder, tuple(linked.others()), damaged, linked if drawn else None)
 
 
 def _accepted(root: Path, folder: Path, jobs: Sequence[CtJob], results: Sequence[CtOutcome]) -> list[Item]:

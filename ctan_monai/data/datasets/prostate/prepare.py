@@ -19,22 +19,26 @@ from ctan_monai.data.datasets.prostate.prepared_folder import (
     remove_leftovers,
     write_datalist,
 )
+from ctan_monai.data.datasets.prostate.prescriptions import read_prescriptions
 from ctan_monai.data.dicom.read import outputs
-from ctan_monai.data.dicom.read.identities import write_identities
 from ctan_monai.data.dicom.read.job import Job, run_job, work
 from ctan_monai.data.dicom.read.link import Linked, UnlinkedObject, link
 from ctan_monai.data.dicom.read.options import DicomOptions
 from ctan_monai.data.dicom.read.pseudonyms import Pseudonyms, read_or_make_key
 from ctan_monai.data.dicom.read.scan import Scan, scan
-from ctan_monai.data.dicom.read.table import ACCEPTED, LEFT_OUT, Row, prescriptions, reasons, write_tables
-from ctan_monai.data.lists.splits import check_split_fractions, divide, draw
+from ctan_monai.data.dicom.read.table import ACCEPTED, LEFT_OUT, Row, reasons, write_tables
+from ctan_monai.data.dicom.read.table import prescriptions as count_prescriptions
+from ctan_monai.data.lists.splits import check_split_fractions, divide, draw, tell_changes
 from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.files.atomic import replacing
+from ctan_monai.files.csv_cells import csv_text
 
 _logger = logging.getLogger(__name__)
 
 KEY = ".pseudonym.key"
 _UNREADABLE = "Export it again, or take it out; without it a CT may lack a slice."
 _FILES = 10  # files that an error names; the list of identities has all
+_IDENTITIES = ("case", "patient", "PatientID", "what", "UID", "reason", "folder or file")
 _WORKERS_MAX = 4  # each holds a patient: about 1.2 GB for a CT of 512 x 512 x 200 with ten structures
 
 
@@ -73,6 +77,7 @@ def prepare_dicom(
     patient_by: str = "id",
     key_file: str | Path | None = None,
     identities: str | Path | None = None,
+    prescriptions: str | Path | None = None,
     progress: bool = True,
 ) -> Prepared:
     """Prepare every patient of a folder; a second run continues, or adds patients.
@@ -93,6 +98,8 @@ def prepare_dicom(
         patient_by: 'id' or 'study'; see ``link.link``.
         key_file: file of the pseudonyms' key, instead of the one in ``out_dir``; made if it is not there.
         identities: CSV file to write which says whose pseudonym is whose; None for none.
+        prescriptions: table of prescriptions by PatientID or folder, which win over RTPLANs and ``options``; see
+            `read_prescriptions`. None for none.
         progress: show bars.
 
     Returns:
@@ -106,26 +113,30 @@ def prepare_dicom(
     options, out_dir = options or DicomOptions(), Path(out_dir)
     if identities is not None and Path(identities).resolve().is_relative_to(out_dir.resolve()):
         raise ConfigError("identities", "the file would lie among the prepared data.", "Give a place elsewhere.")
+    table = None if prescriptions is None else read_prescriptions(prescriptions)
     count = processors(_WORKERS_MAX) if workers is None else max(1, workers)
     with locked(out_dir):
         remove_leftovers(out_dir)
+        kept = kept_splits(out_dir / DATALIST, seed, split_fractions)
         found = scan(in_dir, count, progress)
         linked, unlinked = link(found.objects, patient_by)
         names = Pseudonyms(read_or_make_key(key_file or out_dir / KEY))
         linked.sort(key=lambda each: draw(seed, f"{each.identity} {each.ct[0].series_uid}"))
-        jobs = [_job(each, names, options, kind, out_dir, found) for each in linked]
+        doses = [None] * len(linked) if table is None else table.of(linked, Path(in_dir))
+        each_own = [options if gy is None else replace(options, prescription_gy=gy) for gy in doses]
+        jobs = [_job(each, names, own, kind, out_dir, found) for each, own in zip(linked, each_own, strict=True)]
         rows = [*_run(jobs, count, out_dir, progress), *(_unlinked_row(each, names) for each in unlinked)]
         rows += [
             Row("", "", "file", LEFT_OUT, f"{why}.", _UNREADABLE, source=str(path)) for path, why in found.unreadable
         ]
         rows = [replace(row, source=os.path.relpath(row.source, in_dir) if row.source else "") for row in rows]
         if identities is not None:
-            write_identities(Path(identities), Path(in_dir), jobs, unlinked, rows, names)
-        kept = kept_splits(out_dir / DATALIST, seed, split_fractions)
+            _write_identities(Path(identities), Path(in_dir), jobs, unlinked, rows, names)
         who = {row.patient for row in rows if row.status == ACCEPTED}
         split = divide(
             {job.patient: job.linked.identity for job in jobs if job.patient in who}, seed, split_fractions, kept
         )
+        tell_changes(kept, split, "patients")
         rows = [replace(row, split=split[row.patient]) if row.status == ACCEPTED else row for row in rows]
         tables = write_tables(rows, out_dir)
         prepared = Prepared(out_dir / DATALIST, tuple(rows), found.counts(), len(found.unreadable), found.others)
@@ -193,7 +204,48 @@ def _log(prepared: Prepared, found: Scan) -> None:
         _logger.warning("%d files look like DICOM and could not be read", len(found.unreadable))
     if any(row.facts.get("synthetic") for row in accepted):
         _logger.warning("the data are SYNTHETIC: no patient was imaged")
-    doses = prescriptions(prepared.rows)
+    doses = count_prescriptions(prepared.rows)
     if len(doses) > 1:
         listed = ", ".join(f"{count} x {dose} Gy" for dose, count in doses.items())
         _logger.warning("mixed prescriptions: %s; a network learns their mixture unless doses are normalized", listed)
+
+
+def _write_identities(
+    path: Path,
+    in_dir: Path,
+    jobs: Sequence[Job],
+    unlinked: Sequence[UnlinkedObject],
+    rows: Sequence[Row],
+    names: Pseudonyms,
+) -> None:
+    """Write the identities of CT series, unlinked objects and unreadable files to a CSV that only its owner can read.
+
+    A CT that was not accepted has the reason and the file at fault beside it.
+
+    Args:
+        path: the CSV file.
+        in_dir: folder that was read.
+        jobs: a CT series each.
+        unlinked: objects that belong to none.
+        rows: the table, with how each CT went and what could not be read.
+        names: pseudonyms.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    lines = []
+    by_case = {row.case: row for row in rows if row.case}
+    for job in jobs:
+        first, row = job.linked.ct[0], by_case[job.case]
+        folder = os.path.commonpath([each.path.parent for each in job.linked.ct])
+        place = row.source or os.path.relpath(folder, in_dir)
+        lines.append((job.case, job.patient, job.linked.identity, "CT", first.series_uid, row.reason, place))
+    for lone in unlinked:
+        header = lone.header
+        place = os.path.relpath(header.path, in_dir)
+        patient = names.patient(lone.identity)
+        lines.append(("", patient, lone.identity, header.kind, header.sop_uid, lone.reason, place))
+    lines += [("", "", "", row.what, "", row.reason, row.source) for row in rows if not row.patient]
+    with replacing(path) as temporary:
+        temporary.write_text(csv_text(_IDENTITIES, lines), encoding="utf-8", newline="")
+    path.chmod(0o600)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ctan_monai.errors import DataError, cannot_write
 from ctan_monai.files.atomic import replacing
 from ctan_monai.files.lock import hold, release
 
+_logger = logging.getLogger(__name__)
 DATALIST = "datalist.json"
 _LEFTOVERS = (
     *(f".{name}.*" for name in ("datalist.json", "table.csv", "table.json", "manifest.json")),
@@ -49,14 +51,28 @@ def remove_leftovers(out_dir: Path) -> None:
 
 
 def kept_splits(path: Path, seed: int, split_fractions: Sequence[float]) -> dict[str, str]:
-    """Return the splits of an earlier run with the same seed and split fractions."""
+    """Return the split of each patient of an earlier run, which patients keep when others are added.
+
+    Returns:
+        None of them where there was no run, or one with another seed or other split fractions, which the log says.
+
+    Raises:
+        DataError: the file of the earlier run is damaged.
+    """
     try:
         content = current_settings(json.loads(path.read_text(encoding="utf-8")))
-        if (content["seed"], content["split_fractions"]) != (seed, list(split_fractions)):
-            return {}
-        return {item["patient"]: split for split in SPLITS for item in content[split]}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        before = (content["seed"], content["split_fractions"])
+        kept = {item["patient"]: split for split in SPLITS for item in content[split]}
+    except FileNotFoundError:
         return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"the splits of the patients that were prepared before cannot be read ({error!r})."
+        remedy = "Restore it from a copy; or delete it, and patients of the test split may come into training."
+        raise DataError(path, None, reason, remedy) from error
+    if before != (seed, list(split_fractions)):
+        _logger.warning("all patients are split anew: before, seed and fractions were %s and %s", *before)
+        return {}
+    return kept
 
 
 def write_datalist(

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from ctan_monai.data.datasets.prostate.prepared_folder import DATALIST
 from ctan_monai.data.dicom.read.names import read_mapping
 from ctan_monai.data.dicom.read.options import DicomOptions
 from ctan_monai.data.lists.splits import SPLITS
+from ctan_monai.data.lists.table import TABLE_SUFFIXES
 from ctan_monai.data.phantom.cohort import make_cohort
 from ctan_monai.data.phantom.grid import PhantomGrid
 from ctan_monai.data.phantom.patient import PHANTOM_VERSION
@@ -37,7 +38,7 @@ def prepared_folder(
     cache_dir: str | Path,
     pixel_mm: float | None = 3.0,
     names: str | Path | Mapping[str, Sequence[str]] | None = None,
-    prescription_gy: float | None = None,
+    prescription_gy: float | str | Path | None = None,
     normalize_to_gy: float | None = None,
     options: Mapping[str, Any] | None = None,
     phantoms: int = 20,
@@ -55,7 +56,8 @@ def prepared_folder(
         cache_dir: where to prepare DICOM, and to make the synthetic patients; what is there is used again.
         pixel_mm: pixel size within the slices; None for the CT's own.
         names: the data's own names of structures: a YAML file, or names by TG-263 name; see ``names.read_mapping``.
-        prescription_gy: what was prescribed, instead of what RTPLANs say.
+        prescription_gy: what was prescribed, instead of what RTPLANs say: Gy, 'names' (see ``DicomOptions``), or a
+            table by patient (see `read_prescriptions`), which is read when DICOM is prepared.
         normalize_to_gy: scale each dose so that its prescription becomes this many Gy.
         options: further settings of ``DicomOptions``.
         phantoms: how many synthetic patients.
@@ -71,22 +73,26 @@ def prepared_folder(
     """
     if isinstance(names, str | Path) and str(names):
         names = read_mapping(Path(names).expanduser())  # a run's settings say ~ for the user's folder
+    given = str(prescription_gy)
+    table = Path(given).expanduser() if given.lower().endswith(TABLE_SUFFIXES) else None
     own = {
         "names": names or {},
-        "prescription_gy": prescription_gy,
+        "prescription_gy": None if table else prescription_gy,
         "normalize_to_gy": normalize_to_gy,
         "pixel_mm": pixel_mm,
     }
     settings = DicomOptions(**{**_known(options or {}, own), **own})
     if dataset_dir is not None and (Path(str(dataset_dir)) / DATALIST).is_file():
+        if table:
+            reason = f"{dataset_dir} is prepared already; a table of prescriptions is read when DICOM is."
+            raise ConfigError("prescription_gy", reason, f"Leave it out, or prepare with --prescription {table}.")
         return _as_prepared(Path(str(dataset_dir)), settings)
     if dataset_dir is None or str(dataset_dir) == "":
         source, target = _synthetic(Path(cache_dir), phantoms, phantom_grid or PhantomGrid(), progress)
     else:
         source, target = Path(str(dataset_dir)), Path(cache_dir)
-    made = prepare_dicom(
-        source, target, settings, workers=workers, seed=seed, split_fractions=split_fractions, progress=progress
-    )
+    how: dict[str, Any] = {"workers": workers, "seed": seed, "split_fractions": split_fractions, "progress": progress}
+    made = prepare_dicom(source, target, settings, prescriptions=table, **how)
     return made.datalist.parent
 
 
@@ -102,7 +108,7 @@ def _synthetic(cache_dir: Path, patients: int, grid: PhantomGrid, progress: bool
     """Create synthetic patients; return the folders of their DICOM and for the cases."""
     if patients < len(SPLITS):
         raise ConfigError("phantoms", f"{patients} was found.", "Make at least 3, one for each split.")
-    kind = json.dumps([PHANTOM_VERSION, patients, asdict(grid)])
+    kind = json.dumps([PHANTOM_VERSION, patients, grid.to_json()])
     root = cache_dir / f"synthetic_{hashlib.blake2b(kind.encode(), digest_size=4).hexdigest()}"
     _logger.warning(
         "the data are SYNTHETIC: %d phantoms, computed from random numbers, in %s; a network trained on them says "

@@ -53,7 +53,10 @@ class ChestReader:
         Raises:
             DataError: it cannot be read.
         """
-        scan = read_scan(path)
+        return self.case_of(scan_name(path), path, read_scan(path))
+
+    def case_of(self, name: str, path: Path, scan: Scan) -> Case:
+        """Return the case of a CT that was read from a path."""
         found = find_lungs(scan.hu, scan.spacing_mm)
         if found.kind != "lungs":
             _logger.warning(
@@ -65,9 +68,7 @@ class ChestReader:
         window = window_around(found.box, scan.spacing_mm, self.image_size, self.slice_mm)
         ct = resample(scan.hu, window)
         masks = {} if found.lungs is None else {LUNGS: resample_mask(found.lungs, found.steps, window)}
-        return Case(
-            scan_name(path), {CT: ct}, masks, scan.affine_ras @ window.affine(), {}, self._meta(scan, found, window)
-        )
+        return Case(name, {CT: ct}, masks, scan.affine_ras @ window.affine(), {}, self._meta(scan, found, window))
 
     def _meta(self, scan: Scan, found: Found, window: Window) -> dict[str, Any]:
         about = {name: scan.about[name] for name in _ABOUT if name in scan.about}

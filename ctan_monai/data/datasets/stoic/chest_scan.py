@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ctan_monai.data.cases.case import check_case_id
+from ctan_monai.data.cases.grid import reoriented
 from ctan_monai.data.formats.metaimage import MHA_SUFFIX, read_mha
 from ctan_monai.data.formats.nifti import NIFTI_SUFFIXES, load_nifti
 from ctan_monai.errors import DataError
@@ -84,10 +85,26 @@ def read_scan(path: str | Path) -> Scan:
         values, affine_ras, about = read_mha(path, case, _VOXELS_MAX)
     else:
         values, affine_ras = load_nifti(path, case)
+    return scan_of(path, case, values, affine_ras, about)
+
+
+def scan_of(path: Path, case: str, values: Array, affine_ras: Array, about: Mapping[str, str]) -> Scan:
+    """Check a CT and reorient it.
+
+    Args:
+        path: where it is from, for errors.
+        case: its id, for errors.
+        values: (*S) HU, in any order of axes.
+        affine_ras: (4, 4) index -> mm.
+        about: entries of the file's header.
+
+    Raises:
+        DataError: as `read_scan`.
+    """
     _check_grid(path, case, values.shape, affine_ras)
     stored = _as_hu(path, case, values)
     del values
-    hu, affine_ras = _turned(stored, affine_ras)
+    hu, affine_ras = reoriented(stored, affine_ras, AXCODES)
     digest = hashlib.sha256(repr(hu.shape).encode())
     for part in chunks(hu.shape[2]):
         digest.update(hu[..., part].T.tobytes())
@@ -136,13 +153,3 @@ def _as_hu(path: Path, case: str, values: Array) -> npt.NDArray[np.int16]:
         reason = f"its values run from {lowest:g} to {highest:g}; in HU, air and lungs are below {_NO_AIR_HU}."
         raise DataError(path, case, reason, "Store it in HU: subtract 1024 if air is 0.")
     return hu
-
-
-def _turned(values: Array, affine_ras: Array) -> tuple[Array, npt.NDArray[np.float64]]:
-    """Reorient to `AXCODES`, without a copy."""
-    import nibabel as nib
-
-    now, wanted = nib.io_orientation(affine_ras), nib.orientations.axcodes2ornt(tuple(AXCODES))
-    change = nib.orientations.ornt_transform(now, wanted)
-    affine = affine_ras @ nib.orientations.inv_ornt_aff(change, values.shape)
-    return nib.orientations.apply_orientation(values, change), np.asarray(affine, np.float64)

@@ -66,7 +66,7 @@ def find_lungs(hu: npt.NDArray[np.int16], spacing_mm: tuple[float, float, float]
     voxel_mm = [step * spacing for step, spacing in zip(steps, spacing_mm, strict=True)]
     smooth = ndimage.gaussian_filter(coarse.astype(np.float32), _SMOOTHING)
     body = _body(smooth)
-    lungs = _lungs(smooth, body, float(np.prod(voxel_mm)) / 1000)
+    lungs = _lungs(smooth, body)
     volume_ml = float(lungs.sum() * np.prod(voxel_mm) / 1000)
     if _LUNGS_ML[0] <= volume_ml <= _LUNGS_ML[1]:
         lungs = _in_main_slices(lungs)
@@ -93,7 +93,7 @@ def _body(smooth: npt.NDArray[np.float32]) -> Mask:
     return np.asarray(body)
 
 
-def _lungs(smooth: npt.NDArray[np.float32], body: Mask, voxel_ml: float) -> Mask:
+def _lungs(smooth: npt.NDArray[np.float32], body: Mask) -> Mask:
     """Return the dark pieces within the body that are large enough and not as dark as air."""
     from scipy import ndimage
 

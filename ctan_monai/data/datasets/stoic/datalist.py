@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,11 +18,20 @@ from ctan_monai.data.datasets.stoic.chest_case import (
     grid_name,
 )
 from ctan_monai.data.datasets.stoic.chest_scan import SCAN_SUFFIXES
-from ctan_monai.data.datasets.stoic.reader import Stoic, StoicReader, find_stoic
+from ctan_monai.data.datasets.stoic.chest_series import SeriesCache, SeriesReader, find_chest_series
+from ctan_monai.data.datasets.stoic.reader import StoicReader, find_stoic
 from ctan_monai.data.datasets.stoic.synthetic import write_chest_phantoms
-from ctan_monai.data.lists.datalist import Item, check_splits, choose, describe_data, refuse_empty
-from ctan_monai.data.lists.leakage import group_related, read_fingerprints
-from ctan_monai.data.lists.splits import SPLITS, grouped_split
+from ctan_monai.data.lists.datalist import (
+    Item,
+    check_splits,
+    choose,
+    describe_data,
+    items_by_split,
+    prepare_items,
+    split_related,
+)
+from ctan_monai.data.lists.leakage import Datalists
+from ctan_monai.data.lists.splits import SPLITS
 from ctan_monai.errors import ConfigError, DataError
 
 _logger = logging.getLogger(__name__)
@@ -40,7 +48,10 @@ def stoic_datalist(
     splits: Sequence[str] = SPLITS,
     split_fractions: Sequence[float] = (0.7, 0.1, 0.2),
     seed: int = 0,
+    folds: int | None = None,
+    fold: int = 0,
     datalist: str | Path | None = None,
+    add_data: str | Path | None = None,
     workers: int | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     progress: bool = True,
@@ -60,8 +71,11 @@ def stoic_datalist(
         splits: what to list.
         split_fractions: of training, validation and test.
         seed: of the split.
+        folds: cross-validation: the test set is one of so many parts, and ``split_fractions`` divide the rest.
+        fold: which of them, from 0.
         datalist: JSON file ``{"train": ["8622", ...], "validation": [...], "test": [...]}`` that chooses patients
             instead.
+        add_data: an earlier run, whose cases keep their split while others are added, see `kept_cases`.
         workers: processes that fill the cache, each with up to 1.5 GB; None for one per processor.
         on_error: 'skip' leaves out up to a tenth of the CTs if they cannot be read.
         progress: show a bar while the cache is filled.
@@ -79,22 +93,15 @@ def stoic_datalist(
     found = find_stoic(dataset_dir if dataset_dir else synthetic_chests(cache_dir))
     remedy = "Name patients as in the column PatientID."
     wanted = choose(datalist, splits, found.scans, f"patients of {found.root}", remedy)
-    listed = list(dict.fromkeys(found.scans if wanted is None else itertools.chain.from_iterable(wanted.values())))
     reader = StoicReader(found.table, image_size, slice_mm)
     cache = ScanCache(Path(cache_dir) / grid_name(reader), reader, READER_VERSION)
-    files = cache.prepare(
-        [found.scans[patient] for patient in listed],
-        workers=0 if found.synthetic else workers,
-        on_error=on_error,
-        progress=progress,
-    )
-    names = {path: patient for patient, path in found.scans.items()}
-    items = {names[source]: {"case": names[source], "file": str(file)} for source, file in files.items()}
+    processes = 0 if found.synthetic else workers
+    items = prepare_items(cache, found.scans, wanted, workers=processes, on_error=on_error, progress=progress)
     _logger.info("%d CTs of %s, cached in %s", len(items), found.root, cache.cache_dir)
-    divided = _divide(found, list(items.values()), split_fractions, seed) if wanted is None else wanted
-    result = {split: [items[patient] for patient in divided[split] if patient in items] for split in splits}
-    remedy = "Give more patients, other split fractions, or a datalist file that names some for each split."
-    refuse_empty(found.root, result, "patient", remedy)
+    if wanted is None:
+        strata = {patient: found.rows[patient].stratum for patient in items}
+        wanted = split_related(list(items.values()), strata, split_fractions, seed, folds, fold, add_data)
+    result = items_by_split(found.root, wanted, items, splits, "patient")
     if slices is not None and "train" in result:
         result["train"] = [part for item in result["train"] for part in _parts(item, slices)]
     return result
@@ -111,9 +118,7 @@ def synthetic_chests(cache_dir: str | Path) -> Path:
     return write_chest_phantoms(folder)
 
 
-def stoic_record(
-    dataset_dir: str | Path | None, datalists: Mapping[str, Sequence[Mapping[str, Any]]]
-) -> dict[str, Any]:
+def stoic_record(dataset_dir: str | Path | None, datalists: Datalists) -> dict[str, Any]:
     """Return the data record of a run, for `write_data_record`.
 
     Args:
@@ -139,11 +144,6 @@ def _parts(item: Item, count: int) -> list[Item]:
     return parts
 
 
-def _divide(found: Stoic, items: Sequence[Item], split_fractions: Sequence[float], seed: int) -> dict[str, list[str]]:
-    strata = {item["case"]: found.rows[item["case"]].stratum for item in items}
-    return grouped_split(group_related(read_fingerprints(items)), strata, split_fractions, seed)
-
-
 def chest_inference_list(
     source: str | Path | None,
     cache_dir: str | Path,
@@ -155,7 +155,8 @@ def chest_inference_list(
     """List CTs for inference, caching them.
 
     Args:
-        source: a ``.mha``, ``.nii`` or ``.nii.gz`` file or a folder of such. None for a few synthetic CTs.
+        source: a ``.mha``, ``.nii`` or ``.nii.gz`` file, a folder of such, or a folder with any nesting that holds CT
+            series in DICOM. None for a few synthetic CTs.
         cache_dir: folder for the cached cases.
         image_size: rows and columns that the network was trained with.
         slice_mm: distance of slices that it was trained with.
@@ -163,7 +164,8 @@ def chest_inference_list(
         workers: processes that read; None for one per processor.
 
     Returns:
-        Items ``{"case", "file"}``; a case is called as `scan.scan_name` says.
+        Items ``{"case", "file"}``; a case is called as `scan.scan_name` says, a DICOM series by a pseudonym, and its
+        item has the first image (``dicom``) and all (``images``), for `WriteImageDicom`.
 
     Raises:
         DataError: there is no CT, two have one name, or one (with 'skip': each) cannot be read.
@@ -173,19 +175,41 @@ def chest_inference_list(
     if source is None or str(source) == "":
         named = dict(list(find_stoic(synthetic_chests(cache_dir)).scans.items())[:_SHOWN])
     else:
-        named = _scans_in(Path(str(source)))
+        root = Path(str(source))
+        named = _scans_in(root)
+        if not named:
+            return _of_series(root, Path(cache_dir), reader, on_error, workers)
     cache = ScanCache(Path(cache_dir) / "scans" / grid_name(reader), reader, f"{READER_VERSION} {grid_name(reader)}")
-    names = {path: name for name, path in named.items()}
-    cached = cache.prepare(list(names), workers=workers, on_error=on_error, skip_fraction=1.0)
-    return [{"case": names[path], "file": str(file)} for path, file in cached.items()]
+    items = prepare_items(cache, named, workers=workers, on_error=on_error, skip_fraction=1.0)
+    return list(items.values())
+
+
+def _of_series(
+    root: Path, cache_dir: Path, reader: ChestReader, on_error: Literal["raise", "skip"], workers: int | None
+) -> list[Item]:
+    """List the CT series of a folder, or say that there is no CT of any format."""
+    series, why = {}, ""
+    try:
+        series = find_chest_series(root, cache_dir) if root.is_dir() else {}
+    except DataError as error:
+        why = f" {error.reason}"
+    if not series:
+        reason = f"no CT was found; looked for files that end in one of {SCAN_SUFFIXES}, and for CT series in DICOM."
+        raise DataError(root, None, f"{reason}{why}", "Check the path.")
+    reading = SeriesReader(series, reader.image_size, reader.slice_mm)
+    version = f"{READER_VERSION} {grid_name(reader)}"
+    cache = SeriesCache(cache_dir / "series" / grid_name(reader), reading, version)
+    cached = cache.prepare(list(series), workers=workers, on_error=on_error, skip_fraction=1.0)
+    return [
+        {"case": series[path].case, "file": str(file), "dicom": str(path), "frame": 0,
+         "images": [str(image.path) for image in series[path].images]}
+        for path, file in cached.items()
+    ]  # fmt: skip
 
 
 def _scans_in(source: Path) -> dict[str, Path]:
     candidates = [source] if source.is_file() else sorted(source.glob("[!.]*"))
     found = [path for path in candidates if path.name.lower().endswith(SCAN_SUFFIXES) and path.is_file()]
-    if not found:
-        reason = f"no CT was found; looked for a file, or files in a folder, that end in one of {SCAN_SUFFIXES}."
-        raise DataError(source, None, reason, "Check the path.")
     named = check_names(found)
     for name, path in named.items():
         if not path.name.startswith(f"{name}."):

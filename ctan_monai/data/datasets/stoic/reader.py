@@ -18,9 +18,9 @@ from typing import Any
 from ctan_monai.data.cases.case import Case
 from ctan_monai.data.datasets.stoic.chest_case import ChestReader, check_names
 from ctan_monai.data.datasets.stoic.chest_scan import SCAN_SUFFIXES, scan_name
-from ctan_monai.data.datasets.stoic.synthetic import MARK
 from ctan_monai.data.lists.id_table import UNKNOWN, read_id_table
 from ctan_monai.errors import DataError
+from ctan_monai.files.whole_folder import SYNTHETIC_MARK
 
 COVID, SEVERE = "covid", "severe"  # names of the labels in a case
 _COLUMNS = {"PatientID": "", "probCOVID": COVID, "probSevere": SEVERE}
@@ -143,7 +143,7 @@ def find_stoic(dataset_dir: str | Path) -> Stoic:
     _list(root, rows.keys() - known.keys(), f"rows of {TABLE_NAME} have no CT")
     if not known:
         raise DataError(root, None, f"no CT has a row in {tables[0]}.", "Name the files as in the column PatientID.")
-    return Stoic(root, known, tables[0], rows, (root / MARK).is_file())
+    return Stoic(root, known, tables[0], rows, (root / SYNTHETIC_MARK).is_file())
 
 
 class StoicReader(ChestReader):

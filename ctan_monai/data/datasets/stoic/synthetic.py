@@ -7,23 +7,21 @@ nothing in negatives, a few percent in positives, a third or more in the severe.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from ctan_monai.files.whole_folder import write_whole
+from ctan_monai.files.csv_cells import csv_text
+from ctan_monai.files.whole_folder import write_synthetic
 
 VERSION = 1  # raise it when other CTs are drawn
 PATIENTS = {"negative": 16, "mild": 14, "severe": 10}  # of STOIC's public part 795, 904 and 301
 SHAPE = (160, 160, 40)  # rows, columns, slices; STOIC's are 512 x 512 and 200 to 600 slices
 FIELD_MM = (380.0, 380.0, 320.0)
 EXTENTS = {"negative": (0.0, 0.0), "mild": (0.04, 0.14), "severe": (0.3, 0.5)}  # fraction of the lungs
-MARK = "SYNTHETIC.txt"
 _COLUMNS = ("PatientID", "probCOVID", "probSevere")
 _NODULE_MM = 9.0
 
@@ -65,9 +63,7 @@ def write_chest_phantoms(
     Raises:
         DataError: it cannot be written.
     """
-    chosen = dict(PATIENTS if patients is None else patients)
-    target = Path(f"{folder}-{VERSION}-{seed}")
-    return write_whole(target, MARK, partial(_write_all, seed=seed, patients=chosen, shape=shape))
+    return write_synthetic(folder, (VERSION, seed), lambda draft: _write_all(draft, seed, patients or PATIENTS, shape))
 
 
 def draw_chest(kind: str, number: int, shape: tuple[int, int, int] = SHAPE) -> Chest:
@@ -161,15 +157,13 @@ def _listed(patients: Mapping[str, int]) -> Iterator[tuple[str, str]]:
 
 def _write_all(folder: Path, seed: int, patients: Mapping[str, int], shape: tuple[int, int, int]) -> None:
     scans, table = folder / "data" / "mha", folder / "metadata" / "reference.csv"
-    scans.mkdir(parents=True)
-    table.parent.mkdir()
+    for place in (scans, table.parent):
+        place.mkdir(parents=True)
     rows: list[tuple[str, int, int]] = []
     for number, (patient, kind) in enumerate(_listed(patients)):
         write_chest(draw_chest(kind, seed * 100_000 + number, shape), scans / f"{patient}.mha", number)
         rows.append((patient, int(kind != "negative"), int(kind == "severe")))
-    with table.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([_COLUMNS, *rows])
-    (folder / MARK).write_text("Drawn by ctan_monai. These CTs show no patient.\n", encoding="utf-8")
+    table.write_text(csv_text(_COLUMNS, rows), encoding="utf-8", newline="")
 
 
 def write_chest(chest: Chest, path: Path, number: int = 0, compress: bool = True) -> None:

@@ -17,7 +17,7 @@ from ctan_monai.data.datasets.tabular.rows import read_rows
 from ctan_monai.data.datasets.tabular.sides import swapped_pairs
 from ctan_monai.data.datasets.tabular.splits import given_splits
 from ctan_monai.data.datasets.tabular.values import NOTES
-from ctan_monai.data.lists.leakage import find_leaks, fingerprint_of
+from ctan_monai.data.lists.leakage import Datalists, find_leaks, fingerprint_of
 from ctan_monai.errors import DataError
 from ctan_monai.tasks import Classification, Regression, Segmentation, Task
 
@@ -98,9 +98,7 @@ def check_table(
     return tally.result(problems)
 
 
-def check_items(
-    datalists: Mapping[str, Sequence[Mapping[str, Any]]], tasks: Sequence[Task], progress: bool = True
-) -> Checked:
+def check_items(datalists: Datalists, tasks: Sequence[Task], progress: bool = True) -> Checked:
     """Check the cached cases of a bundle's datalists: each byte and label, and the splits for leakage.
 
     Args:

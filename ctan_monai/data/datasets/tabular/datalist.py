@@ -41,7 +41,9 @@ def tabular_datalist(
     split_fractions: Sequence[float] = (0.7, 0.1, 0.2),
     seed: int = 0,
     fold: int = 0,
-    divided_as: str | Path | None = None,
+    folds: int | None = None,
+    split_as: str | Path | None = None,
+    add_data: str | Path | None = None,
     required: Sequence[str] = ("train", "validation"),
     workers: int | None = None,
     on_error: Literal["raise", "skip"] = "raise",
@@ -71,9 +73,12 @@ def tabular_datalist(
         empty_fraction: other slices to add to the labeled, as a fraction of those.
         split_fractions: of training, validation and test, where the table does not divide.
         seed: of that split.
-        fold: number of the fold to validate on.
-        divided_as: JSON file with the names of the cases of each split, as a run keeps it (`engines.write_datalist`):
+        fold: number of the fold to validate on; with ``folds``, of the one to test on.
+        folds: cross-validation: all cases are dealt out to so many parts, those of the table's column ``fold`` where it
+            has one, and ``split_fractions`` divide what is not the test set; its column ``split`` does not count.
+        split_as: JSON file with the names of the cases of each split, as a run keeps it (`engines.write_datalist`):
             these stay where they were, whatever the table says now, and others are listed only if the table divides.
+        add_data: an earlier run, whose cases keep their split while others are added, see `kept_cases`.
         required: splits that must not be empty.
         workers: processes that fill the cache; None for one per processor.
         on_error: 'skip' leaves out up to a tenth of the cases if they cannot be read.
@@ -101,10 +106,10 @@ def tabular_datalist(
     if not synthetic:
         _logger.info("%d cases of %s, cached in %s", len(items), path, cache.cache_dir)
     rows = [cache.rows[item["case"]] for item in items]
-    if divided_as is not None and str(divided_as):
-        divided = divide_as_before(read_choice(divided_as), items, given_splits(path, rows, fold))
+    if split_as is not None and str(split_as):
+        divided = divide_as_before(read_choice(split_as), items, given_splits(path, rows, fold))
     else:
-        divided = divide(path, rows, items, layout, split_fractions, seed, fold)
+        divided = divide(path, rows, items, layout, split_fractions, seed, fold, folds, add_data)
     _require(path, divided, required)
     if slices is not None:
         divided["train"] = _slice_items(divided["train"], layout, slices, empty_fraction)

@@ -11,7 +11,6 @@ from ctan_monai.tasks import Classification, Regression, Segmentation, Task, reg
 
 RGB = ("red", "green", "blue")
 IMAGE, LABEL = "image", "label"
-SYNTHETIC = "SYNTHETIC.txt"  # marks a folder of synthetic cases
 ABOUT = ("case", "group", "split", "fold")  # columns that are neither image nor label
 _SMALLEST, _LARGEST = 32, 4096  # pixels; below, nothing is left of an image after an encoder's five halvings
 KINDS = (Segmentation, Regression, Classification)  # of tasks that a table can hold labels of

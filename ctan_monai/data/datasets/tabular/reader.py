@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ctan_monai.data.cases.case import Case
-from ctan_monai.data.cases.file_grid import OWN_GRID, Grid
-from ctan_monai.data.cases.volume_grid import VolumeGrid, resample
+from ctan_monai.data.cases.file_grid import NATIVE_GRID, Grid, resample
 from ctan_monai.data.datasets.tabular.files import is_image_file, read_values, read_volumes
 from ctan_monai.data.datasets.tabular.labels import inside_of, split_map
 from ctan_monai.data.datasets.tabular.layout import Layout
@@ -68,53 +67,53 @@ class VolumeCase:
         masks: dict[str, Mask] = {}
         for name, path in self.row.masks.items():
             values, source = self._label(path, grid)
-            masks[name] = self._moved_mask(inside_of(values, path, self.row.case), source, target)
+            masks[name] = self._resample_mask(inside_of(values, path, self.row.case), source, target)
         for task in self.layout.segmentations:
             if task.name in self.row.maps:
                 path = self.row.maps[task.name]
                 values, source = self._label(path, grid)
                 found = split_map(values, self.layout.numbers_of(task), path, self.row.case)
-                masks.update({name: self._moved_mask(mask, source, target) for name, mask in found.items()})
+                masks.update({name: self._resample_mask(mask, source, target) for name, mask in found.items()})
         for name, path in self.row.volumes.items():
             values, source = self._label(path, grid)
             there = source.agrees(target)
             volumes[name] = np.asarray(values, np.float32) if there else resample(values, source, target, 0.0)
         fingerprint = fingerprint_meta(None, self.row.group, digest, BLANK)
-        about = {STATISTICS: statistics_of(volumes, self.layout), NOTES: self.notes, OWN_GRID: own.to_meta()}
+        about = {STATISTICS: statistics_of(volumes, self.layout), NOTES: self.notes, NATIVE_GRID: own.to_meta()}
         return Case(self.row.case, volumes, masks, target.affine_ras, dict(self.row.values), {**fingerprint, **about})
 
-    def _image(self) -> tuple[dict[str, Array], VolumeGrid, Grid]:
+    def _image(self) -> tuple[dict[str, Array], Grid, Grid]:
         """Return the channels, their grid, and that of the file, which is the first channel's."""
         row, names, axes = self.row, self.layout.image_channels, self.layout.axes
         if len(row.images) == 1:
             found, affine_ras, own = read_volumes(row.images[0], row.case, axes, len(names), self.notes)
-            return dict(zip(names, found, strict=True)), VolumeGrid(found[0].shape, affine_ras), own
+            return dict(zip(names, found, strict=True)), Grid(found[0].shape, affine_ras), own
         channels: dict[str, Array] = {}
-        grids: list[tuple[VolumeGrid, Grid]] = []
+        grids: list[tuple[Grid, Grid]] = []
         for name, path in zip(names, row.images, strict=True):
             (channels[name],), affine_ras, own = read_volumes(path, row.case, axes, notes=self.notes)
-            grids.append((VolumeGrid(channels[name].shape, affine_ras), own))
+            grids.append((Grid(channels[name].shape, affine_ras), own))
             if not grids[-1][0].agrees(grids[0][0]):
                 channels[name] = self._other_grid(path, channels[name], grids[-1][0], grids[0][0])
         return channels, *grids[0]
 
-    def _target(self, grid: VolumeGrid) -> VolumeGrid:
+    def _target(self, grid: Grid) -> Grid:
         """Return the target grid: the image's own, unless a spacing is given."""
         wanted = self.layout.spacing_mm
         return grid if wanted is None or np.allclose(grid.spacing_mm, wanted, rtol=1e-3) else grid.with_spacing(wanted)
 
-    def _label(self, path: Path, image: VolumeGrid) -> tuple[Array, VolumeGrid]:
+    def _label(self, path: Path, image: Grid) -> tuple[Array, Grid]:
         """Return a label's values and grid, which is the image's unless all is resampled."""
         (values,), affine_ras, _ = read_volumes(path, self.row.case, self.layout.axes, notes=self.notes)
-        grid = VolumeGrid(values.shape, affine_ras)
+        grid = Grid(values.shape, affine_ras)
         if not grid.agrees(image):
             self._other_grid(path, values, grid, image)
         return values, grid
 
-    def _moved_mask(self, mask: Mask, source: VolumeGrid, target: VolumeGrid) -> Mask:
+    def _resample_mask(self, mask: Mask, source: Grid, target: Grid) -> Mask:
         return mask if source.agrees(target) else resample(mask, source, target, 0.0) >= HALF
 
-    def _other_grid(self, path: Path, values: Array, grid: VolumeGrid, image: VolumeGrid) -> Array:
+    def _other_grid(self, path: Path, values: Array, grid: Grid, image: Grid) -> Array:
         """Resample a channel on another grid, if resampling was asked for."""
         apart = grid.distance_mm(image)
         found = f"its voxels are {grid.shape} of {_lengths(grid)} mm, those of the image {image.shape} of "
@@ -130,7 +129,7 @@ class VolumeCase:
         return resample(values, grid, image, float(values.min()))
 
 
-def _lengths(grid: VolumeGrid) -> str:
+def _lengths(grid: Grid) -> str:
     return " x ".join(f"{length:.3g}" for length in grid.spacing_mm)
 
 
@@ -163,7 +162,7 @@ def read_image_case(row: Row, layout: Layout) -> Case:
     masks = {name: shrunk_mask(mask, size) for name, mask in masks.items()}
     notes = [note for path in labels if (note := note_of_turn(row.images[0], path, full_shape))]
     own = Grid(full_shape, image_affine_ras(full_shape, full_shape)).to_meta()
-    about = {STATISTICS: statistics_of(volumes, layout), "full_shape": list(full_shape), NOTES: notes, OWN_GRID: own}
+    about = {STATISTICS: statistics_of(volumes, layout), "full_shape": list(full_shape), NOTES: notes, NATIVE_GRID: own}
     return Case(
         row.case, volumes, masks, image_affine_ras(full_shape, size), dict(row.values), {**fingerprint, **about}
     )

@@ -11,10 +11,11 @@ from typing import Any
 
 from ctan_monai.data.cases.case import check_case_id
 from ctan_monai.data.datasets.tabular.columns import Columns, find_columns
-from ctan_monai.data.datasets.tabular.layout import IMAGE, SYNTHETIC, Layout
+from ctan_monai.data.datasets.tabular.layout import IMAGE, Layout
 from ctan_monai.data.datasets.tabular.values import Value, read_value
 from ctan_monai.data.lists.table import SPLIT_NAMES, Entry, Table, is_unknown, read_table
 from ctan_monai.errors import DataError
+from ctan_monai.files.whole_folder import SYNTHETIC_MARK
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class _RowReader:
 
     def __init__(self, table: Table, base: Path, layout: Layout, columns: Columns) -> None:
         self.table, self.base, self.layout, self.columns = table, base, layout, columns
-        self.synthetic = any((folder / SYNTHETIC).is_file() for folder in (base, table.path.parent))
+        self.synthetic = any((folder / SYNTHETIC_MARK).is_file() for folder in (base, table.path.parent))
         self.groups: dict[str, str] = {}  # as first written; 'Anna' and 'anna' are hardly two patients
         self.seen: dict[str, str] = {}  # where each case is; by lower case, as file systems see names
 

@@ -6,7 +6,6 @@ left out, as in data that people have.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import logging
 from collections import Counter
@@ -17,11 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ctan_monai.data.datasets.tabular.layout import IMAGE, SYNTHETIC, Layout
+from ctan_monai.data.datasets.tabular.layout import IMAGE, Layout
 from ctan_monai.data.datasets.tabular.phantom import VERSION, Phantom, draw_phantom
 from ctan_monai.data.formats.nifti import write_nifti
 from ctan_monai.errors import ConfigError
-from ctan_monai.files.whole_folder import write_whole
+from ctan_monai.files.csv_cells import csv_text
+from ctan_monai.files.whole_folder import write_synthetic
 from ctan_monai.tasks import Classification, Regression, Segmentation, Task, region_key
 
 _logger = logging.getLogger(__name__)
@@ -57,8 +57,8 @@ def sample_table(cache_dir: str | Path, layout: Layout, kind: str) -> Path:
         found = f"{kind!r} for the channels {list(layout.image_channels)} in {layout.spatial_dims}D."
         raise ConfigError("sample", found, f"Use one of {KINDS}; rgb for red, green, blue; volumes in 3D.")
     text = repr((VERSION, kind, layout.spatial_dims, layout.tasks, layout.image_channels, layout.label_values, SIZES))
-    folder = Path(cache_dir) / f"synthetic-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
-    write_whole(folder, SYNTHETIC, lambda draft: _write_cases(draft, layout, kind))
+    key = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+    folder = write_synthetic(Path(cache_dir) / "synthetic", (key,), lambda draft: _write_cases(draft, layout, kind))
     _logger.warning("synthetic cases in use (%s): they show no patients; give --datalist for your own", folder)
     return folder / TABLE
 
@@ -95,11 +95,9 @@ def _write_cases(folder: Path, layout: Layout, kind: str) -> None:
         rows.append(
             about | {column: cell for column, cell in cells.items() if column in known or _is_image(column, layout)}
         )
-    with (folder / TABLE).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, header_of(layout, kind), restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    (folder / SYNTHETIC).write_text("Drawn by ctan_monai. These images show no patient.\n", encoding="utf-8")
+    columns = header_of(layout, kind)
+    text = csv_text(columns, [[row.get(column) for column in columns] for row in rows])
+    (folder / TABLE).write_text(text, encoding="utf-8", newline="")
 
 
 def _name_of(number: int) -> str:

@@ -11,15 +11,18 @@ from typing import Any
 
 import numpy as np
 
+from ctan_monai.data.cases.body import crop_to_body
 from ctan_monai.data.cases.cache import CASE_SUFFIX, CaseCache, check_case_file, write_case
 from ctan_monai.data.cases.case import Case
-from ctan_monai.data.cases.grid import resample_in_plane
+from ctan_monai.data.cases.grid import reorient, resample_in_plane
 from ctan_monai.data.dicom.read.ends import check_whole_ct
 from ctan_monai.data.dicom.read.geometry import grid_from_ras
 from ctan_monai.data.dicom.read.header import Header
 from ctan_monai.data.dicom.read.job import fingerprint_of
+from ctan_monai.data.dicom.read.link import Linked
 from ctan_monai.data.dicom.read.options import DicomOptions
-from ctan_monai.data.dicom.read.patient import read_image, turned
+from ctan_monai.data.dicom.read.patient import read_image, read_patient
+from ctan_monai.data.dicom.read.select import Study, select
 from ctan_monai.data.dicom.read.series import CtSeries
 from ctan_monai.data.dicom.write.reference import CtReference
 from ctan_monai.data.formats.ct_source import CtSource, keep_nifti_source, read_source, write_source
@@ -41,6 +44,7 @@ class CtJob:
         folder: for the case's file.
         others: structure sets and doses of the CT, which tell whether it was cut; nothing else is taken from them.
         damaged: files beside the images of this only CT there that look like DICOM and cannot be read.
+        linked: what contours and prescription are read from, for networks that take them; None: the CT alone.
     """
 
     images: tuple[Header, ...]
@@ -49,6 +53,7 @@ class CtJob:
     folder: Path
     others: tuple[Header, ...] = ()
     damaged: tuple[Path, ...] = ()
+    linked: Linked | None = None
 
     @property
     def file(self) -> Path:
@@ -79,11 +84,14 @@ def make_ct_case(job: CtJob) -> CtOutcome:
     """
     try:
         _check_damaged(job)
-        fingerprint = fingerprint_of([*job.images, *job.others], job.options, _VERSION)
+        study = None if job.linked is None else select(job.linked, job.options)
+        objects = study.objects() if study else job.images
+        fingerprint = fingerprint_of([*objects, *job.others], job.options, _VERSION)
         files = {each.path.resolve() for each in job.images}
         if _is_there(job.file, fingerprint) and files.issuperset(read_source(job.file).files):
             return CtOutcome(job.case)
         case, source = _read(job, fingerprint)
+        case = _with_contours(case, study, job.options) if study else case
     except DataError as error:
         return CtOutcome(job.case, f"{error.reason} {error.remedy}", error.path if error.path.is_file() else None)
     except Exception as error:
@@ -137,7 +145,20 @@ def _read(job: CtJob, fingerprint: str) -> tuple[Case, CtSource]:
         "patient_position": ct.patient_position,
         "notes": notes,
     }
-    return turned(dataclasses.replace(image, meta=meta), job.options.axcodes), source
+    return reorient(dataclasses.replace(image, meta=meta), job.options.axcodes), source
+
+
+def _with_contours(case: Case, study: Study, options: DicomOptions) -> Case:
+    """Add structures and prescription of a patient to the case of the CT.
+
+    Raises:
+        DataError: they do not belong to the CT, or cannot be read.
+    """
+    drawn = read_patient(study, case.case, options)
+    masks = {name: mask for name, mask in drawn.masks.items() if name != "dose_region"}
+    stated = {"prescription_gy": options.prescription_gy, "dose_normalized_to_gy": options.normalize_to_gy}
+    found = {name: value or drawn.meta.get(name) for name, value in stated.items()}
+    return dataclasses.replace(case, masks=masks, meta={**case.meta, **found})
 
 
 def _images_used(images: Iterable[Header], ct: CtSeries) -> list[Header]:
@@ -160,7 +181,8 @@ def make_nifti_case(path: Path, folder: Path, options: DicomOptions) -> Path:
         DataError: it cannot be read, or the cache cannot be written.
     """
     pixel = "own" if options.pixel_mm is None else f"{options.pixel_mm:g}"
-    cache = CaseCache(folder, NiftiReader(options), f"{_VERSION} {pixel} {options.axcodes}")
+    margin = "" if options.body_margin_mm is None else f" body {options.body_margin_mm:g}"
+    cache = CaseCache(folder, NiftiReader(options), f"{_VERSION} {pixel} {options.axcodes}{margin}")
     file = cache.get(path)
     keep_nifti_source(path, cache.name_of(path), file, cache.fingerprint(path))
     return file
@@ -170,7 +192,7 @@ class NiftiReader:
     """Read a CT from NIfTI on the grid of training, for `CaseCache`.
 
     Args:
-        options: pixel_mm and axcodes are used.
+        options: pixel_mm, axcodes and body_margin_mm are used.
     """
 
     def __init__(self, options: DicomOptions) -> None:
@@ -182,7 +204,8 @@ class NiftiReader:
         Raises:
             DataError: it cannot be read.
         """
-        case = turned(read_nifti_case(path), self.options.axcodes)
-        if self.options.pixel_mm is None or np.allclose(case.spacing_mm[:2], self.options.pixel_mm, rtol=1e-3):
-            return case
-        return resample_in_plane(case, self.options.pixel_mm)
+        case = reorient(read_nifti_case(path), self.options.axcodes)
+        wanted, margin_mm = self.options.pixel_mm, self.options.body_margin_mm
+        if wanted is not None and not np.allclose(case.spacing_mm[:2], wanted, rtol=1e-3):
+            case = resample_in_plane(case, wanted)
+        return case if margin_mm is None else crop_to_body(case, margin_mm)

@@ -37,6 +37,7 @@ _TAGS = [
     "DoseComment",
     "RTPlanLabel",
     "StructureSetLabel",
+    "ApprovalStatus",
     "StructureSetDate",
     "StructureSetTime",
     "ReferencedFrameOfReferenceSequence",
@@ -62,6 +63,8 @@ class Header:
         frame_uid: of its frame of reference, empty if it names none.
         patient_id: who it is; never written or logged but where the user asks for it.
         date: when a structure set was made, as YYYYMMDDHHMMSS; empty if not said.
+        label: StructureSetLabel; may identify somebody, too.
+        approved: its ApprovalStatus is APPROVED.
         summation: DoseSummationType of a dose.
         localizer: a scout view, not a slice.
         synthetic: SyntheticData says that no patient was imaged.
@@ -83,6 +86,8 @@ class Header:
     frame_uid: str
     patient_id: str
     date: str = ""
+    label: str = ""
+    approved: bool = False
     summation: str = ""
     localizer: bool = False
     synthetic: bool = False
@@ -164,6 +169,8 @@ def _header(path: Path, dataset: Any, looks: str) -> Header | None:
         frame_uid=str(dataset.get("FrameOfReferenceUID", "") or ""),
         patient_id=str(dataset.get("PatientID", "") or "").strip(),
         date=f"{dataset.get('StructureSetDate', '') or ''}{dataset.get('StructureSetTime', '') or ''}",
+        label=str(dataset.get("StructureSetLabel", "") or "").strip(),
+        approved=str(dataset.get("ApprovalStatus", "") or "").upper() == "APPROVED",
         summation=str(dataset.get("DoseSummationType", "") or "").upper(),
         localizer="LOCALIZER" in list(image_type),
         predicted=_is_predicted(dataset),

@@ -12,7 +12,7 @@ from ctan_monai.data.dicom.read.contours import Roi
 from ctan_monai.data.dicom.read.geometry import Grid
 from ctan_monai.data.dicom.read.rasterize import Mask
 from ctan_monai.data.dicom.read.stack import Plane, Stack, planes_of
-from ctan_monai.errors import ConfigError
+from ctan_monai.errors import check_choice
 
 Holes = Literal["xor", "or"]
 Between = Literal["interpolate", "nearest"]
@@ -75,9 +75,8 @@ def check_options(holes: str, between: str) -> None:
     Raises:
         ConfigError: ``holes`` or ``between`` is unknown.
     """
-    for name, value, allowed in (("holes", holes, get_args(Holes)), ("between", between, get_args(Between))):
-        if value not in allowed:
-            raise ConfigError(name, f"{value!r} is unknown.", f"Use one of {allowed}.")
+    check_choice("holes", holes, get_args(Holes))
+    check_choice("between", between, get_args(Between))
 
 
 def _combined(stacks: Sequence[Stack]) -> list[str]:

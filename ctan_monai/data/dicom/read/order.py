@@ -64,7 +64,7 @@ def same_kind(slices: Slices, repair: bool) -> Outcome:
         return slices, []
     main = max(groups, key=len)
     rest = [each for group in groups if group is not main for each in group]
-    turned = [_turned_like(main[0], each) for each in rest]
+    turned = [_reoriented_like(main[0], each) for each in rest]
     flipped = [each for each in turned if each is not None]
     others = len(rest) - len(flipped)
     if others >= len(slices) / 2:
@@ -114,7 +114,7 @@ def _difference(groups: list[Slices]) -> str:
     return " and ".join(sorted(names))
 
 
-def _turned_like(model: CtSlice, each: CtSlice) -> CtSlice | None:
+def _reoriented_like(model: CtSlice, each: CtSlice) -> CtSlice | None:
     """Flip a slice's rows and columns to the orientation of another; None if that does not fit."""
     along = float(model.row_cosines @ each.row_cosines), float(model.column_cosines @ each.column_cosines)
     if min(abs(along[0]), abs(along[1])) < 1 - _PARALLEL or min(along) > 0:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from ctan_monai.data.cases.cache import CASE_SUFFIX, check_case_file, write_case
+from ctan_monai.data.cases.cache import CASE_SUFFIX, Header, check_case_file, write_case
 from ctan_monai.data.cases.case import Case
 from ctan_monai.data.formats.nifti import write_nifti
 from ctan_monai.errors import DataError
-from ctan_monai.files.atomic import replacing
+from ctan_monai.files.atomic import replace_text
 
 Format = Literal["cache", "nifti"]
 
@@ -49,10 +49,10 @@ def write(case: Case, folder: Path, kind: Format, fingerprint: str) -> dict[str,
     if kind == "cache":
         path = folder / CASES / f"{case.case}{CASE_SUFFIX}"
         write_case(path, case, fingerprint)
-        return _record(case, {path.relative_to(folder).as_posix(): sha256(path)})
+        return _record(case, case.spacing_mm, {path.relative_to(folder).as_posix(): sha256(path)})
     record = _write_nifti(case, folder)
-    with replacing(folder / case.case / RECORD) as temporary:  # last: without it the case is not there
-        temporary.write_text(json.dumps({**record, "fingerprint": fingerprint}, indent=1) + "\n", encoding="utf-8")
+    content = json.dumps({**record, "fingerprint": fingerprint}, indent=1) + "\n"
+    replace_text(folder / case.case / RECORD, content)  # last: without it the case is not there
     return record
 
 
@@ -69,14 +69,14 @@ def _write_nifti(case: Case, folder: Path) -> dict[str, Any]:
             path.unlink()
     for name, array in arrays.items():
         write_nifti(array, case.affine_ras, place / name)
-    return _record(case, {f"{case.case}/{name}": sha256(place / name) for name in arrays})
+    return _record(case, case.spacing_mm, {f"{case.case}/{name}": sha256(place / name) for name in arrays})
 
 
-def _record(case: Case, files: Mapping[str, str]) -> dict[str, Any]:
+def _record(case: Case | Header, spacing_mm: Iterable[float], files: Mapping[str, str]) -> dict[str, Any]:
     return {
         "case": case.case,
         "shape": list(case.shape),
-        "spacing_mm": [round(mm, 6) for mm in case.spacing_mm],
+        "spacing_mm": [round(mm, 6) for mm in spacing_mm],
         "meta": dict(case.meta),
         "files": dict(files),
     }
@@ -85,11 +85,7 @@ def _record(case: Case, files: Mapping[str, str]) -> dict[str, Any]:
 def existing(case: str, folder: Path, kind: Format, fingerprint: str) -> dict[str, Any] | None:
     """Return the record of an existing case that is complete and up to date, else None."""
     try:
-        return (
-            _existing_cache(case, folder, fingerprint)
-            if kind == "cache"
-            else _existing_nifti(case, folder, fingerprint)
-        )
+        return (_existing_cache if kind == "cache" else _existing_nifti)(case, folder, fingerprint)
     except (DataError, OSError, ValueError, KeyError, AttributeError):
         return None
 
@@ -102,13 +98,7 @@ def _existing_cache(case: str, folder: Path, fingerprint: str) -> dict[str, Any]
     if header.fingerprint != fingerprint:
         return None
     spacing = [sum(row[axis] ** 2 for row in header.affine_ras[:3]) ** 0.5 for axis in range(3)]
-    return {
-        "case": case,
-        "shape": list(header.shape),
-        "spacing_mm": [round(mm, 6) for mm in spacing],
-        "meta": header.meta,
-        "files": {path.relative_to(folder).as_posix(): sha256(path)},
-    }
+    return _record(header, spacing, {path.relative_to(folder).as_posix(): sha256(path)})
 
 
 def _existing_nifti(case: str, folder: Path, fingerprint: str) -> dict[str, Any] | None:

@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ctan_monai.data.cases.body import crop_to_body
 from ctan_monai.data.cases.case import Case
+from ctan_monai.data.cases.dose_levels import prescription_of_names
 from ctan_monai.data.cases.grid import reorient, resample_in_plane
+from ctan_monai.data.dicom.read.contours import read_rois
 from ctan_monai.data.dicom.read.dose_sum import add, choose, total_dose
 from ctan_monai.data.dicom.read.ends import check_images
 from ctan_monai.data.dicom.read.geometry import Grid, grid_from_ras
 from ctan_monai.data.dicom.read.header import Header
 from ctan_monai.data.dicom.read.link import PlanDose
-from ctan_monai.data.dicom.read.options import DicomOptions
+from ctan_monai.data.dicom.read.options import NAMES, DicomOptions
 from ctan_monai.data.dicom.read.plan import Plan, read_plan
 from ctan_monai.data.dicom.read.reading import of_case
 from ctan_monai.data.dicom.read.select import Study
@@ -25,9 +28,10 @@ from ctan_monai.data.dicom.read.series import CtSeries, read_ct_series
 from ctan_monai.data.dicom.read.structures import Drawn, Structures, read_structures
 from ctan_monai.errors import DataError
 
-READER_VERSION = "dicom-2"  # raise it when read_patient returns something else for the same files
+READER_VERSION = "dicom-3"  # raise it when read_patient returns something else for the same files
 _FRAME_REMEDY = "Give the CT it was made on, or accept it with --repair, as its references lead to this CT."
 _NO_LINK_REMEDY = "Give the CT it was made on; --repair does not help, as no reference leads to this CT."
+_OTHER_GY = 0.5  # difference to what RTPLANs say that is noted
 _HIGH, _LOW = 3.0, 0.3  # highest dose of a plan in prescriptions; beyond, one of the two is not what it says
 
 
@@ -75,8 +79,10 @@ def _read_patient(study: Study, case: str, options: DicomOptions, every: bool, m
     masks["dose_region"] = np.zeros(grid.shape, np.bool_)
     found: dict[str, Any] = {}
     if study.plan_doses:
+        options, source = _with_named(study, options)
         volumes["dose"], masks["dose_region"], found = _dose(study, ct, grid, options)
         notes += found.pop("notes")
+        found |= {"prescription_source": source} if source else {}
     facts = {
         "source": "DICOM",
         "synthetic": any(each.synthetic for each in study.ct),
@@ -87,7 +93,7 @@ def _read_patient(study: Study, case: str, options: DicomOptions, every: bool, m
         **meta,
         "notes": notes,
     }
-    return turned(dataclasses.replace(image, volumes=volumes, masks=masks, meta=facts), options.axcodes)
+    return reorient(dataclasses.replace(image, volumes=volumes, masks=masks, meta=facts), options.axcodes)
 
 
 def read_image(files: Iterable[str | Path], case: str, options: DicomOptions) -> tuple[CtSeries, Case]:
@@ -96,7 +102,7 @@ def read_image(files: Iterable[str | Path], case: str, options: DicomOptions) ->
     Args:
         files: the images of the series.
         case: id.
-        options: repair and pixel_mm are used.
+        options: repair, pixel_mm and body_margin_mm are used.
 
     Returns:
         The CT as it was scanned; a case of nothing but the CT with the pixels that are asked for, not turned yet.
@@ -106,16 +112,8 @@ def read_image(files: Iterable[str | Path], case: str, options: DicomOptions) ->
     """
     ct = read_ct_series(files, options.repair)
     image = Case(case, {"ct": ct.hu}, {}, ct.grid.affine_ras)
-    return ct, image if options.pixel_mm is None else resample_in_plane(image, options.pixel_mm)
-
-
-def turned(case: Case, axcodes: str | None) -> Case:
-    """Reorient a case to the given axes; None leaves them."""
-    import nibabel as nib
-
-    if axcodes is None or "".join(nib.aff2axcodes(case.affine_ras)) == axcodes:
-        return case
-    return reorient(case, axcodes)
+    image = image if options.pixel_mm is None else resample_in_plane(image, options.pixel_mm)
+    return ct, image if options.body_margin_mm is None else crop_to_body(image, options.body_margin_mm)
 
 
 def check_belongs(structure_set: Header, images: Iterable[Header], ct: CtSeries, repair: bool) -> list[str]:
@@ -157,7 +155,7 @@ def _dose(
     if not region.any():
         raise DataError(study.plan_doses[0].doses[0].path, None, "the dose grid lies outside the CT.", "Check the CT.")
     prescription, source, more = _prescription(plans, options)
-    notes += more + _check_height(study, float(dose_gy.max()), prescription)
+    notes += _check_height(study, float(dose_gy.max()), prescription) + more
     facts: dict[str, Any] = {
         "prescription_gy": prescription,
         "prescription_source": source,
@@ -175,8 +173,23 @@ def _dose(
     return dose_gy, region, {**facts, "notes": notes}
 
 
+def _with_named(study: Study, options: DicomOptions) -> tuple[DicomOptions, str]:
+    """Fill in the prescription that the targets' names state, if they are asked; say where it is from."""
+    if options.prescription_gy != NAMES:
+        return options, ""
+    rois = read_rois(study.structure_set.path) if study.structure_set else []
+    targets = [roi.name for roi in rois if roi.contours]
+    found = prescription_of_names(targets)
+    if found is None:
+        at = study.structure_set.path if study.structure_set else study.ct[0].path.parent
+        reason = "no target's name states a dose level, which prescription_gy: names asks for."
+        raise DataError(at, None, reason, "Name it as PTV_7000 (cGy) or PTV_70Gy, or give a table of prescriptions.")
+    return dataclasses.replace(options, prescription_gy=found), "names of targets"
+
+
 def _reference(plan: Plan | None, options: DicomOptions) -> float | None:
-    return options.prescription_gy or (plan.prescription_gy if plan else None)
+    given = options.prescription_gy
+    return given if isinstance(given, int | float) else plan.prescription_gy if plan else None
 
 
 def _check_frames(group: PlanDose, frames: set[str], study: Study, ct: CtSeries, repair: bool) -> list[str]:
@@ -201,8 +214,10 @@ def _check_frames(group: PlanDose, frames: set[str], study: Study, ct: CtSeries,
 
 
 def _prescription(plans: Sequence[Plan | None], options: DicomOptions) -> tuple[float | None, str, list[str]]:
-    if options.prescription_gy is not None:
-        return options.prescription_gy, "given", []
+    if isinstance(options.prescription_gy, int | float):
+        planned = sum(plan.prescription_gy or 0.0 for plan in plans if plan is not None)
+        other = bool(planned) and abs(planned - options.prescription_gy) > _OTHER_GY
+        return options.prescription_gy, "given", [f"the RTPLANs prescribe {planned:g} Gy"] if other else []
     known = [plan for plan in plans if plan is not None and plan.prescription_gy is not None]
     if len(known) < len(plans):
         return None, "", ["the prescription is unknown: no RTPLAN in the folder states it"]

@@ -153,6 +153,9 @@ def read_structures(path: Path, grid: Grid, drawn: Drawn, options: DicomOptions,
         remedy = "Map its names with --names, or take it out."
         remedy = "Give the CT it was drawn on, or take it out." if wanted and not resample_to_ct else remedy
         raise DataError(path, None, _nothing(rois, matched, notes), remedy)
+    if lacking := [name for name in options.required if name not in masks and not every]:
+        reason = f"{', '.join(lacking)} has no contours there, and is required."
+        raise DataError(path, None, reason, "Map its name with names, or take it out of what is required.")
     meanings = {name: _meaning(roi, rois, matched) for name, roi in wanted.items()}
     notes += _check_sides(path, masks, meanings, grid, options)
     original = {name: wanted[name].name for name in masks}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ctan_monai.files.atomic import replacing
-from ctan_monai.files.csv_cells import safe_cell
+from ctan_monai.files.atomic import replace_text
+from ctan_monai.files.csv_cells import csv_text
 
 ACCEPTED, REJECTED, LEFT_OUT = "accepted", "rejected", "left out"
 
@@ -79,14 +77,10 @@ def write_tables(rows: Sequence[Row], folder: Path) -> list[Path]:
     Raises:
         DataError: they cannot be written.
     """
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, fieldnames=list(Row("", "", "", "").flat()), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: safe_cell(value) for name, value in row.flat().items()} for row in rows)
-    content = {"table.csv": text.getvalue(), "table.json": json.dumps([_told(row) for row in rows], indent=1) + "\n"}
+    text = csv_text(Row("", "", "", "").flat(), [list(row.flat().values()) for row in rows])
+    content = {"table.csv": text, "table.json": json.dumps([_told(row) for row in rows], indent=1) + "\n"}
     for name, each in content.items():
-        with replacing(folder / name) as temporary:
-            temporary.write_text(each, encoding="utf-8", newline="")
+        replace_text(folder / name, each)
     return [folder / name for name in content]
 
 

@@ -7,7 +7,7 @@ UIDs are arguments, so the same call can write the same bytes.
 """
 
 from ctan_monai.data.dicom.write.common import Written
-from ctan_monai.data.dicom.write.ct import write_ct_series
+from ctan_monai.data.dicom.write.ct import new_study, write_ct_series
 from ctan_monai.data.dicom.write.identity import Clock, SeededUids, UidSource, new_uid
 from ctan_monai.data.dicom.write.reference import CtReference, Origin, predicted_by
 from ctan_monai.data.dicom.write.rtdose import write_rtdose
@@ -23,6 +23,7 @@ __all__ = [
     "SeededUids",
     "UidSource",
     "Written",
+    "new_study",
     "new_uid",
     "predicted_by",
     "write_ct_series",

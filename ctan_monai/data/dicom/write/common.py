@@ -57,7 +57,7 @@ _TYPES = (("EXTERNAL", "EXTERNAL"), ("BODY", "EXTERNAL"), ("PTV", "PTV"), ("CTV"
 def new_object(
     sop_class: str, modality: str, reference: CtReference, origin: Origin, clock: Clock, uid_source: UidSource
 ) -> Any:
-    """Create an object of the CT's patient and study, in a series of its own.
+    """Create an object of the CT's patient, study and frame of reference, in a series of its own.
 
     Args:
         sop_class: UID of what it is.
@@ -86,6 +86,8 @@ def new_object(
     made.SeriesNumber, made.InstanceNumber = 1, 1
     made.SeriesDescription = shortened(origin.statement, LONG)
     made.OperatorsName = OPERATOR
+    made.FrameOfReferenceUID = reference.first.FrameOfReferenceUID
+    made.PositionReferenceIndicator = reference.first.get("PositionReferenceIndicator") or ""
     stamp(made, origin)
     if is_synthetic(reference.first):
         mark_synthetic(made)
@@ -130,10 +132,19 @@ def is_synthetic(header: Any) -> bool:
     return _SYNTHETIC_DATA in header and header[_SYNTHETIC_DATA].value in ("YES", b"YES ")
 
 
-def place(made: Any, reference: CtReference) -> None:
-    """Set an object's frame of reference to the CT's."""
-    made.FrameOfReferenceUID = reference.first.FrameOfReferenceUID
-    made.PositionReferenceIndicator = reference.first.get("PositionReferenceIndicator") or ""
+def item_of(**values: Any) -> Any:
+    """Create an item of a sequence from keywords and values."""
+    from pydicom.dataset import Dataset
+
+    item = Dataset()
+    for keyword, value in values.items():
+        setattr(item, keyword, value)
+    return item
+
+
+def refer_to(sop_class: str, uid: str, **values: Any) -> Any:
+    """Create an item that refers to an object, with further keywords and values."""
+    return item_of(ReferencedSOPClassUID=sop_class, ReferencedSOPInstanceUID=uid, **values)
 
 
 def decimal(value: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ctan_monai.data.dicom.write.common import decimal, mark_synthetic, new_object, place, save_new
+from ctan_monai.data.cases.grid import reoriented
+from ctan_monai.data.dicom.write.common import decimal, item_of, mark_synthetic, new_object, refer_to, save_new
 from ctan_monai.data.dicom.write.identity import Clock, UidSource, new_uid
 from ctan_monai.data.dicom.write.reference import CtReference, Floats, Origin, shortened
 from ctan_monai.errors import DataError
@@ -32,7 +33,7 @@ def write_ct_series(
     origin: Origin,
     *,
     source: CtReference | None = None,
-    name: str = "",
+    study: CtReference | None = None,
     clock: Clock = datetime.now,
     uid_source: UidSource = new_uid,
 ) -> list[Path]:
@@ -49,7 +50,7 @@ def write_ct_series(
         origin: what made the CT.
         source: the images that it was made of, whose patient, study and frame of reference it gets. None for a study
             and a frame of reference of its own.
-        name: PatientName and PatientID where there is no source.
+        study: patient, study and frame of reference where there is no source, see `new_study`.
         clock: tells the time.
         uid_source: gives UIDs.
 
@@ -60,18 +61,30 @@ def write_ct_series(
         DataError: a value is no number or does not fit 16 bits, the grid is sheared, or a file exists or cannot be
             written.
     """
+    images = build_ct_series(ct_hu, affine_ras, origin, source or study, clock=clock, uid_source=uid_source)
+    return [save_new(image, Path(folder) / f"CT.{number:04d}.dcm").path for number, image in enumerate(images, 1)]
+
+
+def build_ct_series(
+    ct_hu: npt.NDArray[Any],
+    affine_ras: npt.NDArray[Any],
+    origin: Origin,
+    reference: CtReference | None,
+    *,
+    clock: Clock = datetime.now,
+    uid_source: UidSource = new_uid,
+) -> Iterator[Any]:
+    """Yield the images of `write_ct_series`; reference: the images that they were made of, or a new study."""
     stored, intercept = _stored(ct_hu)
     planes, origin_mm, step_mm = _axial(stored, affine_ras)
-    reference = source or _without_source(name, uid_source)
+    reference = reference or new_study("", uid_source)
     shared = _shared(reference, origin, intercept, step_mm, clock, uid_source)
-    files = []
     for index, plane in enumerate(planes):
         first_mm = origin_mm + index * step_mm[0]
         made = _image(shared, plane, index, first_mm, uid_source())
-        if source is not None:
-            made.SourceImageSequence = _sources(source, first_mm, step_mm)
-        files.append(save_new(made, Path(folder) / f"CT.{index + 1:04d}.dcm").path)
-    return files
+        if "SOPInstanceUID" in reference.first:
+            made.SourceImageSequence = _sources(reference, first_mm, step_mm)
+        yield made
 
 
 def _stored(ct_hu: npt.NDArray[Any]) -> tuple[npt.NDArray[np.uint16], int]:
@@ -93,12 +106,8 @@ def _axial(array: npt.NDArray[Any], affine_ras: npt.NDArray[Any]) -> tuple[npt.N
     Returns:
         The array; (3,) LPS of its first voxel, mm; (3, 3) LPS from a voxel to the next plane, row, column.
     """
-    import nibabel as nib
-
-    affine = np.asarray(affine_ras, np.float64)
-    change = nib.orientations.ornt_transform(nib.io_orientation(affine), nib.orientations.axcodes2ornt("LPS"))
-    turned = nib.orientations.apply_orientation(array, change)
-    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine @ nib.orientations.inv_ornt_aff(change, array.shape)
+    turned, affine = reoriented(array, np.asarray(affine_ras, np.float64), "LPS")
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
     step_mm = lps[:3, :3].T[::-1]
     unit = step_mm / np.linalg.norm(step_mm, axis=1, keepdims=True)
     cosines = np.abs(unit @ unit.T - np.eye(3))
@@ -109,13 +118,21 @@ def _axial(array: npt.NDArray[Any], affine_ras: npt.NDArray[Any]) -> tuple[npt.N
     return turned.transpose(2, 1, 0), lps[:3, 3], step_mm
 
 
-def _without_source(name: str, uid_source: UidSource) -> CtReference:
-    """Create what a new study says of a patient who is known by a name only."""
+def new_study(name: str, uid_source: UidSource, **attributes: str) -> CtReference:
+    """Create the header of a new study and frame of reference.
+
+    Args:
+        name: PatientName and PatientID.
+        uid_source: gives the UIDs.
+        attributes: further ones of patient, study and position, by keyword.
+    """
     from pydicom.dataset import Dataset
 
     made = Dataset()
     made.PatientName, made.PatientID = name and f"{name}^", name
     made.StudyInstanceUID, made.FrameOfReferenceUID = uid_source(), uid_source()
+    for keyword, value in attributes.items():
+        setattr(made, keyword, value)
     return CtReference((made,))
 
 
@@ -127,7 +144,6 @@ def _shared(
 
     made = new_object(CT_IMAGE, "CT", reference, origin, clock, uid_source)
     made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    place(made, reference)
     mark_synthetic(made)
     made.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
     made.ContentDate, made.ContentTime = made.InstanceCreationDate, made.InstanceCreationTime
@@ -168,16 +184,10 @@ def _image(shared: Any, plane: npt.NDArray[np.uint16], index: int, first_mm: Flo
 
 def _sources(source: CtReference, first_mm: Floats, step_mm: Floats) -> Sequence[Any]:
     """Return items of the image in a plane, or of all images where none lies in it."""
-    from pydicom.dataset import Dataset
-
     parallel = np.abs(source.axes @ (step_mm[0] / np.linalg.norm(step_mm[0])))[2] > 1 - _RIGHT_ANGLE
     along_mm = float(first_mm @ source.axes[2])
     own = source.image_at(along_mm, _SAME_PLANE_MM) if parallel else None
-    items = []
-    for header in source.headers if own is None else (own,):
-        item, code = Dataset(), Dataset()
-        code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = _SOURCE_IMAGE
-        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
-        item.PurposeOfReferenceCodeSequence = [code]
-        items.append(item)
-    return items
+    value, scheme, meaning = _SOURCE_IMAGE
+    code = [item_of(CodeValue=value, CodingSchemeDesignator=scheme, CodeMeaning=meaning)]
+    images = source.headers if own is None else (own,)
+    return [refer_to(each.SOPClassUID, each.SOPInstanceUID, PurposeOfReferenceCodeSequence=code) for each in images]

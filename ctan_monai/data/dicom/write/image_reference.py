@@ -1,8 +1,9 @@
-"""The 2D image, such as a frame of ultrasound, that written objects refer to."""
+"""The 2D image, or the frames of a cine, that written objects refer to."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,34 +20,26 @@ _OF_SPACE = ("FrameOfReferenceUID", "PositionReferenceIndicator", "ImagePosition
 
 @dataclass(frozen=True, eq=False)
 class ImageReference:
-    """The header of an image, or of the file that a frame is in.
+    """The header of an image, or of the cine that frames are in.
 
     Args:
         header: dataset without pixels, with the attributes of patient and study that are of type 2.
-        frame: number of the frame, from 1; 0 of a file that has one only.
+        frames: numbers of the frames, from 1, in their order; none of a file that has one only.
+        others: headers of the other images of a series that is described as a whole.
     """
 
     header: Any
-    frame: int = 0
+    frames: tuple[int, ...] = ()
+    others: tuple[Any, ...] = ()
 
     @classmethod
-    def read(cls, path: str | Path, frame: int = 0) -> ImageReference:
-        """Read the header.
+    def read(cls, path: str | Path, frames: Sequence[int] = (), others: Sequence[str | Path] = ()) -> ImageReference:
+        """Read the header, and those of the other images of its series.
 
         Raises:
-            DataError: it cannot be read, or lacks a UID.
+            DataError: one cannot be read, or lacks a UID.
         """
-        path = Path(path)
-        with reading(path, "an image"):
-            header = read_dicom(path, stop_before_pixels=True)
-        if missing := [name for name in _NEEDED if name not in header]:
-            raise DataError(path, None, f"it has no {', '.join(missing)}.", "Export it with its UIDs.")
-        return cls(with_required(header), frame)
-
-    @property
-    def frames(self) -> list[int] | None:
-        """The frame's number in a list, None of a file that has one only."""
-        return [self.frame] if self.frame else None
+        return cls(_header(path), tuple(frames), tuple(_header(other) for other in others))
 
     @property
     def as_single(self) -> Any:
@@ -57,3 +50,12 @@ class ImageReference:
                 del single[name]
         single.SOPClassUID = _SINGLE
         return single
+
+
+def _header(path: str | Path) -> Any:
+    path = Path(path)
+    with reading(path, "an image"):
+        header = read_dicom(path, stop_before_pixels=True)
+    if missing := [name for name in _NEEDED if name not in header]:
+        raise DataError(path, None, f"it has no {', '.join(missing)}.", "Export it with its UIDs.")
+    return with_required(header)

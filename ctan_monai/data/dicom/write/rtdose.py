@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ctan_monai.data.dicom.write.common import LONG, Written, decimal, new_object, place, save_new
+from ctan_monai.data.dicom.write.common import LONG, Written, decimal, new_object, refer_to, save_new
 from ctan_monai.data.dicom.write.identity import Clock, UidSource, new_uid
 from ctan_monai.data.dicom.write.planes import in_planes, straightened
 from ctan_monai.data.dicom.write.reference import CtReference, Origin, shortened
@@ -59,43 +59,16 @@ def write_rtdose(
     Raises:
         DataError: the dose holds NaN or infinity, the grid does not fit the CT, the file exists or cannot be written.
     """
-    made = build_rtdose(
-        dose_gy, affine_ras, reference, origin, plan_uid=plan_uid, bits=bits, clock=clock, uid_source=uid_source
-    )
-    return save_new(made, path)
-
-
-def build_rtdose(
-    dose_gy: npt.NDArray[Any],
-    affine_ras: npt.NDArray[Any],
-    reference: CtReference,
-    origin: Origin,
-    *,
-    plan_uid: str | None,
-    bits: Literal[16, 32],
-    clock: Clock,
-    uid_source: UidSource,
-) -> Any:
-    """Create the dataset that ``write_rtdose`` writes.
-
-    Raises:
-        DataError: the dose holds NaN or infinity, or the grid does not fit the CT.
-    """
-    from pydicom.dataset import Dataset
-
     _check(dose_gy)
     planes = straightened(in_planes(dose_gy, affine_ras, reference, "dose"))
     made = new_object(RT_DOSE, "RTDOSE", reference, origin, clock, uid_source)
-    place(made, reference)
     made.ContentDate, made.ContentTime = made.InstanceCreationDate, made.InstanceCreationTime
     made.ImageComments = origin.text
     made.DoseUnits, made.DoseType, made.DoseSummationType = "GY", "PHYSICAL", "PLAN"
     made.DoseComment = shortened(origin.statement, LONG)
     made.TissueHeterogeneityCorrection = "IMAGE"
     if plan_uid:
-        plan = Dataset()
-        plan.ReferencedSOPClassUID, plan.ReferencedSOPInstanceUID = RT_PLAN, plan_uid
-        made.ReferencedRTPlanSequence = [plan]
+        made.ReferencedRTPlanSequence = [refer_to(RT_PLAN, plan_uid)]
     else:
         _logger.warning("the RTDOSE refers to no RTPLAN, which the standard requires; some programs will not read it")
     slice_mm, row_mm, column_mm = planes.spacing_mm
@@ -108,7 +81,7 @@ def build_rtdose(
     made.FrameIncrementPointer = 0x3004000C
     made.GridFrameOffsetVector = [decimal(index * slice_mm) for index in range(count)]
     _set_pixels(made, planes.voxels, bits)
-    return made
+    return save_new(made, path)
 
 
 def _check(dose_gy: npt.NDArray[Any]) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from ctan_monai.data.dicom.write.common import LABEL, LONG, Written, decimal, new_object, place, save_new
+from ctan_monai.data.dicom.write.common import LABEL, LONG, Written, decimal, item_of, new_object, refer_to, save_new
 from ctan_monai.data.dicom.write.identity import Clock, UidSource, new_uid
 from ctan_monai.data.dicom.write.reference import CtReference, Origin, shortened
 from ctan_monai.data.dicom.write.rtdose import RT_PLAN
@@ -61,24 +60,7 @@ def write_rtplan(
     Raises:
         DataError: the file exists or cannot be written.
     """
-    made = build_rtplan(prescription, structure_set_uid, reference, origin, clock=clock, uid_source=uid_source)
-    return save_new(made, path)
-
-
-def build_rtplan(
-    prescription: Prescription | None,
-    structure_set_uid: str | None,
-    reference: CtReference,
-    origin: Origin,
-    *,
-    clock: Clock,
-    uid_source: UidSource,
-) -> Any:
-    """Create the dataset that ``write_rtplan`` writes."""
-    from pydicom.dataset import Dataset
-
     made = new_object(RT_PLAN, "RTPLAN", reference, origin, clock, uid_source)
-    place(made, reference)
     made.RTPlanLabel = shortened(origin.label, LABEL)
     made.RTPlanName = shortened(origin.statement, LONG)
     stated = f"{prescription}. No beams: a prescription" if prescription else "No beams: a plan"
@@ -89,21 +71,16 @@ def build_rtplan(
     made.ApprovalStatus = "UNAPPROVED"
 
     if prescription:
-        target = Dataset()
-        target.DoseReferenceNumber, target.DoseReferenceUID = 1, uid_source()
+        target = item_of(DoseReferenceNumber=1, DoseReferenceUID=uid_source(), DoseReferenceDescription="PTV")
         target.DoseReferenceStructureType, target.DoseReferenceType = "SITE", "TARGET"
-        target.DoseReferenceDescription = "PTV"
         target.TargetPrescriptionDose = decimal(prescription.dose_gy)
         made.DoseReferenceSequence = [target]
 
-    group = Dataset()
-    group.FractionGroupNumber = 1
-    group.NumberOfFractionsPlanned = prescription.fractions if prescription else None
+    fractions = prescription.fractions if prescription else None
+    group = item_of(FractionGroupNumber=1, NumberOfFractionsPlanned=fractions)
     group.NumberOfBeams = group.NumberOfBrachyApplicationSetups = 0
     made.FractionGroupSequence = [group]
 
     if structure_set_uid:
-        structures = Dataset()
-        structures.ReferencedSOPClassUID, structures.ReferencedSOPInstanceUID = RT_STRUCTURE_SET, structure_set_uid
-        made.ReferencedStructureSetSequence = [structures]
-    return made
+        made.ReferencedStructureSetSequence = [refer_to(RT_STRUCTURE_SET, structure_set_uid)]
+    return save_new(made, path)

@@ -11,7 +11,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ctan_monai.data.dicom.write.common import LABEL, LONG, Written, color_of, new_object, place, save_new, type_of
+from ctan_monai.data.dicom.write.common import (
+    LABEL,
+    LONG,
+    Written,
+    color_of,
+    item_of,
+    new_object,
+    refer_to,
+    save_new,
+    type_of,
+)
 from ctan_monai.data.dicom.write.identity import Clock, UidSource, new_uid
 from ctan_monai.data.dicom.write.planes import Points, contours_of_mask, in_planes
 from ctan_monai.data.dicom.write.reference import OPERATOR, CtReference, Origin, shortened
@@ -120,7 +130,6 @@ def build_rtstruct(
     if not any(named.values()):
         raise DataError("RTSTRUCT", None, f"none of {list(named)} has a contour.", "Check the prediction.")
     made = new_object(RT_STRUCTURE_SET, "RTSTRUCT", reference, origin, clock, uid_source)
-    place(made, reference)
     made.StructureSetLabel = shortened(origin.label, LABEL)
     made.StructureSetName = shortened(origin.statement, LONG)
     made.StructureSetDescription = origin.text
@@ -137,35 +146,18 @@ def _each(names: Iterable[str], build: Callable[[int, str], Any]) -> list[Any]:
     return [build(number, name) for number, name in enumerate(names, start=1)]
 
 
-def _item(**values: Any) -> Any:
-    from pydicom.dataset import Dataset
-
-    item = Dataset()
-    for keyword, value in values.items():
-        setattr(item, keyword, value)
-    return item
-
-
-def _image(header: Any) -> Any:
-    return _item(ReferencedSOPClassUID=header.SOPClassUID, ReferencedSOPInstanceUID=header.SOPInstanceUID)
-
-
 def _frame(reference: CtReference) -> Any:
     """Create the item that refers to frame of reference, study, series and images of the CT."""
-    series = _item(
+    series = item_of(
         SeriesInstanceUID=reference.first.SeriesInstanceUID,
-        ContourImageSequence=[_image(header) for header in reference.headers],
+        ContourImageSequence=[refer_to(header.SOPClassUID, header.SOPInstanceUID) for header in reference.headers],
     )
-    study = _item(
-        ReferencedSOPClassUID=_STUDY,
-        ReferencedSOPInstanceUID=reference.first.StudyInstanceUID,
-        RTReferencedSeriesSequence=[series],
-    )
-    return _item(FrameOfReferenceUID=reference.first.FrameOfReferenceUID, RTReferencedStudySequence=[study])
+    study = refer_to(_STUDY, reference.first.StudyInstanceUID, RTReferencedSeriesSequence=[series])
+    return item_of(FrameOfReferenceUID=reference.first.FrameOfReferenceUID, RTReferencedStudySequence=[study])
 
 
 def _roi(number: int, name: str, reference: CtReference, origin: Origin) -> Any:
-    return _item(
+    return item_of(
         ROINumber=number,
         ReferencedFrameOfReferenceUID=reference.first.FrameOfReferenceUID,
         ROIName=shortened(name, LONG),
@@ -176,7 +168,7 @@ def _roi(number: int, name: str, reference: CtReference, origin: Origin) -> Any:
 
 
 def _roi_contour(number: int, name: str, contours: list[Contour]) -> Any:
-    return _item(
+    return item_of(
         ROIDisplayColor=list(color_of(name, number)),
         ReferencedROINumber=number,
         ContourSequence=[_contour(image, points) for image, points in contours],
@@ -187,9 +179,9 @@ def _contour(image: Any | None, points_mm: Points) -> Any:
     from pydicom.dataelem import RawDataElement
     from pydicom.tag import Tag
 
-    item = _item(ContourGeometricType="CLOSED_PLANAR", NumberOfContourPoints=len(points_mm))
+    item = item_of(ContourGeometricType="CLOSED_PLANAR", NumberOfContourPoints=len(points_mm))
     if image is not None:
-        item.ContourImageSequence = [_image(image)]
+        item.ContourImageSequence = [refer_to(image.SOPClassUID, image.SOPInstanceUID)]
     rounded = np.round(points_mm, _DECIMALS) + 0.0  # no -0.000
     text = "\\".join([f"{value:.{_DECIMALS}f}" for value in rounded.ravel().tolist()]).encode("ascii")
     text += b" " * (len(text) % 2)
@@ -200,7 +192,7 @@ def _contour(image: Any | None, points_mm: Points) -> Any:
 
 
 def _observation(number: int, name: str) -> Any:
-    return _item(
+    return item_of(
         ObservationNumber=number,
         ReferencedROINumber=number,
         ROIObservationLabel=shortened(name, LABEL),

@@ -48,7 +48,7 @@ class Code(NamedTuple):
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 _ANATOMY = Code("91723000", "SCT", "Anatomical Structure")
 _CONCEPT = Code("309825002", "SCT", "Spatial and Relational Concept")
-_LEFT, _RIGHT = Code("7771000", "SCT", "Left"), Code("24028007", "SCT", "Right")
+LEFT, RIGHT = Code("7771000", "SCT", "Left"), Code("24028007", "SCT", "Right")
 _ORGAN = Code("91772007", "SCT", "Organ")  # what is not in the table, named by its label only
 _KINDS = {
     "rectum": Code("34402009", "SCT", "Rectum"),
@@ -73,7 +73,7 @@ def codes_of(name: str) -> tuple[Code, Code, Code | None]:
     if stem in _LESIONS:
         return _ABNORMAL, _LESIONS[stem], None
     kind = _KINDS.get(stem) or next((_KINDS[start] for start in _TARGETS if stem.startswith(start)), _ORGAN)
-    side = _LEFT if "l" in parts else _RIGHT if "r" in parts else None
+    side = LEFT if "l" in parts else RIGHT if "r" in parts else None
     category = _CONCEPT if stem.startswith(_TARGETS) else _ANATOMY
     return category, kind, side
 
@@ -104,25 +104,6 @@ def write_seg(
         ConfigError: highdicom is not installed.
         DataError: the masks are not on the CT's grid, all are empty, the file exists or cannot be written.
     """
-    made = build_seg(masks, affine_ras, reference, origin, clock=clock, uid_source=uid_source)
-    return save_new(made, path)
-
-
-def build_seg(
-    masks: Mapping[str, npt.NDArray[Any]],
-    affine_ras: npt.NDArray[Any],
-    reference: CtReference,
-    origin: Origin,
-    *,
-    clock: Clock,
-    uid_source: UidSource,
-) -> Any:
-    """Create the dataset that ``write_seg`` writes.
-
-    Raises:
-        ConfigError: highdicom is not installed.
-        DataError: the masks are not on the CT's grid, or all are empty.
-    """
     highdicom = need_highdicom()
     frames = {name: _frames(np.asarray(mask, np.bool_), affine_ras, reference, name) for name, mask in masks.items()}
     empty = [name for name, mask in frames.items() if not mask.any()]
@@ -133,7 +114,7 @@ def build_seg(
     names = [name for name in frames if name not in empty]
     headers = [with_required(header) for header in reference.headers]
     stacked = np.stack([frames[name] for name in names], axis=-1)  # (K, R, C, L)
-    return segmentation_of(highdicom, headers, stacked, names, origin, clock, uid_source)
+    return save_new(segmentation_of(highdicom, headers, stacked, names, origin, clock, uid_source), path)
 
 
 def segmentation_of(

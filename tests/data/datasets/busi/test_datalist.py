@@ -9,10 +9,11 @@ from PIL import Image
 from ultrasound_files import region, write_us
 
 from ctan_monai.data.cases.cache import read_case_file, read_header
-from ctan_monai.data.cases.file_grid import own_grid_of
+from ctan_monai.data.cases.file_grid import native_grid_of
 from ctan_monai.data.datasets.busi.datalist import busi_datalist, busi_inference_list
 from ctan_monai.data.datasets.busi.synthetic import draw_ultrasound, write_ultrasound_phantoms
 from ctan_monai.data.lists.leakage import check_leakage
+from ctan_monai.engines.predictions.predictions_index import write_index
 from ctan_monai.errors import ConfigError, DataError
 
 IMAGES = {"benign": 15, "malignant": 15, "normal": 3}
@@ -42,19 +43,36 @@ def names(items):
 
 
 def test_images_that_show_the_same_are_in_one_split_and_normal_ones_are_left_out(listed, caplog):
-    found = listed()
+    with caplog.at_level(logging.INFO):
+        found = listed()
     assert check_leakage(found) == []
     where = {case: split for split, cases in names(found).items() for case in cases}
     assert len(where) == 32
     assert where["benign__15_"] == where["benign__16_"]
     assert where["malignant__15_"] == where["malignant__16_"]
-    assert "2 of 32 images belong to another" in caplog.text
+    assert "2 of 32 cases belong to another" in caplog.text
     assert all({case.split("__")[0] for case in cases} == {"benign", "malignant"} for cases in names(found).values())
 
 
 def test_normal_images_are_listed_if_they_are_asked_for(listed):
     cases = [case for found in names(listed(use_normal=True)).values() for case in found]
     assert sum(case.startswith("normal") for case in cases) == 3
+
+
+def test_images_of_an_earlier_run_keep_their_split_when_others_are_added(listed, tmp_path, caplog):
+    before = names(listed(seed=3))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "datalist.json").write_text(json.dumps(before))
+    with caplog.at_level(logging.INFO):
+        after = names(listed(seed=5, use_normal=True, add_data=tmp_path / "run"))
+    assert all(set(cases) <= set(after[split]) for split, cases in before.items())
+    assert {case.split("__")[0] for split in before for case in set(after[split]) - set(before[split])} == {"normal"}
+    assert "cases added: 1 train, 1 validation, 1 test; the other 32 keep their split" in caplog.text
+    (tmp_path / "twice.json").write_text(json.dumps({"train": ["benign__1_"], "test": ["benign__1_"]}))
+    with pytest.raises(DataError, match=r"benign__1_.*it stands in train and in test"):
+        listed(add_data=tmp_path / "twice.json")
+    with pytest.raises(DataError, match="the list of cases cannot be read"):
+        listed(add_data=tmp_path)
 
 
 def test_each_image_is_in_the_test_set_of_one_fold_of_five(listed):
@@ -98,6 +116,44 @@ def test_images_for_inference_are_padded_and_masks_left_out(root, tmp_path):
     assert len(busi_inference_list(folder, tmp_path / "cache", [64, 64], on_error="skip")) == 2
 
 
+def test_folders_below_are_read_masks_and_earlier_predictions_left_out_and_shared_names_told_apart(tmp_path, caplog):
+    root = tmp_path / "BUSI"
+    gray, (mask,) = draw_ultrasound("benign", 77)
+    for name in ("benign/a (1).png", "malignant/a (1).png", "normal/deep/b.png", "benign/.hidden.png"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(gray).save(root / name)
+    Image.fromarray(mask.astype(np.uint8) * 255).save(root / "benign" / "a (1)_mask_1.png")
+    for name in ("p1", "p2"):
+        dicom(root / name / "cine.dcm", 40, frames=2)
+    (root / "runs").mkdir()
+    Image.fromarray(gray).save(root / "runs" / "overlay.png")
+    write_index(root / "runs", [], [])
+    with caplog.at_level(logging.INFO):
+        items = busi_inference_list(root, tmp_path / "cache", [64, 64])
+    cases = ["benign_a__1_", "malignant_a__1_", "b", "p1_cine_f001", "p1_cine_f002", "p2_cine_f001", "p2_cine_f002"]
+    assert [item["case"] for item in items] == cases
+    assert [read_case_file(item["file"]).case for item in items] == cases
+    assert [item.get("cine") for item in items] == [None] * 3 + ["p1_cine"] * 2 + ["p2_cine"] * 2
+    for said in (
+        "1 masks are left out, such as ",
+        f"{root / 'runs'} is left out: it holds predictions",
+        f"names in the results are not those of the files, such as: {root / 'benign' / 'a (1).png'} is benign_a__1_",
+    ):
+        assert said in caplog.text
+    Image.fromarray(gray).save(root / "p1" / "cine.png")
+    with pytest.raises(DataError, match=r"would both be called p1_cine"):
+        busi_inference_list(root, tmp_path / "cache", [64, 64])
+
+
+def test_a_folder_without_an_image_says_what_was_looked_for(tmp_path):
+    with pytest.raises(DataError, match="there is no such file or folder"):
+        busi_inference_list(tmp_path / "gone", tmp_path / "cache", [64, 64])
+    (tmp_path / "in" / "benign").mkdir(parents=True)
+    Image.new("L", (64, 64)).save(tmp_path / "in" / "benign" / "a_mask.png")
+    with pytest.raises(DataError, match=r"no image was found but 1 masks; looked for .* and below it.*DICOM"):
+        busi_inference_list(tmp_path / "in", tmp_path / "cache", [64, 64])
+
+
 def test_without_a_folder_synthetic_images_are_used_and_called_so(tmp_path, caplog):
     items = busi_inference_list(None, tmp_path, [32, 32])
     assert [item["case"].split("__")[0] for item in items] == ["benign", "benign", "malignant", "malignant"]
@@ -132,7 +188,7 @@ def test_dicom_images_are_cut_to_their_regions_and_each_frame_of_a_cine_is_a_cas
     case = read_case_file(items[2]["file"])
     assert np.array_equal(case.volumes["red"][:100], drawn[1])
     assert not case.volumes["red"][100:].any()
-    own = own_grid_of(case.meta)
+    own = native_grid_of(case.meta)
     assert (own.shape, own.box) == ((140, 170), (20, 30, 100, 120))
     place = np.linalg.solve(own.affine_ras, case.affine_ras @ [5, 7, 0, 1])  # of a pixel of the case in the file
     assert np.allclose(place, [25, 37, 0, 1])

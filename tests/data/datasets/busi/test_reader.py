@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ctan_monai.data.cases.cache import CaseCache
-from ctan_monai.data.cases.file_grid import own_grid_of
+from ctan_monai.data.cases.file_grid import native_grid_of
 from ctan_monai.data.datasets.busi.layout import find_busi
 from ctan_monai.data.datasets.busi.reader import BusiReader
 from ctan_monai.errors import DataError
@@ -59,7 +59,7 @@ def test_a_place_of_the_case_is_that_of_the_file_and_the_case_knows_the_files_gr
     case = read(folder, size=(40, 40))  # each pixel covers 2 x 2 of the file
     assert np.allclose(case.affine_ras @ [0, 0, 0, 1], [-0.5, -0.5, 0, 1])
     assert np.allclose(case.affine_ras @ [10, 20, 0, 1], [-40.5, -20.5, 0, 1])
-    own = own_grid_of(case.meta)
+    own = native_grid_of(case.meta)
     assert own.shape == (40, 80)
     assert np.allclose(own.affine_ras @ [20, 40, 0, 1], [-40, -20, 0, 1])
 

@@ -57,8 +57,11 @@ def test_two_images_of_one_name_are_refused(folder, tmp_path):
 
 
 def test_a_folder_without_images_and_an_image_that_is_none_are_named(folder, tmp_path):
-    with pytest.raises(DataError, match="no image was found"):
+    with pytest.raises(DataError, match="there is no such file or folder"):
         image_inference_list(tmp_path / "nowhere", tmp_path / "cache", [48, 64])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no image was found"):
+        image_inference_list(tmp_path / "empty", tmp_path / "cache", [48, 64])
     (folder / "d.jpg").write_text("<html>404</html>")
     with pytest.raises(DataError, match=r"d\.jpg \(case d\)"):
         image_inference_list(folder, tmp_path / "cache", [48, 64])
@@ -71,7 +74,7 @@ def test_names_that_cannot_be_folders_are_changed_aloud(tmp_path, caplog):
         items = image_inference_list(tmp_path, tmp_path / "cache", [48, 64])
     assert [item["case"] for item in items] == ["benign__1_", "_" * 64]
     assert read_case_file(items[0]["file"]).case == "benign__1_"
-    assert "benign (1).png is called benign__1_ in the results" in caplog.text
+    assert "benign (1).png is benign__1_" in caplog.text
     Image.linear_gradient("L").resize((80, 60)).save(tmp_path / "benign [1].png")
     with pytest.raises(DataError, match=r"would both be called benign__1_"):
         image_inference_list(tmp_path, tmp_path / "cache", [48, 64])

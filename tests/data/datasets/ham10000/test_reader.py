@@ -15,7 +15,7 @@ from ctan_monai.data.cases.cache import read_case_file, read_header
 from ctan_monai.data.datasets.ham10000.datalist import ham10000_datalist
 from ctan_monai.data.datasets.ham10000.reader import Ham10000Reader, find_ham10000
 from ctan_monai.data.datasets.ham10000.synthetic import write_lesion_phantoms
-from ctan_monai.data.datasets.ham10000.table import CLASS_NAMES, CLASSES, read_table
+from ctan_monai.data.datasets.ham10000.table import CLASSES, read_table
 from ctan_monai.errors import ConfigError, DataError
 
 SIZE = (48, 64)
@@ -40,7 +40,6 @@ def listed(root, cache, size=SIZE, **options):
 
 def test_the_classes_are_in_the_order_that_is_documented():
     assert CLASSES == ("nv", "mel", "bkl", "bcc", "akiec", "vasc", "df")
-    assert list(CLASS_NAMES) == list(CLASSES)
 
 
 def test_a_case_has_colors_mask_and_class_and_what_the_table_says(root):

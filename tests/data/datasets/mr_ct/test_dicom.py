@@ -82,6 +82,31 @@ def test_mr_ct_and_structures_make_the_case_that_their_nifti_makes(patient, draw
     assert set(case.masks) == {"Femur_L", "ct_region"}
 
 
+def draw_on_the_mr(patient, drawn, name="Bladder", file="RS_MR.dcm"):
+    reference = CtReference.read(patient.folder / "MR", modality="MR")
+    origin = Origin("DRAWN", "drawn by hand", "test", generation="MANUAL")
+    write_rtstruct({name: drawn.bone}, drawn.affine, reference, patient.folder / file, origin)
+
+
+@pytest.mark.parametrize("on_ct", [True, False])
+def test_structures_that_were_drawn_on_the_mr_count_too(patient, drawn, tmp_path, on_ct):
+    elsewhere = None if on_ct else "1.2.3.4"
+    pair(patient, drawn, frame_uid=elsewhere, drawn_on=on_ct)
+    if not on_ct:  # and the CT lies in another frame of reference
+        patient.register("1.2.3.4", patient.frame_uid, [np.eye(4)])
+    draw_on_the_mr(patient, drawn)
+    (case,) = train(patient, tmp_path)
+    assert set(case.masks) == {"Bladder", "ct_region", *(["Femur_L"] if on_ct else [])}
+    np.testing.assert_array_equal(case.masks["Bladder"], as_nifti(drawn, tmp_path).masks["Femur_L"])
+
+
+def test_a_structure_that_was_drawn_on_mr_and_ct_is_refused(patient, drawn, tmp_path):
+    pair(patient, drawn)
+    draw_on_the_mr(patient, drawn, "Femur_L")
+    with pytest.raises(DataError, match=r"Femur_L was drawn on the MR and on the CT"):
+        train(patient, tmp_path)
+
+
 def test_a_registration_brings_the_ct_to_the_mr(patient, drawn, tmp_path):
     turn = np.eye(4)
     angle = np.radians(7)
@@ -157,6 +182,24 @@ def test_images_that_make_no_volume_are_refused(patient, drawn, tmp_path, change
     with pytest.raises(DataError, match=message) as caught:
         infer(patient, tmp_path)
     assert "CT series" not in str(caught.value)
+
+
+def test_an_enhanced_mr_is_refused_by_name_with_the_remedy(patient, drawn, tmp_path):
+    pair(patient, drawn)
+    files = write_mr(patient, drawn)
+    image, pixels = dcmread(files[0]), [dcmread(path).PixelData for path in files]
+    for path in files[1:]:
+        path.unlink()
+    for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"):
+        delattr(image, name)  # they are in functional groups, for each frame
+    image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID = "1.2.840.10008.5.1.4.1.1.4.1"
+    image.NumberOfFrames, image.PixelData = len(pixels), b"".join(pixels)
+    image.save_as(files[0])
+    for read in (infer, train):
+        with pytest.raises(
+            DataError, match=r"Enhanced MR Image Storage.*Export the series as single images, or convert"
+        ):
+            read(patient, tmp_path)
 
 
 def test_two_echoes_at_one_place_are_refused(patient, drawn, tmp_path):

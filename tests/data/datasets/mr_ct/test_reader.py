@@ -5,7 +5,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from ctan_monai.data.cases.file_grid import Grid, moved, own_grid_of
+from ctan_monai.data.cases.file_grid import Grid, native_grid_of, resample_to
 from ctan_monai.data.datasets.mr_ct.reader import PairReader, without_bias_field
 from ctan_monai.errors import DataError
 
@@ -24,10 +24,10 @@ def test_mr_ct_and_masks_come_as_they_were_stored_on_axial_slices(drawn):
     assert (case.case, set(case.volumes), set(case.masks)) == ("P1", {"mr", "ct"}, {"Femur_L", "ct_region"})
     assert nib.aff2axcodes(case.affine_ras) == ("P", "L", "S")
     stored, grid = np.rint(drawn.ct).astype(np.int16), Grid(case.shape, case.affine_ras)
-    assert np.array_equal(moved(case.volumes["ct"], grid, Grid(stored.shape, drawn.affine)), stored)
-    own = own_grid_of(case.meta)
-    assert np.array_equal(moved(case.volumes["mr"], grid, own), np.rint(drawn.mr).astype(np.int16))
-    assert np.array_equal(moved(case.masks["Femur_L"].astype(np.uint8), grid, own) > 0, drawn.bone)
+    assert np.array_equal(resample_to(case.volumes["ct"], grid, Grid(stored.shape, drawn.affine)), stored)
+    own = native_grid_of(case.meta)
+    assert np.array_equal(resample_to(case.volumes["mr"], grid, own), np.rint(drawn.mr).astype(np.int16))
+    assert np.array_equal(resample_to(case.masks["Femur_L"].astype(np.uint8), grid, own) > 0, drawn.bone)
     assert case.masks["ct_region"].sum() == (16 * 12 - 4 * 3) * 6  # an opening rounds corners
     assert case.meta["notes"] == []
 
@@ -45,7 +45,7 @@ def test_a_ct_that_covers_more_is_cut_to_the_mr_exactly_and_that_is_said(drawn):
     affine[:3, 3] -= affine[:3, :3] @ (5, 2, 4.001)  # headers round: a thousandth of a voxel
     drawn.write("ct", wide, affine)
     case = PairReader()(drawn.folder)
-    there = moved(case.volumes["ct"], Grid(case.shape, case.affine_ras), Grid(drawn.ct.shape, drawn.affine))
+    there = resample_to(case.volumes["ct"], Grid(case.shape, case.affine_ras), Grid(drawn.ct.shape, drawn.affine))
     assert np.abs(there - np.rint(drawn.ct)).max() <= 2  # a thousandth of the step from air to bone, rounded
     (note,) = case.meta["notes"]
     assert note.startswith("ct.nii.gz, (32, 29, 11) voxels of 2 x 2 x 3 mm, is resampled to the MR's grid")
@@ -74,7 +74,9 @@ def test_a_mask_on_a_third_grid_is_resampled_and_that_is_said(drawn):
     affine[:3, 3] -= drawn.affine[:3, :3] @ (1 / 4, 0, 1 / 3)
     drawn.write("masks/femur_left", fine.astype(np.uint8), affine)
     case = PairReader()(drawn.folder)
-    there = moved(case.masks["Femur_L"].astype(np.uint8), Grid(case.shape, case.affine_ras), own_grid_of(case.meta))
+    there = resample_to(
+        case.masks["Femur_L"].astype(np.uint8), Grid(case.shape, case.affine_ras), native_grid_of(case.meta)
+    )
     assert np.array_equal(there > 0, drawn.bone)
     assert "femur_left.nii.gz" in case.meta["notes"][0]
 
@@ -84,7 +86,7 @@ def test_pixels_of_a_wanted_size_cover_the_same_box(drawn):
     assert case.shape == (10, 12, 6)
     assert case.spacing_mm == pytest.approx((4, 4, 3))
     assert case.volumes["ct"][case.masks["ct_region"]].mean() == pytest.approx(drawn.ct[drawn.ct > -500].mean(), abs=60)
-    assert own_grid_of(case.meta).shape == (24, 20, 6)
+    assert native_grid_of(case.meta).shape == (24, 20, 6)
 
 
 def test_padding_of_scanners_becomes_air(drawn):
@@ -201,6 +203,42 @@ def test_json_of_a_converter_that_names_different_ones(drawn, key, what):
     assert PairReader()(folder).case == "P1"
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [{"1": "femur_left", "3": "Bladder", "4": "Rectum"}, {"background": 0, "FemurL": 1, "bladder": 3, "Rectum": 4}],
+)
+def test_a_label_map_is_a_mask_for_each_name_in_the_json_beside_it(drawn, labels):
+    separate = PairReader()(drawn.pair())
+    (drawn.folder / "masks" / "femur_left.nii.gz").unlink()
+    organs = drawn.bone.astype(np.int16)
+    organs[5:8, 5:8, 2] = 3
+    drawn.write("organs", organs)
+    (drawn.folder / "organs.json").write_text(json.dumps({"labels": labels}))
+    case = PairReader()(drawn.folder)
+    assert set(case.masks) == {"Femur_L", "Bladder", "Rectum", "ct_region"}
+    assert np.array_equal(case.masks["Femur_L"], separate.masks["Femur_L"])
+    assert (case.masks["Bladder"].sum(), case.masks["Rectum"].sum()) == (9, 0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"1": "Femur_L"}, r"organs.nii.gz .*: it holds 3, and organs.json names \[1\]"),
+        ({"1": "Femur_L", "3": "Femur_L"}, r"organs.json .*does not name the numbers of organs.nii.gz"),
+        (["Femur_L"], r"organs.json .*does not name the numbers of organs.nii.gz"),
+        ({"a": "b"}, r"organs.json .*does not name the numbers of organs.nii.gz"),
+    ],
+)
+def test_a_label_map_whose_numbers_are_not_named_is_refused(drawn, labels, message):
+    drawn.pair()
+    organs = drawn.bone.astype(np.int16)
+    organs[5:8, 5:8, 2] = 3
+    drawn.write("organs", organs)
+    (drawn.folder / "organs.json").write_text(json.dumps({"labels": labels}))
+    with pytest.raises(DataError, match=message):
+        PairReader()(drawn.folder)
+
+
 def test_a_mask_of_many_values(drawn):
     folder = drawn.pair()
     drawn.write("masks/bladder", np.arange(drawn.ct.size).reshape(drawn.ct.shape).astype(np.int16) % 5)
@@ -229,9 +267,17 @@ def test_real_pairs_are_cut_as_their_offset_says():
         ct, mr, mask = (nib.load(folder / f"{name}.nii.gz") for name in ("CT_image", "MR_T1_image", "MR_T1_mask"))
         first = np.round((np.linalg.inv(ct.affine) @ mr.affine)[:3, 3]).astype(int)
         window = tuple(slice(at, at + size) for at, size in zip(first, mr.shape, strict=True))
-        grid, own = Grid(case.shape, case.affine_ras), own_grid_of(case.meta)
-        apart = moved(case.volumes["ct"].astype(np.float32), grid, own) - np.asarray(ct.dataobj)[window]
+        grid, own = Grid(case.shape, case.affine_ras), native_grid_of(case.meta)
+        apart = resample_to(case.volumes["ct"].astype(np.float32), grid, own) - np.asarray(ct.dataobj)[window]
         assert np.abs(apart).mean() < 1
-        assert np.array_equal(moved(case.volumes["mr"], grid, own), np.asarray(mr.dataobj))
-        assert np.array_equal(moved(case.masks["GTV"].astype(np.uint8), grid, own), np.asarray(mask.dataobj))
+        assert np.array_equal(resample_to(case.volumes["mr"], grid, own), np.asarray(mr.dataobj))
+        assert np.array_equal(resample_to(case.masks["GTV"].astype(np.uint8), grid, own), np.asarray(mask.dataobj))
         assert any("CT_image.nii.gz" in note for note in case.meta["notes"])
+
+
+def test_bodies_of_the_synthetic_patients_are_those_that_were_drawn(synthetic):
+    case = PairReader()(synthetic / "synthetic_002")
+    in_mr = PairReader().read_mr(synthetic / "synthetic_002" / "T2.nii.gz", "a").masks["ct_region"]
+    region = case.masks["ct_region"]
+    assert 2 * (in_mr & region).sum() / (in_mr.sum() + region.sum()) > 0.95
+    assert region[case.masks["Bladder"]].all()

@@ -188,3 +188,16 @@ def test_listing_loads_no_heavy_library():
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "ctan_monai.data.lists.datalist" in loaded
     assert not heavy & set(loaded)
+
+
+def test_folds_are_of_all_patients_whatever_their_official_split_unless_a_file_chooses(listed, tmp_path, caplog):
+    every = ("train", "validation", "test")
+    folds = [listed(splits=every, folds=4, fold=fold) for fold in range(4)]
+    found = [{split: names_of(items) for split, items in fold.items()} for fold in folds]
+    assert sorted(name for fold in found for name in fold["test"]) == ["pt_1", "pt_2", "pt_3", "pt_4"]
+    assert all(len(fold["train"]) == 2 and len(fold["validation"]) == 1 for fold in found)
+    assert "the official splits are left aside" in caplog.text
+    (tmp_path / "mine.json").write_text('{"train": ["pt_4"], "validation": ["pt_1"]}')
+    assert names_of(listed(folds=4, fold=1, datalist=tmp_path / "mine.json")["train"]) == ["pt_4"]
+    with pytest.raises(ConfigError, match="fold: 4 of 4 folds was found"):
+        listed(folds=4, fold=4)

@@ -6,7 +6,7 @@ import pytest
 from dicom_phantoms import Patient
 
 from ctan_monai.data.cases.cache import read_slice
-from ctan_monai.data.datasets.prostate.datalist import dicom_datalist
+from ctan_monai.data.datasets.prostate.datalist import data_record, dicom_datalist
 from ctan_monai.errors import ConfigError, DataError
 
 SMALL = {"rows": 24, "columns": 30, "slices": 8, "spacing_mm": 6.0, "pixel_mm": (4.0, 4.2)}
@@ -61,3 +61,15 @@ def test_a_list_that_is_none_is_refused(tmp_path, text):
 def test_options_reach_the_reader(folder, tmp_path):
     lists = dicom_datalist(folder, tmp_path, options={"pixel_mm": 6.0}, workers=1, progress=False)
     assert read_slice(lists["train"][0]["file"], 0).spacing_mm == pytest.approx((6.0, 6.0))
+
+
+def test_folds_test_each_patient_once_and_the_record_counts_those_of_the_fold(cache):
+    every = ("train", "validation", "test")
+    folds = [dicom_datalist(cache, "unused", splits=every, folds=4, fold=fold) for fold in range(4)]
+    tested = sorted(item["case"] for fold in folds for item in fold["test"])
+    assert len(tested) == len(set(tested)) == 4
+    assert all(sorted(item["case"] for items in fold.values() for item in items) == tested for fold in folds)
+    for fold in range(4):
+        counts = {split: len({item["case"] for item in folds[fold][split]}) for split in every}
+        assert data_record(cache, folds=4, fold=fold)["cases"] == counts
+    assert counts["test"] == 1

@@ -5,9 +5,11 @@ import csv
 import json
 import logging
 import multiprocessing
+import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +153,26 @@ def test_a_second_run_reads_no_patient_again(cohort, prepared, monkeypatch):
     again = run(cohort[0], out)
     assert again.rows == before.rows
     assert {path: path.stat().st_mtime_ns for path in (out / "cases").iterdir()} == times
+
+
+@pytest.mark.promise(4, "patients keep their split when others are added")
+def test_patients_keep_their_split_when_others_are_added_and_the_log_says_what_changed(tmp_path, caplog):
+    for number in range(4):
+        Patient(patient_id=f"MRN-{number}", **SMALL).write(tmp_path / "in" / str(number))
+    first = {row.case: row.split for row in run(tmp_path / "in", tmp_path / "out").accepted}
+    for number in range(4, 9):
+        Patient(patient_id=f"MRN-{number}", **SMALL).write(tmp_path / "in" / str(number))
+    shutil.rmtree(tmp_path / "in" / "1")
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        second = {row.case: row.split for row in run(tmp_path / "in", tmp_path / "out").accepted}
+    assert len(second) == 8
+    kept = first.keys() & second.keys()
+    assert {case: second[case] for case in kept} == {case: first[case] for case in kept}
+    counts = Counter(second[case] for case in second.keys() - first.keys())
+    listed = ", ".join(f"{counts[split]} {split}" for split in ("train", "validation", "test") if counts[split])
+    assert f"patients added: {listed}; the other 3 keep their split" in caplog.text
+    assert "1 patients that were there before are not any more" in caplog.text
 
 
 def test_what_changed_is_prepared_again(cohort, tmp_path):

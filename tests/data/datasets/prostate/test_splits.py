@@ -6,7 +6,7 @@ import pytest
 
 from ctan_monai.data.datasets.prostate.prepared_folder import kept_splits
 from ctan_monai.data.lists.splits import divide
-from ctan_monai.errors import ConfigError
+from ctan_monai.errors import ConfigError, DataError
 
 
 def people(*numbers):
@@ -49,6 +49,14 @@ def test_a_folder_of_before_or_of_today_keeps_its_splits_where_it_was_divided_al
     path.write_text(json.dumps({"seed": 3, name: fractions, **lists}))
     assert kept_splits(path, 3, fractions) == {"a": "train", "b": "validation"}
     assert kept_splits(path, 4, fractions) == kept_splits(path, 3, [0.5, 0.3, 0.2]) == {}
+    assert kept_splits(tmp_path / "none.json", 3, fractions) == {}
+
+
+def test_damaged_splits_are_refused_and_not_drawn_anew(tmp_path):
+    path = tmp_path / "datalist.json"
+    path.write_text('{"seed": 3, "split_fractions": [0.6, 0.2, 0.2], "train": [{"pat')
+    with pytest.raises(DataError, match=r"datalist\.json: the splits of the patients that were prepared before"):
+        kept_splits(path, 3, [0.6, 0.2, 0.2])
 
 
 @pytest.mark.parametrize(

@@ -124,15 +124,31 @@ def test_an_evaluation_tests_on_what_was_held_out_though_the_table_has_changed(t
     kept = write_json(tmp_path / "datalist.json", before)
     grown = write_csv(tmp_path / "a.csv", [*rows[:4], *rows[5:]])
     assert names(lists(grown, tmp_path, [GRADE]))["test"] != before["test"]  # else this would show nothing
-    found = names(lists(grown, tmp_path, [GRADE], divided_as=str(kept), required=["test"]))
+    found = names(lists(grown, tmp_path, [GRADE], split_as=str(kept), required=["test"]))
     assert found == {split: [case for case in cases if case != "c04"] for split, cases in before.items()}
     assert "1 cases have left the table and 4 were added" in caplog.text
+
+
+@pytest.mark.parametrize("splits", [None, ["train"] * 22 + ["test"] * 2])
+def test_cases_of_an_earlier_run_keep_their_split_whether_the_table_divides_or_not(tmp_path, caplog, splits):
+    rows = images(tmp_path, 24)
+    before = names(lists(write_csv(tmp_path / "a.csv", rows[:22]), tmp_path, [GRADE]))
+    kept = write_json(tmp_path / "datalist.json", before)
+    grown = rows if splits is None else [row | {"split": each} for row, each in zip(rows, splits, strict=True)]
+    with caplog.at_level(logging.INFO):
+        after = names(lists(write_csv(tmp_path / "a.csv", grown), tmp_path, [GRADE], seed=4, add_data=kept))
+    assert all(set(cases) <= set(after[split]) for split, cases in before.items())
+    assert sum(map(len, after.values())) == 24
+    assert splits is None or {"c22", "c23"} <= set(after["test"])
+    assert "the other 22 keep their split" in caplog.text
+    with pytest.raises(ConfigError, match="add_data: 3 folds deal all cases anew"):
+        lists(tmp_path / "a.csv", tmp_path, [GRADE], folds=3, add_data=kept)
 
 
 def test_an_evaluation_takes_other_test_cases_that_a_table_calls_so(tmp_path):
     rows = [row | {"split": "test"} for row in images(tmp_path, 4)]
     kept = write_json(tmp_path / "datalist.json", {"train": ["c01"], "validation": ["x"], "test": ["y"]})
-    found = names(lists(write_csv(tmp_path / "a.csv", rows), tmp_path, [GRADE], divided_as=kept, required=["test"]))
+    found = names(lists(write_csv(tmp_path / "a.csv", rows), tmp_path, [GRADE], split_as=kept, required=["test"]))
     assert found == {"train": ["c01"], "validation": [], "test": ["c00", "c02", "c03"]}
 
 
@@ -263,3 +279,17 @@ def test_without_a_table_synthetic_cases_with_missing_labels_are_made_once_and_c
     made = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     tabular_datalist(None, tmp_path, tasks, ["t1", "t2"], sample="mr", spatial_dims=3, progress=False)
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == made
+
+
+def test_folds_test_every_case_once_whatever_its_split_and_by_the_column_where_there_is_one(tmp_path):
+    rows = [{**row, "split": "train"} for row in images(tmp_path, 7)]
+    path = write_csv(tmp_path / "cases.csv", rows)
+    found = [names(lists(path, tmp_path, [GRADE], folds=3, fold=fold)) for fold in range(3)]
+    cases = sorted(case for fold in found for case in fold["test"])
+    assert cases == [f"c{number:02d}" for number in range(7)]
+    assert all(sorted(case for part in fold.values() for case in part) == cases for fold in found)
+    numbered = [{**row, "fold": number % 3} for number, row in enumerate(rows)]
+    path = write_json(tmp_path / "numbered.json", numbered)
+    assert names(lists(path, tmp_path, [GRADE], folds=3, fold=1))["test"] == ["c01", "c04"]
+    with pytest.raises(DataError, match=r"its column fold has \[0, 1, 2\] .* expected 0 to 3 for --folds 4"):
+        lists(path, tmp_path, [GRADE], folds=4, fold=1)

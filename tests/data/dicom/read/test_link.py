@@ -140,6 +140,29 @@ def test_two_structure_sets_without_a_dose_are_ambiguous_unless_the_newest_is_as
         select(found[0], DicomOptions(need=("structures",), ambiguous="newest"))
 
 
+def test_of_several_structure_sets_the_approved_or_the_one_of_a_label_is_taken_if_it_is_one(linked):
+    patient = Patient(**SMALL)
+    first = patient.rtstruct()
+    first.StructureSetLabel, first.ApprovalStatus = "Final RS", "APPROVED"
+    draft = reissued(patient.rtstruct(), StructureSetLabel="draft", ApprovalStatus="UNAPPROVED")
+    found, _ = linked(patient.ct(), first, draft, patient.rtplan(), patient.rtdose())
+    for rule, uid in (("/dra.*/", draft.SOPInstanceUID), ("/final rs/", patient.struct_uid)):
+        study = select(found[0], DicomOptions(ambiguous=rule))
+        assert study.structure_set.sop_uid == uid
+        assert study.plan_doses[0].doses[0].sop_uid == patient.dose_uid
+        assert study.notes[0] == f"of 2 structure sets the one was taken that --ambiguous {rule} asks for"
+    assert study.notes[1:] == ()
+    with pytest.raises(DataError, match=r"0 of 2 structure sets .* have a label that matches, as --ambiguous /RS/"):
+        select(found[0], DicomOptions(ambiguous="/RS/"))
+    found, _ = linked(patient.ct(), first, draft)
+    need = {"need": ("structures",), "ambiguous": "approved"}
+    assert select(found[0], DicomOptions(**need)).structure_set.sop_uid == patient.struct_uid
+    draft.ApprovalStatus = "APPROVED"
+    found, _ = linked(patient.ct(), first, draft)
+    with pytest.raises(DataError, match="2 of 2 structure sets on this CT series are approved"):
+        select(found[0], DicomOptions(**need))
+
+
 def test_what_is_missing_is_refused_unless_it_is_not_needed(linked):
     patient = Patient(**SMALL)
     found, _ = linked(patient.ct(), patient.rtstruct())

@@ -111,3 +111,22 @@ def test_every_left_synonym_has_a_right_twin():
         by_name.setdefault(name, []).append(synonym)
     for name in ("Femur_", "Femur_Head_"):
         assert len(by_name[name + "L"]) == len(by_name[name + "R"])
+
+
+def test_regular_expressions_are_matched_by_the_whole_name_after_lists():
+    names = StructureNames({"PTV": [r"/ptv[ _]?\d*/"], "Heart": ["Herz", "/h.*/"], "ignore": ["/z.*/", "/.*opt/"]})
+    matched = names.match(["PTV 50", "zRing", "HERZ", "hx", "PTV_50_opt", "PTV_50_eval"])
+    assert matched.found == {"PTV": 0, "Heart": 2}
+    assert matched.unknown == ("PTV_50_eval",)
+    both = StructureNames({"A": ["/x.*/"], "B": ["/xy/"]}).match(["xy", "xz"])
+    assert (both.found, both.unknown) == ({"A": 1}, ("xy",)), "two could be meant by xy"
+
+
+def test_a_wrong_regular_expression_is_named():
+    with pytest.raises(ConfigError, match=r"/\(/ is no regular expression"):
+        DicomOptions(names={"PTV": ["/(/"]})
+
+
+def test_sides_are_said_in_several_ways():
+    own = ["Lunge re", "Lt Lung", "Herz", "Parotis_links", "Spinal Cord"]
+    assert StructureNames().match(own).found == {"Lung_R": 0, "Lung_L": 1, "Heart": 2, "Parotid_L": 3, "SpinalCord": 4}

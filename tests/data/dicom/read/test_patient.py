@@ -59,6 +59,12 @@ def test_without_a_dose_the_dose_is_known_nowhere(read, patient):
     assert "dose" not in case.meta
 
 
+def test_a_structure_that_is_required_and_not_contoured_is_named(read, patient):
+    assert "Rectum" in read(patient, {}, required=("Rectum",)).masks
+    with pytest.raises(DataError, match="Heart has no contours there, and is required"):
+        read(patient, {}, required=("Rectum", "Heart"))
+
+
 def test_a_ct_alone_is_a_case_if_nothing_else_is_needed(read, patient):
     case = read(patient, {"rtdose": None, "rtplan": None, "rtstruct": None}, need=())
     assert (set(case.volumes), set(case.masks)) == ({"ct"}, {"dose_region"})
@@ -250,12 +256,41 @@ def test_a_relative_dose_is_converted_through_the_plan_or_what_is_given(read, pa
     assert read(patient, {"rtdose": dose, "rtplan": None}, prescription_gy=60.0).meta["dose_max_gy"] > 50
 
 
+def test_the_level_in_a_targets_name_is_the_prescription_if_names_are_asked(read, patient):
+    structures = patient.rtstruct()
+    for roi in structures.StructureSetROISequence:
+        roi.ROIName = roi.ROIName.replace("CTV", "CTV_6200")
+    meta = read(patient, {"rtstruct": structures}, prescription_gy="names", names={"CTV": ["/CTV.*/"]}).meta
+    assert (meta["prescription_gy"], meta["prescription_source"]) == (62.0, "names of targets")
+    assert "the RTPLANs prescribe 60 Gy" in meta["notes"]
+    with pytest.raises(DataError, match="no target's name states a dose level"):
+        read(patient, prescription_gy="names")
+
+
+def test_slices_can_be_cropped_to_the_body_and_nothing_else_changes(read, patient):
+    slices = patient.ct()
+    for each in slices:
+        stored = each.pixel_array.copy()
+        stored[:, [*range(8), *range(33, 40)]] = (-1000 - each.RescaleIntercept) / each.RescaleSlope
+        each.PixelData = stored.tobytes()
+    whole, cropped = read(patient, {"ct": slices}), read(patient, {"ct": slices}, body_margin_mm=7.0)
+    assert whole.shape[1] - cropped.shape[1] == 15 - 2 * 3  # of 3 mm each
+    start = np.rint(np.linalg.inv(whole.affine_ras) @ cropped.affine_ras[:, 3]).astype(int)[:3]
+    part = tuple(slice(at, at + size) for at, size in zip(start, cropped.shape, strict=True))
+    for name, mask in whole.masks.items():
+        assert np.array_equal(mask[part], cropped.masks[name]), name
+    assert np.array_equal(whole.volumes["dose"][part], cropped.volumes["dose"])
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
         ("boost", "add"),
         ("sides", "swap"),
         ("ambiguous", "oldest"),
+        ("ambiguous", "/(/"),
+        ("prescription_gy", "targets"),
+        ("body_margin_mm", 0),
         ("need", ["ct"]),
         ("prescription_gy", -1),
         ("pixel_mm", 0),

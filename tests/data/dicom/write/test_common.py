@@ -10,13 +10,14 @@ from dicom_validity import errors_of
 from ctan_monai.data.dicom.write import CtReference, SeededUids, new_uid, predicted_by, write_rtdose, write_seg
 from ctan_monai.data.dicom.write.common import decimal, save_new
 from ctan_monai.data.dicom.write.reference import shortened
-from ctan_monai.data.dicom.write.rtdose import build_rtdose
 from ctan_monai.errors import DataError
 
 
 @pytest.fixture
-def made(reference, origin, fixed):
-    return build_rtdose(np.ones((2, 2, 2)), reference.affine_ras, reference, origin, plan_uid="1.2", bits=16, **fixed)
+def made(reference, origin, fixed, tmp_path_factory):
+    path = tmp_path_factory.mktemp("dose") / "a.dcm"
+    dose = write_rtdose(np.ones((2, 2, 2)), reference.affine_ras, reference, path, origin, plan_uid="1.2", **fixed)
+    return pydicom.dcmread(dose.path)
 
 
 def test_seeded_uids_repeat_and_all_uids_are_valid_and_different():

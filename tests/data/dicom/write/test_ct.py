@@ -7,7 +7,7 @@ import SimpleITK as sitk
 from dicom_validity import errors_but_synthetic
 
 from ctan_monai.data.dicom.read.series import read_ct_series
-from ctan_monai.data.dicom.write import CtReference, SeededUids, write_ct_series
+from ctan_monai.data.dicom.write import CtReference, SeededUids, new_study, new_uid, write_ct_series
 from ctan_monai.errors import DataError
 
 SHAPE = (23, 19, 9)  # columns, rows, slices of the CT in the fixtures
@@ -31,7 +31,8 @@ def ct_hu():
 @pytest.fixture(scope="module", params=AFFINES)
 def written(request, ct_hu, origin, tmp_path_factory):
     """The files of a CT whose image was NIfTI, and its affine."""
-    files = write_ct_series(ct_hu, AFFINES[request.param], tmp_path_factory.mktemp("ct"), origin, name="P001")
+    study, folder = new_study("P001", new_uid), tmp_path_factory.mktemp("ct")
+    files = write_ct_series(ct_hu, AFFINES[request.param], folder, origin, study=study)
     return files, AFFINES[request.param]
 
 

@@ -1,13 +1,16 @@
-"""Where the patient is, in a CT and in an MR: the largest piece of tissue, without the couch, holes filled."""
+"""Find the body in a CT and in an MR: the largest piece of tissue, without the couch, holes filled; crop to it."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
+
+from ctan_monai.data.cases.case import Case
 
 TISSUE_HU = -250.0  # below it is air, and what couches are made of
 _MR_SHARE = 0.1  # of the 99th percentile: above the noise of air, below muscle
@@ -31,6 +34,28 @@ def body_of_mr(mr: Array, spacing_mm: Sequence[float]) -> Mask | None:
     """
     smooth = ndimage.median_filter(np.asarray(mr, np.float32), (3, 3, 1))  # keeps the skin where it is
     return _largest(smooth > _MR_SHARE * np.percentile(smooth, 99), spacing_mm)
+
+
+def crop_to_body(case: Case, margin_mm: float) -> Case:
+    """Crop the first two axes of a case with a CT to its body and a margin; without a body it stays whole.
+
+    Args:
+        case: with the volume ``ct`` in HU, axial slices along the last axis.
+        margin_mm: on each side of the body, as far as the image goes.
+    """
+    body = body_of_ct(case.volumes["ct"], case.spacing_mm)
+    if body is None:
+        return case
+    box = []
+    for axis in (0, 1):
+        inside = np.flatnonzero(body.any(axis=tuple(each for each in range(3) if each != axis)))
+        reach = int(np.ceil(margin_mm / case.spacing_mm[axis]))
+        box.append(slice(max(0, int(inside[0]) - reach), min(body.shape[axis], int(inside[-1]) + 1 + reach)))
+    affine_ras = case.affine_ras.copy()
+    affine_ras[:3, 3] += affine_ras[:3, :2] @ [each.start for each in box]
+    volumes = {name: np.ascontiguousarray(each[tuple(box)]) for name, each in case.volumes.items()}
+    masks = {name: np.ascontiguousarray(each[tuple(box)]) for name, each in case.masks.items()}
+    return dataclasses.replace(case, volumes=volumes, masks=masks, affine_ras=affine_ras)
 
 
 def _largest(tissue: Mask, spacing_mm: Sequence[float]) -> Mask | None:

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from ctan_monai.data.datasets.mr_ct.body import body_of_ct, body_of_mr
-from ctan_monai.data.datasets.mr_ct.reader import PairReader
+from ctan_monai.data.cases.body import body_of_ct, body_of_mr, crop_to_body
+from ctan_monai.data.cases.case import Case
 
 SPACING = (2.0, 2.0, 3.0)
 
@@ -42,9 +42,16 @@ def test_air_is_no_body(scan):
     assert body_of_ct(scan, SPACING) is None
 
 
-def test_bodies_of_the_synthetic_patients_are_those_that_were_drawn(synthetic):
-    case = PairReader()(synthetic / "synthetic_002")
-    in_mr = PairReader().read_mr(synthetic / "synthetic_002" / "T2.nii.gz", "a").masks["ct_region"]
-    region = case.masks["ct_region"]
-    assert 2 * (in_mr & region).sum() / (in_mr.sum() + region.sum()) > 0.95
-    assert region[case.masks["Bladder"]].all()
+def test_a_crop_to_the_body_keeps_every_voxel_where_it_was_with_a_margin_as_far_as_the_image_goes():
+    ct = np.full((40, 50, 3), -1000, np.int16)
+    ct[10:30, 2:30] = 40
+    ct[15, 20, 1] = 300  # a voxel to find again
+    affine = np.array([[0, 2.0, 0, 7], [-3.0, 0, 0, 5], [0, 0, 4.0, 1], [0, 0, 0, 1]])
+    case = Case("a", {"ct": ct}, {"bone": ct == 300}, affine)
+    cropped = crop_to_body(case, 5.0)  # pixels of 3 x 2 mm: 2 and 3 of them
+    assert cropped.shape == (20 + 2 * 2, 28 + 2 + 3, 3)
+    places = [np.argwhere(each.masks["bone"])[0] for each in (case, cropped)]
+    assert [each.volumes["ct"][tuple(at)] for each, at in zip((case, cropped), places, strict=True)] == [300, 300]
+    positions = [each.affine_ras @ [*at, 1] for each, at in zip((case, cropped), places, strict=True)]
+    assert np.allclose(*positions)
+    assert crop_to_body(Case("b", {"ct": np.full_like(ct, -1000)}, {}, affine), 5.0).shape == ct.shape
