@@ -15,7 +15,7 @@ from pack_kit import ROOT, run_config
 
 from ctan_monai.data.cases.cache import write_case
 from ctan_monai.data.datasets.tabular.datalist import tabular_datalist
-from ctan_monai.engines.runs.run_record import network_of_run
+from ctan_monai.engines.runs.run_network import network_of_run
 from ctan_monai.errors import ConfigError
 from ctan_monai.metrics.naive_baselines import naive_baseline_for
 from ctan_monai.share import pack_bundle
@@ -32,7 +32,8 @@ CHANGES = {  # of the bundle prostate
     ),
     "name: oar, labels: [Rectum, Bladder, Femur_L, Femur_R, CTV],\n  overlapping: true, "
     "mirror_pairs: [[Femur_L, Femur_R]]}": "name: ball, labels: [Ball], overlapping: true}",
-    "{_target_: ctan_monai.data.datasets.prostate.datalist.data_record, folder: '@prepared'}": (
+    "{_target_: ctan_monai.data.datasets.prostate.datalist.data_record, folder: '@prepared',\n    split_fractions: "
+    "'@split_fractions', seed: '@split_seed', folds: '@folds', fold: '@fold'}": (
         "{synthetic: true, cases: {train: 5, validation: 1}}"
     ),
     "name: prostate": "name: marked",
@@ -91,6 +92,7 @@ def trained(tmp_path_factory):
     for name in ("LICENSE", "configs/train.yaml", "configs/inference.yaml", "configs/metadata.json"):
         text = (source / name).read_text(encoding="utf-8")
         for old, new in CHANGES.items():
+            assert old in text or name != "configs/train.yaml", old
             text = text.replace(old, new)
         (bundle / name).write_text(text, encoding="utf-8")
     metadata = json.loads((bundle / "configs" / "metadata.json").read_text())

@@ -35,9 +35,19 @@ def compare(
         "stl,hps,mtan,ctan"
     ),
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each row, with seeds 0, 1, 2 ...; a verdict needs 5.")] = 5,
+    first_seed: Annotated[
+        int, typer.Option(min=0, help="Begin with this seed: what was chosen with some seeds is tested with others.")
+    ] = 0,
     weighting: Annotated[str, typer.Option(help="Weightings, with commas; none: the bundle's.")] = "",
     preset: Annotated[str, typer.Option(help="Ablations, with commas, as further rows.")] = "",
+    presets: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="File of your own rows for --preset, see docs/compare.md."),
+    ] = None,
     candidate: Annotated[str, typer.Option(help="Method to compare with the best of the others; none: the last.")] = "",
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="Cross-validation with so many folds, the same for all rows and seeds.")
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Runs side by side on this machine.")] = 1,
     threads: Annotated[int, typer.Option(min=0, help="Threads of each run; 0: the processors divided by --jobs.")] = 0,
     slurm: Annotated[
@@ -58,18 +68,21 @@ def compare(
     refuse_code(str(out), "--out", "Write ./ before it.")
     names = _words(methods)
     made = Bundle(str(bundle), context.args)
-    rows = make_rows(made, names, _words(weighting), _words(preset))
+    if folds is not None:
+        made.check_folds(folds)
+    rows = make_rows(made, names, _words(weighting), _words(preset), presets)
     if candidate and candidate not in names:
         raise ConfigError("--candidate", f"{candidate!r} is not among {names}.", "Name one of --methods.")
     plan = Plan(
         bundle=str(bundle),
         rows=rows,
-        seeds=tuple(range(seeds)),
+        seeds=tuple(range(first_seed, first_seed + seeds)),
         overrides=tuple(context.args),
         threads=threads or kept_threads(out) or max(1, (os.cpu_count() or 1) // jobs),
         reference=rows[0].name,
         candidate=candidate or names[-1],
         tasks=described(made.tasks),
+        folds=folds,
         form={row.name: made.form_before(row.method, row.overrides) for row in rows} if began_before(rows, out) else {},
     )
     save_plan(plan, out)
@@ -86,6 +99,7 @@ def _words(text: str) -> list[str]:
 
 def _execute(plan: Plan, out: Path, made: Bundle, jobs: int, slurm: str) -> list[Run]:
     """Run what is not finished; log and return failed runs."""
+    from ctan_monai.apps.comparing.folds import check_folds
     from ctan_monai.apps.comparing.runs import is_done, last_error, run_all
     from ctan_monai.apps.comparing.show import Progress
     from ctan_monai.files.lock import hold, release
@@ -96,6 +110,7 @@ def _execute(plan: Plan, out: Path, made: Bundle, jobs: int, slurm: str) -> list
         waiting = [run for run in runs if not is_done(run, "evaluating")]
         if waiting:
             made.fill_cache()
+            check_folds(plan, out, made)
             made.make_store()
         with Progress(runs, out) as progress:
             if slurm:
@@ -107,7 +122,7 @@ def _execute(plan: Plan, out: Path, made: Bundle, jobs: int, slurm: str) -> list
     finally:
         release(out)
     for run in failed:
-        typer.echo(f"{run.row.name}, seed {run.seed} failed: {last_error(run)} (logs in {run.folder})", err=True)
+        typer.echo(f"{run.name} failed: {last_error(run)} (logs in {run.folder})", err=True)
     return failed
 
 

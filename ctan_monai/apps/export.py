@@ -47,8 +47,8 @@ def export(
     read by the run's own config: Dice of the masks, mean difference of values, same classes. bf16 is quicker on CPUs
     that compute in it (AVX512-BF16, AMX), and slower on others.
     """
-    from ctan_monai.engines.runs.run_record import network_of_run
-    from ctan_monai.files.atomic import replacing
+    from ctan_monai.engines.runs.run_network import network_of_run
+    from ctan_monai.files.atomic import replace_text
     from ctan_monai.share import export_network, export_reduced, images_of_run
     from ctan_monai.share.image_format import image_format_of_run
     from ctan_monai.share.reduced import formats_of
@@ -65,9 +65,8 @@ def export(
     else:
         written = export_reduced(network, folder, formats, precision, images_of_run(run, network), image)
     record = "export.json" if precision == "fp32" else f"export.{precision}.json"
-    with replacing(folder / record) as temporary:
-        entries = [{**asdict(entry), "path": entry.path.name} for entry in written]
-        temporary.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+    entries = [{**asdict(entry), "path": entry.path.name} for entry in written]
+    replace_text(folder / record, json.dumps(entries, indent=1) + "\n")
     _show(written)
 
 

@@ -8,7 +8,20 @@ import typer
 from typer.core import TyperGroup
 
 from ctan_monai import __version__
-from ctan_monai.apps import compare, diagnose, export, federate, label_app, new, pack, prepare, report, score, verify
+from ctan_monai.apps import (
+    compare,
+    diagnose,
+    export,
+    federate,
+    label_app,
+    new,
+    node,
+    pack,
+    prepare,
+    report,
+    score,
+    verify,
+)
 from ctan_monai.errors import explain, show_any_letter
 
 EXIT_REFUSED = 2  # something that the user gave cannot be used, as for a wrong option
@@ -41,6 +54,7 @@ app = typer.Typer(
 )
 app.add_typer(prepare.app, name="prepare")
 app.add_typer(score.app, name="score")
+app.add_typer(node.app, name="node")
 app.command(epilog=compare.EPILOG, context_settings=compare.SETTINGS)(compare.compare)
 app.command()(report.report)
 app.command(epilog=diagnose.EPILOG, context_settings=diagnose.SETTINGS)(diagnose.diagnose)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
+from collections.abc import Mapping, Sequence
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from ctan_monai.data.datasets.tabular.layout import ABOUT, IMAGE
 from ctan_monai.data.datasets.tabular.synthetic import cell_of, header_of
 from ctan_monai.errors import ConfigError
 from ctan_monai.files.atomic import replacing
+from ctan_monai.files.csv_cells import csv_text
 from ctan_monai.share.image_format import output_format
 from ctan_monai.share.pack_metadata import output_entry
 from ctan_monai.tasks import Classification, Regression, Segmentation, Task, region_key
@@ -52,20 +52,39 @@ def write_bundle(plan: Plan, out: str | Path) -> Path:
         ConfigError: the name cannot be used, or something is there already.
         DataError: it cannot be written.
     """
-    if not _NAME.fullmatch(plan.name):
-        reason = "a bundle's name is a letter, then letters, digits, _ and -."
-        raise ConfigError(f"NAME {plan.name!r}", reason, "Give another name, such as lesions.")
-    folder = Path(out) / plan.name
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError("--out", f"{folder} is there already.", "Give another name or folder, or move it away.")
-    parts = parts_of(plan) | {"summary": _summary(plan), "columns": _columns(plan), "grid_note": _grid_note(plan)}
-    texts = {place: fill(_template(name), parts) for name, place in _TEMPLATES.items()}
+    folder = check_place(plan.name, out)
+    parts = parts_of(plan) | {"summary": summary_of(plan), "columns": _columns(plan), "grid_note": _grid_note(plan)}
+    texts = {place: fill(read_template(name), parts) for name, place in _TEMPLATES.items()}
     texts["configs/metadata.json"] = json.dumps(metadata_of(plan), indent=4) + "\n"
     texts[EXAMPLE] = _example(plan)
+    write_texts(folder, texts)
+    return folder
+
+
+def check_place(name: str, out: str | Path, kept: str = "") -> Path:
+    """Return the folder of a new bundle, which must not be there, or hold nothing but ``kept``.
+
+    Raises:
+        ConfigError: the name cannot be used, or something is there already.
+    """
+    if not _NAME.fullmatch(name):
+        reason = "a bundle's name is a letter, then letters, digits, _ and -."
+        raise ConfigError(f"NAME {name!r}", reason, "Give another name, such as lesions.")
+    folder = Path(out) / name
+    if folder.exists() and (not folder.is_dir() or any(each.name != kept for each in folder.iterdir())):
+        raise ConfigError("--out", f"{folder} is there already.", "Give another name or folder, or move it away.")
+    return folder
+
+
+def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
+    """Write the files of a bundle, by their path in its folder.
+
+    Raises:
+        DataError: they cannot be written.
+    """
     for place, text in texts.items():
         with replacing(folder / place) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    return folder
 
 
 def fill(template: str, parts: dict[str, str]) -> str:
@@ -82,10 +101,10 @@ def fill(template: str, parts: dict[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def metadata_of(plan: Plan) -> dict[str, Any]:
-    """Create the bundle's metadata.json."""
+def metadata_of(plan: Plan, size: Sequence[int] = ()) -> dict[str, Any]:
+    """Create the bundle's metadata.json; ``size`` is that of an image, 48 each if not given."""
     tasks = [entry.task for entry in plan.tasks]
-    shape = [48] * plan.spatial_dims
+    shape = list(size) or [48] * plan.spatial_dims
     image = {
         "type": "image",
         "format": "hounsfield" if plan.image.kind == "ct" else "magnitude" if plan.image.kind == "mr" else "RGB",
@@ -111,7 +130,7 @@ def metadata_of(plan: Plan) -> dict[str, Any]:
         "supported_apps": {},
         "name": plan.name,
         "task": title_of(plan),
-        "description": _summary(plan),
+        "description": summary_of(plan),
         "authors": "write your name here",
         "copyright": "write here who holds it",
         "data_source": "write here where the data come from; without any, synthetic cases are used",
@@ -140,13 +159,15 @@ def _about(task: Task) -> str:
     return f"{task.name}: {task.summary}"
 
 
-def _summary(plan: Plan) -> str:
+def summary_of(plan: Plan) -> str:
+    """Describe a bundle's images and tasks in a sentence."""
     kind = {"ct": "CT", "mr": "MR", "rgb": "color images", "gray": "gray images"}[plan.image.kind]
     seen = f"axial slices of {kind}" if plan.slices else kind if plan.image.is_image_file else f"{kind} volumes"
     return f"From {seen} ({', '.join(plan.image.channels)}): " + "; ".join(map(_about, plan.layout.tasks)) + "."
 
 
-def _template(name: str) -> str:
+def read_template(name: str) -> str:
+    """Read a template by its path among them."""
     return (resources.files("ctan_monai.apps") / "templates" / name).read_text(encoding="utf-8")
 
 
@@ -203,9 +224,7 @@ def _grid_note(plan: Plan) -> str:
 def _example(plan: Plan) -> str:
     """Return a table of three cases that do not exist; the last has no labels."""
     header = header_of(plan.layout, plan.image.kind)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, header, restval="", lineterminator="\n")
-    writer.writeheader()
+    rows = []
     ending = ".png" if plan.image.is_image_file else ".nii.gz"
     by_name = {task.name: task for task in plan.layout.image_level}
     for number in range(3):
@@ -216,8 +235,8 @@ def _example(plan: Plan) -> str:
                 row |= {name: _example_cell(by_name[name], number)} if number < 2 else {}
             elif name not in ABOUT and (number < 2 or name in (IMAGE, *plan.layout.image_channels)):
                 row[name] = f"{case}_{name}{ending}"
-        writer.writerow(row)
-    return text.getvalue()
+        rows.append([row.get(name) for name in header])
+    return csv_text(header, rows)
 
 
 def _example_cell(task: Task, number: int) -> str:

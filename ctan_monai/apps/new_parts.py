@@ -217,6 +217,7 @@ def _transform_parts(plan: Plan) -> dict[str, str]:
         "after_normalize": shift if plan.image.kind != "rgb" else "",
         "patch": "" if plan.image.is_image_file else patch,
         "mirror": "\n".join(mirrors),
+        "mirror_axes": ", ".join(axes),
         "affine": (" spatial_dims: 3," if plan.spatial_dims == 3 else "") + outside,
     }
 

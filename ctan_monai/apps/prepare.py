@@ -83,19 +83,21 @@ def dicom(
     out_dir: Annotated[Path, typer.Option("--out", file_okay=False, help="Folder for the cases.")],
     kind: Annotated[str, typer.Option("--format", help="cache (to train on) or nifti (for other tools).")] = "cache",
     names: Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="YAML file: a structure, a colon, its names here."),
+        list[str] | None,
+        typer.Option(help="YAML file, or text: a structure, a colon, its names here, as 'Heart: [Herz, Cor]'."),
     ] = None,
     structures: Annotated[str, typer.Option(help="Structures to keep, as Rectum,Bladder; all by default.")] = "",
+    required: Annotated[str, typer.Option(help="Structures that a patient must have, as PTV; none by default.")] = "",
     need: Annotated[str, typer.Option(help="What a patient must have.")] = "structures,dose",
     prescription: Annotated[
-        float | None, typer.Option(help="Prescribed dose in Gy, instead of what RTPLANs say.")
+        str | None,
+        typer.Option(
+            help="Instead of what RTPLANs say: Gy; names: the level in targets' names, as PTV_7000; or a CSV with the "
+            "columns patient or folder, and prescription_gy."
+        ),
     ] = None,
     normalize_to: Annotated[
-        float | None,
-        typer.Option(
-            "--normalize-to", "--normalise-to", help="Scale each dose so that its prescription becomes this many Gy."
-        ),
+        float | None, typer.Option(help="Scale each dose so that its prescription becomes this many Gy.")
     ] = None,
     holes: Annotated[str, typer.Option(help="xor: contours within contours are holes; or: they are not.")] = "xor",
     between: Annotated[
@@ -105,7 +107,9 @@ def dicom(
     sides: Annotated[str, typer.Option(help="Left structures on the right: refuse the patient, or drop them.")] = (
         "refuse"
     ),
-    ambiguous: Annotated[str, typer.Option(help="Several structure sets on a CT: refuse, or newest.")] = "refuse",
+    ambiguous: Annotated[
+        str, typer.Option(help="Several structure sets on a CT: refuse, newest, approved, or /.../ for its label.")
+    ] = "refuse",
     repair: Annotated[
         bool,
         typer.Option(
@@ -116,6 +120,7 @@ def dicom(
         ),
     ] = False,
     pixel_mm: Annotated[float | None, typer.Option(help="Resample to this pixel size within the slices.")] = None,
+    body_margin_mm: Annotated[float | None, typer.Option(help="Crop slices to the body and so many mm.")] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes; one per processor by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     split: Annotated[str, typer.Option(help="Fractions of training, validation and test.")] = "0.7,0.15,0.15",
@@ -136,14 +141,16 @@ def dicom(
     from rich.console import Console
 
     from ctan_monai.data.datasets.prostate.prepare import prepare_dicom
-    from ctan_monai.data.dicom.read.names import read_mapping
+    from ctan_monai.data.dicom.read.names import mapping_of
     from ctan_monai.data.dicom.read.options import DicomOptions
 
+    table, dose = _prescription(prescription)
     settings: dict[str, Any] = {  # DicomOptions checks the values
-        "names": read_mapping(names) if names else {},
+        "names": mapping_of(names or ()),
         "structures": _listed(structures),
+        "required": _listed(required),
         "need": _listed(need),
-        "prescription_gy": prescription,
+        "prescription_gy": dose,
         "normalize_to_gy": normalize_to,
         "holes": holes,
         "between": between,
@@ -152,6 +159,7 @@ def dicom(
         "ambiguous": ambiguous,
         "repair": repair,
         "pixel_mm": pixel_mm,
+        "body_margin_mm": body_margin_mm,
     }
     written: dict[str, Any] = {"kind": kind, "workers": workers, "seed": seed, "patient_by": patient_by}
     prepared = prepare_dicom(
@@ -161,6 +169,7 @@ def dicom(
         split_fractions=_fractions(split),
         key_file=key,
         identities=identities,
+        prescriptions=table,
         **written,
     )
     _show(Console(), prepared)
@@ -168,6 +177,18 @@ def dicom(
 
 def _listed(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _prescription(text: str | None) -> tuple[Path | None, float | str | None]:
+    """Return the table of prescriptions that is named, or else the dose in Gy or word, which DicomOptions checks."""
+    from ctan_monai.data.lists.table import TABLE_SUFFIXES
+
+    if text is None or text.lower().endswith(TABLE_SUFFIXES):
+        return (Path(text) if text else None), None
+    try:
+        return None, float(text)
+    except ValueError:
+        return None, text
 
 
 def _fractions(text: str) -> tuple[float, ...]:

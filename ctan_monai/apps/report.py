@@ -20,13 +20,19 @@ class Options:
     targets: tuple[str, ...]
     gamma: bool
     max_cases: int
+    workers: int
 
 
 def _predictions(folder: Path, options: Options) -> Path | None:
     from ctan_monai.report import report_predictions
 
     return report_predictions(
-        folder, goals=options.goals, gamma=options.gamma, targets=options.targets, max_cases=options.max_cases
+        folder,
+        goals=options.goals,
+        gamma=options.gamma,
+        workers=options.workers,
+        targets=options.targets,
+        max_cases=options.max_cases,
     )
 
 
@@ -63,6 +69,7 @@ def report(
     ] = None,
     gamma: Annotated[bool, typer.Option(help="Compute gamma pass rates (predictions of dose).")] = True,
     max_cases: Annotated[int, typer.Option(min=0, help="Cases whose images stand in report.html.")] = 8,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that write pages of patients with a dose.")] = 0,
 ) -> None:
     """Make the pages of a folder again, from the files in it.
 
@@ -72,7 +79,7 @@ def report(
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     make = _kind(folder)
-    path = make(folder, Options(goals, tuple(target or ()), gamma, max_cases))
+    path = make(folder, Options(goals, tuple(target or ()), gamma, max_cases, workers))
     typer.echo(f"{path}")
 
 

@@ -182,3 +182,13 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, run):
     assert code == 2
     assert "holds something else" in " ".join(error.split())
     assert os.listdir(tmp_path) == ["thesis.txt"]
+
+
+def test_seeds_may_begin_elsewhere_and_a_run_that_fails_is_said(tmp_path, run):
+    small = ["--encoder", "resnet18", "--cache_dir", tmp_path / "cache", "--learning_rate", "nan"]
+    seeds = ["--methods", "stl", "--seeds", "1", "--first-seed", "100", "--no-report"]
+    code, _, error = run(app, "compare", "--bundle", BUNDLE, "--out", tmp_path / "out", *seeds, "--", *small)
+    assert code == 1
+    assert "stl, seed 100 failed: " in error
+    assert json.loads((tmp_path / "out" / "compare.json").read_text())["seeds"] == [100]
+    assert "--seed 100" in (tmp_path / "out" / "runs" / "stl" / "seed100" / "commands.sh").read_text()

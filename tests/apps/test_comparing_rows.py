@@ -9,6 +9,7 @@ from ctan_monai.apps.comparing.bundle import Bundle, read_overrides
 from ctan_monai.apps.comparing.plan import began_before
 from ctan_monai.apps.comparing.rows import make_rows, read_presets
 from ctan_monai.engines.runs.run_record import describe
+from ctan_monai.errors import ConfigError
 from ctan_monai.networks.forms import record_before
 from ctan_monai.networks.registry import own_backbone
 
@@ -55,6 +56,40 @@ def test_an_ablation_changes_the_network_that_is_built(bundle, name):
 def test_a_method_with_its_own_backbone_does_not_get_the_others_encoder():
     rows = make_rows(Bundle(str(ROOT / "bundles" / "openkbp"), ["--encoder", "resnet18"]), ["hps", "sfg"])
     assert [row.overrides for row in rows] == [(), ("--encoder", "None")]
+
+
+def test_rows_of_ones_own_come_from_a_file(bundle, tmp_path):
+    file = tmp_path / "rows.yaml"
+    file.write_text(
+        "slow_1: {method: ctan, overrides: {learning_rate: 0.0002, 'network_def#decoder_options#skips': p}}"
+    )
+    rows = make_rows(bundle, ["hps"], (), ["slow_1", "no_ctab"], file)
+    assert [row.name for row in rows] == ["hps", "ctan-slow_1", "ctan-no_ctab"]
+    assert rows[1].overrides == ("--learning_rate", "0.0002", "--network_def#decoder_options#skips", "p")
+    assert bundle.network("ctan", rows[1].overrides).settings["decoder_options"]["skips"] == "p"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "names no rows"),
+        ("[a, b]", "names no rows"),
+        ("a: [", "cannot be read"),
+        ("no_ctab: {method: ctan, overrides: {}}", "a preset of the package"),
+        ("../a: {method: ctan, overrides: {}}", "Write NAME"),
+        ("a: {method: ctan}", "Write NAME"),
+        ("a: ctan", "Write NAME"),
+        ("a: {method: ctan, overrides: [1]}", r"overrides \[1\]"),
+        ("a: {method: ctan, overrides: {seed: 3}}", "--seed: the comparison chooses it"),
+        ("a: {method: ctan, overrides: {epoch: 3}}", "--epoch: .* has no such entry"),
+        ("a: {method: unet, overrides: {}}", "'unet'"),
+    ],
+)
+def test_a_file_of_rows_is_refused_with_what_was_found(bundle, tmp_path, text, message):
+    file = tmp_path / "rows.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        make_rows(bundle, ["hps"], (), ["a"], file)
 
 
 def test_overrides_are_read_as_monai_reads_them():

@@ -66,7 +66,7 @@ def test_options_of_the_command_reach_the_cases(prepare, export, tmp_path):
     names.write_text("Anorectum: [rectum]\n")
     code, _, stderr = prepare(
         *("--names", names, "--structures", "Anorectum,Bladder", "--need", "structures", "--prescription", 62),
-        *("--normalise-to", 60, "--split", "1,0,0", "--pixel-mm", 5, "--seed", 3, "--holes", "or", "--workers", 1),
+        *("--normalize-to", 60, "--split", "1,0,0", "--pixel-mm", 5, "--seed", 3, "--holes", "or", "--workers", 1),
         *("--key", tmp_path / "key", "--identities", tmp_path / "who.csv"),
     )
     assert code == 0, stderr

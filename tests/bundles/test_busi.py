@@ -1,6 +1,5 @@
 """The BUSI bundle on synthetic images, on a folder as it is published, and on real images if there are any."""
 
-import csv
 import json
 import logging
 import os
@@ -10,7 +9,16 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from bundle_kit import check_run, command, refused
+import torch
+from bundle_kit import (
+    EACH_RUN_ID,
+    check_run,
+    each_refused_option,
+    has_all_properties,
+    refused,
+    refused_without_run,
+    rows_of,
+)
 from PIL import Image
 from ultrasound_files import region, write_us
 
@@ -33,39 +41,20 @@ def cache(tmp_path_factory):
     return str(folder)
 
 
-def rows_of(path):
-    with path.open() as file:
-        return list(csv.DictReader(file))
-
-
 def encoder_of(method):
     return {} if method in OWN else {"encoder": "resnet18"}
 
 
-@pytest.mark.parametrize("run_id", ["training", "run"])
+@EACH_RUN_ID
 def test_the_training_config_has_all_properties_that_monai_asks_for(workflow, tmp_path, cache, run_id):
-    options = {**SMALL, "cache_dir": cache, "output_dir": str(tmp_path / "run")}
-    made = workflow("busi", "train.yaml", run_id=run_id, **options)
-    made.initialize()
-    assert made.check_properties() == []
+    made = workflow("busi", "train.yaml", run_id=run_id, output_dir=str(tmp_path / "run"), **SMALL, cache_dir=cache)
+    has_all_properties(made)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"method": "unet"}, r"method: 'unet' is unknown"),
-        ({"encoder": "resnet18"}, r"encoder: 'resnet18' cannot be used with mt_estan"),
-        ({"network_size": "huge"}, r"size: 'huge' is unknown.*base"),
-        ({"image_size": 96}, r"image_size: 96 was found. Remedy: Give rows and columns"),
-        ({"folds": 5, "fold": 5}, r"fold: 5 of 5 folds was found"),
-        ({"dataset_dir": "nothing"}, r"nothing: no BUSI data were found"),
-    ],
-)
-def test_a_wrong_option_is_named_with_what_may_be_given(workflow, tmp_path, cache, options, message):
-    made = workflow(
-        "busi", "train.yaml", **{**SMALL, "cache_dir": cache, "output_dir": str(tmp_path / "run"), **options}
-    )
-    refused(made, message, ConfigError, DataError)
+@each_refused_option("busi")
+def test_a_wrong_option_is_named_with_what_may_be_given(workflow, tmp_path, cache, wrong, message):
+    given = {**SMALL, "cache_dir": cache, "output_dir": str(tmp_path / "run"), **wrong}
+    refused(workflow("busi", "train.yaml", **given), message, ConfigError, DataError)
 
 
 def test_the_loss_is_three_times_focal_and_dice_and_another_weighting_can_be_chosen(workflow, tmp_path, cache):
@@ -172,7 +161,7 @@ def test_a_folder_as_published_with_normal_images_folds_and_a_new_image_of_any_s
     given = {"run_dir": str(folder), "cache_dir": str(tmp_path / "cache"), "input": str(new), "frame": 2}
     run("busi", "inference.yaml", run_id="inferring", kind="infer", **given)
     check_inference(folder, {"a_wide_one": (60, 150), "tall": (150, 60), "cine_f002": (100, 200)})
-    assert pydicom.dcmread(folder / "inference" / "cine_f002" / "SR.dcm").Modality == "SR"
+    assert pydicom.dcmread(folder / "inference" / "cine" / "SR.dcm").Modality == "SR"
 
 
 def test_an_operating_point_that_is_damaged_is_named_and_without_one_there_is_none(tmp_path):
@@ -184,11 +173,7 @@ def test_an_operating_point_that_is_damaged_is_named_and_without_one_there_is_no
 
 
 def test_the_command_without_a_run_says_to_train_first(tmp_path):
-    options = ["--bundle_root", str(BUNDLE), "--run_dir", "none"]
-    ended = command("inferring", "--config_file", str(BUNDLE / "configs" / "inference.yaml"), *options, cwd=tmp_path)
-    assert ended.returncode == 1
-    assert "Traceback" not in ended.stderr
-    assert "CheckpointError: none/run.json: there is no trained network" in ended.stderr
+    refused_without_run(BUNDLE, tmp_path)
 
 
 @pytest.mark.slow
@@ -207,3 +192,40 @@ def test_real_images_are_trained_on_evaluated_and_inferred(run, tmp_path):
     run("busi", "inference.yaml", run_id="inferring", kind="infer", **given)
     size = Image.open(source).size
     check_inference(folder, {"malignant__1_": (size[1], size[0])})
+
+
+def make_run(folder, seed):
+    """Make a run's folder with a network that was not trained."""
+    from ctan_monai.engines.runs.run_record import write_run
+    from ctan_monai.engines.runs.torch_file import save_atomic
+    from ctan_monai.networks import create_network
+    from ctan_monai.tasks import Classification, Segmentation
+
+    torch.manual_seed(seed)
+    tasks = [Segmentation("tumor", ["tumor"], overlapping=True), Classification("diagnosis", ["malignant"])]
+    network = create_network("hps", tasks, "resnet18", in_channels=3)
+    folder.mkdir()
+    write_run(network, folder)
+    save_atomic(network.state_dict(), folder / "model.pt")
+    (folder / "settings.json").write_text(json.dumps({"image_size": [64, 64], "network_size": "tiny"}))
+    return str(folder)
+
+
+def test_an_ensemble_of_one_run_is_that_run_to_the_bit_and_of_two_their_mean(run, tmp_path, cache):
+    runs = [make_run(tmp_path / name, seed) for seed, name in enumerate("ab")]
+    found = {}
+    for name, given in {"a": runs[0], "one": f"[{runs[0]}]", "b": runs[1], "both": runs, "mirror": runs}.items():
+        out = tmp_path / name / "answers"
+        options = {"run_dir": given, "output_dir": str(out), "cache_dir": cache, "mirror": name == "mirror"}
+        run("busi", "inference.yaml", run_id="inferring", kind="infer", formats=[], **options)
+        found[name] = {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*.png")}
+        found[name]["table"] = rows_of(out / "predictions.csv")
+    assert found["one"] == found["a"]
+    assert found["one"] != found["b"]
+    column = "diagnosis: malignant"
+    for one, two, both in zip(*(found[name]["table"] for name in ("a", "b", "both")), strict=True):
+        assert float(both[column]) == pytest.approx((float(one[column]) + float(two[column])) / 2, abs=1e-6)
+    assert not (tmp_path / "one" / "answers" / "spread.csv").exists()
+    rows = rows_of(tmp_path / "mirror" / "answers" / "spread.csv")
+    assert {row["answers"] for row in rows} == {"4"}
+    assert "Spread of the answers" in (tmp_path / "both" / "answers" / "report.html").read_text()

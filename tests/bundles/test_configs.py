@@ -15,10 +15,10 @@ BUNDLES = sorted(path.parent.parent for path in ROOT.glob("bundles/*/configs/tra
 OLD = ROOT / "tests" / "golden" / "configs"
 ENTRIES = [
     "bundle_root", "dataset_dir", "output_dir", "cache_dir", "tracking_uri", "save_execute_config", "method",
-    "encoder", "pretrained", "weighting", "epochs", "batch_size", "learning_rate", "augment", "accumulate",
-    "val_interval", "patience", "seed", "deterministic", "amp", "resume", "checkpoint_every", "workers", "data_on",
-    "compile", "device", "tasks", "image_channels", "image_format", "network_def", "network", "datalists", "loss",
-    "optimizer", "lr_scheduler", "train", "validate", "initialize", "training", "run",
+    "encoder", "pretrained", "init_from", "weighting", "epochs", "batch_size", "learning_rate", "augment",
+    "accumulate", "val_interval", "patience", "seed", "deterministic", "amp", "resume", "checkpoint_every", "workers",
+    "data_on", "compile", "device", "tasks", "image_channels", "image_format", "network_def", "network", "datalists",
+    "loss", "optimizer", "lr_scheduler", "train", "validate", "initialize", "training", "run",
 ]  # fmt: skip
 FEW = {"train": [2, 3, 4, 5], "validation": [6, 7], "test": [8, 9]}
 
@@ -33,6 +33,16 @@ def test_a_training_config_is_short_and_has_its_entries_in_the_same_order_as_the
     assert list(config["validate"])[-2:] == ["handlers", "evaluator"]
     assert {"preprocessing", "dataset", "dataloader", "inferer", "key_metric"} <= set(config["validate"])
     assert {"preprocessing", "dataset", "dataloader", "inferer", "handlers", "trainer"} <= set(config["train"])
+
+
+def test_every_bundle_whose_program_divides_the_data_can_keep_an_earlier_runs_splits():
+    """OpenKBP has official splits, and a prepared folder of DICOM remembers its own."""
+    template = ROOT / "ctan_monai" / "apps" / "templates" / "train.yaml"
+    others = [each / "configs" / "train.yaml" for each in BUNDLES if each.name not in ("openkbp", "prostate")]
+    for path in (*others, template):
+        text = path.read_text()
+        assert "\nadd_data: null " in text, path
+        assert "add_data: '@add_data'" in text, path
 
 
 def test_all_bundles_and_new_ones_log_alike():
@@ -81,7 +91,8 @@ def test_a_run_of_a_config_of_before_is_resumed_and_evaluated_by_those_of_today(
     before = json.loads((run / "settings.json").read_text())
     start(configs / "train.yaml", run_id="training", epochs=2, resume=True, **options)
     assert load_checked(run / "last.pt")["epoch"] == 2
-    assert {**before, "epochs": 2} == json.loads((run / "settings.json").read_text())
+    later = {"folds": None, "fold": 0, "init_from": None, "add_data": None}  # options that came after
+    assert {**before, **later, "epochs": 2} == json.loads((run / "settings.json").read_text())
     assert "Resuming with another setting" not in (run / "log.txt").read_text()
     chosen = {name: options[name] for name in ("method", "encoder", "cache_dir", "output_dir", "bundle_root")}
     values = []

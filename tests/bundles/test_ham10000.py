@@ -9,7 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from amp_kit import AMP
-from bundle_kit import check_run, command, refused, start
+from bundle_kit import (
+    EACH_RUN_ID,
+    check_run,
+    each_refused_option,
+    has_all_properties,
+    refused,
+    refused_without_run,
+    rows_of,
+    start,
+)
 from PIL import Image
 
 from ctan_monai.data.datasets.ham10000.synthetic import write_lesion_phantoms
@@ -47,36 +56,16 @@ def table_of(root):
         return {row["image_id"]: row for row in csv.DictReader(file)}
 
 
-def rows_of(path):
-    with path.open() as file:
-        return list(csv.DictReader(file))
-
-
-@pytest.mark.parametrize("run_id", ["training", "run"])
+@EACH_RUN_ID
 def test_the_training_config_has_all_properties_that_monai_asks_for(workflow, tmp_path, cache, run_id):
-    options = {**SMALL, "cache_dir": cache, "output_dir": str(tmp_path / "run")}
-    made = workflow("ham10000", "train.yaml", run_id=run_id, **options)
-    made.initialize()
-    assert made.check_properties() == []
+    made = workflow("ham10000", "train.yaml", run_id=run_id, output_dir=str(tmp_path / "run"), **SMALL, cache_dir=cache)
+    has_all_properties(made)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"method": "unet"}, r"method: 'unet' is unknown. Remedy: Use one of \['ctan', 'hps', .*'stl'"),
-        ({"encoder": "vgg"}, r"encoder: 'vgg' is unknown"),
-        ({"weighting": "random"}, r"weighting: 'random' is unknown"),
-        ({"sampler": "fair"}, r"sampler: 'fair' is unknown. Remedy: Use shuffled or balanced"),
-        ({"class_weights": "square"}, r"class_weights: 'square' is unknown"),
-        ({"image_size": 96}, r"image_size: 96 was found. Remedy: Give rows and columns"),
-        ({"known_masks": 20}, r"known: lesion: 20 for lesion.*fraction from 0 to 1"),
-        ({"dataset_dir": "nothing"}, r"nothing: no HAM10000 data were found"),
-    ],
-)
-def test_a_wrong_option_is_named_with_what_may_be_given(workflow, tmp_path, cache, options, message):
-    given = {**SMALL, "cache_dir": cache, "output_dir": str(tmp_path / "run"), **options}
-    made = workflow("ham10000", "train.yaml", **given)
-    refused(made, message, ConfigError, DataError)
+@each_refused_option("ham10000")
+def test_a_wrong_option_is_named_with_what_may_be_given(workflow, tmp_path, cache, wrong, message):
+    given = {**SMALL, "cache_dir": cache, "output_dir": str(tmp_path / "run"), **wrong}
+    refused(workflow("ham10000", "train.yaml", **given), message, ConfigError, DataError)
 
 
 @pytest.mark.slow
@@ -209,12 +198,7 @@ def test_splits_that_are_not_independent_are_refused_before_training(workflow, t
 
 
 def test_the_command_without_a_run_says_to_train_first(tmp_path):
-    options = ["--bundle_root", str(BUNDLE), "--run_dir", "none"]
-    ended = command("inferring", "--config_file", str(BUNDLE / "configs" / "inference.yaml"), *options, cwd=tmp_path)
-    assert ended.returncode == 1
-    assert "Traceback" not in ended.stderr
-    assert "CheckpointError: none/run.json: there is no trained network" in ended.stderr
-    assert "Train first" in ended.stderr
+    refused_without_run(BUNDLE, tmp_path)
 
 
 @pytest.mark.slow

@@ -157,11 +157,11 @@ def test_an_openkbp_network_takes_a_ct_as_nifti(tmp_path):
     save_volume(path, ct((50, 44, 5)), AXES["LPS"])
     data, array, affine = infer(bundle, str(path))
     out = without_options(bundle, path)
-    expected, _ = painted(out / "ct" / "own_grid", ["Brainstem", "SpinalCord", "RightParotid", "LeftParotid"])
+    expected, _ = painted(out / "ct" / "native_grid", ["Brainstem", "SpinalCord", "RightParotid", "LeftParotid"])
     assert len(numbers_of(expected)) > 2
     assert np.array_equal(array, expected)
     assert np.allclose(affine, AXES["LPS"])
-    dose = np.asarray(nib.load(out / "ct" / "own_grid" / "dose.nii.gz").dataobj)
+    dose = np.asarray(nib.load(out / "ct" / "native_grid" / "dose.nii.gz").dataobj)
     assert np.allclose(data["dose"][0].array, dose, atol=1e-4)
 
 

@@ -1,10 +1,11 @@
 """The bundle MR to CT on small synthetic patients and on real pairs: training, evaluation, inference, refusals."""
 
-import csv
 import json
 import logging
-import re
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import nibabel as nib
@@ -12,12 +13,14 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from bundle_kit import check_run, start
+from bundle_kit import EACH_RUN_ID, check_run, each_refused_option, has_all_properties, refused, start
 from mr_dicom import DicomPatient
+from run_kit import same
 
 from ctan_monai.data.datasets.mr_ct.synthetic import write_pelvis_pairs
 from ctan_monai.data.phantom import PhantomGrid
 from ctan_monai.engines import read_data_record
+from ctan_monai.engines.runs.torch_file import load_checked
 from ctan_monai.errors import ConfigError, DataError, find_ctan_error
 
 ROOT = Path(__file__).parents[2]
@@ -39,11 +42,6 @@ def cache(tmp_path_factory):
     return str(folder)
 
 
-def rows_of(path):
-    with path.open() as file:
-        return list(csv.DictReader(file))
-
-
 def check_volumes(folder, mr):
     """See that the synthetic CT and the masks are in HU and on the grid of the MR's own file."""
     wanted = nib.load(mr)
@@ -61,37 +59,16 @@ def check_volumes(folder, mr):
         assert np.array_equal(numbers == number, np.asarray(found[label].dataobj) > 0)
 
 
-@pytest.mark.parametrize("run_id", ["training", "run"])
+@EACH_RUN_ID
 def test_the_training_config_has_all_properties_that_monai_asks_for(workflow, tmp_path, cache, run_id):
-    made = workflow("mr_ct", "train.yaml", run_id=run_id, **SMALL, cache_dir=cache, output_dir=str(tmp_path / "run"))
-    made.initialize()
-    assert made.check_properties() == []
+    made = workflow("mr_ct", "train.yaml", run_id=run_id, output_dir=str(tmp_path / "run"), **SMALL, cache_dir=cache)
+    has_all_properties(made)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"method": "unet"}, r"method: 'unet' is unknown"),
-        ({"encoder": "resnet18"}, r"sfg"),
-        ({"grouping": "random"}, r"sfg: grouping: 'random' is unknown"),
-        ({"layer_scale": 0}, r"sfg: layer_scale: 0 is out of range"),
-        ({"grouping_speed": 0}, r"sfg: speed: 0 is out of range"),
-        ({"slices": "some"}, r"slices: 'some' is unknown"),
-        ({"pixel_mm": 0.01}, r"pixel_mm: 0.01 was found"),
-        ({"patch_size": 96}, r"patch_size: 96 was found"),
-        ({"labels": ["Femur_L"]}, r"mirror_pairs: \['Femur_R'\] is not among the labels"),
-        ({"labels": ["Spleen"]}, r"Spleen is in none of the 2 cases; they hold .*Bladder"),
-        ({"dataset_dir": "nothing"}, r"nothing: no patient was found"),
-    ],
-)
-def test_a_wrong_option_is_named_with_what_may_be_given(workflow, tmp_path, cache, options, message):
-    given = {**SMALL, "cache_dir": cache, "output_dir": str(tmp_path / "run"), **options}
-    made = workflow("mr_ct", "train.yaml", run_id="training", **given)
-    with pytest.raises((ConfigError, DataError, RuntimeError)) as caught:  # MONAI wraps ours
-        start(made)
-    found = find_ctan_error(caught.value)
-    assert found is not None
-    assert re.search(message, str(found))
+@each_refused_option("mr_ct")
+def test_a_wrong_option_is_named_with_what_may_be_given(workflow, tmp_path, cache, wrong, message):
+    given = {**SMALL, "cache_dir": cache, "output_dir": str(tmp_path / "run"), **wrong}
+    refused(workflow("mr_ct", "train.yaml", **given), message, ConfigError, DataError)
 
 
 @pytest.mark.slow
@@ -140,6 +117,28 @@ def test_training_evaluation_and_inference_on_synthetic_patients(run, tmp_path, 
     if method == "sfg" and not options:
         check_dicom_to_dicom(run, tmp_path, source / "T2.nii.gz", given)
     assert (folder / "inference" / case / "overlay.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_groupings_and_temperature_to_the_bit(run, tmp_path, cache):
+    given = {**SMALL, "epochs": 3, "grouping_speed": 50.0, "cache_dir": cache}
+    run("mr_ct", "train.yaml", run_id="training", **given, output_dir=str(tmp_path / "whole"))
+    part = tmp_path / "part"
+    flags = [text for name, value in {**given, "output_dir": part}.items() for text in (f"--{name}", str(value))]
+    config = ["training", "--config_file", "bundles/mr_ct/configs/train.yaml"]
+    line = [sys.executable, "-m", "monai.bundle", "run", *config, *flags]
+    with subprocess.Popen(line, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None and not (part / "last.pt").is_file():
+            time.sleep(0.05)
+        process.kill()
+    assert 1 <= load_checked(part / "last.pt")["epoch"] < 3
+    run("mr_ct", "train.yaml", run_id="training", **given, resume=True, output_dir=str(part))
+    expected, found = (load_checked(tmp_path / name / "last.pt") for name in ("whole", "part"))
+    assert same(found["network"], expected["network"]) is None
+    assert same(found["states"]["optimizer"], expected["states"]["optimizer"]) is None
+    assert found["network"]["trunk.iteration"] > 3
+    groupings = [(tmp_path / name / "groupings.csv").read_text() for name in ("whole", "part")]
+    assert groupings[0] == groupings[1]
 
 
 def check_dicom_to_dicom(run, tmp_path, mr, given):

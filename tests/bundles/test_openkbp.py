@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from amp_kit import AMP
-from bundle_kit import check_run, command, refused
+from bundle_kit import EACH_RUN_ID, check_run, command, each_refused_option, has_all_properties, refused
 
 from ctan_monai.data.cases.cache import read_case_file
 from ctan_monai.data.datasets.openkbp.sparse import read_sparse
@@ -18,14 +18,14 @@ from ctan_monai.errors import ConfigError, find_ctan_error
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "openkbp"
 TEST_PATIENT = BUNDLE / "sample" / "test" / "pt_232.case"
+ANSWERS = ("inference", "evaluation")
 SMALL = {"encoder": "resnet18", "epochs": 1, "batch_size": 16, "slices": "dose", "amp": AMP}
 
 
-@pytest.mark.parametrize("run_id", ["training", "run"])
+@EACH_RUN_ID
 def test_the_training_config_has_all_properties_that_monai_asks_for(workflow, tmp_path, run_id):
-    made = workflow("openkbp", "train.yaml", run_id=run_id, encoder="resnet18", output_dir=str(tmp_path / "run"))
-    made.initialize()
-    assert made.check_properties() == []
+    made = workflow("openkbp", "train.yaml", run_id=run_id, output_dir=str(tmp_path / "run"), **SMALL)
+    has_all_properties(made)
 
 
 def test_elsewhere_the_command_asks_for_the_bundle_root_in_one_sentence(tmp_path):
@@ -36,19 +36,9 @@ def test_elsewhere_the_command_asks_for_the_bundle_root_in_one_sentence(tmp_path
     assert "--bundle_root" in ended.stderr
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"method": "unet"}, r"method: 'unet' is unknown. Remedy: Use one of \['ctan', 'hps', .*'stl'"),
-        ({"encoder": "vgg"}, r"encoder: 'vgg' is unknown"),
-        ({"weighting": "random"}, r"weighting: 'random' is unknown"),
-        ({"inputs": "mr"}, r"inputs: 'mr' is unknown. Remedy: Use one of \['contours', 'ct'\]"),
-        ({"slices": "few"}, r"slices: 'few' is unknown"),
-        ({"amp": "perhaps"}, r"amp: 'perhaps' is neither true nor false"),
-    ],
-)
-def test_a_wrong_option_is_named_with_what_may_be_given(workflow, tmp_path, options, message):
-    made = workflow("openkbp", "train.yaml", output_dir=str(tmp_path / "run"), **{**SMALL, **options})
+@each_refused_option("openkbp")
+def test_a_wrong_option_is_named_with_what_may_be_given(workflow, tmp_path, wrong, message):
+    made = workflow("openkbp", "train.yaml", output_dir=str(tmp_path / "run"), **{**SMALL, **wrong})
     refused(made, message, ConfigError)
 
 
@@ -121,3 +111,22 @@ def test_contours_can_be_inputs_and_a_resumed_run_goes_on(run, tmp_path, two_pat
     epochs = json.loads((tmp_path / "run" / "metrics.json").read_text())["epochs"]
     assert [epoch["epoch"] for epoch in epochs] == [1, 2]
     assert not (tmp_path / "run.1").exists()
+
+
+@pytest.mark.slow
+def test_volumes_with_contours_are_trained_evaluated_and_predicted(run, tmp_path, two_patients):
+    folder, options = tmp_path / "run", {**SMALL, "method": "hps", "datalist": str(two_patients)}
+    options |= {"inputs": "contours", "spatial_dims": 3, "patch_size": [128, 128, 32], "batch_size": 1}
+    options["output_dir"] = str(folder)
+    run("openkbp", "train.yaml", run_id="training", **options)
+    first = torch.load(folder / "model.pt", weights_only=True)["encoder.stem.0.weight"]
+    assert first.shape[1:] == (11, 7, 7, 7)
+    for name in ("inputs", "spatial_dims", "patch_size", "batch_size"):
+        del options[name]  # of the run
+    run("openkbp", "train.yaml", "evaluate.yaml", run_id="evaluating", **options)
+    check_evaluation(folder / "evaluation")
+    places = {"run_dir": str(folder), "cache_dir": str(tmp_path / "cache"), "amp": AMP}
+    run("openkbp", "inference.yaml", run_id="inferring", kind="infer", input=str(TEST_PATIENT), **places)
+    check_geometry(folder / "inference")
+    inferred, evaluated = (read_sparse(folder / place / "openkbp" / "pt_232.csv") for place in ANSWERS)
+    assert np.array_equal(inferred, evaluated)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import yaml
 from amp_kit import AMP
-from bundle_kit import check_run, refused, start
+from bundle_kit import EACH_RUN_ID, check_run, each_refused_option, has_all_properties, refused, start
 
 from ctan_monai.data.cases.cache import read_case_file
 from ctan_monai.data.datasets.prostate.datalist import dicom_datalist
@@ -35,27 +36,13 @@ def options(tmp_path_factory):
     return {**small, "phantoms": 3, "phantom_grid": grid, "cache_dir": str(cache), "amp": AMP}
 
 
-@pytest.mark.parametrize("run_id", ["training", "run"])
+@EACH_RUN_ID
 def test_the_training_config_has_all_properties_that_monai_asks_for(workflow, options, tmp_path, run_id):
     made = workflow("prostate", "train.yaml", run_id=run_id, output_dir=str(tmp_path / "run"), **options)
-    made.initialize()
-    assert made.check_properties() == []
+    has_all_properties(made)
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"method": "unet"}, r"method: 'unet' is unknown"),
-        ({"weighting": "random"}, r"weighting: 'random' is unknown"),
-        ({"image_size": [16, 16]}, r"image_size: \[16, 16\] was found"),
-        ({"slices": "few"}, r"slices: 'few' is unknown"),
-        ({"pixel_mm": -1}, r"pixel_mm: -1 was found. Remedy: Give a positive number"),
-        ({"split_fractions": [0.5, 0.5]}, r"split: .* was found"),
-        ({"phantoms": 2}, r"phantoms: 2 was found"),
-        ({"dicom": {"boost": "add"}}, r"boost: 'add' is unknown"),
-        ({"names": "nowhere.yaml"}, r"nowhere.yaml"),
-    ],
-)
+@each_refused_option("prostate")
 def test_a_wrong_option_is_named_with_what_may_be_given(workflow, options, tmp_path, wrong, message):
     made = workflow("prostate", "train.yaml", output_dir=str(tmp_path / "run"), **{**options, **wrong})
     refused(made, message, ConfigError, DataError)
@@ -126,6 +113,30 @@ def test_a_folder_of_dicom_and_what_was_prepared_of_it_train_alike(run, options,
     assert losses[0] == losses[1]
 
 
+@pytest.mark.slow
+def test_volumes_with_contours_are_learned_and_answered_from_dicom_as_from_the_cache(run, tmp_path):
+    export = make_cohort(tmp_path / "export", 3, seed=7, grid=PhantomGrid(**GRID), progress=False).folder
+    folder, learned = tmp_path / "run", {"inputs": "contours", "spatial_dims": 3, "image_size": [64, 64, 32]}
+    learned |= {"epochs": 8, "val_interval": 8, "batch_size": 1, "pixel_mm": 6.0}
+    places = {"cache_dir": str(tmp_path / "cache"), "method": "hps", "encoder": "resnet18"}
+    given = {**places, "output_dir": str(folder), "dataset_dir": str(export)}
+    run("prostate", "train.yaml", run_id="training", **given, **learned)
+    losses = [epoch["train"]["loss"] for epoch in json.loads((folder / "metrics.json").read_text())["epochs"]]
+    assert losses[-1] < losses[0]
+    run("prostate", *OVERLAY, run_id="evaluating", **given)
+    (tested,) = dicom_datalist(places["cache_dir"], "", ["test"])["test"]
+    check_evaluation(folder / "evaluation", tested)
+    places |= {"run_dir": str(folder), "output_dir": str(tmp_path / "out")}
+    run("prostate", "inference.yaml", run_id="inferring", kind="infer", input=str(export), **places)
+    case, region = tested["case"], read_case_file(tested["file"]).masks["dose_region"]
+    answers = [tmp_path / "out" / "report" / case, folder / "evaluation" / case]
+    inferred, evaluated = (np.asarray(nib.load(each / "dose.nii.gz").dataobj) for each in answers)
+    np.testing.assert_array_equal(inferred[region], evaluated[region])
+    assert inferred[region].max() > 1
+    dose = pydicom.dcmread(tmp_path / "out" / case / "RD.dcm")
+    assert float(dose.pixel_array.max() * dose.DoseGridScaling) == pytest.approx(inferred.max(), rel=0.15)
+
+
 def test_evaluating_without_a_run_says_so(workflow, options, tmp_path):
     given = {key: value for key, value in options.items() if key != "pixel_mm"}
     made = workflow("prostate", *OVERLAY, run_id="evaluating", output_dir=str(tmp_path / "nothing"), **given)
@@ -143,4 +154,6 @@ def test_the_page_of_the_bundle_lists_options_with_their_defaults():
         name: config[name] for name, text in listed.items() if text
     }
     for name in [name for name, text in listed.items() if not text]:
-        assert re.search(r"\$[\d.]+ if @dataset_dir else [\d.]+", config[name]), name
+        assert re.search(r"\$[\d.]+ if @dataset_dir.* else [\d.]+|\$\[.+ if @spatial_dims == 2 else", config[name]), (
+            name
+        )

@@ -1,6 +1,5 @@
 """The STOIC bundle on small synthetic chests: first run, published folder with labels missing, attention, 3D."""
 
-import csv
 import json
 import logging
 import math
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from bundle_kit import check_run, refused, start
+from bundle_kit import EACH_RUN_ID, check_run, each_refused_option, has_all_properties, refused, rows_of, start
 
 from ctan_monai.data.datasets.stoic.reader import read_reference
 from ctan_monai.data.datasets.stoic.synthetic import write_chest_phantoms
@@ -46,11 +45,6 @@ def published(cache, tmp_path):
     lines[negative] = lines[negative].removesuffix("0,0") + ","
     table.write_text("\n".join([head, *lines]))
     return root
-
-
-def rows_of(path):
-    with path.open() as file:
-        return list(csv.DictReader(file))
 
 
 def mann_whitney(pairs):
@@ -99,35 +93,16 @@ def check_slices(folder, cases):
             assert float(answers[case][column]) == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-4)
 
 
-@pytest.mark.parametrize("run_id", ["training", "run"])
+@EACH_RUN_ID
 def test_the_training_config_has_all_properties_that_monai_asks_for(workflow, tmp_path, cache, run_id):
-    made = workflow("stoic", "train.yaml", run_id=run_id, **SMALL, cache_dir=cache, output_dir=str(tmp_path / "run"))
-    made.initialize()
-    assert made.check_properties() == []
+    made = workflow("stoic", "train.yaml", run_id=run_id, output_dir=str(tmp_path / "run"), **SMALL, cache_dir=cache)
+    has_all_properties(made)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"method": "unet"}, r"method: 'unet' is unknown"),
-        ({"weighting": "random"}, r"weighting: 'random' is unknown"),
-        (
-            {"pooling": "median"},
-            r"pooling: 'median' is unknown. Remedy: Use one of \('mean', 'max', 'topk', 'attention'",
-        ),
-        ({"severity_of_negatives": "absent"}, r"severity_of_negatives: 'absent' is unknown"),
-        ({"image_size": 96}, r"image_size: 96 was found"),
-        ({"slice_mm": "thin"}, r"slice_mm: 'thin' was found"),
-        ({"slices": 0}, r"slices: 0 was found"),
-        ({"spatial_dims": 4}, r"spatial_dims: 4 is unknown"),
-        ({"split_fractions": [1, 1, 1]}, r"split_fractions: \[1, 1, 1\] was found"),
-        ({"dataset_dir": "nothing"}, r"nothing: no STOIC data were found"),
-    ],
-)
-def test_a_wrong_option_is_named_with_what_may_be_given(workflow, tmp_path, cache, options, message):
-    given = {**SMALL, "cache_dir": cache, "output_dir": str(tmp_path / "run"), **options}
-    made = workflow("stoic", "train.yaml", run_id="training", **given)
-    refused(made, message, ConfigError, DataError)
+@each_refused_option("stoic")
+def test_a_wrong_option_is_named_with_what_may_be_given(workflow, tmp_path, cache, wrong, message):
+    given = {**SMALL, "cache_dir": cache, "output_dir": str(tmp_path / "run"), **wrong}
+    refused(workflow("stoic", "train.yaml", **given), message, ConfigError, DataError)
 
 
 @pytest.mark.slow

@@ -98,6 +98,22 @@ class Bundle:
         """Tasks of the bundle."""
         return tuple(self.get(self.parser(), "tasks"))
 
+    def check_folds(self, folds: int) -> None:
+        """Check that the bundle can be cross-validated, and that its folds are the comparison's.
+
+        Raises:
+            ConfigError: it has no such options, or they are given after the -- too.
+        """
+        lacking = sorted({"folds", "fold"} - set(self.parser().config))
+        if lacking:
+            reason = f"{self.folder} has no option {' and '.join(lacking)}."
+            raise ConfigError("--folds", reason, "Write the bundle anew, or hand such options to its datalists.")
+        given = [name for name in ("folds", "fold") if name in self.overrides]
+        if given:
+            raise ConfigError(
+                f"--{given[0]}", f"the comparison's --folds {folds} chooses it.", "Leave it out after the --."
+            )
+
     def fill_cache(self) -> None:
         """List the training's data, which caches them once instead of in every run."""
         self.get(self.parser(), "datalists")

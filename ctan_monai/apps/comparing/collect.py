@@ -21,7 +21,7 @@ from ctan_monai.files.json_files import write_json
 from ctan_monai.metrics.base import CaseMetric
 from ctan_monai.metrics.for_task import metrics_for
 from ctan_monai.metrics.naive_baselines import naive_baseline_for
-from ctan_monai.report.compare_files import BASELINES_FILE, COSTS_FILE, GROUPS_FILE
+from ctan_monai.report.compare_files import BASELINES_FILE, COSTS_FILE, GROUPS_FILE, fold_folder
 from ctan_monai.report.run_files import read_json
 from ctan_monai.tasks import Task
 
@@ -29,7 +29,7 @@ _logger = logging.getLogger(__name__)
 
 
 def collect(plan: Plan, out: Path, made: Bundle, done: Sequence[Run]) -> None:
-    """Write groups.json, naive_baselines/ and costs.json, each unless it exists.
+    """Write groups.json, naive_baselines/ (of each fold) and costs.json, each unless it exists.
 
     Args:
         plan: of the comparison.
@@ -40,22 +40,31 @@ def collect(plan: Plan, out: Path, made: Bundle, done: Sequence[Run]) -> None:
     Raises:
         DataError: data cannot be read, or a file cannot be written.
     """
-    run = done[0]
-    options: dict[str, Any] = {"method": run.row.method, "output_dir": str(run.output_dir), "seed": run.seed}
-    evaluation = made.parser({**options, **read_overrides(run.row.overrides)}, evaluating=True)
-    if not (out / GROUPS_FILE).is_file():
-        items = made.get(evaluation, "datalists")["test"]
-        write_json(groups_of(items), out / GROUPS_FILE)
-    if not existing_file(out, BASELINES_FILE).is_file():
-        training = made.parser(options)
-        write_baselines(
-            made.tasks,
-            _training_samples(made, training),
-            iter(made.get(evaluation, "validate#dataset")),
-            (out / BASELINES_FILE).parent,
-            made.get(evaluation, "validate#key_metric#metrics"),
-        )
+    if plan.folds is None and not (out / GROUPS_FILE).is_file():
+        write_json(groups_of(made.get(_evaluation(made, plan, done[0]), "datalists")["test"]), out / GROUPS_FILE)
+    folder = existing_file(out, BASELINES_FILE).parent
+    for fold in plan.fold_numbers:
+        runs = [run for run in done if run.fold == fold]
+        if runs and not (fold_folder(folder, fold) / Path(BASELINES_FILE).name).is_file():
+            evaluation = _evaluation(made, plan, runs[0])
+            write_baselines(
+                made.tasks,
+                _training_samples(made, made.parser(_options(plan, runs[0]))),
+                iter(made.get(evaluation, "validate#dataset")),
+                fold_folder(folder, fold),
+                made.get(evaluation, "validate#key_metric#metrics"),
+            )
     write_costs(plan, out, made)
+
+
+def _options(plan: Plan, run: Run) -> dict[str, Any]:
+    options = {"method": run.row.method, "output_dir": str(run.output_dir), "seed": run.seed}
+    return {**options, **read_overrides(plan.fold_options(run.fold))}
+
+
+def _evaluation(made: Bundle, plan: Plan, run: Run) -> Any:
+    """Return the parser of a finished run's evaluation, which says with which settings the test cases are read."""
+    return made.parser({**_options(plan, run), **read_overrides(run.row.overrides)}, evaluating=True)
 
 
 def write_baselines(

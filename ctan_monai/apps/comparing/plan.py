@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from ctan_monai.engines.runs.run_record import RUN_FILE, differences
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.files.json_files import read_json, write_json
 from ctan_monai.networks.forms import complete_record
-from ctan_monai.report.compare_files import PLAN_FILE, RUNS_FOLDER
+from ctan_monai.report.compare_files import PLAN_FILE, RUNS_FOLDER, fold_folder
 
 STEPS = ("training", "evaluating")
 OWN_OPTIONS = ("method", "weighting", "seed", "output_dir", "resume", "bundle_root", "evaluation_dir", "config_file")
@@ -49,12 +50,24 @@ class Run:
         seed: of everything random in it.
         folder: holds the run's own folder ``run``, and the commands, logs and costs of its steps.
         commands: arguments by step.
+        fold: of a cross-validation, None without one.
     """
 
     row: Row
     seed: int
     folder: Path
     commands: Mapping[str, tuple[str, ...]]
+    fold: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the run for people."""
+        return f"{self.row.name}, {self.column}"
+
+    @property
+    def column(self) -> str:
+        """Which of the row's runs it is."""
+        return f"seed {self.seed}" + ("" if self.fold is None else f", fold {self.fold}")
 
     @property
     def output_dir(self) -> Path:
@@ -76,6 +89,7 @@ class Plan:
         candidate: method that is compared with the best of the others.
         tasks: as run.json describes them.
         form: by row, what gives its networks the form that an earlier version's runs in the folder have.
+        folds: of a cross-validation, None without one.
     """
 
     bundle: str
@@ -87,24 +101,36 @@ class Plan:
     candidate: str
     tasks: tuple[Mapping[str, Any], ...]
     form: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    folds: int | None = None
+
+    def fold_options(self, fold: int | None) -> tuple[str, ...]:
+        """Return the options of a fold's runs, as on the command line."""
+        return () if fold is None else ("--folds", str(self.folds), "--fold", str(fold))
+
+    @property
+    def fold_numbers(self) -> list[int | None]:
+        """Folds in their order, [None] without a cross-validation."""
+        return [None] if self.folds is None else list(range(self.folds))
 
     def runs(self, out: Path) -> Iterator[Run]:
         """Yield every run, seed by seed, so that a comparison that is stopped early has all rows of some seeds."""
-        for seed in self.seeds:
-            for row in self.rows:
-                folder = out / RUNS_FOLDER / row.name / f"seed{seed}"
-                yield Run(row, seed, folder, {step: self._command(step, row, seed, folder / "run") for step in STEPS})
+        for seed, fold, row in itertools.product(self.seeds, self.fold_numbers, self.rows):
+            folder = fold_folder(out / RUNS_FOLDER / row.name / f"seed{seed}", fold)
+            commands = {step: self._command(step, row, seed, fold, folder / "run") for step in STEPS}
+            yield Run(row, seed, folder, commands, fold)
 
-    def _command(self, step: str, row: Row, seed: int, output_dir: Path) -> tuple[str, ...]:
+    def _command(self, step: str, row: Row, seed: int, fold: int | None, output_dir: Path) -> tuple[str, ...]:
         configs = Path(self.bundle) / "configs"
         train, evaluate = (str(configs / name) for name in ("train.yaml", "evaluate.yaml"))
         files = train if step == STEPS[0] else f"['{train}','{evaluate}']"
         weighting = () if row.weighting is None else ("--weighting", row.weighting)
         tracked = any(argument.split("=")[0] == "--tracking" for argument in self.overrides)
-        name = ("--run_name", f"{row.name}-seed{seed}") if tracked else ()
+        part = "" if fold is None else f"-fold{fold}"
+        name = ("--run_name", f"{row.name}-seed{seed}{part}") if tracked else ()
         return (
             *("python", "-m", "monai.bundle", "run", step, "--config_file", files, "--bundle_root", self.bundle),
             *("--output_dir", str(output_dir), "--method", row.method, *weighting, "--seed", str(seed), *name),
+            *self.fold_options(fold),
             *(*self.overrides, *row.overrides, *self.form.get(row.name, ()), "--resume", "True"),
         )
 

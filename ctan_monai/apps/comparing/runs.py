@@ -17,7 +17,7 @@ from typing import Any
 from ctan_monai.apps.comparing.plan import STEPS, Run, command_text
 from ctan_monai.engines.runs.resume import LAST_FILE, PREVIOUS_FILE
 from ctan_monai.errors import ConfigError
-from ctan_monai.files.atomic import replacing
+from ctan_monai.files.atomic import replace_text
 from ctan_monai.files.json_files import write_json
 from ctan_monai.files.lock import hold, release
 from ctan_monai.report.compare_files import COMMANDS_FILE
@@ -44,8 +44,7 @@ class RunProcess:
         self._seen_mb: float | None = None  # the most that its own program was seen to hold
         self._forked_mb = 0.0  # what this process may have lent it until its own program began
         run.folder.mkdir(parents=True, exist_ok=True)
-        with replacing(run.folder / COMMANDS_FILE) as temporary:
-            temporary.write_text(command_text(run, threads), encoding="utf-8")
+        replace_text(run.folder / COMMANDS_FILE, command_text(run, threads))
 
     def advance(self) -> bool:
         """Start the next step if none is running; return whether the run goes on."""
@@ -246,7 +245,7 @@ def _peak_mb(pid: int) -> float | None:
     except (OSError, ValueError):
         return None
     found = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
-    return round(found[0] / 2**10, 1) if found else None
+    return round(max(found[0] / 2**10, 0.1), 1) if found else None  # 0: Linux counts pages in batches, none is full yet
 
 
 def _with_parent() -> Callable[[], Any] | None:

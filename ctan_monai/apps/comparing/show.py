@@ -77,15 +77,15 @@ class Progress:
             for run in self._runs:
                 state = states[run.folder]
                 if state.split()[0] != self._states.get(run.folder, "").split(" ")[0]:
-                    self._console.print(f"{run.row.name}, seed {run.seed}: {state}", highlight=False, markup=False)
+                    self._console.print(f"{run.name}: {state}", highlight=False, markup=False)
         self._states = states
 
     def _table(self, states: dict[Path, str]) -> Table:
         from rich.table import Table
 
-        seeds = sorted({run.seed for run in self._runs})
-        table = Table("row", *(f"seed {seed}" for seed in seeds), title=f"{self._out}", title_justify="left")
+        columns = list(dict.fromkeys(run.column for run in self._runs))
+        table = Table("row", *columns, title=f"{self._out}", title_justify="left")
         for name in dict.fromkeys(run.row.name for run in self._runs):
-            mine = {run.seed: states[run.folder] for run in self._runs if run.row.name == name}
-            table.add_row(name, *(mine.get(seed, "") for seed in seeds))
+            mine = {run.column: states[run.folder] for run in self._runs if run.row.name == name}
+            table.add_row(name, *(mine.get(column, "") for column in columns))
         return table
