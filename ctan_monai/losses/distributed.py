@@ -22,7 +22,7 @@ def all_reduced(part: Tensor) -> Tensor:
     return total
 
 
-class _SumOverRanks(torch.autograd.Function):
+class SumOverRanks(torch.autograd.Function):
     """All-reduce by summation; the gradient is passed to the process's own part, times the world size."""
 
     @staticmethod
@@ -54,7 +54,7 @@ def sum_over_ranks(part: Tensor) -> Tensor:
     """
     if rank_count() == 1:
         return part
-    total: Tensor = _SumOverRanks.apply(part)  # type: ignore[no-untyped-call]  # torch leaves `apply` untyped
+    total: Tensor = SumOverRanks.apply(part)  # type: ignore[no-untyped-call]  # torch leaves `apply` untyped
     return total
 
 

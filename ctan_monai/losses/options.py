@@ -42,17 +42,6 @@ def check_number(setting: str, value: Any, *, minimum: float = 0.0, above: bool 
     return float(value)
 
 
-def check_choice(setting: str, value: Any, choices: Sequence[str]) -> str:
-    """Return the value if it is one of the choices.
-
-    Raises:
-        ConfigError: it is none of them.
-    """
-    if value not in choices:
-        raise ConfigError(setting, f"{value!r} is unknown.", f"Use one of {list(choices)}.")
-    return str(value)
-
-
 def weight_per_entry(setting: str, value: Weights, entries: Sequence[str]) -> torch.Tensor:
     """Return one positive weight per label or class.
 

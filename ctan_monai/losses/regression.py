@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ctan_monai.errors import ConfigError
+from ctan_monai.errors import ConfigError, check_choice
 from ctan_monai.losses.base import TaskLoss
-from ctan_monai.losses.options import check_choice, check_number
+from ctan_monai.losses.options import check_number
 from ctan_monai.tasks import Regression, region_key
 
 
@@ -46,7 +46,7 @@ class RegressionLoss(TaskLoss):
         self.scale, self.image_level = task.scale, not task.pixel_level
         self.masked = task.pixel_level and task.region == "mask"
         self.region_key = region_key(task)
-        self.error = check_choice(f"{where}.error", error, ("mae", "mse", "huber"))
+        self.error = check_choice(f"{where}.error", error, ["mae", "mse", "huber"])
         self.huber_delta = check_number(f"{where}.huber_delta", huber_delta, above=True)
 
     def compute(self, logits: Tensor, label: Tensor, present: Tensor, region: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from ctan_monai.networks import (  # each registers its architecture
     mt_estan_swin,
     mtan,
     sfg,
+    sfg_resnet,
     stl,
     swin,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "mt_estan_swin",
     "mtan",
     "sfg",
+    "sfg_resnet",
     "stl",
     "swin",
 ]

@@ -9,11 +9,13 @@ import torch
 from monai.networks.layers.factories import Norm
 from torch import Tensor, nn
 
-from ctan_monai.errors import ConfigError
-from ctan_monai.networks.blocks import conv_norm_relu, convolution, pool_layer
+from ctan_monai.errors import check_choice
+from ctan_monai.networks.blocks import conv_norm_relu, conv_norm_unit, convolution, pool_layer
 from ctan_monai.networks.encoder import Features
 from ctan_monai.networks.parts import Part, Site, features_part, joint_parts, shared_part
 from ctan_monai.networks.products import PRODUCTS, AttentionProduct
+
+EMBEDDINGS = {"relu": conv_norm_relu, "unit": conv_norm_unit}  # of the bottleneck; docs/adr/0004, A11
 
 
 class MaskRoute(nn.Module):
@@ -31,7 +33,7 @@ class MaskRoute(nn.Module):
 
     def __init__(self, cross: bool = True, others: str = "mean") -> None:
         super().__init__()
-        _one_of("others", others, ("mean", "cyclic", "product"))
+        check_choice("others", others, ("mean", "cyclic", "product"))
         self.cross, self.others = cross, others
 
     def forward(self, masks: list[Tensor]) -> list[Tensor]:
@@ -93,8 +95,8 @@ class CrossTaskAttentionEncoder(nn.Module):
         expansion: int = 4,
     ) -> None:
         super().__init__()
-        _one_of("fusion", fusion, ("mul", "concat"))
-        _one_of("pool", pool, ("bottleneck", "conv3x3", "residual"))
+        check_choice("fusion", fusion, ("mul", "concat"))
+        check_choice("pool", pool, ("bottleneck", "conv3x3", "residual"))
         inner = channels // expansion
         incoming = channels if first else 2 * channels
         self.first, self.fusion, self.share_pool = first, fusion, share_pool
@@ -214,12 +216,14 @@ class CrossTaskAttentionBottleneck(nn.Module):
         width: d, channels of the embedding.
         attention: 'channel', 'softmax' or 'xca'; 'spatial' is an old name of 'channel'.
         scale: 'n_sqrt_d', 'n_d' or 'none'; for 'channel' only.
+        embedding: 'relu' (1x1 convolution, batch norm, ReLU) or 'unit' (1x1 convolution, batch norm, and unit
+            root mean square over the channels of each position), which bounds the product and keeps more directions.
 
     Raises:
         ConfigError: an option is unknown.
 
     Source: CTAN eq. 2, Alg. 1 lines 10-15. Decides: A8 (orientation), A9 (scale), A10 (T > 2: mean of the others'
-    embeddings, in which the product is linear), A11 (width, ReLU).
+    embeddings, in which the product is linear), A11 (width, ReLU or unit norm).
     """
 
     def __init__(
@@ -230,6 +234,7 @@ class CrossTaskAttentionBottleneck(nn.Module):
         width: int = 512,
         attention: str = "channel",
         scale: str = "n_sqrt_d",
+        embedding: str = "relu",
     ) -> None:
         super().__init__()
         if attention == "spatial":  # run.json of earlier runs has it
@@ -239,9 +244,10 @@ class CrossTaskAttentionBottleneck(nn.Module):
                 stacklevel=2,
             )
             attention = "channel"
-        _one_of("attention", attention, tuple(PRODUCTS))
-        _one_of("scale", scale, AttentionProduct.scales)
-        self.embed = nn.ModuleDict({name: conv_norm_relu(spatial_dims, channels, width, 1) for name in tasks})
+        check_choice("attention", attention, tuple(PRODUCTS))
+        check_choice("scale", scale, AttentionProduct.scales)
+        check_choice("embedding", embedding, tuple(EMBEDDINGS))
+        self.embed = nn.ModuleDict({name: EMBEDDINGS[embedding](spatial_dims, channels, width, 1) for name in tasks})
         self.product = PRODUCTS[attention](scale)
 
     def parts(self, tasks: list[str], prefix: str = "bottleneck") -> list[Part]:
@@ -280,8 +286,3 @@ def _mask_layer(spatial_dims: int, in_channels: int, out_channels: int) -> nn.Mo
         Norm[Norm.BATCH, spatial_dims](out_channels),
         nn.Sigmoid(),
     )
-
-
-def _one_of(setting: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigError(setting, f"{value!r} is unknown.", f"Use one of {allowed}.")

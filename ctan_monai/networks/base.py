@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from ctan_monai.errors import ConfigError
+from ctan_monai.errors import ConfigError, check_choice
 from ctan_monai.networks.decoders import DecoderPlan
 from ctan_monai.networks.encoder import Features, ResNetEncoder
 from ctan_monai.networks.parts import Part, decoder_parts, encoder_parts
 from ctan_monai.tasks import Task, describe_task
+
+
+class NetworkPlan(NamedTuple):
+    """What an architecture with a backbone of its own is built for.
+
+    Attributes:
+        tasks: at least one task.
+        spatial_dims: 2 or 3.
+        in_channels: channels of the image.
+        decoder_options: `DecoderPlan`'s, as far as the architecture takes them.
+    """
+
+    tasks: tuple[Task, ...]
+    spatial_dims: int
+    in_channels: int
+    decoder_options: dict[str, Any]
 
 
 class MultiTaskNetwork(nn.Module):
@@ -23,6 +39,8 @@ class MultiTaskNetwork(nn.Module):
         independent_tasks: the tasks share no parameter, so that weighting, clipping and stopping act on each alone.
         task_containers: names of the modules that hold one entry for each task.
         open_size: whether ONNX and torch.export files take images of any size; else each file is for one.
+        full_size: whether a training step needs much memory, at the image's size throughout or for each of many groups;
+            that is compared with what is free before there is one.
         tasks: the tasks, in order.
         spatial_dims: 2 or 3.
         settings: how `create_network` built it.
@@ -33,6 +51,7 @@ class MultiTaskNetwork(nn.Module):
     independent_tasks: bool = False
     task_containers: ClassVar[tuple[str, ...]] = ("decoders",)
     open_size: bool = True
+    full_size: bool = False
 
     if TYPE_CHECKING:  # TorchScript would read these annotations
         decoders: nn.ModuleDict
@@ -150,8 +169,7 @@ class SelectOutput(nn.Module):
     def __init__(self, network: MultiTaskNetwork, task: str) -> None:
         super().__init__()
         names = [known.name for known in network.tasks]
-        if task not in names:
-            raise ConfigError("task", f"{task!r} is unknown.", f"Use one of {names}.")
+        check_choice("task", task, names)
         self.network, self.task = network, task
 
     def forward(self, image: Tensor) -> Tensor:

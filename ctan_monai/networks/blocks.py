@@ -36,6 +36,27 @@ def conv_norm_relu(spatial_dims: int, in_channels: int, out_channels: int, kerne
     )
 
 
+class ChannelRMSNorm(nn.Module):
+    """Divide features (B, C, *S) at each position by their root mean square over the channels.
+
+    Source: Zhang and Sennrich 2019, eq. 4, without weights.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return (B, C, *S) of unit root mean square over C; 0 stays 0."""
+        square = features.float().square().mean(dim=1, keepdim=True)  # in 32 bits, as half precision overflows
+        return (features * (square + 1e-6).rsqrt()).to(features.dtype)
+
+
+def conv_norm_unit(spatial_dims: int, in_channels: int, out_channels: int, kernel: int) -> nn.Module:
+    """Create a convolution, batch norm, and a norm over each position's channels; arguments as in `convolution`."""
+    return nn.Sequential(
+        convolution(spatial_dims, in_channels, out_channels, kernel),
+        Norm[Norm.BATCH, spatial_dims](out_channels),
+        ChannelRMSNorm(),
+    )
+
+
 def project_query(spatial_dims: int, in_channels: int, out_channels: int) -> nn.Module:
     """Create a 1x1 convolution, a norm over each sample and ReLU, for the deepest features of a task.
 

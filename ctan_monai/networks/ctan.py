@@ -33,9 +33,11 @@ class CTAN(MultiTaskNetwork):
         attention: 'channel', 'softmax' or 'xca', see `CrossTaskAttentionBottleneck`.
         scale: 'n_sqrt_d', 'n_d' or 'none'.
         width: d of the bottleneck's embedding.
+        embedding: 'relu' or 'unit', see `CrossTaskAttentionBottleneck`.
 
     Raises:
-        ConfigError: there are fewer than two tasks, or an option is unknown.
+        ConfigError: there are fewer than two tasks, an option is unknown, or a 'unit' embedding is to be joined with
+            skips as they are, beside whose scale it would be idle.
 
     Source: CTAN eq. 1, eq. 2, Alg. 1. Decides: A3-A13.
     """
@@ -54,6 +56,7 @@ class CTAN(MultiTaskNetwork):
         attention: str = "channel",
         scale: str = "n_sqrt_d",
         width: int = 512,
+        embedding: str = "relu",
     ) -> None:
         super().__init__(tasks, encoder.spatial_dims)
         if len(tasks) < 2:
@@ -69,8 +72,15 @@ class CTAN(MultiTaskNetwork):
         )
         self.bottleneck: nn.Module | None = None
         if bottleneck:
-            self.bottleneck = CrossTaskAttentionBottleneck(names, dims, deepest, width, attention, scale)
+            self.bottleneck = CrossTaskAttentionBottleneck(names, dims, deepest, width, attention, scale, embedding)
         plan = plan_decoders(encoder, width if bottleneck else deepest, decoder_options)
+        if bottleneck and embedding == "unit" and plan.join == "wide":
+            raise ConfigError(
+                "embedding",
+                "'unit' was found with decoder_options' join: wide, where the query is not normalized and would be "
+                "lost beside the skips.",
+                "Use join: project, or embedding: relu.",
+            )
         self.decoders = nn.ModuleDict({task.name: decoder_for(task, plan) for task in tasks})
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:

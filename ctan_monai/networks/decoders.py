@@ -15,7 +15,7 @@ from monai.networks.layers.factories import Conv, Pool
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ctan_monai.errors import ConfigError
+from ctan_monai.errors import check_choice
 from ctan_monai.networks.blocks import INTERPOLATION, UpBlock, conv_norm_relu, project_query
 from ctan_monai.networks.encoder import Features
 from ctan_monai.tasks import Classification, Regression, Segmentation, Task, unregistered
@@ -62,13 +62,9 @@ class DecoderPlan:
 
     def __post_init__(self) -> None:
         """Check the options."""
-        for setting, value, allowed in (
-            ("join", self.join, ("project", "wide")),
-            ("skips", self.skips, ("u", "p")),
-            ("image_level", self.image_level, ("pyramid", "late_query", "bottleneck")),
-        ):
-            if value not in allowed:
-                raise ConfigError(setting, f"{value!r} is unknown.", f"Use one of {allowed}.")
+        check_choice("join", self.join, ("project", "wide"))
+        check_choice("skips", self.skips, ("u", "p"))
+        check_choice("image_level", self.image_level, ("pyramid", "late_query", "bottleneck"))
 
 
 class PixelDecoder(nn.Module):

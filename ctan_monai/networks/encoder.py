@@ -7,7 +7,7 @@ from typing import NamedTuple
 from monai.networks.nets.resnet import ResNet, ResNetBlock, ResNetBottleneck
 from torch import Tensor, nn
 
-from ctan_monai.errors import ConfigError
+from ctan_monai.errors import ConfigError, check_choice
 from ctan_monai.networks.blocks import conv_norm_relu
 
 STAGE_PLANES = (64, 128, 256, 512)
@@ -109,11 +109,7 @@ class ResNetEncoder(nn.Module):
         if image.dim() != self.spatial_dims + 2:
             raise ValueError(f"expected an image of {self.spatial_dims + 2} dimensions (B, C, *S), got {image.shape}.")
         embedding = self.stem(image)  # (B, 64, *S/2) with the ResNet stem
-        shallow = [image]
-        if len(self.shallow_channels) == 2:
-            shallow = [embedding, image]
-        elif len(self.shallow_channels) == 0:
-            shallow = shallow[:0]
+        shallow = shallow_features(len(self.shallow_channels), embedding, image)
         x = self.pool(embedding)  # S^0: (B, 64, *S/4)
         u: list[Tensor] = []
         p: list[Tensor] = []
@@ -124,16 +120,18 @@ class ResNetEncoder(nn.Module):
         return Features(shallow, u, p)
 
 
+def shallow_features(count: int, embedding: Tensor, image: Tensor) -> list[Tensor]:
+    """Return `Features.shallow`, of 0, 1 or 2 tensors, from the stem's output and the image."""
+    found = [embedding, image]
+    return found[2 - count :]
+
+
 def _check_options(name: str, spatial_dims: int, stem: str, stem_stride: int, split: str | None) -> None:
-    for setting, value, allowed in (
-        ("encoder", name, tuple(ARCHITECTURES)),
-        ("spatial_dims", spatial_dims, (2, 3)),
-        ("stem", stem, ("resnet", "conv3x3")),
-        ("stem_stride", stem_stride, (1, 2, 4)),
-        ("split", split, (None, "one", "two")),
-    ):
-        if value not in allowed:
-            raise ConfigError(setting, f"{value!r} is unknown.", f"Use one of {allowed}.")
+    check_choice("encoder", name, tuple(ARCHITECTURES))
+    check_choice("spatial_dims", spatial_dims, (2, 3))
+    check_choice("stem", stem, ("resnet", "conv3x3"))
+    check_choice("stem_stride", stem_stride, (1, 2, 4))
+    check_choice("split", split, (None, "one", "two"))
 
 
 def _make_stem(

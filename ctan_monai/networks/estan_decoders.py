@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ctan_monai.errors import ConfigError
+from ctan_monai.errors import ConfigError, check_choice
 from ctan_monai.networks.decoders import DecoderPlan, ScoredHead, decoder_for
 from ctan_monai.networks.encoder import Features
 from ctan_monai.networks.estan import Taps, conv_relu, crop
@@ -42,8 +42,7 @@ class EstanPlan:
 
     def __post_init__(self) -> None:
         """Check the options."""
-        if self.dense not in ("four", "three"):
-            raise ConfigError("dense", f"{self.dense!r} is unknown.", "Use 'four' or 'three'.")
+        check_choice("dense", self.dense, ("four", "three"))
         if not 0 <= self.dropout < 1:
             raise ConfigError("dropout", f"found {self.dropout}.", "Use 0 or more, and less than 1.")
 

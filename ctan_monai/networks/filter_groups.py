@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from monai.networks.blocks import ADN
 from torch import Tensor, nn
 
-from ctan_monai.errors import ConfigError
+from ctan_monai.errors import ConfigError, check_choice
 from ctan_monai.networks.blocks import convolution
+from ctan_monai.networks.kept_gradients import kept_convolution, kept_kernels, kept_prelu
 
 SHARED = "_shared"  # key of the shared group; no task's name begins with _
 
@@ -32,6 +34,7 @@ class GroupingPlan:
         activation: 'prelu' or 'relu'.
         speed: how many times as far as a weight a learned log probability moves in a step of Adam. Short trainings need
             more than 1: a step moves it by about the learning rate, and log 9 lies between even and certain.
+        method: whose options they are, for messages.
 
     Raises:
         ConfigError: an option is unknown.
@@ -46,6 +49,7 @@ class GroupingPlan:
     answer: str | None = None
     activation: str = "prelu"
     speed: float = 1.0
+    method: str = "sfg"
 
     def __post_init__(self) -> None:
         """Check the options."""
@@ -56,8 +60,7 @@ class GroupingPlan:
             ("answer", self.answer, (None, "map", "mean", "sample")),
             ("activation", self.activation, ("prelu", "relu")),
         ):
-            if value not in allowed:
-                raise ConfigError(f"sfg: {setting}", f"{value!r} is unknown.", f"Use one of {allowed}.")
+            check_choice(f"{self.method}: {setting}", value, allowed)
 
     def start(self, kernels: int, groups: int) -> Tensor:
         """Return the initial log probabilities (K, G).
@@ -74,10 +77,12 @@ class GroupingPlan:
         given = torch.tensor(equal if self.initial is None else [float(value) for value in self.initial])
         if len(given) != groups or (given < 0).any() or not given.sum() > 0:
             found = f"{self.initial!r} is no distribution over {groups} groups."
-            raise ConfigError("sfg: initial", found, "Give each task's probability, then the shared group's.")
+            raise ConfigError(
+                f"{self.method}: initial", found, "Give each task's probability, then the shared group's."
+            )
         if self.grouping == "learned" and (given == 0).any():
             found = f"{self.initial!r} has a 0, which no gradient changes."
-            raise ConfigError("sfg: initial", found, "Give positive probabilities, or grouping: constant.")
+            raise ConfigError(f"{self.method}: initial", found, "Give positive probabilities, or grouping: constant.")
         return (given / given.sum()).log().repeat(kernels, 1)
 
 
@@ -114,7 +119,7 @@ class KernelGroups(nn.Module):
         """Return z, (1 or B, K, G); rows of 0 and 1, or that sum to 1."""
         if self.training or self.answer == "sample":
             return self.draw(temperature, batch if self.per_example else 1)
-        p = torch.softmax(self.speed * self.logits, dim=1)
+        p = self.probabilities()
         return p[None] if self.answer == "mean" else one_hot(p)[None]
 
     def draw(self, temperature: Tensor, count: int) -> Tensor:
@@ -148,7 +153,7 @@ class Merge(nn.Module):
     def __init__(self, spatial_dims: int, channels: int, parts: int, convolve: bool) -> None:
         super().__init__()
         self.parts = parts
-        self.join: nn.Module | None = None
+        self.join: Any = None
         if convolve:
             self.join = convolution(spatial_dims, parts * channels, channels, 1)
 
@@ -156,6 +161,11 @@ class Merge(nn.Module):
         """Return (B, K, *S) from two tensors of that shape."""
         if self.join is None:
             return own + shared if self.parts == 2 else own
+        if self.parts == 2 and own.stride(1) == 1:  # memory channels last: matrix products, nothing is concatenated
+            own_rows, shared_rows = own.movedim(1, -1), shared.movedim(1, -1)  # (B, *S, K)
+            weights = self.join.weight.flatten(1).t().chunk(2)  # (K, K) each
+            added = torch.addmm(own_rows.flatten(0, -2) @ weights[0], shared_rows.flatten(0, -2), weights[1])
+            return added.reshape(own_rows.shape).movedim(-1, 1)
         joined: Tensor = self.join(torch.cat([own, shared], dim=1) if self.parts == 2 else own)
         return joined
 
@@ -195,31 +205,41 @@ class GroupPath(nn.Module):
         spatial_dims: 2 or 3.
         channels: K.
         residual: the residual blocks; nn.Identity for none.
-        activation: 'prelu' or 'relu'.
+        activation: 'prelu', 'relu' or '' for none.
 
     Source: SFG section 2.3. Decides: B6, B7.
     """
 
     def __init__(self, spatial_dims: int, channels: int, residual: nn.Module, activation: str) -> None:
         super().__init__()
-        self.head = ADN("NA", channels, act=activation, norm="batch", norm_dim=spatial_dims)
+        self.head = ADN("NA", channels, act=activation or None, norm="batch", norm_dim=spatial_dims)
         self.residual = residual
+        self.blocks, self.prelu = not isinstance(residual, nn.Identity), activation == "prelu"
 
-    def forward(self, features: Tensor, z: Tensor) -> Tensor:
-        """Return (B, K, *S) from the convolution's (B, K, *S) and the group's column (1 or B, K) of z."""
+    def forward(self, features: Tensor, z: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Return (B, K, *S) from the convolution's (B, K, *S) and the group's column (1 or B, K) of z.
+
+        Args:
+            features: the convolution's.
+            z: of 0 and 1, or between.
+            kept: where z is 1, if it is 0 elsewhere, (1, K), and only that part is to be computed backwards.
+        """
         over_space = [z.shape[0], z.shape[1]] + [1] * (features.dim() - 2)
         mask = z.to(features.dtype).reshape(over_space)  # (1 or B, K, 1, ..)
         occupied = (mask.detach() > 0).any(dim=1, keepdim=True).to(features.dtype)  # (1 or B, 1, 1, ..)
-        found: Tensor = self.residual(self.head(features) * mask)
-        return found * occupied
+        if torch.jit.is_scripting() or kept is None or not self.prelu:
+            masked = self.head(features) * mask
+        else:
+            masked = kept_prelu(self.head.N(features), self.head.A.weight, mask.flatten(), kept)
+        found: Tensor = self.residual(masked) * occupied if self.blocks else masked
+        return found
 
 
 class FilterGroupLayer(nn.Module):
     """Layer of stochastic filter groups: convolution, each group's residual blocks, and merging.
 
-    F_g = z_g h(BN_g(conv(x_g, W))): all groups' inputs go through one convolution, stacked along the batch, as the
-    gradient of z needs every kernel's answer to every input. Then x_t = merge(F_t, F_shared) for a task's own group
-    and x_shared = F_shared.
+    F_g = z_g h(BN_g(conv(x_g, W))): every kernel answers to every group's input, as the gradient of z needs it; what
+    z_g hides has no other gradient. Then x_t = merge(F_t, F_shared) for a task's own group and x_shared = F_shared.
 
     Args:
         names: of the groups, tasks sorted by name, then `SHARED`.
@@ -229,6 +249,7 @@ class FilterGroupLayer(nn.Module):
         plan: options.
         residual: makes the residual blocks of a group.
         merge: 'convolve', 'sum' or 'none' (F_g goes out as it is).
+        stride, activate: of the convolution; False leaves h out, as a shortcut is added.
 
     Source: SFG section 2. Decides: B9.
     """
@@ -242,16 +263,15 @@ class FilterGroupLayer(nn.Module):
         plan: GroupingPlan,
         residual: Sequence[nn.Module],
         merge: str,
+        stride: int = 1,
+        activate: bool = True,
     ) -> None:
         super().__init__()
-        self.convolve = convolution(spatial_dims, in_channels, out_channels, 3)
+        self.convolve: Any = convolution(spatial_dims, in_channels, out_channels, 3, stride)
         self.assign = KernelGroups(out_channels, len(names), plan)
-        self.groups = nn.ModuleDict(
-            {
-                name: GroupPath(spatial_dims, out_channels, blocks, plan.activation)
-                for name, blocks in zip(names, residual, strict=True)
-            }
-        )
+        activation, norm = plan.activation if activate else "", (spatial_dims, out_channels)
+        paths = zip(names, residual, strict=True)
+        self.groups = nn.ModuleDict({name: GroupPath(*norm, blocks, activation) for name, blocks in paths})
         self.merging = Merging(names, spatial_dims, out_channels, merge)
 
     def forward(self, inputs: list[Tensor], temperature: Tensor) -> list[Tensor]:
@@ -261,14 +281,19 @@ class FilterGroupLayer(nn.Module):
             inputs: G tensors (B, C, *S), or the one that all groups have in common.
             temperature: of the samples, a scalar.
         """
-        count = len(self.groups)
         z = self.assign(temperature, inputs[0].shape[0])  # (1 or B, K, G)
-        if len(inputs) == 1:
-            convolved = [self.convolve(inputs[0])] * count
-        else:
-            convolved = list(self.convolve(torch.cat(inputs)).chunk(count))  # G x (B, K, *S)
+        common = self.convolve(inputs[0]) if len(inputs) == 1 else inputs[0]
+        kept: list[Tensor] = []
+        if not torch.jit.is_scripting():
+            kept = kept_kernels(z) if self.training and self.assign.hard else []
         features: list[Tensor] = []
         for index, path in enumerate(self.groups.values()):
-            features.append(path(convolved[index], z[:, :, index]))
+            own = common
+            if len(inputs) > 1:
+                if torch.jit.is_scripting() or len(kept) == 0:
+                    own = self.convolve(inputs[index])
+                else:
+                    own = kept_convolution(inputs[index], self.convolve.weight, kept[index], self.convolve.stride)
+            features.append(path(own, z[:, :, index], kept[index] if len(kept) > 0 else None))
         merged: list[Tensor] = self.merging(features)
         return merged

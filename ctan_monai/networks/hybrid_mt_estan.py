@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ctan_monai.errors import ConfigError
+from ctan_monai.errors import check_choice
+from ctan_monai.networks.base import NetworkPlan
 from ctan_monai.networks.mt_estan import EstanNetwork, refuse_volumes
 from ctan_monai.networks.registry import register
 from ctan_monai.networks.swin_v2 import SwinV2Encoder, Unchanged
-from ctan_monai.tasks import Task
 
 
 class AnatomyAwareAttention(nn.Module):
@@ -29,8 +28,7 @@ class AnatomyAwareAttention(nn.Module):
 
     def __init__(self, channels: int, pooled: str = "sum", depthwise: bool = False) -> None:
         super().__init__()
-        if pooled not in ("sum", "concat"):
-            raise ConfigError("pooled", f"{pooled!r} is unknown.", "Use 'sum' or 'concat'.")
+        check_choice("pooled", pooled, ("sum", "concat"))
         self.concat = pooled == "concat"
         incoming, groups = 2 * channels if self.concat else channels, channels if depthwise else 1
         self.rows = nn.Conv2d(incoming, channels, (9, 1), padding=(4, 0), groups=groups)
@@ -53,10 +51,7 @@ class HybridMTEstan(EstanNetwork):
     """Hybrid-MT-ESTAN: MT-ESTAN whose bottleneck also gets the deepest features of a Swin Transformer V2.
 
     Args:
-        tasks: at least one task.
-        spatial_dims: 2.
-        in_channels: channels of the image.
-        decoder_options: see `MTEstan`.
+        plan: tasks and image, which is 2D.
         size: 'base' (SwinV2-B), 'small' or 'tiny', of all encoders.
         dense: see `MTEstan`.
         dropout: see `MTEstan`.
@@ -81,10 +76,7 @@ class HybridMTEstan(EstanNetwork):
 
     def __init__(
         self,
-        tasks: tuple[Task, ...],
-        spatial_dims: int,
-        in_channels: int,
-        decoder_options: dict[str, Any],
+        plan: NetworkPlan,
         size: str = "base",
         dense: str = "four",
         dropout: float = 0.5,
@@ -97,13 +89,12 @@ class HybridMTEstan(EstanNetwork):
         pre_norm: bool = False,
         drop_path: float = 0.0,
     ) -> None:
-        refuse_volumes(self.method, spatial_dims)
-        if attention not in ("stage", "pair", "none"):
-            raise ConfigError("attention", f"{attention!r} is unknown.", "Use 'stage', 'pair' or 'none'.")
+        refuse_volumes(self.method, plan)
+        check_choice("attention", attention, ("stage", "pair", "none"))
 
         def attend(channels: int, index: int, depth: int) -> nn.Module:
             here = index == depth - 1 if attention == "stage" else attention == "pair" and index % 2 == 1
             return AnatomyAwareAttention(channels, pooled, depthwise) if here else Unchanged()
 
-        swin = SwinV2Encoder(size, in_channels, image_size, window, pre_norm, drop_path, attend)
-        super().__init__(tasks, in_channels, decoder_options, size, dense, dropout, swin, classify_swin)
+        swin = SwinV2Encoder(size, plan.in_channels, image_size, window, pre_norm, drop_path, attend)
+        super().__init__(plan, size, dense, dropout, swin, classify_swin)

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ctan_monai.errors import ConfigError
-from ctan_monai.networks.base import MultiTaskNetwork
+from ctan_monai.errors import ConfigError, check_choice
+from ctan_monai.networks.base import MultiTaskNetwork, NetworkPlan
 from ctan_monai.networks.decoders import DecoderPlan
 from ctan_monai.networks.estan import SIZES, Bottleneck, SmallTumorPath, TappedResNet, Taps
 from ctan_monai.networks.estan_decoders import EstanPlan, estan_decoder_for
@@ -17,16 +17,13 @@ from ctan_monai.networks.parts import Part, Site, decoder_parts, features_part, 
 from ctan_monai.networks.registry import register
 from ctan_monai.networks.swin_v2 import SwinV2Encoder, swin_parts
 from ctan_monai.networks.weights import load_swin_weights, load_tapped_weights
-from ctan_monai.tasks import Task
 
 
 class EstanNetwork(MultiTaskNetwork):
     """Base class of this family: encoders with a shared bottleneck, and one decoder per task.
 
     Args:
-        tasks: at least one task.
-        in_channels: channels of the image.
-        decoder_options: `DecoderPlan`'s, for tasks that get the package's decoders.
+        plan: tasks and image, which is 2D; its options of decoders are for tasks that get the package's.
         size: see `MTEstan`.
         dense: see `MTEstan`.
         dropout: see `MTEstan`.
@@ -36,29 +33,27 @@ class EstanNetwork(MultiTaskNetwork):
 
     def __init__(
         self,
-        tasks: tuple[Task, ...],
-        in_channels: int,
-        decoder_options: dict[str, Any],
+        plan: NetworkPlan,
         size: str,
         dense: str,
         dropout: float,
         swin: SwinV2Encoder | None = None,
         classify_swin: bool = False,
     ) -> None:
-        super().__init__(tasks, 2)
-        if size not in SIZES:
-            raise ConfigError("size", f"{size!r} is unknown.", f"Use one of {list(SIZES)}.")
+        super().__init__(plan.tasks, 2)
+        in_channels = plan.in_channels
+        check_choice("size", size, SIZES)
         self.resnet, self.small = TappedResNet(size, in_channels), SmallTumorPath(size, in_channels)
         self.swin, self.classify_swin = swin, classify_swin
         added = swin.channels[3] if swin else 0
         deepest = self.resnet.channels[4] + self.resnet.early_channels[4] + added
         self.bottleneck = Bottleneck(deepest, self.small.channels[4])
         package = DecoderPlan(
-            2, tuple(self.resnet.channels[1:]), (self.resnet.channels[0], in_channels), deepest, **decoder_options
+            2, tuple(self.resnet.channels[1:]), (self.resnet.channels[0], in_channels), deepest, **plan.decoder_options
         )
         channels = (self.small.channels, self.resnet.early_channels, self.resnet.channels)
-        plan = EstanPlan(*channels, added if classify_swin else 0, dense, dropout, package)
-        self.decoders = nn.ModuleDict({task.name: estan_decoder_for(task, plan) for task in tasks})
+        decoders = EstanPlan(*channels, added if classify_swin else 0, dense, dropout, package)
+        self.decoders = nn.ModuleDict({task.name: estan_decoder_for(task, decoders) for task in plan.tasks})
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Return the logits of every task for an image (B, C, H, W).
@@ -119,14 +114,16 @@ class EstanNetwork(MultiTaskNetwork):
             known[name](getattr(self, name), file)
 
 
-def refuse_volumes(method: str, spatial_dims: int) -> None:
+def refuse_volumes(method: str, plan: NetworkPlan) -> None:
     """Refuse 3D images, naming the architecture.
 
     Raises:
         ConfigError: the images are volumes.
     """
-    if spatial_dims != 2:
-        raise ConfigError("spatial_dims", f"{method} is 2D and found {spatial_dims}.", "Use 2, or another --method.")
+    if plan.spatial_dims != 2:
+        raise ConfigError(
+            "spatial_dims", f"{method} is 2D and found {plan.spatial_dims}.", "Use 2, or another --method."
+        )
 
 
 @register("mt_estan", backbone="resnet50+estan")
@@ -134,10 +131,7 @@ class MTEstan(EstanNetwork):
     """MT-ESTAN: ResNet-50 and small-tumor path; a decoder per segmentation, a dense branch per classification.
 
     Args:
-        tasks: at least one task.
-        spatial_dims: 2.
-        in_channels: channels of the image.
-        decoder_options: see `EstanNetwork`.
+        plan: tasks and image, which is 2D.
         size: 'base' (the paper's), 'small' or 'tiny' (a quarter or an eighth of the widths, one block in each stage).
         dense: 'four' or 'three' dense layers in the classification branch.
         dropout: probability after the first of them.
@@ -150,13 +144,10 @@ class MTEstan(EstanNetwork):
 
     def __init__(
         self,
-        tasks: tuple[Task, ...],
-        spatial_dims: int,
-        in_channels: int,
-        decoder_options: dict[str, Any],
+        plan: NetworkPlan,
         size: str = "base",
         dense: str = "four",
         dropout: float = 0.5,
     ) -> None:
-        refuse_volumes(self.method, spatial_dims)
-        super().__init__(tasks, in_channels, decoder_options, size, dense, dropout)
+        refuse_volumes(self.method, plan)
+        super().__init__(plan, size, dense, dropout)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from ctan_monai.networks.base import NetworkPlan
 from ctan_monai.networks.mt_estan import EstanNetwork, refuse_volumes
 from ctan_monai.networks.registry import register
 from ctan_monai.networks.swin_v2 import SwinV2Encoder
-from ctan_monai.tasks import Task
 
 
 @register("mt_estan_swin", backbone="resnet50+estan+swin_v2")
@@ -16,10 +15,7 @@ class MTEstanSwin(EstanNetwork):
     """Hybrid-MT-ESTAN without its attention; arguments as `HybridMTEstan`'s.
 
     Args:
-        tasks: at least one task.
-        spatial_dims: 2.
-        in_channels: channels of the image.
-        decoder_options: see `EstanNetwork`.
+        plan: tasks and image, which is 2D.
         size: 'base', 'small' or 'tiny', of all encoders.
         dense: see `MTEstan`.
         dropout: see `MTEstan`.
@@ -39,10 +35,7 @@ class MTEstanSwin(EstanNetwork):
 
     def __init__(
         self,
-        tasks: tuple[Task, ...],
-        spatial_dims: int,
-        in_channels: int,
-        decoder_options: dict[str, Any],
+        plan: NetworkPlan,
         size: str = "base",
         dense: str = "four",
         dropout: float = 0.5,
@@ -52,6 +45,6 @@ class MTEstanSwin(EstanNetwork):
         pre_norm: bool = False,
         drop_path: float = 0.0,
     ) -> None:
-        refuse_volumes(self.method, spatial_dims)
-        swin = SwinV2Encoder(size, in_channels, image_size, window, pre_norm, drop_path)
-        super().__init__(tasks, in_channels, decoder_options, size, dense, dropout, swin, classify_swin)
+        refuse_volumes(self.method, plan)
+        swin = SwinV2Encoder(size, plan.in_channels, image_size, window, pre_norm, drop_path)
+        super().__init__(plan, size, dense, dropout, swin, classify_swin)

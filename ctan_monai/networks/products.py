@@ -30,9 +30,10 @@ class AttentionProduct(nn.Module):
         """Return (B, d, N) from E_t^T and E_t'^T, both (B, d, N); under autocast in 32 bits."""
         if torch.jit.is_scripting():
             return self.product(query.float(), others.float()).to(query.dtype)
-        if not torch.is_autocast_enabled(query.device.type):  # a region without autocast cannot be exported
+        kind = query.device.type
+        if kind == "meta" or not torch.is_autocast_enabled(kind):  # a region without autocast cannot be exported
             return self.product(query.float(), others.float()).to(query.dtype)
-        with torch.autocast(device_type=query.device.type, enabled=False):
+        with torch.autocast(device_type=kind, enabled=False):
             return self.product(query.float(), others.float())
 
     def product(self, query: Tensor, others: Tensor) -> Tensor:

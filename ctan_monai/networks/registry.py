@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from ctan_monai.errors import ConfigError
-from ctan_monai.networks.base import MultiTaskNetwork
+from ctan_monai.errors import ConfigError, check_choice
+from ctan_monai.networks.base import MultiTaskNetwork, NetworkPlan
 from ctan_monai.networks.decoders import DecoderPlan
 from ctan_monai.networks.encoder import ResNetEncoder
 from ctan_monai.networks.weights import load_imagenet_weights
@@ -19,7 +19,7 @@ _BEFORE: dict[str, dict[str, Any]] = {}
 _BACKBONES: dict[str, str] = {}  # of architectures that bring their own
 _DECODERS: dict[str, set[str]] = {}  # options of decoders that these take
 _RESNET = "resnet50"
-_COMMON = {"self", "tasks", "encoder", "decoder_options", "spatial_dims", "in_channels"}
+_COMMON = {"self", "tasks", "encoder", "decoder_options", "spatial_dims", "in_channels", "plan"}
 _HEAD_OPTIONS = {"full_resolution", "slice_score"}  # of heads at the image's size, for which the first is always so
 _DECODER_OPTIONS = {"join", "full_resolution", "skips", "deepest_skip", "image_level", "slice_score"}
 
@@ -35,8 +35,8 @@ def register(
     Args:
         method: the name that users give as ``--method``.
         before: options that came later, with what runs have that were made before; records of new runs name them.
-        backbone: name of what the architecture has in the encoder's place. It is then called with (tasks, spatial_dims,
-            in_channels, decoder_options, options ...) instead of (tasks, encoder, decoder_options, options ...).
+        backbone: name of what the architecture has in the encoder's place. It is then called with (`NetworkPlan`,
+            options ...) instead of (tasks, encoder, decoder_options, options ...).
         package_decoders: an architecture with a backbone has the package's decoders, with all their options.
     """
 
@@ -102,8 +102,7 @@ def create_network(
     found = check_tasks(tasks)
     chosen = {name: dict(options or {}) for name, options in (network_options or {}).items()}
     for name in [method, *chosen]:
-        if name not in _ARCHITECTURES:
-            raise ConfigError("method", f"{name!r} is unknown.", f"Use one of {methods()}.")
+        check_choice("method", name, methods())
     for name, options in chosen.items():
         _check_options(f"network_options: {name}", options, _ARCHITECTURES[name])
     given = {
@@ -118,14 +117,14 @@ def create_network(
     settings = {**given, "network_options": {**later, **given["network_options"]}}
     if method in _BACKBONES:
         _refuse_encoder(method, encoder, given)
-        start: tuple[Any, ...] = (spatial_dims, in_channels)
+        start: tuple[Any, ...] = (NetworkPlan(found, spatial_dims, in_channels, given["decoder_options"]),)
     else:
         body = ResNetEncoder(encoder or _RESNET, spatial_dims, in_channels, **given["encoder_options"])
         if pretrained:
             load_imagenet_weights(body, str(pretrained))
         settings["decoder_options"] = {"join": DecoderPlan.join, **given["decoder_options"]}
-        start = (body,)
-    network: MultiTaskNetwork = architecture(found, *start, settings["decoder_options"], **settings["network_options"])
+        start = (found, body, settings["decoder_options"])
+    network: MultiTaskNetwork = architecture(*start, **settings["network_options"])
     if pretrained and method in _BACKBONES:
         network.load_pretrained(pretrained)
     name = _BACKBONES.get(method, encoder or _RESNET)

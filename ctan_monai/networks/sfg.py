@@ -5,27 +5,26 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
-import torch
 from monai.networks.nets import HighResBlock
 from torch import Tensor, nn
 
 from ctan_monai.errors import ConfigError
-from ctan_monai.networks.base import MultiTaskNetwork
-from ctan_monai.networks.filter_groups import SHARED, FilterGroupLayer, GroupingPlan, KernelGroups
+from ctan_monai.networks.base import MultiTaskNetwork, NetworkPlan
+from ctan_monai.networks.filter_groups import SHARED, FilterGroupLayer, GroupingPlan
 from ctan_monai.networks.heads import head_for
 from ctan_monai.networks.parts import Part, Site, features_part, shared_part
 from ctan_monai.networks.registry import register
+from ctan_monai.networks.sfg_base import AnnealedModule, FilterGroupNetwork, check_numbers, order_initial
 from ctan_monai.networks.sfg_pruned import PrunedTrunk
-from ctan_monai.tasks import Task
 
 WIDTHS = (16, 32, 64, 64, 64)  # kernels of the five layers
 DILATIONS = (1, 2, 4)  # of the residual blocks after the first three
 _BASELINES = ("single", "shared")  # groupings that leave groups out
 
 
-class FilterGroupTrunk(nn.Module):
+class FilterGroupTrunk(AnnealedModule):
     """Trunk of five layers of stochastic filter groups, at the image's size throughout.
 
     Args:
@@ -35,13 +34,10 @@ class FilterGroupTrunk(nn.Module):
         widths: kernels of each layer.
         repeats: residual blocks after each of the first three layers.
         plan: how kernels get their groups.
-        annealing: temperature at the start, rate r and smallest temperature: max(smallest, start exp(-r iteration)).
+        annealing: see `AnnealedModule`.
 
-    Source: SFG fig. 3 and section 2.3. Decides: B3 (annealing, per training iteration), B9, B10.
+    Source: SFG fig. 3 and section 2.3. Decides: B9, B10.
     """
-
-    if TYPE_CHECKING:
-        iteration: Tensor
 
     def __init__(
         self,
@@ -53,10 +49,8 @@ class FilterGroupTrunk(nn.Module):
         plan: GroupingPlan,
         annealing: tuple[float, float, float],
     ) -> None:
-        super().__init__()
+        super().__init__(annealing)
         self.spatial_dims = spatial_dims
-        self.start, self.rate, self.smallest = annealing
-        self.register_buffer("iteration", torch.zeros((), dtype=torch.long))
         incoming, layers = in_channels, []
         for index, width in enumerate(widths):
             residual = [_residual(spatial_dims, width, repeats, index, plan.activation) for _ in names]
@@ -64,10 +58,6 @@ class FilterGroupTrunk(nn.Module):
             layers.append(FilterGroupLayer(names, spatial_dims, incoming, width, plan, residual, merge))
             incoming = width
         self.layers = nn.ModuleList(layers)
-
-    def temperature(self) -> Tensor:
-        """Return the samples' temperature at this iteration, a scalar."""
-        return (self.start * torch.exp(self.iteration * -self.rate)).clamp(min=self.smallest)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Return each group's features (B, C, *S) of an image (B, in_channels, *S).
@@ -106,23 +96,19 @@ class SeparateTrunks(nn.Module):
 
 
 @register("sfg", backbone="highresnet")
-class SFG(MultiTaskNetwork):
+class SFG(FilterGroupNetwork):
     """SFG: learn which kernels serve one task and which serve all.
 
     Args:
-        tasks: at least one task.
-        spatial_dims: 2 or 3.
-        in_channels: channels of the image.
-        decoder_options: ``slice_score``, see `ScoredHead`; ``full_resolution`` may be given and changes nothing, as the
-            network works at the image's size.
+        plan: tasks, image, and of the options of decoders ``slice_score``, see `ScoredHead`; ``full_resolution`` may
+            be given and changes nothing, as the network works at the image's size.
         grouping: 'learned', or a baseline: 'single' (one network for each task), 'shared' (one for all, up to the
             heads; B11), 'mask' (equal parts of the kernels, fixed) or 'constant' (equal probabilities, fixed).
         layer_scale: factor of all layers' widths (16, 32, 64, 64, 64).
         repeats: residual blocks after each of the first three layers.
         initial, relaxation, sampling, answer, activation, speed: see `GroupingPlan`.
-        temperature, rate, min_temperature: see `FilterGroupTrunk`.
-        l2: lambda_1 of the penalty, the factor of the kernels' squared norm.
-        entropy: lambda_2, the factor of the grouping's entropy, mean over the kernels of a layer, sum over layers.
+        temperature, rate, min_temperature: see `AnnealedModule`.
+        l2, entropy: see `FilterGroupNetwork`.
 
     Raises:
         ConfigError: an option is unknown or out of range.
@@ -130,14 +116,9 @@ class SFG(MultiTaskNetwork):
     Source: SFG eq. 2, section 2; docs/adr/0027. Decides: B1-B13.
     """
 
-    task_containers: ClassVar[tuple[str, ...]] = ("decoders", "groups", "merges", "branches")
-
     def __init__(
         self,
-        tasks: tuple[Task, ...],
-        spatial_dims: int,
-        in_channels: int,
-        decoder_options: dict[str, Any],
+        plan: NetworkPlan,
         grouping: str = "learned",
         layer_scale: float = 1.0,
         repeats: int = 2,
@@ -153,23 +134,21 @@ class SFG(MultiTaskNetwork):
         entropy: float = 0.01,
         speed: float = 1.0,
     ) -> None:
-        super().__init__(tasks, spatial_dims)
-        _check_numbers(layer_scale, repeats, (temperature, rate, min_temperature), l2, entropy, speed)
+        tasks, spatial_dims, in_channels, decoder_options = plan
+        super().__init__(tasks, spatial_dims, l2, entropy)
+        annealing = (temperature, rate, min_temperature)
+        _check_size(layer_scale, repeats)
+        check_numbers(self.method, annealing, l2, entropy, speed)
         self.independent_tasks = grouping == "single"
-        self.l2, self.entropy = l2, entropy
         names = sorted(task.name for task in tasks)
-        if initial is not None and not isinstance(initial, str) and len(initial) == len(tasks) + 1:
-            by_name = {task.name: value for task, value in zip(tasks, initial[:-1], strict=True)}
-            initial = [*(by_name[name] for name in names), initial[-1]]
-        plan = GroupingPlan("learned", initial, relaxation, sampling, answer, activation, speed)
-        plan = plan if grouping in _BASELINES else replace(plan, grouping=grouping)
+        initial = order_initial(tasks, initial)
+        grouped = GroupingPlan("learned", initial, relaxation, sampling, answer, activation, speed)
+        grouped = grouped if grouping in _BASELINES else replace(grouped, grouping=grouping)
         widths = [max(1, round(width * layer_scale)) for width in WIDTHS]
 
         def trunk(groups: Sequence[str]) -> FilterGroupTrunk:
-            own = replace(plan, initial=None) if len(groups) == 1 else plan
-            return FilterGroupTrunk(
-                groups, spatial_dims, in_channels, widths, repeats, own, (temperature, rate, min_temperature)
-            )
+            own = replace(grouped, initial=None) if len(groups) == 1 else grouped
+            return FilterGroupTrunk(groups, spatial_dims, in_channels, widths, repeats, own, annealing)
 
         groups = [SHARED] if grouping == "shared" else names if grouping == "single" else [*names, SHARED]
         self.trunk: nn.Module = (
@@ -207,32 +186,6 @@ class SFG(MultiTaskNetwork):
                     found.append(Part(f"{label} of {task.name}", kind, task.name, (site,)))
         return found
 
-    def penalty(self) -> dict[str, Tensor]:
-        """Return lambda_1 sum ||w||^2 and -lambda_2 sum H(p): KL to the priors, up to constants. Source: SFG eq. 2."""
-        terms: dict[str, Tensor] = {}
-        if self.l2:
-            norms = [w.square().sum() for key, w in self.named_parameters() if w.dim() > 1 and "assign" not in key]
-            terms["l2"] = self.l2 * torch.stack(norms).sum()
-        learned = [module.probabilities() for module in self._assignments() if module.learned]
-        if self.entropy and learned:
-            entropies = [torch.special.entr(p).sum(1).mean() for p in learned]
-            terms["entropy"] = -self.entropy * torch.stack(entropies).sum()
-        return terms
-
-    def groupings(self) -> dict[str, Tensor]:
-        """Return the probabilities (K, T + 1) by layer, in `group_names`' order."""
-        return {f"conv_{index}": module.probabilities() for index, module in enumerate(self._assignments())}
-
-    def group_names(self) -> list[str]:
-        """Return the names of the groups: the tasks, sorted, and 'shared'."""
-        return [*sorted(task.name for task in self.tasks), "shared"]
-
-    def answer_by(self, answer: str) -> None:
-        """Set the grouping outside training: 'map', 'mean' or 'sample', see `GroupingPlan`."""
-        GroupingPlan(answer=answer)
-        for module in self._assignments():
-            module.answer = answer
-
     def for_inference(self) -> MultiTaskNetwork:
         """Return the pruned network, each group computing its own kernels alone; itself if groups are not fixed."""
         if any(module.answer != "map" for module in self._assignments()):
@@ -243,9 +196,6 @@ class SFG(MultiTaskNetwork):
         else:
             made.trunk = PrunedTrunk(self.trunk)
         return made.eval()
-
-    def _assignments(self) -> list[KernelGroups]:
-        return [module for module in self.modules() if isinstance(module, KernelGroups)]
 
 
 def _residual(spatial_dims: int, width: int, repeats: int, index: int, activation: str) -> nn.Module:
@@ -258,19 +208,10 @@ def _residual(spatial_dims: int, width: int, repeats: int, index: int, activatio
     return nn.Sequential(*blocks)
 
 
-def _check_numbers(
-    layer_scale: float, repeats: int, annealing: tuple[float, float, float], l2: float, entropy: float, speed: float
-) -> None:
-    start, rate, smallest = annealing
+def _check_size(layer_scale: float, repeats: int) -> None:
     for setting, value, right, wanted in (
         ("layer_scale", layer_scale, layer_scale > 0, "a positive number"),
         ("repeats", repeats, repeats >= 0, "a whole number of at least 0"),
-        ("temperature", start, start > 0, "a positive number"),
-        ("rate", rate, rate >= 0, "a number of at least 0"),
-        ("min_temperature", smallest, 0 < smallest <= start, "a positive number, not above temperature"),
-        ("l2", l2, l2 >= 0, "a number of at least 0"),
-        ("entropy", entropy, entropy >= 0, "a number of at least 0"),
-        ("speed", speed, speed > 0, "a positive number"),
     ):
         if not right:
             raise ConfigError(f"sfg: {setting}", f"{value} is out of range.", f"Give {wanted}.")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from torch import Tensor, nn
 
-from ctan_monai.networks.base import MultiTaskNetwork
+from ctan_monai.networks.base import MultiTaskNetwork, NetworkPlan
 from ctan_monai.networks.decoders import DecoderPlan, decoder_for
 from ctan_monai.networks.encoder import Features
 from ctan_monai.networks.mt_estan import refuse_volumes
@@ -15,7 +14,6 @@ from ctan_monai.networks.parts import Part, decoder_parts
 from ctan_monai.networks.registry import register
 from ctan_monai.networks.swin_v2 import SwinV2Encoder, swin_parts
 from ctan_monai.networks.weights import load_swin_weights
-from ctan_monai.tasks import Task
 
 
 @register("swin", backbone="swin_v2", package_decoders=True)
@@ -23,10 +21,7 @@ class Swin(MultiTaskNetwork):
     """Swin: Swin Transformer V2 encoder, one decoder per task.
 
     Args:
-        tasks: at least one task.
-        spatial_dims: 2.
-        in_channels: channels of the image.
-        decoder_options: see `DecoderPlan`.
+        plan: tasks and image, which is 2D.
         size: 'base' (SwinV2-B), 'small' or 'tiny'.
         image_size: see `SwinV2Encoder`.
         window: see `SwinV2Encoder`.
@@ -43,22 +38,20 @@ class Swin(MultiTaskNetwork):
 
     def __init__(
         self,
-        tasks: tuple[Task, ...],
-        spatial_dims: int,
-        in_channels: int,
-        decoder_options: dict[str, Any],
+        plan: NetworkPlan,
         size: str = "base",
         image_size: Sequence[int] = (256, 256),
         window: int = 8,
         pre_norm: bool = False,
         drop_path: float = 0.0,
     ) -> None:
-        refuse_volumes(self.method, spatial_dims)
-        super().__init__(tasks, spatial_dims)
-        self.swin = SwinV2Encoder(size, in_channels, image_size, window, pre_norm, drop_path)
+        refuse_volumes(self.method, plan)
+        super().__init__(plan.tasks, 2)
+        self.swin = SwinV2Encoder(size, plan.in_channels, image_size, window, pre_norm, drop_path)
         channels = tuple(self.swin.channels)
-        plan = DecoderPlan(2, channels, tuple(self.swin.shallow_channels), channels[3], **decoder_options)
-        self.decoders = nn.ModuleDict({task.name: decoder_for(task, plan) for task in tasks})
+        shallow = tuple(self.swin.shallow_channels)
+        decoders = DecoderPlan(2, channels, shallow, channels[3], **plan.decoder_options)
+        self.decoders = nn.ModuleDict({task.name: decoder_for(task, decoders) for task in plan.tasks})
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Return the logits of every task for an image (B, C, H, W)."""

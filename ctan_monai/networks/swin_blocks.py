@@ -73,8 +73,7 @@ class WindowAttention(nn.Module):
         qkv = F.linear(tokens, self.qkv.weight, bias).view(batch, windows, count, 3, self.heads, channels // self.heads)
         query, key, value = qkv.permute(3, 0, 1, 4, 2, 5).unbind(0)  # (B, W, heads, N, C / heads) each
         scale = torch.clamp(self.logit_scale, max=math.log(100.0)).exp()  # (heads, 1, 1)
-        query = F.normalize(query, dim=-1) * scale
-        key = F.normalize(key, dim=-1)
+        query, key = query * (scale * _inverse_lengths(query)), key * _inverse_lengths(key)
         added = self.position_bias() if torch.jit.is_scripting() else self._kept_bias()  # (heads, N, N)
         if mask is not None:
             added = added + mask.unsqueeze(1)  # (W, heads, N, N)
@@ -84,12 +83,22 @@ class WindowAttention(nn.Module):
         return projected
 
 
+def _inverse_lengths(tokens: Tensor) -> Tensor:
+    """Return 1 / length (..., 1) of vectors (..., C), at most 1e12; in single precision at least."""
+    if tokens.dtype == torch.float16 or tokens.dtype == torch.bfloat16:
+        tokens = tokens.float()  # squares of half precision overflow from 256 on
+    return torch.rsqrt(tokens.square().sum(-1, keepdim=True).clamp_min(1e-24))
+
+
 def _attend(query: Tensor, key: Tensor, value: Tensor, added: Tensor) -> Tensor:
     """Return softmax(query key^T + added) value, all (B, W, heads, N, C / heads) but ``added``."""
-    if not torch.jit.is_scripting():  # noqa: SIM102  # TorchScript leaves out what stands in this branch alone
-        if exporting():  # ONNX knows the function below with four dimensions only
-            return torch.softmax(query @ key.transpose(-2, -1) + added, dim=-1) @ value
-    return F.scaled_dot_product_attention(query, key, value, added, scale=1.0)
+    fused = query.is_cuda
+    if not torch.jit.is_scripting():
+        fused = fused and not exporting()  # ONNX knows the function with four dimensions only
+    if fused:
+        return F.scaled_dot_product_attention(query, key, value, added, scale=1.0)
+    # on a CPU a mask that needs a gradient leaves that function nothing but these products, with more passes
+    return torch.softmax((query @ key.transpose(-2, -1)).add_(added), dim=-1) @ value
 
 
 class Mlp(nn.Module):

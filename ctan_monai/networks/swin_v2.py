@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ctan_monai.errors import ConfigError
+from ctan_monai.errors import ConfigError, check_choice
 from ctan_monai.networks.encoder import Features
 from ctan_monai.networks.parts import Part, Site, features_part, shared_part
 from ctan_monai.networks.swin_blocks import PatchMerging, SwinBlock, window_mask
@@ -136,8 +136,7 @@ class SwinV2Encoder(nn.Module):
         attend: Callable[[int, int, int], nn.Module] | None = None,
     ) -> None:
         super().__init__()
-        if size not in SIZES:
-            raise ConfigError("size", f"{size!r} is unknown.", f"Use one of {list(SIZES)}.")
+        check_choice("size", size, SIZES)
         if window < 2 or len(image_size) != 2 or min(image_size) < PATCH:
             raise ConfigError("window", f"found {window} for images of {image_size}.", "Use 8 for images of 256 x 256.")
         width, depths, heads = SIZES[size].width, SIZES[size].depths, SIZES[size].heads

@@ -13,7 +13,7 @@ from urllib.error import URLError
 import torch
 from torch import Tensor, nn
 
-from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.errors import ConfigError, DataError, check_choice
 from ctan_monai.networks.encoder import ResNetEncoder, torchvision_name
 from ctan_monai.networks.estan import TappedResNet
 from ctan_monai.networks.swin_v2 import SwinV2Encoder
@@ -89,8 +89,7 @@ def load_imagenet_weights(encoder: ResNetEncoder, source: str, first_layer: str 
     """
     if encoder.spatial_dims != 2:
         raise ConfigError("pretrained", "ImageNet weights exist for 2D encoders only.", "Use pretrained: null.")
-    if first_layer not in ("sum", "random"):
-        raise ConfigError("first_layer", f"{first_layer!r} is unknown.", "Use 'sum' or 'random'.")
+    check_choice("first_layer", first_layer, ("sum", "random"))
     loaded = _loaded(encoder, source, encoder.name, torchvision_name, "stem.0.weight", first_layer)
     own = encoder.state_dict()
     encoder.load_state_dict({**own, **loaded}, strict=True)

@@ -8,7 +8,9 @@ import torch
 from network_cases import DOSE, OAR, TASKS, wave
 from torch.nn import functional as F
 
-from ctan_monai.engines.runs.run_record import describe, network_of_run
+from ctan_monai.engines.diagnosis.spectrum import effective_rank
+from ctan_monai.engines.runs.run_network import network_of_run
+from ctan_monai.engines.runs.run_record import describe
 from ctan_monai.errors import ConfigError
 from ctan_monai.networks import create_network
 from ctan_monai.networks.attention import CrossTaskAttentionBottleneck, CrossTaskAttentionEncoder, MaskRoute
@@ -119,6 +121,45 @@ def test_the_other_products_follow_their_formulas():
         assert torch.allclose(PRODUCTS[name]()(query, others)[0], expected, atol=1e-5), name
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_unit_embedding_has_unit_norm_at_each_position_and_bounds_the_product(dims):
+    torch.manual_seed(0)
+    block = CrossTaskAttentionBottleneck(["a", "b"], dims, 16, width=12, embedding="unit").eval()
+    features = [100 * torch.randn(2, 16, *(5, 4, 3)[:dims]) for _ in range(2)]
+    rows = []
+    for name, value in zip("ab", features, strict=True):
+        convolved = torch.einsum("oi,bi...->bo...", block.embed[name][0].weight.flatten(1), value)  # a new batch norm
+        rows.append(convolved / convolved.square().mean(1, keepdim=True).sqrt())
+    for index, name in enumerate("ab"):
+        assert torch.allclose(block.embed[name](features[index]), rows[index], atol=1e-4)
+    first, second = (row[0].flatten(1).T for row in rows)  # N x d
+    expected = first @ (second.T @ first) / len(first) / math.sqrt(12)  # eq. 2 with the scale of A9
+    attended = block(features)[0]
+    assert torch.allclose(attended[0].flatten(1).T, expected, atol=1e-4)
+    # each row of E has length sqrt(d), so the mean of outer products has a norm of d at most, and the result sqrt(d) d
+    assert attended.flatten(2).norm(dim=1).max() <= 12
+    assert block.embed["a"](torch.zeros_like(features[0])).abs().max() == 0
+
+
+def test_a_unit_embedding_keeps_more_directions_of_the_features():
+    ranks = {}
+    features = [torch.randn(4, 64, 6, 7, generator=torch.Generator().manual_seed(task)).relu() for task in (1, 2)]
+    for embedding in ("relu", "unit"):
+        torch.manual_seed(0)
+        block = CrossTaskAttentionBottleneck(["a", "b"], 2, 64, width=32, embedding=embedding)
+        with torch.no_grad():
+            attended = block(features)[0].transpose(0, 1).flatten(1)  # (d, positions of all images)
+        ranks[embedding] = effective_rank(torch.linalg.svdvals(attended.cov()))
+    assert ranks["relu"] < 4
+    assert ranks["unit"] > 3 * ranks["relu"]
+
+
+def test_a_unit_embedding_is_refused_beside_skips_that_would_drown_it():
+    options = {"network_options": {"ctan": {"embedding": "unit"}}, "decoder_options": {"join": "wide"}}
+    with pytest.raises(ConfigError, match=r"'unit' was found with decoder_options' join: wide.*join: project"):
+        create_network("ctan", TASKS, "resnet18", **options)
+
+
 def test_with_three_tasks_the_bottleneck_averages_the_pairwise_products():
     torch.manual_seed(0)
     block = CrossTaskAttentionBottleneck(["a", "b", "c"], 2, 8, width=6).eval()
@@ -189,6 +230,7 @@ def test_a_residual_pool_is_a_block_with_a_shortcut_and_max_pooling(expansion):
         ({"pool": "max"}, "'max' is unknown"),
         ({"attention": "dot"}, "'dot' is unknown.*'channel'"),
         ({"scale": "d"}, "'d' is unknown"),
+        ({"embedding": "gelu"}, "'gelu' is unknown.*'relu', 'unit'"),
         ({"others": "max"}, "'max' is unknown"),
         ({"heads": 8}, r"\['heads'\] is unknown.*'attention'"),
     ],

@@ -11,7 +11,8 @@ from monai.bundle import ConfigParser
 from network_cases import TASKS, seeded_state, wave
 
 from ctan_monai.engines import RunFolder
-from ctan_monai.engines.runs.run_record import check_run, describe, load_best, network_of_run, write_run
+from ctan_monai.engines.runs.run_network import network_of_run
+from ctan_monai.engines.runs.run_record import check_run, describe, load_best, write_run
 from ctan_monai.errors import ConfigError
 from ctan_monai.networks import create_network
 from ctan_monai.networks.forms import complete_record, form_overrides, take_form

@@ -6,11 +6,12 @@ import json
 import pytest
 import torch
 from monai.networks.nets import HighResBlock
-from network_cases import DOSE, OAR, TASKS, wave
+from network_cases import DOSE, OAR, TASKS, spread, wave
 from torch import nn
 from torch.func import functional_call
 
-from ctan_monai.engines.runs.run_record import describe, network_of_run
+from ctan_monai.engines.runs.run_network import network_of_run
+from ctan_monai.engines.runs.run_record import describe
 from ctan_monai.errors import ConfigError
 from ctan_monai.networks import create_network
 from ctan_monai.networks.filter_groups import SHARED
@@ -26,16 +27,6 @@ def make(tasks=TWO, spatial_dims=2, decoder_options=None, **options):
     return create_network(
         "sfg", tasks, spatial_dims=spatial_dims, decoder_options=decoder_options, network_options={"sfg": options}
     )
-
-
-def spread(network):
-    """Give batch norms statistics, shifts and scales that are not those of a new network."""
-    generator = torch.Generator().manual_seed(5)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            for value in (module.weight, module.bias, module.running_mean, module.running_var):
-                value.data = 0.5 + torch.rand(value.shape, generator=generator)
-    return network
 
 
 class Plain(nn.Module):
@@ -213,13 +204,24 @@ def test_the_temperature_falls_with_the_training_iterations_and_is_in_the_checkp
     assert torch.equal(other.groupings()["conv_2"], network.groupings()["conv_2"])
 
 
-@pytest.mark.parametrize("grouping", ["learned", "mask", "shared", "single"])
-def test_pruned_and_masked_inference_are_equal(grouping):
-    network = spread(make(TASKS, grouping=grouping)).eval()
+@pytest.mark.parametrize(
+    ("grouping", "dims", "options"),
+    [
+        ("learned", 2, {}),
+        ("learned", 2, {"repeats": 1, "activation": "relu"}),
+        ("learned", 2, {"repeats": 0}),
+        ("learned", 3, {"layer_scale": 0.1}),
+        ("mask", 2, {}),
+        ("shared", 2, {}),
+        ("single", 2, {}),
+    ],
+)
+def test_pruned_and_masked_inference_are_equal(grouping, dims, options):
+    network = spread(make(TASKS, dims, grouping=grouping, **options)).eval()
     for module in network.modules():
         if getattr(module, "learned", False):
             module.logits.data = torch.randn(module.logits.shape)
-    image = wave(2, 1, 21, 30)
+    image = wave(2, 1, 21, 30) if dims == 2 else wave(1, 1, 11, 9, 10)
     with torch.no_grad():
         expected, pruned = network(image), network.for_inference()
         for name, value in pruned(image).items():

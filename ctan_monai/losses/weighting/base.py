@@ -27,6 +27,7 @@ class Weighting(nn.Module):
     def __init__(self, tasks: Iterable[Task]) -> None:
         super().__init__()
         self.names = tuple(task.name for task in check_tasks(tasks))
+        self._latest: dict[str, Tensor] = {}
 
     def forward(self, losses: Mapping[str, Tensor], observed: Mapping[str, bool | Tensor]) -> Tensor:
         """Combine the losses of one step.
@@ -66,8 +67,12 @@ class Weighting(nn.Module):
         return {}
 
     def weights(self) -> dict[str, float]:
-        """Return the current lambda of each task."""
-        return dict.fromkeys(self.names, 1.0)
+        """Return the current lambda of each task: the derivative of the last step that was kept, else 1."""
+        return {name: float(self._latest.get(name, 1.0)) for name in self.names}
+
+    def keep_derivatives(self, losses: Iterable[str], derivatives: Tensor) -> None:
+        """Keep the derivatives (T,) of a step's total by these tasks' losses for `weights`."""
+        self._latest = dict(zip(losses, derivatives.unbind(), strict=True))
 
     def end_epoch(self) -> None:
         """End a training epoch; called once after each, on every process."""

@@ -62,7 +62,6 @@ class Famo(Weighting):
         self.register_buffer("moments", torch.zeros(2, count))  # Adam's
         self.register_buffer("updates", torch.zeros(()))
         self.register_buffer("before", torch.full((count,), torch.nan))  # log L of the last step; nan: not observed
-        self._latest: dict[str, Tensor] = {}
 
     def observe(self, losses: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> None:
         """Update xi by how much each loss has changed since the last step."""
@@ -97,10 +96,5 @@ class Famo(Weighting):
         xi = torch.stack([self.xi[self.names.index(name)] for name in losses]).to(stacked)
         shares = torch.where(known | ~known.any(), xi, -torch.inf).softmax(0)  # never all -inf, whose softmax is nan
         factor = torch.where(known, 1 / (shares / stacked.detach()).sum(), 0)  # (T,)
-        latest = torch.where(known, factor * shares / stacked.detach(), 1)
-        self._latest = dict(zip(losses, latest.unbind(), strict=True))
+        self.keep_derivatives(losses, torch.where(known, factor * shares / stacked.detach(), 1))
         return list((factor * shares * stacked.log()).unbind())
-
-    def weights(self) -> dict[str, float]:
-        """Return the derivatives of the last step, 1 for a task that was not observed in it."""
-        return {name: float(self._latest[name]) if name in self._latest else 1.0 for name in self.names}

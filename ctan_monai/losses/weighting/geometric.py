@@ -40,7 +40,6 @@ class GeometricLoss(Weighting):
     def __init__(self, tasks: Iterable[Task], *, eps: float = 1e-8) -> None:
         super().__init__(tasks)
         self.eps = check_number("weighting: gls.eps", eps, above=True)
-        self._latest: dict[str, Tensor] = {}
 
     def terms(self, losses: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> list[Tensor]:
         """Return the geometric mean as the only term."""
@@ -50,10 +49,5 @@ class GeometricLoss(Weighting):
         stacked = torch.stack(list(losses.values())).clamp_min(self.eps)  # (T,)
         count = known.sum().clamp_min(1)
         mean = torch.where(known.any(), (torch.where(known, stacked.log(), 0).sum() / count).exp(), 0)
-        factors = torch.where(known, mean / (count * stacked), 1).detach()
-        self._latest = dict(zip(losses, factors.unbind(), strict=True))
+        self.keep_derivatives(losses, torch.where(known, mean / (count * stacked), 1).detach())
         return [mean]
-
-    def weights(self) -> dict[str, float]:
-        """Return the derivatives of the last step, 1 for a task that was not observed in it."""
-        return {name: float(self._latest[name]) if name in self._latest else 1.0 for name in self.names}

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import torch
-from torch import Tensor, nn
-
-from ctan_monai.losses.options import check_number
-from ctan_monai.losses.weighting.base import Weighting
+from ctan_monai.losses.weighting.uncertainty import LearnedScale
 from ctan_monai.tasks import Task
 
 
-class ImpartialLoss(Weighting):
+class ImpartialLoss(LearnedScale):
     """Sum exp(s_k) L_k - s_k with a learned log-scale s_k per task; lambda_k = exp(s_k).
 
     The derivative by s_k is exp(s_k) L_k - 1, so that at rest every scaled loss is 1: no task's loss is larger than
@@ -28,6 +24,7 @@ class ImpartialLoss(Weighting):
 
     Source: Liu et al. 2021, "Towards impartial multi-task learning", section 3.2 (loss balance).
 
+    >>> import torch
     >>> from ctan_monai.tasks import Classification, Regression
     >>> tasks = [Regression("dose", unit="Gy", scale=80.0), Classification("severe", ["severe"])]
     >>> losses = {"dose": torch.tensor(0.25), "severe": torch.tensor(0.5)}
@@ -37,20 +34,4 @@ class ImpartialLoss(Weighting):
     """
 
     def __init__(self, tasks: Iterable[Task], *, initial_log_scale: float = 0.0) -> None:
-        super().__init__(tasks)
-        start = check_number("weighting: imtl_l.initial_log_scale", initial_log_scale, minimum=-20.0)
-        for name in self.names:
-            self.register_parameter(f"log_scale_{name}", nn.Parameter(torch.tensor(start)))
-
-    def weigh(self, name: str, loss: Tensor) -> Tensor:
-        """Return exp(s) L - s."""
-        scale = self.get_parameter(f"log_scale_{name}")
-        return scale.exp() * loss - scale
-
-    def learned(self) -> dict[str, nn.Parameter]:
-        """Return s_k of each task."""
-        return {name: self.get_parameter(f"log_scale_{name}") for name in self.names}
-
-    def weights(self) -> dict[str, float]:
-        """Return exp(s) of each task."""
-        return {name: float(self.get_parameter(f"log_scale_{name}").detach().exp()) for name in self.names}
+        super().__init__(tasks, "imtl_l.initial_log_scale", initial_log_scale, "log_scale", sign=1.0)

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ctan_monai.losses.options import build, check_choice
+from ctan_monai.errors import check_choice
+from ctan_monai.losses.options import build
 from ctan_monai.losses.weighting.base import Weighting
 from ctan_monai.losses.weighting.dwa import DynamicWeightAverage
 from ctan_monai.losses.weighting.famo import Famo
@@ -62,7 +63,7 @@ def create_weighting(
     Raises:
         ConfigError: the name or an option does not exist, an option is out of range, or the extra is not installed.
     """
-    check_choice("weighting", name, tuple(WEIGHTINGS))
+    check_choice("weighting", name, WEIGHTINGS)
     tasks = tuple(tasks)
     if name == "static" and static_weights is not None:
         options = {"weights": static_weights, **options}

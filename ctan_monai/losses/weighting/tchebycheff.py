@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from ctan_monai.errors import ConfigError
-from ctan_monai.losses.options import check_choice, check_number
+from ctan_monai.errors import ConfigError, check_choice
+from ctan_monai.losses.options import check_number
 from ctan_monai.losses.weighting.base import Weighting
 from ctan_monai.tasks import Task
 
@@ -73,7 +73,7 @@ class SmoothTchebycheff(Weighting):
         ideal: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(tasks)
-        self.form = check_choice("weighting: stch.form", form, ("log", "raw"))
+        self.form = check_choice("weighting: stch.form", form, ["log", "raw"])
         self.mu = check_number("weighting: stch.mu", {"log": 1.0, "raw": 0.1}[form] if mu is None else mu, above=True)
         self.warmup_epochs = check_number("weighting: stch.warmup_epochs", warmup_epochs)
         self.eps = check_number("weighting: stch.eps", eps, above=True)
@@ -84,7 +84,6 @@ class SmoothTchebycheff(Weighting):
             self.register_buffer("nadir", torch.full((count,), torch.nan))  # nan: not known yet
             self.register_buffer("sums", torch.zeros(2, count))  # of this epoch's losses, and their number
             self.register_buffer("epochs", torch.zeros(()))  # that have ended
-        self._latest: dict[str, Tensor] = {}
 
     def _per_task(
         self, option: str, given: Mapping[str, float] | None, default: float, above: bool
@@ -134,7 +133,7 @@ class SmoothTchebycheff(Weighting):
         scaled = (stacked / torch.where(measured, nadir, 1)).log() / self.mu
         joined = torch.where(known | ~known.any(), scaled, -torch.inf)  # never all -inf, whose derivative is nan
         shares = torch.where(known, known.sum() * joined.detach().softmax(0), 1.0)
-        self._keep(losses, observed, shares / stacked.detach())
+        self.keep_derivatives(losses, torch.where(observed, shares / stacked.detach(), 1))
         logarithms = torch.where(observed & ~measured, stacked.log(), 0)
         return [logarithms.sum(), known.sum() * self.mu * joined.logsumexp(0)]
 
@@ -144,12 +143,6 @@ class SmoothTchebycheff(Weighting):
         )  # (T,)
         joined = torch.where(observed | ~observed.any(), scaled, -torch.inf)
         shares = zip(losses, joined.detach().softmax(0).unbind(), strict=True)
-        self._keep(losses, observed, torch.stack([self.preferences[name] * share for name, share in shares]))
+        derivatives = torch.stack([self.preferences[name] * share for name, share in shares])
+        self.keep_derivatives(losses, torch.where(observed, derivatives, 1))
         return [torch.where(observed.any(), self.mu * joined.logsumexp(0), 0)]
-
-    def _keep(self, losses: Mapping[str, Tensor], observed: Tensor, derivatives: Tensor) -> None:
-        self._latest = dict(zip(losses, torch.where(observed, derivatives, 1).unbind(), strict=True))
-
-    def weights(self) -> dict[str, float]:
-        """Return the derivatives of the last step, 1 for a task that was not observed in it."""
-        return {name: float(self._latest[name]) if name in self._latest else 1.0 for name in self.names}

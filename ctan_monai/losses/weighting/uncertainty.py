@@ -12,7 +12,42 @@ from ctan_monai.losses.weighting.base import Weighting
 from ctan_monai.tasks import Task
 
 
-class UncertaintyWeighting(Weighting):
+class LearnedScale(Weighting):
+    """Base class: sum exp(x_k) L_k - x_k over the tasks, with x_k the sign times a learned parameter s_k.
+
+    Args:
+        tasks: the tasks.
+        option: name of the start's option in the config, for messages.
+        start: s_k at the start.
+        parameter: name of s_k, before the task's.
+        sign: 1 or -1.
+
+    Raises:
+        ConfigError: the start is no number.
+    """
+
+    def __init__(self, tasks: Iterable[Task], option: str, start: float, parameter: str, sign: float) -> None:
+        super().__init__(tasks)
+        self._parameter, self._sign = parameter, sign
+        value = check_number(f"weighting: {option}", start, minimum=-20.0)
+        for name in self.names:
+            self.register_parameter(f"{parameter}_{name}", nn.Parameter(torch.tensor(value)))
+
+    def weigh(self, name: str, loss: Tensor) -> Tensor:
+        """Return exp(x) L - x."""
+        scale = self._sign * self.learned()[name]
+        return scale.exp() * loss - scale
+
+    def learned(self) -> dict[str, nn.Parameter]:
+        """Return s_k of each task."""
+        return {name: self.get_parameter(f"{self._parameter}_{name}") for name in self.names}
+
+    def weights(self) -> dict[str, float]:
+        """Return exp(x_k)."""
+        return {name: (self._sign * value).exp().item() for name, value in self.learned().items()}
+
+
+class UncertaintyWeighting(LearnedScale):
     """Sum exp(-s_k) L_k + s_k with a learned log-variance s_k per task; lambda_k = exp(-s_k).
 
     This is the likelihood of a Laplace distribution of scale exp(s) for an absolute error. Kendall's constants are
@@ -43,20 +78,4 @@ class UncertaintyWeighting(Weighting):
     """
 
     def __init__(self, tasks: Iterable[Task], *, initial_log_variance: float = 0.0) -> None:
-        super().__init__(tasks)
-        start = check_number("weighting: uncertainty.initial_log_variance", initial_log_variance, minimum=-20.0)
-        for name in self.names:
-            self.register_parameter(f"log_variance_{name}", nn.Parameter(torch.tensor(start)))
-
-    def weigh(self, name: str, loss: Tensor) -> Tensor:
-        """Return exp(-s) L + s."""
-        log_variance = self.get_parameter(f"log_variance_{name}")
-        return torch.exp(-log_variance) * loss + log_variance
-
-    def learned(self) -> dict[str, nn.Parameter]:
-        """Return s_k of each task."""
-        return {name: self.get_parameter(f"log_variance_{name}") for name in self.names}
-
-    def weights(self) -> dict[str, float]:
-        """Return exp(-s_k)."""
-        return {name: self.get_parameter(f"log_variance_{name}").neg().exp().item() for name in self.names}
+        super().__init__(tasks, "uncertainty.initial_log_variance", initial_log_variance, "log_variance", sign=-1.0)
