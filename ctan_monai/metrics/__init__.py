@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-from ctan_monai.lazy_names import lazy_names
+from ctan_monai.lazy_names import by_name, lazy_names
 
-_PUBLIC = {
-    "Calibration": "calibration",
-    "CaseMetric": "base",
-    "ClassDetails": "confusion",
-    "DvhCurve": "dvh",
-    "ExclusiveAnswers": "classification",
-    "FindingAnswers": "classification",
-    "FindingCalibration": "calibration",
-    "Gamma": "gamma",
-    "GivenFinding": "conditional",
-    "Goals": "goals",
-    "ImageError": "regression",
-    "OpenKBPScores": "openkbp",
-    "PatientScore": "openkbp_official",
-    "SegmentationDice": "segmentation",
-    "StructureDose": "structure_dose",
-    "SyntheticCTErrors": "synthetic_ct",
-    "VoxelError": "regression",
-    "auroc": "classification",
-    "delta_mean": "delta",
-    "delta_task": "delta",
-    "dose_score": "openkbp_official",
-    "dvh_curve": "dvh",
-    "dvh_score": "openkbp_official",
-    "expected_calibration_error": "calibration",
-    "main_metric_for": "main_metric",
-    "metrics_for": "for_task",
-    "naive_baseline_for": "naive_baselines",
-    "pass_rates": "gamma",
-    "published_table2": "delta",
-    "read_goals": "goals",
-    "score_patient": "openkbp_official",
-}
+_PUBLIC = by_name(
+    """
+    base: CaseMetric
+    calibration: Calibration expected_calibration_error FindingCalibration
+    classification: auroc ExclusiveAnswers FindingAnswers
+    conditional: GivenFinding
+    confusion: ClassDetails
+    delta: delta_mean delta_task published_table2
+    device_metric: DeviceMetric
+    dvh: dvh_curve DvhCurve
+    for_task: metrics_for
+    gamma: Gamma pass_rates
+    goals: Goals read_goals
+    main_metric: main_metric_for
+    naive_baselines: naive_baseline_for
+    openkbp: OpenKBPScores
+    openkbp_official: dose_score dvh_score PatientScore score_patient
+    regression: ImageError VoxelError
+    segmentation: SegmentationDice
+    structure_dose: StructureDose
+    synthetic_ct: SyntheticCTErrors
+    """
+)
 
 __all__ = list(_PUBLIC)
 

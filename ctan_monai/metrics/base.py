@@ -1,4 +1,4 @@
-"""The base class of metrics, which keep one record per case; checks of predictions."""
+"""The base class of metrics, which keep one record per case."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ctan_monai.errors import DataError
-from ctan_monai.tasks import Task, check_tasks, present_key
+from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.tasks import Regression
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,27 +30,26 @@ def check_same_shape(task: str, case: str, prediction: Tensor, label: Tensor) ->
         )
 
 
-def check_finite(what: str, case: str, values: Tensor) -> None:
-    """Check for nan and infinities: nan would read as 'unknown' and drop the case from the means.
+def check_unit(setting: str, task: Regression, unit: str, what: str) -> None:
+    """Check that a task gives a value in a unit for each voxel.
+
+    Args:
+        setting: the metric's argument, for the message.
+        task: the task.
+        unit: that is expected.
+        what: the task is to be, for the message.
 
     Raises:
-        DataError: some values are not finite.
+        ConfigError: it does not.
     """
-    bad = values.numel() - int(values.isfinite().sum())
-    if bad:
-        raise DataError(
-            what,
-            case,
-            f"{bad} of {values.numel()} values are not finite.",
-            "For a prediction: the training has probably diverged, lower the learning rate or go back to an earlier "
-            "checkpoint. For a label: verify the data.",
-        )
+    if task.unit != unit or not task.pixel_level:
+        found = f"the task {task.name!r} is in {task.unit} per {task.level}, expected {unit} per voxel."
+        raise ConfigError(setting, found, f"Name the {what}.")
 
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 NAN = float("nan")
+Tensors = Mapping[str, "Tensor"]  # answers or labels of one case, by their keys in a batch
+COMPLETE = "complete"  # cases in which every label is known
 Record = dict[str, float]  # what was measured on one case; nan where the answer is unknown
 
 
@@ -86,9 +85,7 @@ class CaseMetric(ABC):
         self._records: dict[str, Record] = {}
 
     @abstractmethod
-    def measure(
-        self, case: str, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], spacing_mm: Sequence[float]
-    ) -> Record:
+    def measure(self, case: str, prediction: Tensors, target: Tensors, spacing_mm: Sequence[float]) -> Record:
         """Measure one case; the keys are the same for every case, nan where the answer is unknown."""
 
     @abstractmethod
@@ -99,9 +96,7 @@ class CaseMetric(ABC):
         """Return the contribution to the score that selects the best model (higher is better), None without one."""
         return None
 
-    def update(
-        self, case: str, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], spacing_mm: Sequence[float]
-    ) -> None:
+    def update(self, case: str, prediction: Tensors, target: Tensors, spacing_mm: Sequence[float]) -> None:
         """Measure one case, unless it has been measured already (the first time wins).
 
         Args:
@@ -114,8 +109,16 @@ class CaseMetric(ABC):
         Raises:
             DataError: prediction and label do not fit together, or the prediction is not finite.
         """
-        if case not in self._records:
-            self._records[case] = self.measure(case, prediction, target, spacing_mm)
+        if self.lacks(case):
+            self.keep(case, self.measure(case, prediction, target, spacing_mm))
+
+    def lacks(self, case: str) -> bool:
+        """Tell whether a case has not been measured yet."""
+        return case not in self._records
+
+    def keep(self, case: str, record: Record) -> None:
+        """Keep the record of a case, unless there is one."""
+        self._records.setdefault(case, record)
 
     @property
     def records(self) -> list[Record]:
@@ -153,33 +156,3 @@ class CaseMetric(ABC):
             for case, record in state.items():
                 merged.setdefault(case, record)
         self._records = merged
-
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-COMPLETE = "complete"
-
-
-class CompleteCases(CaseMetric):
-    """Mark cases in which every label of every task is known: 1 under ``complete``, else 0.
-
-    Args:
-        tasks: the tasks whose labels count.
-
-    Source: CTAN Fig. 1, whose test sets leave out cases without complete labels. Decides: A18.
-    """
-
-    def __init__(self, tasks: Iterable[Task]) -> None:
-        super().__init__()
-        self.tasks = check_tasks(tasks)
-
-    def measure(
-        self, case: str, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], spacing_mm: Sequence[float]
-    ) -> Record:
-        """Check whether every task's label is known."""
-        return {COMPLETE: float(all(bool(target[present_key(task)].all()) for task in self.tasks))}
-
-    def compute(self) -> dict[str, float]:
-        """Return the number of complete cases."""
-        return {"complete_cases": sum(self.values(COMPLETE))}

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from monai.metrics import compute_roc_auc
 from numpy.typing import NDArray
-from torch import Tensor, as_tensor
+from torch import as_tensor
 
-from ctan_monai.metrics.base import NAN, CaseMetric, Record, check_finite, known_mean
+from ctan_monai.metrics.base import NAN, Record, Tensors, known_mean
+from ctan_monai.metrics.device_metric import DeviceMetric, Numbers, check_finite, finite_counts
 from ctan_monai.tasks import Classification, present_key
 
 Floats = NDArray[np.float64]
@@ -37,7 +38,7 @@ def recall(chosen: Bools, positive: Bools) -> float:
     return float(chosen[positive].mean()) if positive.any() else NAN
 
 
-class _Answers(CaseMetric):
+class _Answers(DeviceMetric):
     """Store probabilities and label of every case; nan = unknown."""
 
     def __init__(self, task: Classification, labels: Sequence[str]) -> None:
@@ -46,21 +47,23 @@ class _Answers(CaseMetric):
         self._prob_keys = [f"{task.name}_prob_{name}" for name in task.classes]
         self._label_keys = [f"{task.name}_{label}" for label in labels]
 
-    def measure(
-        self, case: str, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], spacing_mm: Sequence[float]
-    ) -> Record:
+    def numbers(self, case: str, prediction: Tensors, target: Tensors, spacing_mm: Sequence[float]) -> Tensors:
+        """Return probabilities (K,) and label of one case."""
+        probs, labels = prediction[self.task.name], target[self.task.name]  # 1 class index, or K of 0/1
+        known = target[present_key(self.task)]
+        return {"probs": probs, "finite": finite_counts(probs), "labels": labels, "present": known}
+
+    def record(self, case: str, numbers: Numbers) -> Record:
         """Record probabilities and label of one case.
 
         Raises:
             DataError: a probability is not finite.
         """
-        probs = prediction[self.task.name]  # (K,)
-        check_finite(f"prediction of {self.task.name}", case, probs)
-        known = bool(target[present_key(self.task)])
-        labels = target[self.task.name].reshape(-1).tolist()  # 1 class index, or K of 0/1
+        check_finite(f"prediction of {self.task.name}", case, numbers["finite"])
+        known, labels = bool(numbers["present"][0]), numbers["labels"]
         return {
-            **dict(zip(self._prob_keys, probs.tolist(), strict=True)),
-            **{key: float(label) if known else NAN for key, label in zip(self._label_keys, labels, strict=True)},
+            **dict(zip(self._prob_keys, numbers["probs"], strict=True)),
+            **{key: label if known else NAN for key, label in zip(self._label_keys, labels, strict=True)},
         }
 
     def _known(self) -> tuple[Floats, Floats]:

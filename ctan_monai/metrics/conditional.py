@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from torch import Tensor
+import torch
 
 from ctan_monai.errors import ConfigError
-from ctan_monai.metrics.base import NAN, CaseMetric, Record, check_finite
+from ctan_monai.metrics.base import NAN, Record, Tensors
 from ctan_monai.metrics.classification import auroc
+from ctan_monai.metrics.device_metric import DeviceMetric, Numbers, check_finite, finite_counts
 from ctan_monai.tasks import Classification, present_key
 
 
-class GivenFinding(CaseMetric):
+class GivenFinding(DeviceMetric):
     """Compute the AUROC of a finding that presupposes another one, over all cases and among those that have the other.
 
     For the tasks ``severe`` given ``covid``: ``severe_auroc_over_all``, in which cases without COVID-19 count as not
@@ -35,21 +35,27 @@ class GivenFinding(CaseMetric):
             raise ConfigError("GivenFinding", f"{task.name} given {given.name}.", "Name two tasks of one class each.")
         self.task, self.given = task, given
 
-    def measure(
-        self, case: str, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], spacing_mm: Sequence[float]
-    ) -> Record:
+    def numbers(self, case: str, prediction: Tensors, target: Tensors, spacing_mm: Sequence[float]) -> Tensors:
+        """Return the probability and both labels of one case."""
+        probs, both = prediction[self.task.name], (self.task, self.given)
+        labels = torch.stack([target[task.name].reshape(()) for task in both])
+        known = torch.stack([target[present_key(task)] for task in both])
+        return {"prob": probs, "finite": finite_counts(probs), "labels": labels, "present": known}
+
+    def record(self, case: str, numbers: Numbers) -> Record:
         """Record the probability and both labels of one case.
 
         Raises:
             DataError: the probability is not finite.
         """
         name, given = self.task.name, self.given.name
-        check_finite(f"prediction of {name}", case, prediction[name])
-        has = _label(self.given, target)
+        check_finite(f"prediction of {name}", case, numbers["finite"])
+        pairs = zip(numbers["labels"], numbers["present"], strict=True)
+        label, has = (value if known else NAN for value, known in pairs)
         return {
-            f"{name}_prob_given": float(prediction[name]),
-            f"{name}_label_over_all": 0.0 if has == 0 else _label(self.task, target),
-            f"{name}_label_among_{given}": _label(self.task, target) if has == 1 else NAN,
+            f"{name}_prob_given": numbers["prob"][0],
+            f"{name}_label_over_all": 0.0 if has == 0 else label,
+            f"{name}_label_among_{given}": label if has == 1 else NAN,
         }
 
     def compute(self) -> dict[str, float]:
@@ -63,7 +69,3 @@ class GivenFinding(CaseMetric):
             metrics[f"{name}_auroc_{among}"] = auroc(probs[known], labels[known] > 0.5)
             metrics[f"{name}_cases_{among}"] = float(known.sum())
         return metrics
-
-
-def _label(task: Classification, target: Mapping[str, Tensor]) -> float:
-    return float(target[task.name]) if bool(target[present_key(task)]) else math.nan

@@ -4,33 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
 
 from ctan_monai.errors import ConfigError, DataError
-from ctan_monai.metrics.base import NAN, CaseMetric, Record
+from ctan_monai.metrics.base import NAN, Record, Tensors, check_same_shape, check_unit
+from ctan_monai.metrics.device_dvh import DosesInside
+from ctan_monai.metrics.device_metric import DeviceMetric, Numbers
+from ctan_monai.metrics.dose_values import parse_dose_value
 from ctan_monai.metrics.openkbp_official import (
     CRITERIA,
+    ORGAN_CRITERIA,
     ORGANS,
+    TARGET_CRITERIA,
     TARGETS,
     PatientScore,
     dose_score,
     dvh_score,
-    score_patient,
+    error_per_voxel,
 )
 from ctan_monai.tasks import Regression, Segmentation, present_key, region_key
 
-if TYPE_CHECKING:
-    from torch import Tensor
+_AS_METRIC = {name: parse_dose_value(text) for name, text in {
+    "mean": "Dmean", "D_0.1_cc": "D0.1cc", "D_99": "D99%", "D_95": "D95%", "D_1": "D1%"
+}.items()}  # fmt: skip
 
 
-def _array(tensor: Tensor) -> NDArray[Any]:
-    array: NDArray[Any] = tensor.detach().cpu().numpy()
-    return array
-
-
-class OpenKBPScores(CaseMetric):
+class OpenKBPScores(DeviceMetric):
     """Compute dose score and DVH score as the official evaluator does, in Gy (lower is better).
 
     Metrics: ``dose_score``, ``dvh_score``, and ``dose_score_complete``, ``dvh_score_complete`` over the patients who
@@ -50,12 +51,7 @@ class OpenKBPScores(CaseMetric):
 
     def __init__(self, dose: Regression, structures: Segmentation, mask_prediction: bool = True) -> None:
         super().__init__()
-        if dose.unit != "Gy" or not dose.pixel_level:
-            raise ConfigError(
-                "OpenKBPScores: dose",
-                f"the task {dose.name!r} is in {dose.unit} per {dose.level}, expected Gy per voxel.",
-                "Name the dose task.",
-            )
+        check_unit("OpenKBPScores: dose", dose, "Gy", "dose task")
         if not set(structures.labels) & {*ORGANS, *TARGETS}:
             raise ConfigError(
                 "OpenKBPScores: structures",
@@ -64,45 +60,59 @@ class OpenKBPScores(CaseMetric):
             )
         self.dose, self.structures, self.mask_prediction = dose, structures, mask_prediction
 
-    def measure(
-        self, case: str, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], spacing_mm: Sequence[float]
-    ) -> Record:
+    def numbers(self, case: str, prediction: Tensors, target: Tensors, spacing_mm: Sequence[float]) -> Tensors:
+        """Compute the scores of one patient.
+
+        Raises:
+            DataError: shapes differ.
+        """
+        present_dose, region = target[present_key(self.dose)], target.get(region_key(self.dose))  # (), (1, *S)
+        if region is None:
+            return {"present": present_dose}
+        reference, predicted = target[self.dose.name], prediction[self.dose.name]
+        masks = target[self.structures.name] > 0  # (L, *S)
+        check_same_shape(self.dose.name, case, predicted, reference)
+        check_same_shape(region_key(self.dose), case, region, reference)
+        check_same_shape(self.structures.name, case, masks[:1], reference)
+        if self.mask_prediction:
+            predicted = predicted * (region > 0)
+        present = target[present_key(self.structures)]  # (L,)
+        contours = {roi: mask & known for roi, mask, known in zip(self.structures.labels, masks, present, strict=True)}
+        return {
+            "present": present_dose,
+            "voxels": (region > 0).sum(),
+            "difference": (reference.double() - predicted.double()).abs().sum(),
+            "reference": self._criteria(reference[0], contours, math.prod(spacing_mm)),
+            "prediction": self._criteria(predicted[0], contours, math.prod(spacing_mm)),
+        }
+
+    def _criteria(self, dose: Tensor, contours: Mapping[str, Tensor], voxel_mm3: float) -> Tensor:
+        """Compute the criteria of one dose (*S), nan where a structure is not there."""
+        found = dict.fromkeys(CRITERIA, dose.new_full((), NAN, dtype=torch.float64))
+        for roi in contours.keys() & {*ORGANS, *TARGETS}:
+            inside = DosesInside(dose, contours[roi])
+            names = ORGAN_CRITERIA if roi in ORGANS else TARGET_CRITERIA
+            found |= {f"{roi}:{name}": inside.read(_AS_METRIC[name], voxel_mm3) for name in names}
+        return torch.stack(list(found.values()))
+
+    def record(self, case: str, numbers: Numbers) -> Record:
         """Score one patient; all nan if the dose is unknown.
 
         Raises:
-            DataError: there is no possible-dose mask or it is empty, shapes differ, or a dose is not finite.
+            DataError: there is no possible-dose mask or it is empty, or a dose is not finite.
         """
-        patient = PatientScore(NAN, dict.fromkeys(CRITERIA, NAN), dict.fromkeys(CRITERIA, NAN))
-        if bool(target[present_key(self.dose)]):
-            patient = self._score(case, prediction, target, math.prod(spacing_mm))
-        return {
-            "dose_error": patient.dose_error,
-            **{f"{key}:reference": value for key, value in patient.reference.items()},
-            **{f"{key}:prediction": value for key, value in patient.prediction.items()},
-        }
-
-    def _score(
-        self, case: str, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], voxel_mm3: float
-    ) -> PatientScore:
-        region = target.get(region_key(self.dose))  # (1, *S)
-        if region is None:
+        keys = [f"{key}:{side}" for side in ("reference", "prediction") for key in CRITERIA]
+        if not numbers["present"][0]:
+            return dict.fromkeys(["dose_error", *keys], NAN)
+        if "voxels" not in numbers:
             raise DataError(
                 "batch",
                 case,
                 f"found no {region_key(self.dose)}, expected the possible-dose mask.",
                 f"Keep the mask {region_key(self.dose)} in the cases, and load it with the dose.",
             )
-        possible = _array(region)[0] > 0  # (*S)
-        predicted = _array(prediction[self.dose.name])[0]  # (*S)
-        if self.mask_prediction and predicted.shape == possible.shape:
-            predicted = predicted * possible
-        known = target[present_key(self.structures)].tolist()  # (L,)
-        labels = zip(self.structures.labels, _array(target[self.structures.name]) > 0, known, strict=True)
-        masks = {name: mask for name, mask, present in labels if present}
-        try:
-            return score_patient(_array(target[self.dose.name])[0], predicted, possible, masks, voxel_mm3)
-        except DataError as error:
-            raise DataError(error.path, case, error.reason, error.remedy) from error
+        error = error_per_voxel(numbers["difference"][0], int(numbers["voxels"][0]), case)
+        return {"dose_error": error, **dict(zip(keys, numbers["reference"] + numbers["prediction"], strict=True))}
 
     def patients(self) -> dict[str, PatientScore]:
         """Return the score of every patient, by case."""

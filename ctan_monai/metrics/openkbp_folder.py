@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from ctan_monai.data.datasets.openkbp.sparse import SIZE, read_entries, read_index, read_spacing
 from ctan_monai.errors import DataError
 from ctan_monai.metrics.base import natural_order
-from ctan_monai.metrics.openkbp_official import ORGANS, TARGETS, PatientScore, dose_score, dvh_score, score_patient
+from ctan_monai.metrics.openkbp_official import (
+    ORGANS,
+    TARGETS,
+    PatientScore,
+    criteria_inside,
+    dose_score,
+    dvh_score,
+    error_per_voxel,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -106,41 +114,39 @@ def score_files(patient: str, reference: Path, prediction: Path) -> FileScore:
         DataError: a file is missing or garbled, a value is not finite, or the possible-dose mask is empty.
     """
     try:
-        masks = _structures(reference)
-        voxel_mm3 = math.prod(read_spacing(reference / "voxel_dimensions.csv"))
-        reference_gy, predicted_gy = _dose(reference / "dose.csv"), _dose(prediction)
-        possible = _mask(reference / "possible_dose_mask.csv")
-        score = score_patient(reference_gy, predicted_gy, possible, masks, voxel_mm3)
+        return _score(reference, prediction)
     except DataError as error:
         path = error.path if error.path.is_absolute() or error.path.exists() else reference
         raise DataError(path, patient, error.reason, error.remedy) from error
-    outside = float(np.abs(reference_gy - predicted_gy)[~possible].sum() / np.count_nonzero(possible))
-    return FileScore(score, outside)
 
 
-def _dose(path: Path) -> NDArray[np.float64]:
-    """Read a dose in double precision, so that the scores equal the official ones to the last digits."""
-    index, values = read_entries(path)
-    dose_gy = np.zeros(SIZE)
-    dose_gy[index] = values
-    return dose_gy
+def _score(reference: Path, prediction: Path) -> FileScore:
+    """Score from the files' entries: only the difference is looked at in the whole volume."""
+    structures, criteria = _structures(reference), []
+    voxel_mm3 = math.prod(read_spacing(reference / "voxel_dimensions.csv"))
+    doses = [read_entries(path) for path in (reference / "dose.csv", prediction)]
+    possible = read_index(reference / "possible_dose_mask.csv")
+    dense, difference = np.zeros(SIZE), np.zeros(SIZE)  # double precision: equal to the official to the last digits
+    for (index, values), operation in zip(doses, (np.add, np.subtract), strict=True):
+        dense[index] = values
+        criteria.append(criteria_inside({name: dense[voxels] for name, voxels in structures.items()}, voxel_mm3))
+        dense[index] = 0.0
+        difference[index] = operation(difference[index], values)
+    error = error_per_voxel(float(np.abs(difference, out=difference).sum()), len(possible))
+    difference[possible] = 0.0
+    return FileScore(PatientScore(error, *criteria), float(difference.sum() / len(possible)))
 
 
-def _mask(path: Path) -> NDArray[np.bool_]:
-    mask = np.zeros(SIZE, dtype=np.bool_)
-    mask[read_index(path)] = True
-    return mask
-
-
-def _structures(folder: Path) -> dict[str, NDArray[np.bool_]]:
-    masks = {}
+def _structures(folder: Path) -> dict[str, NDArray[np.int64]]:
+    """Read the voxels of each structure that the patient has."""
+    found = {}
     for roi in (*ORGANS, *TARGETS):
         path = folder / f"{roi}.csv"
         if path.is_file():
-            masks[roi] = _mask(path)
-            if not masks[roi].any():
+            found[roi] = read_index(path)
+            if not found[roi].size:
                 _logger.warning("%s holds no voxel: the structure counts as absent, as in the official evaluator", path)
-    return masks
+    return {roi: voxels for roi, voxels in found.items() if voxels.size}
 
 
 def scores_as_json(scores: Mapping[str, FileScore], matching: Matching) -> dict[str, Any]:

@@ -54,14 +54,21 @@ def dose_error_gy(reference_gy: NDArray[Any], prediction_gy: NDArray[Any], possi
             f"{possible_dose.shape}.",
             "Give all three on one grid.",
         )
-    voxels = int(np.count_nonzero(possible_dose))
-    if not voxels:
-        raise DataError("possible_dose_mask", None, "it is empty.", "Check the patient's possible_dose_mask.csv.")
     difference = np.asarray(reference_gy, dtype=np.float64) - np.asarray(prediction_gy, dtype=np.float64)
-    error = float(np.abs(difference).sum() / voxels)
-    if not math.isfinite(error):
-        raise DataError("dose", None, "it holds values that are not finite.", "Check reference and prediction.")
-    return error
+    return error_per_voxel(float(np.abs(difference).sum()), int(np.count_nonzero(possible_dose)))
+
+
+def error_per_voxel(total_gy: float, voxels: int, case: str | None = None) -> float:
+    """Compute the dose error, Gy, from the sum of absolute differences and the size of the possible-dose mask.
+
+    Raises:
+        DataError: the mask is empty, or a dose is not finite.
+    """
+    if not voxels:
+        raise DataError("possible_dose_mask", case, "it is empty.", "Check the patient's possible_dose_mask.csv.")
+    if not math.isfinite(total_gy):
+        raise DataError("dose", case, "it holds values that are not finite.", "Check reference and prediction.")
+    return total_gy / voxels
 
 
 def _criterion(name: str, inside: Doses, voxel_mm3: float) -> float:
@@ -86,9 +93,12 @@ def dvh_criteria(dose_gy: NDArray[Any], masks: Mapping[str, NDArray[Any]], voxel
     Raises:
         DataError: a mask's shape is not the dose's.
     """
-    inside = {
-        roi: doses_inside(dose_gy, masks[roi]) for roi in (*ORGANS, *TARGETS) if roi in masks and masks[roi].any()
-    }
+    present = {name: mask for name, mask in masks.items() if name in (*ORGANS, *TARGETS) and mask.any()}
+    return criteria_inside({name: doses_inside(dose_gy, mask) for name, mask in present.items()}, voxel_mm3)
+
+
+def criteria_inside(inside: Mapping[str, Doses], voxel_mm3: float) -> Criteria:
+    """Compute the official criteria as `dvh_criteria` from the doses (n,), Gy, in the voxels of each structure."""
     found = dict.fromkeys(CRITERIA, NAN)
     for key in CRITERIA:
         roi, name = key.split(":")

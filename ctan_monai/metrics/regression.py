@@ -3,37 +3,46 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from ctan_monai.metrics.base import NAN, CaseMetric, Record, check_finite, check_same_shape
+from ctan_monai.metrics.base import NAN, Record, Tensors, check_same_shape
+from ctan_monai.metrics.device_metric import DeviceMetric, Numbers, check_finite, finite_counts, masked_mean
 from ctan_monai.tasks import Regression, present_key, region_key
 
 
-def _mean(values: Tensor) -> float:
-    """Compute the mean in double precision; nan over nothing."""
-    return float(values.mean(dtype=torch.float64)) if values.numel() else NAN
-
-
-class _Error(CaseMetric):
+class _Error(DeviceMetric):
     """Base class of regression errors, with the score 1 - MAE / MAE of the zero prediction."""
 
-    def __init__(self, task: Regression, mae: str) -> None:
+    def __init__(self, task: Regression, mae: str, *others: str) -> None:
         super().__init__()
         self.task = task
         self._selected, self._zero = f"{task.name}_{mae}", f"{task.name}_zero_{mae}"
+        self._keys = [self._selected, *(f"{task.name}_{other}" for other in others), self._zero]
 
-    def _pair(
-        self, case: str, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor] | None:
-        """Return prediction and label on the CPU, None where the label is unknown."""
-        predicted, label = (both[self.task.name].detach().cpu().float() for both in (prediction, target))
+    def _pair(self, case: str, prediction: Tensors, target: Tensors) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Return prediction, label and the numbers that say whether the case can be measured."""
+        predicted, label = (both[self.task.name].detach().float() for both in (prediction, target))
         check_same_shape(self.task.name, case, predicted, label)
-        check_finite(f"prediction of {self.task.name}", case, predicted)
-        check_finite(f"label of {self.task.name}", case, label)
-        return (predicted, label) if bool(target[present_key(self.task)]) else None
+        checks = {"prediction": finite_counts(predicted), "label": finite_counts(label)}
+        return predicted, label, {**checks, "present": target[present_key(self.task)]}
+
+    def record(self, case: str, numbers: Numbers) -> Record:
+        """Return the errors of one case, nan where the label is unknown.
+
+        Raises:
+            DataError: prediction or label are not finite.
+        """
+        for what in ("prediction", "label"):
+            check_finite(f"{what} of {self.task.name}", case, numbers[what])
+        known = bool(numbers["present"][0])
+        return {key: numbers[key][0] if known else NAN for key in self._keys}
+
+    def compute(self) -> dict[str, float]:
+        """Return the mean over cases of every metric."""
+        return {key: self.mean(key) for key in self._keys}
 
     def selection(self) -> float | None:
         """Return 1 - MAE / MAE of the zero prediction: 1 is perfect, 0 no better than predicting nothing."""
@@ -62,47 +71,38 @@ class VoxelError(_Error):
 
     def __init__(self, task: Regression) -> None:
         self._inside_only = task.region == "mask"
-        super().__init__(task, "mae_region" if self._inside_only else "mae_volume")
-        regions = ("mae_region",) if self._inside_only else ("mae_volume", "mae_slices", "mae_region")
-        self._keys = [f"{task.name}_{region}" for region in regions] + [self._zero]
+        super().__init__(task, *(("mae_region",) if self._inside_only else ("mae_volume", "mae_slices", "mae_region")))
 
-    def measure(
-        self, case: str, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], spacing_mm: Sequence[float]
-    ) -> Record:
+    def numbers(self, case: str, prediction: Tensors, target: Tensors, spacing_mm: Sequence[float]) -> Tensors:
         """Compute the errors of one case.
 
         Raises:
-            DataError: prediction and label differ in shape, or are not finite.
+            DataError: prediction and label differ in shape.
         """
-        pair = self._pair(case, prediction, target)
-        if pair is None:
-            return dict.fromkeys(self._keys, NAN)
-        error, size = (pair[0] - pair[1]).abs(), pair[1].abs()  # (1, *S) each
-        region = self._region(case, target, error)  # (1, *S) bool
-        found = {"mae_region": _mean(error[region])}
-        if not self._inside_only:
-            found |= {"mae_volume": _mean(error), "mae_slices": _mean(error[..., self._slices(size)])}
-        zero = _mean(size[region] if self._inside_only else size)
-        return {**{f"{self.task.name}_{name}": value for name, value in found.items()}, self._zero: zero}
+        predicted, label, found = self._pair(case, prediction, target)
+        error, size = (predicted - label).abs(), label.abs()  # (1, *S) each
+        region, name = self._region(case, target, error), self.task.name  # (1, *S) bool
+        found[f"{name}_mae_region"] = masked_mean(error, region)
+        if self._inside_only:
+            return {**found, self._zero: masked_mean(size, region)}
+        found[f"{name}_mae_volume"] = error.mean(dtype=torch.float64)
+        found[f"{name}_mae_slices"] = masked_mean(error, self._slices(size))
+        return {**found, self._zero: size.mean(dtype=torch.float64)}
 
-    def _region(self, case: str, target: Mapping[str, Tensor], error: Tensor) -> Tensor:
+    def _region(self, case: str, target: Tensors, error: Tensor) -> Tensor:
         """Return the voxels of the region, none if the case has no such mask."""
         region = target.get(region_key(self.task))
         if region is None:
             return torch.zeros_like(error, dtype=torch.bool)
         check_same_shape(region_key(self.task), case, region, error)
-        return region.detach().cpu() > 0
+        return region.detach() > 0
 
     @staticmethod
     def _slices(size: Tensor) -> Tensor:
-        """Return the indices of slices that have a reference, none for images of fewer than three axes."""
+        """Return which slices (D,) have a reference, none for images of fewer than three axes."""
         if size.ndim < 4:
-            return torch.zeros(size.shape[-1], dtype=torch.bool)
+            return torch.zeros_like(size[(0,) * (size.ndim - 1)], dtype=torch.bool)
         return size.amax(dim=tuple(range(size.ndim - 1))) > 0
-
-    def compute(self) -> dict[str, float]:
-        """Return the mean over cases of every metric."""
-        return {key: self.mean(key) for key in self._keys}
 
 
 class ImageError(_Error):
@@ -117,19 +117,12 @@ class ImageError(_Error):
     def __init__(self, task: Regression) -> None:
         super().__init__(task, "mae")
 
-    def measure(
-        self, case: str, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], spacing_mm: Sequence[float]
-    ) -> Record:
+    def numbers(self, case: str, prediction: Tensors, target: Tensors, spacing_mm: Sequence[float]) -> Tensors:
         """Compute the error of one case.
 
         Raises:
-            DataError: prediction and label differ in shape, or are not finite.
+            DataError: prediction and label differ in shape.
         """
-        pair = self._pair(case, prediction, target)  # (1,) each
-        if pair is None:
-            return {self._selected: NAN, self._zero: NAN}
-        return {self._selected: _mean((pair[0] - pair[1]).abs()), self._zero: _mean(pair[1].abs())}
-
-    def compute(self) -> dict[str, float]:
-        """Return the mean over cases."""
-        return {key: self.mean(key) for key in (self._selected, self._zero)}
+        predicted, label, found = self._pair(case, prediction, target)  # (1,) each
+        error = (predicted - label).abs().mean(dtype=torch.float64)
+        return {**found, self._selected: error, self._zero: label.abs().mean(dtype=torch.float64)}

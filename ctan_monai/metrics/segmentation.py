@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from monai.metrics import compute_dice
+import torch
 from torch import Tensor
 
-from ctan_monai.metrics.base import NAN, CaseMetric, Record, check_same_shape, known_mean
+from ctan_monai.metrics.base import NAN, Record, Tensors, check_same_shape, known_mean
+from ctan_monai.metrics.device_metric import DeviceMetric, Numbers
 from ctan_monai.tasks import Segmentation, present_key
 
 
-class SegmentationDice(CaseMetric):
+def dice_scores(predicted: Tensor, label: Tensor) -> Tensor:
+    """Compute the Dice score of each mask of (L, *S) bool, (L,) float32; 1 where both are empty.
+
+    `monai.metrics.compute_dice` with ``ignore_empty=False``, which asks the device for the size of each mask.
+    """
+    # one sum for each label: on a CPU 20 times as fast as along an axis
+    sizes = [torch.stack([each.sum() for each in masks]) for masks in (predicted & label, predicted, label)]
+    both, one, other = sizes  # (L,) each
+    return torch.where(one + other > 0, 2.0 * both / (one + other), 1.0)
+
+
+class SegmentationDice(DeviceMetric):
     """Compute the Dice score of each label, in [0, 1], per case (a patient's volume, never a slice).
 
     * A label that is unknown for a case (not contoured) is nan there and counts nowhere.
@@ -37,19 +49,20 @@ class SegmentationDice(CaseMetric):
         self._key = f"{task.name}_dice"
         self._label_keys = [f"{self._key}_{label}" for label in task.labels]
 
-    def measure(
-        self, case: str, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], spacing_mm: Sequence[float]
-    ) -> Record:
-        """Compute the Dice of every known label of one case.
+    def numbers(self, case: str, prediction: Tensors, target: Tensors, spacing_mm: Sequence[float]) -> Tensors:
+        """Compute the Dice of every label of one case.
 
         Raises:
             DataError: prediction and label differ in shape.
         """
         predicted, label = prediction[self.task.name] > 0, target[self.task.name] > 0  # (L, *S) bool
         check_same_shape(self.task.name, case, predicted, label)
-        present = target[present_key(self.task)].tolist()  # (L,)
-        dice = compute_dice(predicted[None], label[None], include_background=True, ignore_empty=False)[0].tolist()
-        found = [value if known else NAN for value, known in zip(dice, present, strict=True)]
+        return {"dice": dice_scores(predicted, label), "present": target[present_key(self.task)]}  # (L,) each
+
+    def record(self, case: str, numbers: Numbers) -> Record:
+        """Return the Dice of every known label."""
+        pairs = zip(numbers["dice"], numbers["present"], strict=True)
+        found = [value if known else NAN for value, known in pairs]
         return {self._key: known_mean(found), **dict(zip(self._label_keys, found, strict=True))}
 
     def compute(self) -> dict[str, float]:
@@ -77,15 +90,9 @@ class SegmentationJaccard(SegmentationDice):
         task: the segmentation that is measured.
     """
 
-    def measure(
-        self, case: str, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], spacing_mm: Sequence[float]
-    ) -> Record:
-        """Compute the Jaccard index of every known label of one case.
-
-        Raises:
-            DataError: prediction and label differ in shape.
-        """
-        dice = super().measure(case, prediction, target, spacing_mm)
+    def record(self, case: str, numbers: Numbers) -> Record:
+        """Return the Jaccard index of every known label."""
+        dice = super().record(case, numbers)
         found = {self._jaccard(key): dice[key] / (2 - dice[key]) for key in self._label_keys}
         return {self._jaccard(self._key): known_mean(found.values()), **found}
 

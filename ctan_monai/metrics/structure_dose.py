@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
 
 from ctan_monai.aliases import takes_old_arguments
 from ctan_monai.errors import ConfigError
-from ctan_monai.metrics.base import NAN, CaseMetric, Record, check_finite, check_same_shape, known_mean
+from ctan_monai.metrics.base import Record, Tensors, check_same_shape, check_unit, known_mean
+from ctan_monai.metrics.device_dvh import DosesInside
+from ctan_monai.metrics.device_metric import DeviceMetric, Numbers, check_finite, finite_counts, masked_mean
 from ctan_monai.metrics.dose_values import parse_dose_value
 from ctan_monai.tasks import Regression, Segmentation, present_key, region_key
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
+SIDES = ("reference", "prediction")
 DEFAULT_METRICS = ("Dmean", "D2%", "D50%", "D95%", "D98%")
 
 
-class StructureDose(CaseMetric):
+class StructureDose(DeviceMetric):
     """Compute dose errors inside each reference contour, over the voxels whose dose is known.
 
     Rows, for a dose task named ``dose``: ``dose_mae_<structure>``, Gy, and ``<structure>:<metric>:reference`` and
@@ -43,51 +42,54 @@ class StructureDose(CaseMetric):
         self, dose: Regression, structures: Segmentation, dose_metrics: Sequence[str] = DEFAULT_METRICS
     ) -> None:
         super().__init__()
-        if dose.unit != "Gy" or not dose.pixel_level:
-            found = f"the task {dose.name!r} is in {dose.unit} per {dose.level}, expected Gy per voxel."
-            raise ConfigError("StructureDose: dose", found, "Name the dose task.")
+        check_unit("StructureDose: dose", dose, "Gy", "dose task")
         self.dose, self.structures = dose, structures
         self._dose_metrics = [parse_dose_value(text) for text in dose_metrics]
         if relative := [metric.name for metric in self._dose_metrics if metric.needs_prescription]:
             found = f"{relative} is relative to the prescription, which a batch does not tell."
             raise ConfigError("StructureDose: dose_metrics", found, "Name the dose: V57Gy.")
+        self._keys: list[str] = []
+        for label in structures.labels:
+            metrics = [f"{label}:{metric.name}:{side}" for metric in self._dose_metrics for side in SIDES]
+            self._keys += [f"{dose.name}_mae_{label}", *metrics]
 
-    def measure(
-        self, case: str, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], spacing_mm: Sequence[float]
-    ) -> Record:
+    def numbers(self, case: str, prediction: Tensors, target: Tensors, spacing_mm: Sequence[float]) -> Tensors:
         """Measure every structure of one case.
 
         Raises:
-            DataError: shapes differ, or a dose is not finite.
+            DataError: shapes differ.
         """
-        name, masks = self.dose.name, target[self.structures.name]  # (L, *S)
+        name, masks = self.dose.name, target[self.structures.name] > 0  # (L, *S)
         check_same_shape(name, case, prediction[name], target[name])
         check_same_shape(self.structures.name, case, masks[:1], target[name])
-        check_finite(f"prediction of {name}", case, prediction[name])
-        check_finite(f"label of {name}", case, target[name])
-        reference, predicted = _array(target[name])[0], _array(prediction[name])[0]  # (*S)
-        counts = self._known(target)
-        present = target[present_key(self.structures)].tolist()  # (L,)
-        record: Record = {}
-        for label, mask, contoured in zip(self.structures.labels, _array(masks) > 0, present, strict=True):
-            inside = mask & counts & contoured
-            record |= self._structure(label, reference[inside], predicted[inside], math.prod(spacing_mm))
-        return record
+        present = target[present_key(self.structures)]  # (L,)
+        counted = masks & self._known(target) & present.reshape(-1, *[1] * (masks.ndim - 1))
+        pairs = (target[name][0], prediction[name][0])  # (*S)
+        found = [self._structure(*pairs, mask, math.prod(spacing_mm)) for mask in counted]
+        checks = {"label": finite_counts(target[name]), "prediction": finite_counts(prediction[name])}
+        return {"found": torch.cat(found), **checks}
 
-    def _known(self, target: Mapping[str, Tensor]) -> NDArray[Any]:
-        """Return where the dose is known, (*S); () where that is everywhere or nowhere."""
-        everywhere = np.asarray(bool(target[present_key(self.dose)]))
+    def _known(self, target: Tensors) -> Tensor:
+        """Return where the dose is known, (1, *S); () where that is everywhere or nowhere."""
+        everywhere = target[present_key(self.dose)].bool()
         region = target.get(region_key(self.dose))
-        return everywhere if region is None else everywhere & (_array(region)[0] > 0)
+        return everywhere if region is None else everywhere & (region > 0)
 
-    def _structure(self, label: str, reference: NDArray[Any], predicted: NDArray[Any], voxel_mm3: float) -> Record:
-        """Compare the doses of one structure's voxels, (n,) each; n may be 0."""
-        truth, guess = reference.astype("float64"), predicted.astype("float64")
-        found = {f"{self.dose.name}_mae_{label}": float(abs(truth - guess).mean()) if truth.size else NAN}
-        for metric in self._dose_metrics:
-            for side, inside in (("reference", truth), ("prediction", guess)):
-                found[f"{label}:{metric.name}:{side}"] = metric.read(inside, voxel_mm3) if inside.size else NAN
-        return found
+    def _structure(self, reference: Tensor, predicted: Tensor, mask: Tensor, voxel_mm3: float) -> Tensor:
+        """Compare the doses (*S) inside one structure: the error, then each metric of both."""
+        error = masked_mean((reference.double() - predicted.double()).abs(), mask)
+        both = [DosesInside(dose, mask) for dose in (reference, predicted)]
+        return torch.stack([error, *(side.read(metric, voxel_mm3) for metric in self._dose_metrics for side in both)])
+
+    def record(self, case: str, numbers: Numbers) -> Record:
+        """Name the numbers of every structure.
+
+        Raises:
+            DataError: a dose is not finite.
+        """
+        for what in ("prediction", "label"):
+            check_finite(f"{what} of {self.dose.name}", case, numbers[what])
+        return dict(zip(self._keys, numbers["found"], strict=True))
 
     def compute(self) -> dict[str, float]:
         """Return the means over cases; nan = nothing known."""
@@ -101,8 +103,3 @@ class StructureDose(CaseMetric):
                 )
                 metrics[f"{self.dose.name}_error_{label}_{name}"] = known_mean(abs(a - b) for a, b in pairs)
         return metrics
-
-
-def _array(tensor: Tensor) -> NDArray[Any]:
-    array: NDArray[Any] = tensor.detach().cpu().numpy()
-    return array

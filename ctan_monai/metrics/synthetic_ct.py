@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,8 @@ from monai.metrics.regression import compute_ssim_and_cs
 from torch import Tensor
 
 from ctan_monai.errors import ConfigError
-from ctan_monai.metrics.base import NAN, CaseMetric, Record, check_finite, check_same_shape
+from ctan_monai.metrics.base import NAN, Record, Tensors, check_same_shape, check_unit
+from ctan_monai.metrics.device_metric import DeviceMetric, Numbers, check_finite, finite_counts, masked_mean
 from ctan_monai.tasks import Regression, Segmentation, present_key, region_key
 
 BODY, BONES, ORGANS = "body", "bones", "organs"
@@ -20,7 +21,7 @@ _WINDOW, _SIGMA = 11, 1.5  # Wang et al. 2004
 _K1, _K2 = 0.01, 0.03
 
 
-class SyntheticCTErrors(CaseMetric):
+class SyntheticCTErrors(DeviceMetric):
     """Errors of a synthetic CT inside parts of the body.
 
     Parts are the body (the task's region; everywhere without one), bones (above 200 HU in the real CT, in the body),
@@ -51,9 +52,7 @@ class SyntheticCTErrors(CaseMetric):
         self, ct: Regression, organs: Segmentation, bone_hu: float = BONE_HU, range_hu: float = RANGE_HU
     ) -> None:
         super().__init__()
-        if ct.unit != "HU" or not ct.pixel_level:
-            found = f"the task {ct.name!r} is in {ct.unit} per {ct.level}, expected HU per voxel."
-            raise ConfigError("SyntheticCTErrors: ct", found, "Name the task of the CT.")
+        check_unit("SyntheticCTErrors: ct", ct, "HU", "task of the CT")
         if twice := sorted({BODY, BONES, ORGANS} & set(organs.labels)):
             raise ConfigError("SyntheticCTErrors: organs", f"{twice} is a part of its own.", "Rename the label.")
         if not range_hu > 0:
@@ -63,53 +62,61 @@ class SyntheticCTErrors(CaseMetric):
         self._keys = [f"{ct.name}_{measure}_{part}" for measure in ("mae", "psnr") for part in parts]
         self._ssim = f"{ct.name}_ssim_{BODY}"
 
-    def measure(
-        self, case: str, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], spacing_mm: Sequence[float]
-    ) -> Record:
-        """Measure one case.
+    def numbers(self, case: str, prediction: Tensors, target: Tensors, spacing_mm: Sequence[float]) -> Tensors:
+        """Compute mean absolute and squared errors of each part of one case.
 
         Raises:
-            DataError: shapes differ, or values are not finite.
+            DataError: shapes differ.
         """
         name = self.ct.name
-        predicted, real = (both[name].detach().cpu().double() for both in (prediction, target))  # (1, *S)
+        predicted, real = (both[name].detach().double() for both in (prediction, target))  # (1, *S)
         check_same_shape(name, case, predicted, real)
-        check_finite(f"prediction of {name}", case, predicted)
-        check_finite(f"label of {name}", case, real)
-        if not bool(target[present_key(self.ct)]):
-            return dict.fromkeys([*self._keys, self._ssim], NAN)
-        body = self._body(case, target, real)
-        record = dict.fromkeys(self._keys, NAN)
-        for part, inside in self._parts(case, real, body, target).items():
-            error = (predicted - real)[inside]  # (n,)
-            if error.numel():
-                square = float(error.square().mean())
-                record[f"{name}_mae_{part}"] = float(error.abs().mean())
-                record[f"{name}_psnr_{part}"] = 10 * math.log10(self.range_hu**2 / square) if square else NAN
-        return {**record, self._ssim: self._similarity(predicted, real, body)}
+        body, error = self._body(case, target, real), predicted - real
+        parts = self._parts(case, real, body, target).values()
+        return {
+            "prediction": finite_counts(predicted),
+            "label": finite_counts(real),
+            "present": target[present_key(self.ct)],
+            "absolute": torch.stack([masked_mean(error.abs(), inside) for inside in parts]),
+            "squared": torch.stack([masked_mean(error.square(), inside) for inside in parts]),
+            "ssim": self._similarity(predicted, real, body),
+        }
 
-    def _body(self, case: str, target: Mapping[str, Tensor], real: Tensor) -> Tensor:
+    def record(self, case: str, numbers: Numbers) -> Record:
+        """Return the errors of one case, nan where the CT is unknown.
+
+        Raises:
+            DataError: values are not finite.
+        """
+        for what in ("prediction", "label"):
+            check_finite(f"{what} of {self.ct.name}", case, numbers[what])
+        if not numbers["present"][0]:
+            return dict.fromkeys([*self._keys, self._ssim], NAN)
+        psnr = [10 * math.log10(self.range_hu**2 / each) if each > 0 else NAN for each in numbers["squared"]]
+        found = dict(zip(self._keys, [*numbers["absolute"], *psnr], strict=True))
+        return {**found, self._ssim: numbers["ssim"][0]}
+
+    def _body(self, case: str, target: Tensors, real: Tensor) -> Tensor:
         region = target.get(region_key(self.ct))
         if region is None:
             return torch.ones_like(real, dtype=torch.bool)
         check_same_shape(region_key(self.ct), case, region, real)
-        return region.detach().cpu() > 0
+        return region.detach() > 0
 
-    def _parts(self, case: str, real: Tensor, body: Tensor, target: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the parts (1, *S) that are known."""
-        masks = target[self.organs.name].detach().cpu() > 0  # (L, *S)
+    def _parts(self, case: str, real: Tensor, body: Tensor, target: Tensors) -> dict[str, Tensor]:
+        """Return all parts (1, *S); what is unknown is empty."""
+        masks = target[self.organs.name].detach() > 0  # (L, *S)
         check_same_shape(self.organs.name, case, masks[:1], real)
-        present = target[present_key(self.organs)].tolist()  # (L,)
-        known = {label: masks[at : at + 1] & body for at, label in enumerate(self.organs.labels) if present[at]}
-        union = torch.zeros_like(body)
-        for mask in known.values():
-            union |= mask
-        return {BODY: body, BONES: body & (real > self.bone_hu), ORGANS: union, **known}
+        present = target[present_key(self.organs)]  # (L,)
+        organs = masks & body & present.reshape(-1, *[1] * (real.ndim - 1))
+        union = organs.any(0, keepdim=True)
+        return {BODY: body, BONES: body & (real > self.bone_hu), ORGANS: union,
+                **dict(zip(self.organs.labels, torch.split(organs, 1), strict=True))}  # fmt: skip
 
-    def _similarity(self, predicted: Tensor, real: Tensor, body: Tensor) -> float:
+    def _similarity(self, predicted: Tensor, real: Tensor, body: Tensor) -> Tensor:
         """Return the mean over the body of the similarity of axial slices, along the last axis."""
-        if real.ndim != 4 or not bool(body.any()):
-            return NAN
+        if real.ndim != 4:
+            return torch.full_like(real[(0,) * real.ndim], NAN)
         images = [torch.where(body, both, -1000.0).movedim(-1, 0) for both in (predicted, real)]  # (D, 1, H, W)
         rim = _WINDOW // 2
         first, second = (F.pad(image, (rim,) * 4, mode="replicate") for image in images)
@@ -123,7 +130,7 @@ class SyntheticCTErrors(CaseMetric):
             k1=_K1,
             k2=_K2,
         )  # (D, 1, H, W)
-        return float(found.movedim(0, -1)[body].mean())
+        return masked_mean(found.movedim(0, -1), body)
 
     def compute(self) -> dict[str, float]:
         """Return the means over cases, and the range of the PSNR."""

@@ -105,7 +105,7 @@ def test_a_case_without_the_mask_is_refused_and_named():
         fed(target, torch.ones(1, 4, 4, 4))
     with pytest.raises(DataError, match=r"case x.*empty"):
         fed({**small(), "dose_region": torch.zeros(1, 4, 4, 4)}, torch.ones(1, 4, 4, 4))
-    with pytest.raises(DataError, match=r"case x.*\(4, 4, 5\)"):
+    with pytest.raises(DataError, match=r"case x.*\(1, 4, 4, 5\)"):
         fed(small(), torch.ones(1, 4, 4, 5))
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from ctan_monai.metrics.base import CompleteCases
+from ctan_monai.metrics.complete import CompleteCases
 from ctan_monai.tasks import Regression, Segmentation
 
 TASKS = (Segmentation("oar", ["a", "b"]), Regression("dose", "Gy", 70.0))
