@@ -7,16 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from monai.transforms import Affine, RandAffineGrid
-from monai.transforms.utils import create_grid
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from ctan_monai.aliases import takes_old_arguments
 from ctan_monai.errors import ConfigError
 from ctan_monai.tasks import Task, check_tasks, region_key
-from ctan_monai.transforms.batch import Batch, RandBatchTransform, change_rows, chosen, reseeded, upload
+from ctan_monai.transforms.batch import Batch, RandBatchTransform, change_rows, chosen, parts_in_cache, reseeded, upload
 
 
 def spatial_modes(tasks: Iterable[Task]) -> dict[str, str]:
@@ -37,8 +38,8 @@ def spatial_modes(tasks: Iterable[Task]) -> dict[str, str]:
 class RandAffineLabelsd(RandBatchTransform):
     """Randomly apply an affine transform with probability ``prob``, to image and labels alike.
 
-    MONAI's ``RandAffined`` for whole batches: the same draws, the same matrices and grids, the same interpolation in
-    float64, with the keys and interpolation modes of the tasks. What moves in from outside is 0, so
+    MONAI's ``RandAffined`` for whole batches: the same draws, matrices and interpolation, in float32 in place of
+    float64 (docs/adr/0033), with the keys and interpolation modes of the tasks. What moves in from outside is 0, so
     scale the image first such that 0 is air, or the mirror image of what is inside. A sample keeps its layout: masks
     uint8, labels plain tensors. A dose is moved, its values stay. The affine of the image follows.
 
@@ -88,35 +89,40 @@ class RandAffineLabelsd(RandBatchTransform):
             self.matrices.R = reseeded(own, seed)
         return self
 
-    def draw(self) -> Tensor | None:
-        """Draw a matrix (d + 1, d + 1) float32 from transformed to original voxels, relative to the image's center."""
+    def draw(self) -> NDArray[np.float64] | None:
+        """Draw a matrix (d + 1, d + 1) from transformed to original voxels, relative to the image's center."""
         self.randomize(None)
-        self.matrices.randomize()  # once whether or not it is needed, as MONAI does
+        self.matrices.randomize()  # once whether or not it is needed, and again for a sample that moves, as MONAI does
         if not self._do_transform:
             return None
-        self.matrices((0,) * self.spatial_dims, lazy=True)
-        matrix: Tensor = self.matrices.affine.float()
+        self.matrices.randomize()
+        dims, angle = self.spatial_dims, self.matrices.rotate_params[-1]
+        turn = np.eye(dims)
+        turn[:2, :2] = [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
+        matrix = np.eye(dims + 1)
+        matrix[:dims, :dims] = turn * self.matrices.scale_params
+        matrix[:dims, dims] = turn @ self.matrices.translate_params
         return matrix
 
-    def apply(self, batch: Mapping[str, Any], drawn: Sequence[Tensor | None]) -> Batch:
+    def apply(self, batch: Mapping[str, Any], drawn: Sequence[NDArray[np.float64] | None]) -> Batch:
         """Transform the samples that a matrix was drawn for."""
         rows = chosen(drawn)
         if not rows:
             return dict(batch)
-        image = batch["image"]  # (B, C, *S)
-        matrices = upload(torch.stack([matrix for matrix in drawn if matrix is not None]), image.device)
-        grid = sampling_grid(matrices, image.shape[2:])  # (b, *S, d)
-        moved = dict(batch)
-        for key in self.modes.keys() & batch.keys():
-            sample = partial(self._sampled, grid=grid, mode=self.modes[key])
-            moved[key] = change_rows(batch[key], rows, sample)
+        image, moved = batch["image"], dict(batch)  # (B, C, *S)
+        matrices = upload(np.stack([matrix for matrix in drawn if matrix is not None]), image.device)
+        for part in parts_in_cache(rows, image):
+            grid = sampling_grid(matrices[part], image.shape[2:])  # (b, *S, d)
+            for key in self.modes.keys() & batch.keys():
+                sample = partial(self._sampled, mode=self.modes[key])
+                moved[key] = change_rows(moved[key], rows[part], sample, grid)
         return moved
 
     def _sampled(self, part: Tensor, grid: Tensor, mode: str) -> Tensor:
         found = grid_sample(part.to(grid.dtype), grid, mode=mode, padding_mode=self.outside, align_corners=False)
-        return found.to(torch.float32).to(part.dtype)  # (b, C, *S)
+        return found.to(part.dtype)  # (b, C, *S)
 
-    def moved_affine(self, affine_ras: Tensor, drawn: Any, shape: Sequence[int]) -> Tensor:
+    def updated_affine(self, affine_ras: Tensor, drawn: Any, shape: Sequence[int]) -> Tensor:
         """Return the affine of the transformed image."""
         moved = Affine.compute_w_affine(len(affine_ras) - 1, drawn, shape, shape)
         return affine_ras @ torch.as_tensor(moved, dtype=affine_ras.dtype)
@@ -126,17 +132,27 @@ def sampling_grid(matrices: Tensor, shape: Sequence[int]) -> Tensor:
     """Return the sampling grid of transformed images, as `torch.nn.functional.grid_sample` takes it.
 
     Args:
-        matrices: (b, d + 1, d + 1) float32, see `RandAffineLabelsd.draw`.
+        matrices: (b, d + 1, d + 1) float64, see `RandAffineLabelsd.draw`.
         shape: *S of the images, d axes.
 
     Returns:
-        (b, *S, d) float64; rounded to float32 before it is scaled, as MONAI's is.
+        (b, *S, d) float32, off by up to 1e-5 voxels.
     """
-    voxels = create_grid(shape, device=matrices.device, backend="torch").flatten(1).float()  # (d + 1, voxels)
-    axes = range(len(shape))
-    grid = torch.empty(len(matrices), *shape, len(shape), dtype=torch.float64, device=matrices.device)
-    for matrix, places in zip(matrices, grid, strict=True):
-        found = (matrix @ voxels).unflatten(1, list(shape))  # (d + 1, *S)
-        for axis in axes:
-            places[..., -1 - axis] = found[axis]  # the last axis comes first
-    return grid.mul_(upload([2.0 / max(2, shape[axis]) for axis in reversed(axes)], grid.device, grid.dtype))
+    dims = len(shape)
+    scaled = matrices[:, :dims] * upload([[2.0 / max(2, size)] for size in shape], matrices.device, matrices.dtype)
+    scaled = scaled.flip(1)  # (b, d, d + 1), the last axis comes first
+    total = scaled[:, :, dims].float()  # (b, d)
+    for axis, size in enumerate(shape):
+        places = torch.arange(size, device=matrices.device, dtype=torch.float64) - (size - 1) / 2
+        part = (places[:, None] * scaled[:, None, :, axis]).float()  # (b, size, d)
+        total = _added(total, part)
+    return total
+
+
+def _added(total: Tensor, part: Tensor) -> Tensor:
+    """Add the part (b, n, d) of one more axis to a grid (b, ..., d)."""
+    more = part.reshape(len(part), *[1] * (total.ndim - 2), *part.shape[1:])  # (b, 1 ..., n, d)
+    if part.shape[-1] != 2:
+        return total.unsqueeze(-2) + more
+    left, right = (torch.view_as_complex(each.contiguous()) for each in (total.unsqueeze(-2), more))
+    return torch.view_as_real(left + right)  # a complex number for each voxel, in place of a loop over two

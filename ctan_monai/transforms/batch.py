@@ -17,6 +17,7 @@ from torch import Tensor
 from ctan_monai.errors import ConfigError
 
 Batch = dict[str, Any]
+_IN_CACHE = 2**18  # values that a CPU changes at a time
 
 
 class BatchTransform(Transform):  # type: ignore[misc]  # MONAI has no type hints that mypy could follow
@@ -40,7 +41,7 @@ class BatchTransform(Transform):  # type: ignore[misc]  # MONAI has no type hint
             drawn: one result of `draw` for each sample.
         """
 
-    def moved_affine(self, affine_ras: Tensor, drawn: Any, shape: Sequence[int]) -> Tensor:
+    def updated_affine(self, affine_ras: Tensor, drawn: Any, shape: Sequence[int]) -> Tensor:
         """Return the affine (4, 4) of a transformed image (C, *S); most transforms keep it."""
         return affine_ras
 
@@ -53,7 +54,7 @@ class BatchTransform(Transform):  # type: ignore[misc]  # MONAI has no type hint
             if value is not batch[key]:
                 changed[key] = value[0]
                 if isinstance(before := sample[key], MetaTensor):
-                    affine_ras = self.moved_affine(before.affine, drawn, before.shape[1:])
+                    affine_ras = self.updated_affine(before.affine, drawn, before.shape[1:])
                     changed[key] = MetaTensor(value[0], meta={**before.meta, "affine": affine_ras})
         return changed
 
@@ -96,18 +97,31 @@ def chosen(drawn: Sequence[Any]) -> list[int]:
     return [at for at, entry in enumerate(drawn) if entry is not None]
 
 
-def change_rows(tensor: Tensor, rows: Sequence[int], change: Callable[[Tensor], Tensor]) -> Tensor:
-    """Replace some samples of a batch; in place, unless all are replaced.
+def parts_in_cache(rows: Sequence[int], tensor: Tensor) -> list[slice]:
+    """Divide rows of a batch, on a CPU into parts that its cache holds; a GPU takes all at once."""
+    many = len(rows) if tensor.device.type != "cpu" else max(1, _IN_CACHE // max(1, tensor[0].numel()))
+    return [slice(start, start + many) for start in range(0, len(rows), many)]
+
+
+def change_rows(tensor: Tensor, rows: Sequence[int], change: Callable[..., Tensor], *by_row: Any) -> Tensor:
+    """Replace some samples of a batch in place; a batch of one is left as it is, and a new one returned.
 
     Args:
         tensor: (B, ...).
         rows: samples to change, at least one.
         change: (b, ...) -> (b, ...) of the same shape and type.
+        by_row: sequences or tensors of what ``change`` needs besides, an entry for each row.
     """
-    if len(rows) == len(tensor):
-        return change(tensor)
-    at = upload(list(rows), tensor.device)
-    return tensor.index_copy_(0, at, change(tensor.index_select(0, at)))
+    if len(tensor) == 1:
+        return change(tensor, *by_row)
+    for part in parts_in_cache(rows, tensor):
+        if len(rows[part]) == 1:
+            row = tensor.narrow(0, rows[part][0], 1)
+            row.copy_(change(row, *(each[part] for each in by_row)))
+            continue
+        at = upload(list(rows[part]), tensor.device)
+        tensor.index_copy_(0, at, change(tensor.index_select(0, at), *(each[part] for each in by_row)))
+    return tensor
 
 
 @singledispatch
@@ -144,9 +158,12 @@ def _(transform: Any, batch: Mapping[str, Any], drawn: Sequence[Any]) -> Batch:
     constants = form.channel_wise and not form.nonzero and form.subtrahend is not None and form.divisor is not None
     if not constants:
         return each_sample(transform, batch, drawn)
-    # such a form takes its channels one by one, in place, whatever lies behind them: here all samples of the batch
-    changed = {key: plain(form(batch[key].transpose(0, 1))).transpose(0, 1) for key in transform.keys}
-    return {**batch, **changed}
+    changed = dict(batch)
+    for key in transform.keys:
+        changed[key] = batch[key].float()
+        for channel, less, by in zip(changed[key].unbind(1), form.subtrahend, form.divisor, strict=True):
+            channel.sub_(less).div_(by or 1.0)  # what MONAI does with a sample, in place too
+    return changed
 
 
 def each_sample(transform: Any, batch: Mapping[str, Any], drawn: Sequence[Any]) -> Batch:

@@ -61,7 +61,7 @@ class RandColorJitterd(RandBatchTransform):
         if not rows:
             return dict(batch)
         factors = [drawn[row] for row in rows]
-        return {**batch, "image": change_rows(batch["image"], rows, lambda image: change_colors(image, factors))}
+        return {**batch, "image": change_rows(batch["image"], rows, change_colors, factors)}
 
 
 def change_colors(image: Tensor, factors: Sequence[Any]) -> Tensor:

@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
 from monai.transforms import Transform
 from torch import Tensor
 
 from ctan_monai.data.cases.case import Case
 from ctan_monai.data.lists.splits import draw
-from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.errors import ConfigError, DataError, check_choice
 from ctan_monai.tasks import Classification, Regression, Segmentation, Task, check_tasks, present_key, unregistered
 
 logger = logging.getLogger(__name__)
@@ -103,24 +102,6 @@ def _findings(value: Any, classes: int) -> Tensor:
     return label
 
 
-def with_layout_of(sample: Mapping[str, Any], changed: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    """Restore the types of a sample's entries after a transform: masks uint8, labels plain tensors.
-
-    Args:
-        sample: before the transform.
-        changed: after it.
-        keys: entries that it touched, of which the sample may lack some.
-    """
-    kept = dict(changed)
-    for key in set(keys) & sample.keys():
-        if isinstance(kept[key], MetaTensor):
-            kept[key].applied_operations = []  # nobody inverts this, and collating it costs time
-        if not isinstance(sample[key], MetaTensor):
-            plain = kept[key].as_tensor() if isinstance(kept[key], MetaTensor) else kept[key]
-            kept[key] = torch.as_tensor(plain, dtype=sample[key].dtype)
-    return kept
-
-
 class SetDependentLabeld(Transform):  # type: ignore[misc]  # MONAI has no type hints that mypy could follow
     """Set the label of a finding in cases in which the one that it presupposes is known to be absent.
 
@@ -138,8 +119,7 @@ class SetDependentLabeld(Transform):  # type: ignore[misc]  # MONAI has no type 
     """
 
     def __init__(self, tasks: Iterable[Task], task: str, given: str, rule: str = "missing") -> None:
-        if rule not in RULES:
-            raise ConfigError("severity_of_negatives", f"{rule!r} is unknown.", f"Use one of {RULES}.")
+        check_choice("severity_of_negatives", rule, RULES)
         found = {each.name: each for each in check_tasks(tasks)}
         for name in (task, given):
             entry = found.get(name)

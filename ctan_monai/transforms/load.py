@@ -13,6 +13,7 @@ from monai.transforms import Transform
 
 from ctan_monai.data.cases.cache import read_case_file, read_slice
 from ctan_monai.data.cases.case import Case
+from ctan_monai.data.cases.prescription import PRESCRIPTION, UNIT_GY, prescribed_gy
 from ctan_monai.data.formats.named_image import Listing, read_named
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.tasks import Task, check_tasks, present_key, region_key
@@ -26,7 +27,8 @@ class LoadCaseFiled(Transform):  # type: ignore[misc]  # MONAI has no type hints
 
     * ``image``: (C, *S) float32 MetaTensor, unscaled (CT in HU, contours 0/1), with the affine (RAS mm) and, as its
       only other meta data, the case's id and the space. A channel is a volume or a mask of the case; a mask that the
-      case does not have is a channel of zeros, so a misspelt channel has to be found by the check of the data.
+      case does not have is a channel of zeros, so a misspelt channel has to be found by the check of the data. The
+      channel ``prescription`` is what is prescribed (`prescribed_gy`), in units of 100 Gy.
     * per task the label and ``<task>_present``, and ``<task>_region`` for a voxel-level regression whose case marks
       the voxels that count. An unknown label is zeros and not present. Masks are uint8, (L, *S); voxel-level values
       float32 in the task's unit, (1, *S); image-level values float32 (1,); classes an int64 index if exclusive,
@@ -50,8 +52,8 @@ class LoadCaseFiled(Transform):  # type: ignore[misc]  # MONAI has no type hints
 
     Raises:
         ConfigError: no channel is named, or one is named twice.
-        DataError: (when called) the case has none of the channels, or a label that its task cannot have; or the item
-            names no one image.
+        DataError: (when called) the case has none of the channels, or not one contour where the image has some, or a
+            label that its task cannot have; or the item names no one image.
     """
 
     def __init__(
@@ -71,7 +73,7 @@ class LoadCaseFiled(Transform):  # type: ignore[misc]  # MONAI has no type hints
 
     def sample(self, case: Case, file: Path) -> dict[str, Any]:
         """Convert a case that has been read already to a sample."""
-        sample: dict[str, Any] = {"image": _image(case, file, self.image_channels)}
+        sample: dict[str, Any] = {"image": self._image(case, file)}
         for task in self.tasks:
             sample[task.name], sample[present_key(task)] = read_label(task, case, file)
             if region_key(task) in case.masks and task.pixel_level:
@@ -82,10 +84,29 @@ class LoadCaseFiled(Transform):  # type: ignore[misc]  # MONAI has no type hints
     def _named(self, item: Mapping[str, Any], listing: Listing) -> dict[str, Any]:
         """Read the image that an item names."""
         found = read_named(item.get("image"), listing)
-        image = _image(read_case_file(found.file), found.file, self.image_channels)
+        image = self._image(read_case_file(found.file), found.file)
         affine = None if found.affine_ras is None else found.affine_ras.copy()
         image.meta.update(spatial_shape=np.array(found.shape), original_affine=affine, filename_or_obj=str(found.path))
         return {**item, "image": image, "case": found.case, "file": str(found.file)}
+
+    def _image(self, case: Case, file: Path) -> MetaTensor:
+        known: dict[str, Any] = {**case.volumes, **case.masks}
+        if PRESCRIPTION in self.image_channels:
+            known[PRESCRIPTION] = prescribed_gy(case, file) / UNIT_GY
+        missing = [name for name in self.image_channels if name not in known]
+        if len(missing) == len(self.image_channels) or (missing and not case.masks):
+            raise DataError(
+                file,
+                case.case,
+                f"none of the image's channels {missing} is in the case, which has {list(known)}.",
+                "Correct image_channels, add the contours, or prepare the data again.",
+            )
+        image = np.zeros((len(self.image_channels), *case.shape), np.float32)  # (C, *S)
+        for position, name in enumerate(self.image_channels):
+            if name in known:
+                image[position] = known[name]
+        affine_ras = torch.tensor(case.affine_ras, dtype=torch.float64)  # (4, 4)
+        return MetaTensor(torch.from_numpy(image), affine=affine_ras, meta={"case": case.case, "space": "RAS"})
 
 
 def check_channels(image_channels: Sequence[str]) -> tuple[str, ...]:
@@ -102,20 +123,3 @@ def check_channels(image_channels: Sequence[str]) -> tuple[str, ...]:
             "Write for example image_channels: [ct].",
         )
     return channels
-
-
-def _image(case: Case, file: Path, channels: Sequence[str]) -> MetaTensor:
-    known: dict[str, Any] = {**case.volumes, **case.masks}
-    if not known.keys() & set(channels):
-        raise DataError(
-            file,
-            case.case,
-            f"none of the image's channels {list(channels)} is in the case, which has {list(known)}.",
-            "Correct image_channels, or prepare the data again.",
-        )
-    image = np.zeros((len(channels), *case.shape), np.float32)  # (C, *S)
-    for position, name in enumerate(channels):
-        if name in known:
-            image[position] = known[name]
-    affine_ras = torch.tensor(case.affine_ras, dtype=torch.float64)  # (4, 4)
-    return MetaTensor(torch.from_numpy(image), affine=affine_ras, meta={"case": case.case, "space": "RAS"})

@@ -10,7 +10,7 @@ from torch import Tensor
 from ctan_monai.data.cases.cache import read_header
 from ctan_monai.data.datasets.mr_ct.reader import PERCENTILES
 from ctan_monai.data.datasets.tabular.values import STATISTICS
-from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.errors import ConfigError, DataError, check_choice
 from ctan_monai.transforms.batch import Batch, BatchTransform, upload
 from ctan_monai.transforms.load import check_channels
 from ctan_monai.transforms.window import scale_windows
@@ -43,8 +43,7 @@ class NormalizeChannelsd(BatchTransform):
         self.channels = check_channels(image_channels)
         self.method = method
         ends = tuple(window) if isinstance(window, list | tuple) else ()
-        if method not in METHODS:
-            raise ConfigError("normalize", f"{method!r} is unknown.", f"Use one of {METHODS}.")
+        check_choice("normalize", method, METHODS)
         if method == "window" and not (len(ends) == 2 and ends[0] < ends[1]):
             raise ConfigError("window", f"{window!r} was found.", "Give the values that become 0 and 1: [-160, 240].")
         if method == "imagenet" and len(self.channels) != len(IMAGENET_MEAN):

@@ -70,7 +70,7 @@ class RandWindowChannelsd(RandBatchTransform):
         moves = {channel: self.R.uniform(-self.jitter, self.jitter, 2).tolist() for channel in self.windows}
         if not self._do_transform:
             return self.windows
-        return {channel: _moved(window, moves[channel]) for channel, window in self.windows.items()}
+        return {channel: _shift_window(window, moves[channel]) for channel, window in self.windows.items()}
 
     def apply(self, batch: Mapping[str, Any], drawn: Sequence[Windows]) -> Batch:
         """Scale each image by its windows."""
@@ -108,6 +108,6 @@ def scale_windows(image: Tensor, windows: Sequence[Windows]) -> Tensor:
     return scaled
 
 
-def _moved(window: tuple[float, float], shares: Sequence[float]) -> tuple[float, float]:
+def _shift_window(window: tuple[float, float], shares: Sequence[float]) -> tuple[float, float]:
     width = window[1] - window[0]
     return window[0] + shares[0] * width, window[1] + shares[1] * width

@@ -131,8 +131,12 @@ def test_the_affine_transform_is_monais(shape):
         sample = _sample(number, shape)
         found, expected = (each.set_random_state(seed=number)(sample) for each in (ours, theirs))
         for key in ours.modes.keys() & sample.keys():
-            torch.testing.assert_close(plain(found[key]).float(), plain(expected[key]).float(), rtol=1e-6, atol=1e-4)
-        torch.testing.assert_close(found["image"].affine, expected["image"].affine)
+            one, other = plain(found[key]).float(), plain(expected[key]).float()
+            if ours.modes[key] == "nearest":  # MONAI's float64 may find the other of two voxels that are as near
+                assert (one != other).float().mean() < 1e-4, key
+            else:
+                torch.testing.assert_close(one, other, rtol=1e-5, atol=5e-3)  # of 255 between neighbors
+        torch.testing.assert_close(found["image"].affine, expected["image"].affine, rtol=1e-6, atol=1e-5)
         moved += not torch.equal(plain(found["image"]), plain(sample["image"]))
     assert 0 < moved < 6
 
@@ -165,11 +169,16 @@ def test_monais_normalization_takes_a_batch_as_it_takes_samples():
     _assert_equal(found, _stacked([transform(sample) for sample in samples]))  # MONAI changes the samples themselves
 
 
-def test_what_knows_no_batches_is_applied_sample_by_sample_with_each_samples_seed():
-    transform, samples = RandPatchLabelsd(TASKS, [32, 32]), [_sample(number) for number in range(4)]
+@pytest.mark.parametrize("size", [[32, 32], [90, 33], [91, 90]])
+def test_patches_of_a_batch_are_those_of_samples_with_each_samples_seed(size):
+    transform, samples = RandPatchLabelsd(TASKS, size), [_sample(number) for number in range(4)]
     expected = _stacked([transform.set_random_state(seed=at)(sample) for at, sample in enumerate(samples)])
     seeds = [lambda at=at: transform.set_random_state(seed=at) for at in range(4)]
     _assert_equal(apply_to_batch(transform, _stacked(samples), seeds), expected)
+
+
+def test_what_knows_no_batches_is_applied_sample_by_sample():
+    samples = [_sample(number) for number in range(4)]
     half = Resized("image", spatial_size=[20, 24], mode="area")
     assert apply_to_batch(half, _stacked(samples), [None] * 4)["image"].shape == (4, 3, 20, 24)
 

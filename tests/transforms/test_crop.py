@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor, list_data_collate
+from monai.transforms import ResizeWithPadOrCropd
 
 from ctan_monai.errors import ConfigError
 from ctan_monai.tasks import Classification, Regression, Segmentation
@@ -44,6 +45,19 @@ def test_what_is_left_lies_where_it_lay(rows, columns):
     place = found["image"].affine.numpy() @ np.array([[*np.argwhere(inside[0].numpy())[0], 0, 1]]).T
     number = int(found["dose"][inside][0]) - 1
     assert np.allclose(place[:2, 0], [3 * (number // columns), 3 * (number % columns)])
+
+
+@pytest.mark.parametrize("size", [[32, 32], [33, 40], [41, 34]])
+@pytest.mark.parametrize(("rows", "columns"), [(50, 60), (21, 61), (20, 25), (33, 31), (32, 34)])
+def test_what_is_left_is_what_monai_leaves(rows, columns, size):
+    """Values and affine, of even and odd sizes."""
+    keys = ["image", "oar", "dose", "dose_region"]
+    sample = _sample(rows, columns)
+    found = CropOrPadLabelsd(TASKS, size)(sample)
+    expected = ResizeWithPadOrCropd(keys, size, mode="constant")(sample)
+    for key in keys:
+        assert torch.equal(torch.as_tensor(found[key]), torch.as_tensor(expected[key]))
+    assert torch.equal(found["image"].affine, expected["image"].affine)
 
 
 def test_the_middle_is_kept():

@@ -85,6 +85,25 @@ def test_a_contour_channel_that_the_case_lacks_is_zeros(patient, dose):
     assert image[1].sum() == 0
 
 
+def test_a_case_without_contours_is_refused_where_the_image_has_some(patient, dose):
+    bare = dataclasses.replace(patient, masks={})
+    with pytest.raises(DataError, match=r"'PTV63'.*is in the case.*add the contours"):
+        LoadCaseFiled([dose], ["ct", "PTV63"]).sample(bare, FILE)
+
+
+def test_what_is_prescribed_is_a_channel_in_units_of_100_gy(patient, dose):
+    target = patient.masks["PTV70"]
+    given = dataclasses.replace(patient, masks={"PTV": target}, meta={"prescription_gy": 35.0})
+    image = LoadCaseFiled([dose], ["ct", "prescription"]).sample(given, FILE)["image"]
+    np.testing.assert_allclose(image[1], target * 0.35)
+
+
+def test_a_dose_level_in_a_target_s_name_comes_before_the_case_s_prescription(patient, dose):
+    given = dataclasses.replace(patient, meta={"prescription_gy": 35.0})
+    image = LoadCaseFiled([dose], ["ct", "prescription"]).sample(given, FILE)["image"]
+    np.testing.assert_allclose(image[1], patient.masks["PTV70"] * 0.7, rtol=1e-6)
+
+
 def test_a_case_without_any_channel_of_the_image_is_refused(patient, dose):
     with pytest.raises(DataError, match=r"pt_1.case \(case pt_1\).*'mr'.*Correct image_channels"):
         LoadCaseFiled([dose], ["mr"]).sample(patient, FILE)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from monai.transforms import RandSpatialCropd, SpatialPadd
 
 from ctan_monai.errors import ConfigError
 from ctan_monai.tasks import Classification, Regression, Segmentation
@@ -52,6 +53,21 @@ def test_image_and_labels_are_cut_at_the_same_place(size, shape):
         assert patch[key] is given[key]
 
 
+@pytest.mark.parametrize(("size", "shape"), [([32, 40], (50, 60)), ([40, 33, 34], (31, 40, 40)), ([64, 48], (21, 50))])
+def test_patches_are_monais(size, shape):
+    """Values, affine and draws, also where the image is smaller than the patch."""
+    keys = ["image", "organ", "dose", "dose_region"]
+    pad, crop = SpatialPadd(keys, size, mode="constant"), RandSpatialCropd(keys, size, random_size=False)
+    for seed in range(5):
+        crop.set_random_state(seed)
+        given, patch = cut(size, shape, seed)
+        expected = crop(pad(given))
+        for key in keys:
+            assert torch.equal(torch.as_tensor(patch[key]), torch.as_tensor(expected[key]))
+        assert torch.equal(patch["image"].affine, expected["image"].affine)
+        assert patch["image"].meta["case"] == "p"
+
+
 def test_the_affine_follows():
     given, patch = cut([32, 32, 32], (40, 44, 48), seed=3)
     index = int(patch["image"][0, 4, 5, 6].item()) - 1
@@ -65,6 +81,31 @@ def test_the_seed_decides_and_all_of_an_image_is_seen():
     assert torch.equal(first["image"], again["image"])
     corners = {int(cut([32, 32], (34, 34), seed=seed)[1]["image"][0, 0, 0]) for seed in range(60)}
     assert corners == {1, 2, 3, 35, 36, 37, 69, 70, 71}
+
+
+@pytest.mark.parametrize("around", ["dose_region", "image"])
+def test_a_patch_lies_around_what_it_is_to_show(around):
+    """The box is rows 40 to 49, columns 0 to 3 of 90 x 60 voxels, and slice 30 of 31, fewer than the patch has."""
+    given = sample((90, 60, 31))
+    given[around] = torch.zeros_like(given[around])
+    given[around][0, 40, 3, 30] = given[around][0, 49, 0, 30] = 1
+    given["dose"] = sample((90, 60, 31))["image"].as_tensor()
+    transform, corners = RandPatchLabelsd(TASKS, [32, 32, 40], around), set()
+    for seed in range(100):
+        patch = transform.set_random_state(seed)(given)["dose"]
+        shown = (patch[0] > 0).any(0).any(0).nonzero().flatten()
+        assert shown.tolist() == [*range(4, 35)], "slices are padded by four and five"
+        corners.add(np.unravel_index(int(patch[0, 0, 0, 4]) - 1, (90, 60, 31)))
+    assert corners == {(row, 0, 0) for row in range(24, 34)}, "rows 40 to 49 less 16; columns end at the image"
+
+
+def test_what_is_not_there_to_be_shown_leaves_the_choice_free():
+    for around in ("dose_region", "nothing"):
+        given = sample((64, 64))
+        given["dose_region"] *= 0
+        transform = RandPatchLabelsd(TASKS, [32, 32], around).set_random_state(1)
+        expected = RandPatchLabelsd(TASKS, [32, 32]).set_random_state(1)
+        assert torch.equal(transform(given)["image"], expected(given)["image"])
 
 
 @pytest.mark.parametrize("size", [32, [32], [16, 32], "big", [32.0, 32]])

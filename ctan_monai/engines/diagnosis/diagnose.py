@@ -20,7 +20,8 @@ from ctan_monai.engines.diagnosis.gradients import shared_gradients
 from ctan_monai.engines.diagnosis.run_data import RunData, data_of_run, training_of_run
 from ctan_monai.engines.diagnosis.survey import Survey
 from ctan_monai.engines.handlers.metrics_handler import MultiTaskMetrics
-from ctan_monai.engines.runs.run_record import MODEL_FILE, network_of_run
+from ctan_monai.engines.runs.run_network import network_of_run
+from ctan_monai.engines.runs.run_record import MODEL_FILE
 from ctan_monai.errors import ConfigError
 from ctan_monai.files.json_files import as_json
 from ctan_monai.metrics.main_metric import main_metric_for
@@ -28,6 +29,7 @@ from ctan_monai.metrics.statistics.bootstrap import DRAWS
 from ctan_monai.metrics.variance_share import variance_share
 from ctan_monai.networks.base import MultiTaskNetwork
 from ctan_monai.networks.parts import KINDS, Part
+from ctan_monai.transforms.batch import plain
 
 _logger = logging.getLogger(__name__)
 Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
@@ -154,7 +156,7 @@ class Diagnosis:
         survey = Survey(self.network, self.parts)
         loader = self.data.loader(chosen)
         for batch in self.track(loader, "measuring", len(loader)):
-            self.data.inferer(_plain(self._prepared(batch)[0]), survey)
+            self.data.inferer(plain(self._prepared(batch)[0]), survey)
         pairs = zip(loader, self.data.loader(donors), strict=True)
         for batch, donor in self.track(pairs, "exchanging", len(loader)):
             self._exchange(batch, self._prepared(donor)[0], survey)
@@ -177,8 +179,8 @@ class Diagnosis:
 
     def _exchange(self, batch: Any, donor: Tensor, survey: Survey) -> None:
         image, targets = self._prepared(batch)
-        own = _plain(image)
-        pair = torch.cat([own, at_same_position(_plain(donor), own.shape[2:])], dim=1)  # (B, 2 C, *S)
+        own = plain(image)
+        pair = torch.cat([own, at_same_position(plain(donor), own.shape[2:])], dim=1)  # (B, 2 C, *S)
         channels = sum(task.channels for task in self.network.tasks)
         at_once = max(1, _LOGITS_BYTES // (4 * channels * own[:, 0].numel()))
         for start in range(0, len(self.experiments), at_once):
@@ -241,8 +243,8 @@ class Diagnosis:
 def _gradients(folder: Path, network: MultiTaskNetwork, options: Options, device: Any) -> list[dict[str, Any]]:
     loader, prepare, inferer, loss = training_of_run(folder, network.tasks, options.seed, options.overrides)
     batches = (prepare(batch, device) for batch in itertools.islice(loader, options.batches))
-    plain = ((_plain(image), targets) for image, targets in batches)
-    return shared_gradients(network, loss.to(device), plain, inferer)
+    pairs = ((plain(image), targets) for image, targets in batches)
+    return shared_gradients(network, loss.to(device), pairs, inferer)
 
 
 def _about_metric(metric: Any) -> dict[str, Any]:
@@ -257,7 +259,3 @@ def _about_experiment(experiment: Experiment) -> dict[str, Any]:
         "task": experiment.task,
         "replacement": experiment.replacement,
     }
-
-
-def _plain(image: Tensor) -> Tensor:
-    return image.as_tensor() if hasattr(image, "as_tensor") else image

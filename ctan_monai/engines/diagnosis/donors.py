@@ -31,7 +31,8 @@ def choose_donors(groups: Sequence[Hashable], seed: int = 0) -> list[int]:
     """
     count = len(groups)
     if count < 2:
-        remedy = "A part is exchanged between cases, so two are needed: try another --split, or -- --datalist FILE."
+        remedy = "A part is exchanged between cases, so two are needed: try another --split, a run with more "
+        remedy += "cases in it, or -- --datalist FILE, where the bundle has that option."
         raise DataError("cases", None, f"{count} was found.", remedy)
     drawn = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
     places: dict[Hashable, list[int]] = {}

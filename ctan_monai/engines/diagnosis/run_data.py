@@ -17,7 +17,7 @@ from ctan_monai.data.lists.leakage import groups_of
 from ctan_monai.engines.handlers.metrics_handler import MultiTaskMetrics
 from ctan_monai.engines.loop.prepare import PrepareMultiTaskBatch
 from ctan_monai.engines.runs.run_config import config_of_run
-from ctan_monai.errors import CheckpointError, ConfigError, find_ctan_error
+from ctan_monai.errors import CheckpointError, ConfigError, check_choice, find_ctan_error
 from ctan_monai.tasks import Task
 
 SPLITS = ("test", "validation")
@@ -76,8 +76,7 @@ def data_of_run(run_dir: str | Path, split: str, tasks: Sequence[Task], override
         ConfigError: there is no such split.
         CheckpointError: the config or the data cannot be read.
     """
-    if split not in SPLITS:
-        raise ConfigError("--split", f"{split!r} is unknown.", f"Use one of {SPLITS}.")
+    check_choice("--split", split, SPLITS)
     parser = config_of_run(run_dir, _REMEDY, ("evaluate.yaml",) if split == "test" else (), overrides)
     dataset = _get(parser, run_dir, "validate#dataset")
     items = list(dataset.data)

@@ -9,18 +9,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ctan_monai.losses.distributed import all_reduced
+from ctan_monai.losses.distributed import SumOverRanks, all_reduced
 
 _BY_AXES = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
 
 
-class _Sum(torch.autograd.Function):
+class _Sum(SumOverRanks):
     """All-reduce by summation; the gradient is all-reduced too."""
-
-    @staticmethod
-    def forward(ctx: Any, part: Tensor) -> Tensor:
-        """Sum the tensors of all processes."""
-        return all_reduced(part)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:

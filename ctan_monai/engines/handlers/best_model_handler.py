@@ -13,12 +13,12 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from ctan_monai.engines.distributed.processes import rank, unwrap
+from ctan_monai.engines.handlers.early_stopping_handler import ALL, parts_of, score_of
 from ctan_monai.engines.runs.run_record import MODEL_FILE
 from ctan_monai.engines.runs.torch_file import save_atomic
 from ctan_monai.errors import ConfigError
 
 _logger = logging.getLogger(__name__)
-_ALL = "all"  # the one part of a network whose tasks share parameters
 
 
 class Stopping(Protocol):
@@ -59,7 +59,7 @@ class BestModel:
 
     def __call__(self, engine: Engine) -> None:
         """Update the best weights if the evaluator's scores improved, and write model.pt."""
-        improved = [part for part in self._parts() if self._improves(part, engine)]
+        improved = [part for part in parts_of(self._network) if self._improves(part, engine)]
         if not improved or rank() != 0:
             return
         self._weights = {
@@ -100,26 +100,21 @@ class BestModel:
         return {key: tensor.detach().cpu().clone() for key, tensor in unwrap(self._network).state_dict().items()}
 
     def _improves(self, part: str, engine: Engine) -> bool:
-        if part != _ALL and self._stopped is not None and self._stopped.has_stopped(part):
+        if part != ALL and self._stopped is not None and self._stopped.has_stopped(part):
             return False
-        score = engine.state.metrics.get("selection" if part == _ALL else f"selection_{part}")
-        score = math.nan if score is None else float(score)
+        score = score_of(part, engine)
         before = self.best.get(part, {"score": math.nan})["score"]
         if not (math.isnan(before) or score > before):
             return False
         self.best[part] = {"epoch": int(engine.state.epoch), "score": score}
-        name = "network" if part == _ALL else part
+        name = "network" if part == ALL else part
         _logger.info("Epoch %d: best %s so far, selection score %.4f.", engine.state.epoch, name, score)
         return True
-
-    def _parts(self) -> list[str]:
-        network: Any = unwrap(self._network)
-        return [task.name for task in network.tasks] if network.independent_tasks else [_ALL]
 
     def _part_of(self, key: str) -> str:
         network: Any = unwrap(self._network)
         if not network.independent_tasks:
-            return _ALL
+            return ALL
         owners = [task.name for task in network.tasks if network.belongs_to(key, task.name)]
         if len(owners) != 1:
             raise ConfigError(

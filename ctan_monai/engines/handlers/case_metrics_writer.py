@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +11,7 @@ from ignite.engine import Events
 
 from ctan_monai.engines.distributed.processes import rank
 from ctan_monai.errors import ConfigError
-from ctan_monai.files.csv_cells import safe_cell
+from ctan_monai.files.csv_cells import cell, csv_text
 from ctan_monai.files.json_files import write_json, write_text
 from ctan_monai.metrics.base import COMPLETE, known_mean
 from ctan_monai.metrics.confusion import ClassDetails
@@ -85,17 +82,7 @@ def case_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     '=b,
     """
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([safe_cell(column) for column in columns])
-    writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
-    return text.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return safe_cell(value)
+    return csv_text(columns, [[row.get(column) for column in columns] for row in rows])
 
 
 def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -106,7 +93,7 @@ def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 def _known_cases(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     columns = dict.fromkeys(key for row in rows for key in row if key != "case")
-    return {column: sum(_cell(row.get(column)) != "" for row in rows) for column in columns}
+    return {column: sum(cell(row.get(column)) != "" for row in rows) for column in columns}
 
 
 class WriteConfusion:

@@ -15,7 +15,19 @@ from ctan_monai.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
-_ALL = "all"  # the one part of a network whose tasks share parameters
+ALL = "all"  # the one part of a network whose tasks share parameters
+
+
+def parts_of(network: nn.Module) -> list[str]:
+    """Return what has an epoch and a patience of its own: each independent task, else all together."""
+    inner: Any = unwrap(network)
+    return [task.name for task in inner.tasks] if inner.independent_tasks else [ALL]
+
+
+def score_of(part: str, engine: Any) -> float:
+    """Return the selection score of a part in an evaluator's metrics, nan if it is not known."""
+    score = engine.state.metrics.get("selection" if part == ALL else f"selection_{part}")
+    return math.nan if score is None else float(score)
 
 
 class EarlyStopping:
@@ -47,10 +59,9 @@ class EarlyStopping:
 
     def __call__(self, engine: Any) -> None:
         """Update the counts by the scores of one validation."""
-        for part in self._parts():
+        for part in parts_of(self.network):
             if not self.has_stopped(part):
-                score = engine.state.metrics.get("selection" if part == _ALL else f"selection_{part}")
-                self._judge(part, math.nan if score is None else float(score), engine.state.epoch)
+                self._judge(part, score_of(part, engine), engine.state.epoch)
 
     def has_stopped(self, task: str) -> bool:
         """Tell whether a task (of a network of independent tasks) has stopped."""
@@ -59,7 +70,7 @@ class EarlyStopping:
     @property
     def finished(self) -> bool:
         """Whether all tasks have stopped."""
-        return all(self.has_stopped(part) for part in self._parts())
+        return all(self.has_stopped(part) for part in parts_of(self.network))
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
         """Return best scores and the validations since then."""
@@ -69,10 +80,6 @@ class EarlyStopping:
         """Restore what `state_dict` returned."""
         self.best, self.waited = dict(state["best"]), dict(state["waited"])
 
-    def _parts(self) -> list[str]:
-        inner: Any = unwrap(self.network)
-        return [task.name for task in inner.tasks] if inner.independent_tasks else [_ALL]
-
     def _judge(self, part: str, score: float, epoch: int) -> None:
         if math.isnan(score):
             return
@@ -81,7 +88,7 @@ class EarlyStopping:
             return
         self.waited[part] = self.waited.get(part, 0) + 1
         if self.has_stopped(part):
-            what = "the network" if part == _ALL else part
+            what = "the network" if part == ALL else part
             logger.info("epoch %d: %s has not improved for %d validations and stops", epoch, what, self.patience)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +9,7 @@ import torch
 from torch import nn
 
 from ctan_monai.engines.distributed.processes import unwrap
-from ctan_monai.files.csv_cells import safe_cell
+from ctan_monai.files.csv_cells import csv_text
 
 GROUPINGS_FILE = "groupings.csv"
 _DIGITS = 6
@@ -53,12 +51,12 @@ def groupings_csv(network: nn.Module) -> str:
     groupings = _groupings(network)
     if not groupings:
         return ""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["layer", "kernel", *map(safe_cell, next(iter(groupings.values()))[0])])  # tasks' names
-    for layer, (_, p) in groupings.items():
-        writer.writerows([layer, kernel, *(f"{value:.6f}" for value in row)] for kernel, row in enumerate(p.tolist()))
-    return text.getvalue()
+    rows = [
+        [layer, kernel, *(f"{value:.6f}" for value in row)]
+        for layer, (_, p) in groupings.items()
+        for kernel, row in enumerate(p.tolist())
+    ]
+    return csv_text(["layer", "kernel", *next(iter(groupings.values()))[0]], rows)
 
 
 def _groupings(network: nn.Module | None) -> dict[str, tuple[list[str], torch.Tensor]]:

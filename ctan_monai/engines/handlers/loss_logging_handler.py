@@ -72,7 +72,7 @@ class ScalarWriter:
         from tensorboard.summary.writer.record_writer import RecordWriter
 
         folder.mkdir(parents=True, exist_ok=True)
-        name = f"events.out.tfevents.{int(time.time()):010d}.{os.getpid()}.{next(_numbers)}"  # in the order of time
+        name = f"events.out.tfevents.{int(time.time()):010d}.{os.getpid()}.{next(_numbers):010d}"  # names sort by time
         self._file = (folder / name).open("xb")
         self._records = RecordWriter(self._file)
         self._add(0, file_version=_FORMAT)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch.distributed as dist
 from ignite.engine import Events
 from monai.data import MetaTensor
@@ -14,9 +15,12 @@ from monai.data.utils import affine_to_spacing
 from torch import Tensor
 
 from ctan_monai.errors import ConfigError
-from ctan_monai.metrics.base import CaseMetric, CompleteCases
+from ctan_monai.metrics.base import CaseMetric
+from ctan_monai.metrics.complete import CompleteCases
+from ctan_monai.metrics.device_metric import DeviceMetric, read_numbers
 from ctan_monai.metrics.for_task import metrics_for
 from ctan_monai.tasks import Task, check_tasks
+from ctan_monai.transforms.batch import plain
 from ctan_monai.transforms.postprocess import postprocess_for
 
 logger = logging.getLogger(__name__)
@@ -27,10 +31,10 @@ Row = dict[str, Any]
 class MultiTaskMetrics:
     """Evaluator handler: post-process the logits, measure each case, and average after the last one.
 
-    Afterwards ``state.metrics`` holds the values of every metric, ``selection_<task>`` for each task and
-    ``selection``, their mean, by which the best model is chosen (higher is better, nan where no label was known),
-    and ``state.metric_details["cases"]`` one row per case. All processes get the same; a case that a distributed
-    sampler repeats counts once.
+    What a `DeviceMetric` computes is read from the device once for each batch. Afterwards ``state.metrics`` holds the
+    values of every metric, ``selection_<task>`` for each task and ``selection``, their mean, by which the best model is
+    chosen (higher is better, nan where no label was known), and ``state.metric_details["cases"]`` one row per case.
+    All processes get the same; a case that a distributed sampler repeats counts once.
 
     Args:
         tasks: the tasks of the network.
@@ -89,14 +93,26 @@ class MultiTaskMetrics:
                 "Let the transforms keep 'case', and set decollate: false.",
             )
         predictions = {
-            name: postprocess(_plain(output["pred"][name])) for name, postprocess in self._postprocess.items()
+            name: postprocess(plain(output["pred"][name])) for name, postprocess in self._postprocess.items()
         }
         image, targets = output["image"], output["label"]
-        for index, case in enumerate(batch["case"]):
+        if image.device.type == "mps":  # which knows no double precision
+            predictions, targets = (
+                {key: value.cpu() for key, value in each.items()} for each in (predictions, targets)
+            )
+        found: list[tuple[DeviceMetric, str, Mapping[str, Tensor]]] = []
+        for index, case in enumerate(map(str, batch["case"])):
             prediction = {name: answer[index] for name, answer in predictions.items()}
             target = {key: value[index] for key, value in targets.items()}
+            spacing_mm = self._spacing_mm(image, index)
             for metric in self.metrics:
-                metric.update(str(case), prediction, target, self._spacing_mm(image, index))
+                if not isinstance(metric, DeviceMetric):
+                    metric.update(case, prediction, target, spacing_mm)
+                elif metric.lacks(case):
+                    found.append((metric, case, metric.numbers(case, prediction, target, spacing_mm)))
+        read = read_numbers([numbers for *_, numbers in found])  # the only transfer
+        for (metric, case, _), numbers in zip(found, read, strict=True):
+            metric.keep(case, metric.record(case, numbers))
 
     def _spacing_mm(self, image: Tensor, index: int) -> tuple[float, ...]:
         """Return the voxel size of one case of a batch (B, C, *S) from its affine."""
@@ -107,7 +123,7 @@ class MultiTaskMetrics:
                 self._warned = True
             return (1.0,) * dims
         affine = image.affine[index] if image.affine.ndim == 3 else image.affine
-        return tuple(float(step) for step in affine_to_spacing(affine, r=dims))
+        return tuple(map(float, affine_to_spacing(np.asarray(affine), r=dims)))  # MONAI keeps affines on the host
 
     def compute(self) -> dict[str, float]:
         """Return the metrics over all cases; nan = nothing known."""
@@ -139,7 +155,3 @@ class MultiTaskMetrics:
 def _mean_selection(metrics: Sequence[CaseMetric]) -> float:
     known = [value for value in (metric.selection() for metric in metrics) if value is not None]
     return sum(known) / len(known) if known else math.nan
-
-
-def _plain(value: Tensor) -> Tensor:
-    return value.as_tensor() if isinstance(value, MetaTensor) else value

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from ctan_monai.engines.distributed.processes import unwrap, without_data_parallel
 from ctan_monai.engines.loop.bf16_check import Convolution, as_convolution, check
 from ctan_monai.engines.runs.options import as_bool
-from ctan_monai.errors import ConfigError
+from ctan_monai.errors import ConfigError, check_choice
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 ON_WRONG = ("refuse", "float32")
@@ -56,8 +56,7 @@ def choose_precision(device: torch.device | str, amp: bool | str, amp_dtype: str
         ConfigError: the dtype is unknown, or fp16 is asked for on a device other than CUDA.
     """
     device_type = torch.device(device).type
-    if amp_dtype not in ("auto", *_DTYPES):
-        raise ConfigError("amp_dtype", f"{amp_dtype!r} is unknown.", "Use auto, bf16 or fp16.")
+    check_choice("amp_dtype", amp_dtype, ("auto", *_DTYPES))
     if not as_bool(amp, "amp"):
         return Precision(device_type, None)
     if amp_dtype == "auto":
@@ -89,8 +88,7 @@ def checking_bf16(
         ConfigError: ``on_wrong`` is neither; or, from the forward pass, a convolution is wrong and 'refuse' was asked
             for, or the network asks for values of tensors, so that its convolutions cannot be listed.
     """
-    if on_wrong not in ON_WRONG:
-        raise ConfigError("bf16_wrong", f"{on_wrong!r} is unknown.", f"Use one of {list(ON_WRONG)}.")
+    check_choice("bf16_wrong", on_wrong, list(ON_WRONG))
     if precision != Precision("cpu", torch.bfloat16):
         yield
         return
@@ -133,7 +131,7 @@ def convolutions_of(network: nn.Module, image: Tensor) -> list[Convolution]:
     # the cache of autocast would keep tensors without values for the real pass
     autocast = torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False)
     try:
-        with torch.inference_mode(False), _without_hooks(network), FakeTensorMode() as without_values:
+        with torch.inference_mode(False), without_hooks(network), FakeTensorMode() as without_values:
             state = {**dict(network.named_parameters()), **dict(network.named_buffers())}
             state = {name: without_values.from_tensor(value) for name, value in state.items()}
             with autocast, listing:  # not network(image): it would count the image in its batch statistics
@@ -160,8 +158,8 @@ def refuse_bf16(network: nn.Module, images: Iterable[Tensor]) -> None:
 
 
 @contextmanager
-def _without_hooks(network: nn.Module) -> Iterator[None]:
-    """Remove forward hooks and cuts temporarily."""
+def without_hooks(network: nn.Module) -> Iterator[None]:
+    """Remove forward hooks and cuts temporarily, for a pass that computes nothing."""
     names = ("_forward_hooks", "_forward_pre_hooks")
     kept = [(module, name, getattr(module, name)) for module in network.modules() for name in names]
     for module, name, hooks in kept:

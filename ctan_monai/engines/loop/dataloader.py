@@ -18,6 +18,21 @@ _logger = logging.getLogger(__name__)
 MEMORY_SHARE = 0.5  # of what is free on a GPU, of all memory on a CPU
 
 
+class EpochDataLoader(DataLoader):  # type: ignore[misc]  # monai has no types
+    """MONAI's loader that draws alike in every epoch, with any number of workers.
+
+    torch draws a seed for its workers from the common generator, as the order of samples is, whenever it
+    starts them; those that live on are started once. Epochs of a run and of its resumption, or with other numbers of
+    workers, would have another order.
+    """
+
+    def __iter__(self) -> Any:
+        """Begin an epoch."""
+        if self._iterator is not None:
+            torch.empty((), dtype=torch.int64).random_(generator=self.generator)
+        return super().__iter__()
+
+
 def create_dataloader(
     dataset: SeededDataset,
     data_on: str = "auto",
@@ -50,14 +65,14 @@ def create_dataloader(
     workers = int(options.get("num_workers", 0))
     options = {"persistent_workers": workers > 0, "pin_memory": place.type == "cuda", **options, "drop_last": drop_last}
     if data_on == "loader" or (data_on == "auto" and place.type != "cuda"):
-        return DataLoader(dataset, **options)
+        return EpochDataLoader(dataset, **options)
     try:
         samples = _fitting(dataset, place)
     except ConfigError as error:
         if data_on == "device":
             raise
         _logger.info("Samples are read by loaders: %s", error)
-        return DataLoader(dataset, **options)
+        return EpochDataLoader(dataset, **options)
     alone = {"num_workers": 0, "persistent_workers": False, "pin_memory": False, "collate_fn": _batch_itself}
     return DataLoader(samples, **{**options, **alone})
 

@@ -11,7 +11,7 @@ from ignite.engine import Events
 from monai.engines import SupervisedEvaluator
 from monai.engines.utils import IterationEvents
 from monai.inferers import Inferer
-from torch import nn
+from torch import Tensor, nn
 
 from ctan_monai.engines.distributed.processes import to_channels_last, unwrap, without_data_parallel
 from ctan_monai.engines.handlers.metrics_handler import MultiTaskMetrics
@@ -19,6 +19,7 @@ from ctan_monai.engines.loop.bf16_guard import checking_bf16, choose_precision
 from ctan_monai.engines.loop.inferer import MultiTaskInferer
 from ctan_monai.engines.loop.prepare import PrepareMultiTaskBatch
 from ctan_monai.engines.loop.sampler import end_workers_with_parent
+from ctan_monai.engines.runs.ensemble import mean_outputs, members_of
 from ctan_monai.engines.runs.options import as_bool
 from ctan_monai.engines.tracking.mlflow_tracking import without_monai
 from ctan_monai.errors import ConfigError
@@ -27,7 +28,8 @@ from ctan_monai.errors import ConfigError
 class MultiTaskEvaluator(SupervisedEvaluator):  # type: ignore[misc]  # monai has no types
     """Run a multi-task network over a data set, for validation, evaluation or inference.
 
-    ``state.output`` holds image, label (the targets) and pred (float32 logits per task, with the image's metadata).
+    ``state.output`` holds image, label (the targets) and pred (float32 logits per task, with the image's metadata). Of
+    an `Ensemble`, and with ``views``, pred is the mean answer (`mean_logits`), and ``answers`` are the outputs.
 
     Args:
         device: where to run; the network is moved there.
@@ -43,6 +45,7 @@ class MultiTaskEvaluator(SupervisedEvaluator):  # type: ignore[misc]  # monai ha
         amp_dtype: 'bf16', 'fp16' (CUDA only) or 'auto'.
         channels_last: keep the weights of convolutions channels-last.
         bf16_wrong: as for `MultiTaskTrainer`; only the forward pass counts here.
+        views: views of an image that are answered for, such as `MirrorViews`; None: the image.
         decollate: split batch and output into lists of cases, which MONAI's post-processing transforms need and
             `MultiTaskMetrics` cannot use.
         options: further options of `SupervisedEvaluator`.
@@ -64,6 +67,7 @@ class MultiTaskEvaluator(SupervisedEvaluator):  # type: ignore[misc]  # monai ha
         amp_dtype: str = "auto",
         channels_last: bool | str = False,
         bf16_wrong: str = "refuse",
+        views: Callable[..., list[dict[str, Tensor]]] | None = None,
         decollate: bool = False,
         **options: Any,
     ) -> None:
@@ -83,7 +87,7 @@ class MultiTaskEvaluator(SupervisedEvaluator):  # type: ignore[misc]  # monai ha
             decollate=decollate,
             **options,
         )
-        self.precision, self.bf16_wrong = precision, bf16_wrong
+        self.precision, self.bf16_wrong, self.views = precision, bf16_wrong, views
         end_workers_with_parent(val_data_loader)
         self.add_event_handler(Events.STARTED, self._share_buffers)
         measures = [key_val_metric] if isinstance(key_val_metric, MultiTaskMetrics) else []
@@ -107,13 +111,25 @@ class MultiTaskEvaluator(SupervisedEvaluator):  # type: ignore[misc]  # monai ha
             for buffer in unwrap(self.network).buffers():
                 dist.broadcast(buffer, src=0)
 
+    def _answers(self, image: Tensor, network: nn.Module) -> list[dict[str, Tensor]]:
+        """Return the outputs of each network of an ensemble for each view, one for a single network and image."""
+        found: list[dict[str, Tensor]] = []
+        for member in members_of(network):
+            found += [self.inferer(image, member)] if self.views is None else self.views(self.inferer, image, member)
+        if len(found) > 1 and hasattr(self.inferer, "latest"):
+            self.inferer.latest = {}  # what the last of them said of slices, which is not what all say
+        return found
+
     def _iteration(self, engine: Any, batchdata: Mapping[str, Any]) -> dict[str, Any]:
         """Predict one batch."""
         image, targets = self.prepare_batch(batchdata, self.state.device, self.non_blocking, **self.to_kwargs)
         self.state.output = {"image": image, "label": targets}
         with torch.inference_mode():
             with self.mode(self.network), self.precision.autocast():
-                self.state.output["pred"] = self.inferer(image, without_data_parallel(self.network))
+                answers = self._answers(image, without_data_parallel(self.network))
+            self.state.output["pred"] = mean_outputs(getattr(self.network, "tasks", ()), answers)
+            if len(answers) > 1:
+                self.state.output["answers"] = answers
             self.fire_event(IterationEvents.FORWARD_COMPLETED)
             self.fire_event(IterationEvents.MODEL_COMPLETED)  # post-processing may change inference tensors in place
         output: dict[str, Any] = self.state.output

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 import torch
-from monai.data import MetaTensor
 from monai.engines import PrepareBatch
 from torch import Tensor
 from torch.utils.data import Sampler
 
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.tasks import Task, check_tasks, present_key, region_key
+from ctan_monai.transforms.batch import plain
 
 
 class PrepareMultiTaskBatch(PrepareBatch):  # type: ignore[misc]  # monai has no types
@@ -50,7 +50,7 @@ class PrepareMultiTaskBatch(PrepareBatch):  # type: ignore[misc]  # monai has no
             if self.require_labels or task.name in batchdata:
                 targets.update(_task_targets(task, batchdata, image))
         targets = {
-            key: _plain(value).to(device=device, non_blocking=non_blocking, **to_options)
+            key: plain(value).to(device=device, non_blocking=non_blocking, **to_options)
             for key, value in targets.items()
         }
         return image.to(device=device, non_blocking=non_blocking, **to_options), targets
@@ -66,10 +66,6 @@ def _entry(batch: Mapping[str, Any], key: str, meaning: str) -> Tensor:
         )
     value: Tensor = batch[key]
     return value
-
-
-def _plain(value: Tensor) -> Tensor:
-    return value.as_tensor() if isinstance(value, MetaTensor) else value
 
 
 def _task_targets(task: Task, batch: Mapping[str, Any], image: Tensor) -> dict[str, Tensor]:
@@ -161,6 +157,6 @@ class PrepareBags(PrepareMultiTaskBatch):
         bags = [set(cases[start : start + self.bag]) for start in range(0, len(cases), self.bag)]
         if len(cases) % self.bag or any(len(bag) > 1 for bag in bags):
             raise ConfigError("bag", f"a bag of {self.bag} holds {cases}.", "Use a BagSampler, and whole bags.")
-        plain = image.as_tensor() if isinstance(image, MetaTensor) else image
-        folded = plain.unflatten(0, (-1, self.bag)).movedim(1, -1)  # (B, C, H, W, bag)
+        slices: Any = plain(image)
+        folded = slices.unflatten(0, (-1, self.bag)).movedim(1, -1)  # (B, C, H, W, bag)
         return folded, {key: value[:: self.bag] for key, value in targets.items()}

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ctan_monai.aliases import takes_old_arguments
 from ctan_monai.engines.distributed.processes import unwrap
-from ctan_monai.errors import ConfigError
+from ctan_monai.errors import ConfigError, check_choice
 
 POOLINGS = ("mean", "max", "topk", "attention")
 Outputs = dict[str, Tensor]
@@ -64,8 +64,7 @@ class SlicePoolingInferer(Inferer):  # type: ignore[misc]  # monai has no types
 
     @takes_old_arguments("engines.SlicePoolingInferer")
     def __init__(self, pooling: str = "mean", slice_batch: int = 16, top_fraction: float = 0.1) -> None:
-        if pooling not in POOLINGS:
-            raise ConfigError("pooling", f"{pooling!r} is unknown.", f"Use one of {POOLINGS}.")
+        check_choice("pooling", pooling, POOLINGS)
         if not isinstance(slice_batch, int) or slice_batch < 1:
             raise ConfigError("slice_batch", f"{slice_batch!r} was found.", "Give a number of slices, for example 16.")
         if not isinstance(top_fraction, int | float) or not 0 < top_fraction <= 1:

@@ -23,6 +23,7 @@ from ctan_monai.engines.loop.inferer import MultiTaskInferer
 from ctan_monai.engines.loop.parameters import GradientGroup, clip_gradients, gradient_groups
 from ctan_monai.engines.loop.prepare import PrepareMultiTaskBatch
 from ctan_monai.engines.loop.sampler import end_workers_with_parent
+from ctan_monai.engines.loop.step_memory import check_step_memory
 from ctan_monai.engines.loop.task_gradients import task_gradients
 from ctan_monai.engines.runs.options import as_bool
 from ctan_monai.engines.tracking.mlflow_tracking import in_place_of_monai
@@ -141,6 +142,8 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
         self.task_gradients = task_gradients(network, loss_function)
         self._compiled = compiled_network(self, compile_mode)
         self._penalty = getattr(inner, "penalty", None)
+        large = bool(getattr(inner, "full_size", False)) or inner.spatial_dims == 3
+        self._unmeasured = large and self._compiled is None
         end_workers_with_parent(train_data_loader)
         self.train_handlers = in_place_of_monai(_flat(train_handlers or ()))
         self._register_handlers(self.train_handlers)  # now, so that they find network, optimizer and loss in the engine
@@ -149,8 +152,8 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
         """Train until ``max_epochs``; do nothing if they are complete.
 
         Raises:
-            ConfigError: the loader is empty, batch or images are too small for batch normalization, or this processor
-                computes a convolution wrongly in bfloat16.
+            ConfigError: the loader is empty, batch or images are too small for batch normalization, this processor
+                computes a convolution wrongly in bfloat16, or a network of full size has too little memory for a step.
             NonFiniteError: a loss or gradient is not finite.
         """
         if self.state.epoch_length == 0:
@@ -195,6 +198,9 @@ class MultiTaskTrainer(SupervisedTrainer):  # type: ignore[misc]  # monai has no
         """Add the gradients of a micro-batch, one of ``parts``; return its loss, () scalar."""
         image, targets = self.prepare_batch(batchdata, self.state.device, self.non_blocking, **self.to_kwargs)
         self.state.output = {"image": image, "label": targets}
+        if self._unmeasured:
+            check_step_memory(self.network, image, half=self.precision.dtype is not None)
+            self._unmeasured = False
         loss = self._loss(image, targets)
         self._backward(loss / parts)
         return loss

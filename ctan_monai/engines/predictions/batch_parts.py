@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ from torch import Tensor
 
 from ctan_monai.engines.predictions.predictions_index import PredictedCase
 from ctan_monai.errors import DataError
-from ctan_monai.files.atomic import replacing
-from ctan_monai.files.csv_cells import safe_cell
+from ctan_monai.files.atomic import replace_text
+from ctan_monai.files.csv_cells import csv_text
 from ctan_monai.tasks import Task
 
 
@@ -82,11 +81,8 @@ def write_answers(
     """
     tasks = [task for task in tasks if not task.pixel_level]
     rows = [{"case": case.case, **_row(tasks, case.answers, thresholds or {})} for case in cases]
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        columns = list(rows[0]) if rows else ["case"]
-        writer.writerow([safe_cell(column) for column in columns])
-        writer.writerows([safe_cell(row[column]) for column in columns] for row in rows)
+    columns = list(rows[0]) if rows else ["case"]
+    replace_text(path, csv_text(columns, [list(row.values()) for row in rows]))
 
 
 def _row(

@@ -20,7 +20,8 @@ from ctan_monai.engines.predictions.ct_resample import ResampledToCt, resample_t
 from ctan_monai.engines.predictions.dicom_files import FORMATS, FilesOfCt
 from ctan_monai.engines.predictions.prediction_files import file_names, is_dose
 from ctan_monai.engines.predictions.written_table import WrittenCase, structure_values, write_tables
-from ctan_monai.engines.runs.run_record import RUN_FILE
+from ctan_monai.engines.runs.manifest import run_dirs
+from ctan_monai.engines.runs.run_record import MEMBERS, RUN_FILE
 from ctan_monai.engines.runs.training_data import trained_on
 from ctan_monai.errors import ConfigError, DataError, install
 from ctan_monai.files.json_files import read_json
@@ -147,10 +148,13 @@ class WriteDicom:
         _logger.info("Predictions of %d CTs, not for clinical use, are in %s.", len(cases), self.output_dir)
 
 
-def in_words(model: str, run_dir: str | Path | None) -> str:
-    """Describe the network by method and encoder, as in its run's record."""
-    record = {} if run_dir is None else read_json(Path(str(run_dir)) / RUN_FILE) or {}
-    known = [str(record[name]) for name in ("method", "encoder") if record.get(name)]
+def in_words(model: str, run_dir: str | Path | Sequence[str | Path] | None) -> str:
+    """Describe the network by method and encoder, as in its run's record; an ensemble by those of all its networks."""
+    folders = [] if run_dir is None else run_dirs(run_dir)
+    found_records = [read_json(folder / RUN_FILE) or {} for folder in folders]
+    records = [member for record in found_records for member in record.get(MEMBERS, [record])]
+    found = [str(record[name]) for record in records for name in ("method", "encoder") if record.get(name)]
+    known = [*(["ensemble", "of", str(len(records))] if len(records) > 1 else []), *dict.fromkeys(found)]
     return " ".join([model, *(word for word in known if word not in model.split())]).strip()
 
 

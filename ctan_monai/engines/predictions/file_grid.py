@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from ctan_monai.data.cases.cache import read_header
-from ctan_monai.data.cases.file_grid import Grid, turned
+from ctan_monai.data.cases.file_grid import Grid, reorient_to
 from ctan_monai.data.cases.resample import Resample
 from ctan_monai.data.formats.ct_source import CtSource
 from ctan_monai.data.formats.image_masks import write_mask_file
@@ -23,7 +23,7 @@ Array = np.ndarray[Any, Any]
 _NIFTI = ".nii.gz"
 
 
-def on_own_grid(
+def on_native_grid(
     task: Task,
     final: Array,
     logits: Tensor,
@@ -52,7 +52,7 @@ def on_own_grid(
         See `arrays_of`.
     """
     arrays = arrays_of(task, final, numbers)
-    exact = {name: turned(array, grid, own) for name, array in arrays.items()}
+    exact = {name: reorient_to(array, grid, own) for name, array in arrays.items()}
     found = {name: array for name, array in exact.items() if array is not None}
     if len(found) == len(arrays):
         return found

@@ -13,7 +13,7 @@ from monai.transforms import MapTransform
 from torch import Tensor
 
 from ctan_monai.data.cases.cache import read_header
-from ctan_monai.data.cases.file_grid import Grid, own_grid_of
+from ctan_monai.data.cases.file_grid import Grid, native_grid_of
 from ctan_monai.data.formats.ct_source import CtSource
 from ctan_monai.data.formats.image_masks import resized_mask
 from ctan_monai.engines.predictions.batch_parts import affine_of, answer_of, finite_logits
@@ -72,7 +72,7 @@ class FinalAnswersd(MapTransform):  # type: ignore[misc]  # MONAI has no type hi
         shape = tuple(int(size) for size in meta[_GRID])
         if meta.get("original_affine") is None:
             affine = None
-            own = own_grid_of(read_header(data["file"]).meta) if "file" in data else None
+            own = native_grid_of(read_header(data["file"]).meta) if "file" in data else None
             here = Grid(tuple(image.shape[1:]), affine_of(image[None], 0, case))
             answers = {
                 task.name: _on_own_image(task, logits[task.name], here, own)
@@ -133,7 +133,7 @@ def _on_image(task: Task, logits: Tensor, shape: tuple[int, ...]) -> Array:
 
 
 def _on_own_image(task: Task, logits: Tensor, here: Grid, own: Grid) -> Array:
-    """Return the prediction in (columns, rows), as `on_own_grid` for a case that knows its file's grid."""
+    """Return the prediction in (columns, rows), as `on_native_grid` for a case that knows its file's grid."""
     source = CtSource("", own.in_space, own.affine_ras, ())
     there = resample_to_ct([task], {task.name: logits.cpu().reshape(-1, *here.in_space)}, here.affine_ras, source)
     return _stacked([own.only_inside(array.reshape(own.shape)).T for array in there.arrays_of(task).values()])

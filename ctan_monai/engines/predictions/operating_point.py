@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from ctan_monai.engines.distributed.processes import rank
 from ctan_monai.engines.handlers.metrics_handler import MultiTaskMetrics
 from ctan_monai.engines.loop.evaluator import MultiTaskEvaluator
+from ctan_monai.engines.runs.manifest import run_dirs
 from ctan_monai.engines.runs.run_record import load_best
 from ctan_monai.errors import CheckpointError
 from ctan_monai.files.json_files import read_json, write_json
@@ -80,13 +81,19 @@ def choose_operating_point(
     return found
 
 
-def operating_point(run_dir: str | Path) -> Thresholds:
+def operating_point(run_dir: str | Path | Sequence[str | Path]) -> Thresholds:
     """Read the thresholds of a run's findings, by task and class; of a run without such a file none.
+
+    An ensemble has none: each of its runs' was chosen for that run's own probabilities.
 
     Raises:
         CheckpointError: the file cannot be read, or holds something else.
     """
-    path = Path(str(run_dir)) / OPERATING_FILE
+    folders = run_dirs(run_dir)
+    if len(folders) > 1:
+        logger.info("An ensemble has no operating point of its own: 0.5 is used.")
+        return {}
+    path = folders[0] / OPERATING_FILE
     if not path.is_file():
         return {}
     content = read_json(path)

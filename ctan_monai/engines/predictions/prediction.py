@@ -13,8 +13,10 @@ from monai.inferers import Inferer
 from torch import nn
 from torch.utils.data import Dataset, Subset
 
+from ctan_monai.engines.distributed.processes import rank
 from ctan_monai.engines.loop.evaluator import MultiTaskEvaluator
 from ctan_monai.engines.loop.prepare import PrepareMultiTaskBatch
+from ctan_monai.engines.predictions.kernel_maps import write_kernel_maps
 from ctan_monai.engines.predictions.prediction_writer import WritePredictions
 from ctan_monai.engines.runs.run_record import MODEL_FILE, load_best
 from ctan_monai.errors import ConfigError
@@ -38,6 +40,8 @@ def predict_cases(
     **writing: Any,
 ) -> Path:
     """Predict the first cases of a data set and write them with `WritePredictions`.
+
+    Of a network with filter groups, maps of its most certain kernels for the first case are written too.
 
     Put it into a config's run list between the training and `ctan_monai.report.report_run`. Under several processes
     all have to call it; each predicts the same few cases.
@@ -83,4 +87,6 @@ def predict_cases(
         val_handlers=[WritePredictions(tasks, target, formats, **writing), *handlers],
         amp=amp,
     ).run()
+    if rank() == 0:
+        write_kernel_maps(network, dataset[0]["image"][None].to(device), target)
     return target

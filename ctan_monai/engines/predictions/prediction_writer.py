@@ -13,16 +13,17 @@ from torch import Tensor
 
 from ctan_monai.data.cases.cache import read_case_file, read_header
 from ctan_monai.data.cases.case import check_case_id
-from ctan_monai.data.cases.file_grid import Grid, moved, own_grid_of
+from ctan_monai.data.cases.file_grid import Grid, native_grid_of, resample_to
 from ctan_monai.data.datasets.openkbp.sparse import write_sparse
 from ctan_monai.data.formats.nifti import write_nifti
 from ctan_monai.engines.distributed.processes import of_all_processes, rank
 from ctan_monai.engines.predictions.batch_parts import affine_of, answer_of, finite_logits, plain, write_answers
-from ctan_monai.engines.predictions.file_grid import on_own_grid, write_masks
+from ctan_monai.engines.predictions.file_grid import on_native_grid, write_masks
 from ctan_monai.engines.predictions.prediction_files import file_names, is_dose
-from ctan_monai.engines.predictions.predictions_index import INDEX_FILE, PredictedCase, from_json, to_json, write_index
+from ctan_monai.engines.predictions.predictions_index import PredictedCase, from_json, to_json, write_index
 from ctan_monai.engines.runs.options import as_bool
 from ctan_monai.errors import ConfigError, DataError
+from ctan_monai.files.whole_folder import INDEX_FILE
 from ctan_monai.metrics.base import natural_order
 from ctan_monai.tasks import Task, check_tasks, region_key
 from ctan_monai.transforms.postprocess import postprocess_for
@@ -48,7 +49,7 @@ class WritePredictions:
     * ``cases.json`` (`predictions_index`), which the images are made from. It is removed first and written last:
       where it is, the folder is complete.
 
-    NIfTI files lie on the grid of the file that the case was made of, where the case says which (`data.own_grid`), so
+    NIfTI files lie on the grid of the file that the case was made of, where the case says which (`native_grid_of`), so
     that they compare with it array by array; else they have the affine of the sample's image. A file is whole or not
     there. A case that passes twice (a distributed sampler pads) is written once. Under several processes each writes
     its cases, rank 0 the tables.
@@ -183,14 +184,14 @@ class WritePredictions:
     ) -> PredictedCase:
         source = Path(batch["file"][position]) if "file" in batch else None
         grid = Grid(tuple(batch["image"].shape[2:]), affine_of(batch["image"], position, case))
-        own = (own_grid_of(read_header(source).meta) if source is not None else None) or grid
+        own = (native_grid_of(read_header(source).meta) if source is not None else None) or grid
         files: dict[str, dict[str, Path]] = {}
         for task in self.tasks:
             if task.pixel_level:
                 region = batch[region_key(task)][position][0].cpu().numpy() if self._masked(task, batch) else None
                 numbers = self._numbers.get(task.name)
                 around = self._outside.get(task.name, 0.0)
-                arrays = on_own_grid(
+                arrays = on_native_grid(
                     task, final[task.name].numpy(), logits[task.name], region, grid, own, numbers, around
                 )
                 files[task.name] = self._write_arrays(case, task, arrays, own.affine_ras, source)
@@ -226,6 +227,6 @@ class WritePredictions:
                 found = f"there is no volume {name!r}, it has {list(origin.volumes)}."
                 raise DataError(source, case, found, "Correct the volumes of WritePredictions.")
             grid = Grid(origin.shape, origin.affine_ras)
-            own = own_grid_of(origin.meta) or grid
-            values = moved(origin.volumes[name], grid, own)
+            own = native_grid_of(origin.meta) or grid
+            values = resample_to(origin.volumes[name], grid, own)
             write_nifti(values, own.affine_ras, self.output_dir / case / self._names["", name])

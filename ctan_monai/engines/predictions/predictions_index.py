@@ -11,11 +11,11 @@ from typing import Any
 
 from ctan_monai.data.cases.case import check_case_id
 from ctan_monai.errors import ConfigError, DataError
-from ctan_monai.files.atomic import replacing
+from ctan_monai.files.atomic import replace_text
+from ctan_monai.files.whole_folder import INDEX_FILE, PREDICTIONS
 from ctan_monai.tasks import Task, describe_task, task_from
 
-INDEX_FILE = "cases.json"
-_FORMAT = "ctan_monai predictions 1"
+_FORMAT = f"{PREDICTIONS} 1"
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,7 @@ def write_index(
         "cases": [to_json(case, folder) for case in cases],
     }
     path = folder / INDEX_FILE
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return path
+    return replace_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def read_index(folder: str | Path) -> PredictionsIndex:

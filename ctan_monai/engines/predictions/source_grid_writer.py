@@ -16,11 +16,11 @@ from ctan_monai.engines.predictions.ct_resample import resample_to_ct
 from ctan_monai.tasks import Task, check_tasks
 
 _logger = logging.getLogger(__name__)
-_FOLDER = "own_grid"
+_FOLDER = "native_grid"
 
 
-class WriteOnOwnGrid:
-    """Evaluator handler: write ``<output_dir>/<case>/own_grid/<label or task>.nii.gz`` on the CT's own grid.
+class WriteOnNativeGrid:
+    """Evaluator handler: write ``<output_dir>/<case>/native_grid/<label or task>.nii.gz`` on the CT's own grid.
 
     Masks are 0/1, values in their unit; the dose is not set to 0 anywhere. Cases whose own grid is the network's, which
     is all that have no `ct_source` beside them, are passed over. Files of the same name are replaced, as

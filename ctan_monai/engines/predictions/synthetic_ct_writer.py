@@ -11,7 +11,16 @@ from typing import Any
 import numpy as np
 from ignite.engine import Engine, Events
 
-from ctan_monai.data.dicom.write import Clock, CtReference, Origin, UidSource, new_uid, predicted_by, write_ct_series
+from ctan_monai.data.dicom.write import (
+    Clock,
+    CtReference,
+    Origin,
+    UidSource,
+    new_study,
+    new_uid,
+    predicted_by,
+    write_ct_series,
+)
 from ctan_monai.data.formats.ct_source import CtSource, read_source, source_path
 from ctan_monai.data.formats.nifti import load_nifti
 from ctan_monai.engines.distributed.processes import rank
@@ -115,7 +124,8 @@ class WriteSyntheticCt:
 
         def fill(draft: Path) -> None:
             source = _source_of(case)
-            files = write_ct_series(ct_hu, affine_ras, draft, origin, source=source, name=case.case, **self._said)
+            study = new_study(case.case, self._said["uid_source"])
+            files = write_ct_series(ct_hu, affine_ras, draft, origin, source=source, study=study, **self._said)
             grid = CtSource(case.case, ct_hu.shape, affine_ras, tuple(files))
             on_it.append(FilesOfCt(draft, grid, origin, **self._said))
             on_it[0].write_dicom(self.formats, self._masks(case), None)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ctan_monai.aliases import OPTIONS, current_settings
-from ctan_monai.errors import CheckpointError
+from ctan_monai.errors import CheckpointError, ConfigError
 
 METRICS_FILE = "metrics.json"
 
@@ -33,7 +34,32 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 _NONE = object()
 
 
-def run_setting(output_dir: str | Path, name: str, default: Any = _NONE) -> Any:
+def run_dirs(run_dir: str | Path | Sequence[str | Path]) -> list[Path]:
+    """Return the folders of runs that an option names: one, or a list of several.
+
+    >>> [path.as_posix() for path in run_dirs("[runs/ctan, runs/hps]")]
+    ['runs/ctan', 'runs/hps']
+
+    Raises:
+        ConfigError: it names none, or one twice.
+    """
+    text = str(run_dir).strip()
+    if isinstance(run_dir, str) and text.startswith("[") and text.endswith("]"):  # as the command line leaves paths
+        run_dir = [word.strip().strip("'\"") for word in text[1:-1].split(",") if word.strip()]
+    named = [run_dir] if isinstance(run_dir, str | Path) else list(run_dir)
+    found = [Path(str(folder)) for folder in named]
+    if not found or len(set(found)) < len(found):
+        raise ConfigError("--run_dir", f"{run_dir!r} was found.", "Name a run, or several as [runs/a,runs/b].")
+    return found
+
+
+def inference_dir(run_dir: str | Path | Sequence[str | Path]) -> str:
+    """Return the folder that a run's predictions have where none is given; an ensemble's lie with its first run."""
+    folders = run_dirs(run_dir)
+    return str(folders[0] / ("inference" if len(folders) == 1 else "inference_ensemble"))
+
+
+def run_setting(output_dir: str | Path | Sequence[str | Path], name: str, default: Any = _NONE) -> Any:
     """Return the value of an option in a run's training.
 
     Where evaluation or inference must agree with the training and the network cannot tell (the size of its images, the
@@ -41,14 +67,25 @@ def run_setting(output_dir: str | Path, name: str, default: Any = _NONE) -> Any:
     wins.
 
     Args:
-        output_dir: the run's folder.
+        output_dir: the run's folder, or those of an ensemble's.
         name: of the option.
         default: for runs that do not say, such as a federation's; not given: that is an error.
 
     Raises:
         CheckpointError: there is no run, or it does not say.
+        ConfigError: the runs of an ensemble have different values.
     """
-    path = Path(str(output_dir)) / SETTINGS_FILE
+    folders = run_dirs(output_dir)
+    values = [_setting(folder, name, default) for folder in folders]
+    for folder, value in zip(folders[1:], values[1:], strict=True):
+        if value != values[0]:
+            found = f"the runs differ in {name}: {values[0]} in {folders[0]}, {value} in {folder}."
+            raise ConfigError("--run_dir", found, "Name runs with the same inputs, such as folds or seeds.")
+    return values[0]
+
+
+def _setting(folder: Path, name: str, default: Any) -> Any:
+    path = folder / SETTINGS_FILE
     if default is not _NONE and not path.exists():
         return default
     name = OPTIONS.get(name, name)

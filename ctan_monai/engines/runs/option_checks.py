@@ -27,11 +27,12 @@ from ctan_monai.errors import ConfigError
 
 _WHOLE = {  # and the least that each may be
     "epochs": 1, "batch_size": 1, "accumulate": 1, "val_interval": 1, "patience": 1, "workers": 0, "seed": 0,
-    "split_seed": 0,
+    "split_seed": 0, "folds": 2, "fold": 0,
 }  # fmt: skip
+_OR_NONE = ("patience", "folds")
 _SHARES, _AMOUNTS = ("augment",), ("checkpoint_every",)
 _SWITCHES = ("amp", "resume", "save_execute_config", "deterministic")
-_CHOICES: dict[str, Mapping[str, Any]] = {"data_on": DATA_ON}
+_CHOICES: dict[str, Mapping[Any, Any]] = {"data_on": DATA_ON, "spatial_dims": {2: None, 3: None}}
 
 
 def check_options(arguments: Sequence[str] | None = None) -> None:
@@ -75,10 +76,17 @@ def check_given(given: Mapping[str, Any], files: Sequence[Path]) -> None:
     merged: dict[str, Any] = {}
     for config in [*configs, given]:
         merged.update(config)
-    for name, value in merged.items():
-        computed = isinstance(value, Mapping) or (isinstance(value, str) and value.startswith(("$", "@", "%")))
-        if not computed:  # by the config
-            _check_value(name, value, configs[0].get(name))
+    plain = {name: value for name, value in merged.items() if not _is_computed(value)}
+    for name, value in plain.items():
+        _check_value(name, value, configs[0].get(name))
+    if plain.get("folds") is not None and plain.get("datalist"):  # an evaluation's is computed: that of its run
+        found = f"{plain['folds']} folds and the splits of {plain['datalist']} were given."
+        raise ConfigError("folds", found, "Leave out one of them.")
+
+
+def _is_computed(value: Any) -> bool:
+    """Return whether a value comes from the config's other entries."""
+    return isinstance(value, Mapping) or (isinstance(value, str) and value.startswith(("$", "@", "%")))
 
 
 def _check_names(given: Mapping[str, Any], files: Sequence[Path], configs: Sequence[Mapping[str, Any]]) -> None:
@@ -129,7 +137,7 @@ def _check_text(name: str, value: Any) -> None:
 
 def _check_value(name: str, value: Any, default: Any) -> None:
     if name in _WHOLE:
-        if value is not None or name != "patience":
+        if value is not None or name not in _OR_NONE:
             as_whole(value, name, _WHOLE[name])
     elif name in _AMOUNTS:
         as_amount(value, name)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ctan_monai.errors import ConfigError
+from ctan_monai.errors import ConfigError, check_choice
 
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")  # of torch.compile
@@ -65,7 +65,7 @@ def as_amount(value: Any, setting: str) -> float:
     raise ConfigError(setting, f"{value!r} was found, expected a number of at least 0.", "Give for example 0 or 10.")
 
 
-def choose(setting: str, value: Any, options: Mapping[str, Any]) -> Any:
+def choose(setting: str, value: Any, options: Mapping[Any, Any]) -> Any:
     """Return the entry of ``options`` that a setting of a config names.
 
     Args:
@@ -76,8 +76,7 @@ def choose(setting: str, value: Any, options: Mapping[str, Any]) -> Any:
     Raises:
         ConfigError: the value is none of them.
     """
-    if value not in options:
-        raise ConfigError(setting, f"{value!r} is unknown.", f"Use one of {sorted(options)}.")
+    check_choice(setting, value, sorted(options))
     return options[value]
 
 

@@ -14,6 +14,8 @@ from torch import nn
 from ctan_monai.aliases import current_settings
 from ctan_monai.engines.distributed.processes import rank, wait_for_all
 from ctan_monai.engines.runs.config_copies import copy_configs
+from ctan_monai.engines.runs.data_record import DATALIST_FILE, INITIAL_FILE
+from ctan_monai.engines.runs.initial_run import load_initial
 from ctan_monai.engines.runs.manifest import CONFIGS_FOLDER, METRICS_FILE, SETTINGS_FILE
 from ctan_monai.engines.runs.option_checks import check_options
 from ctan_monai.engines.runs.options import as_bool
@@ -37,7 +39,8 @@ from ctan_monai.files.lock import LOCK_FILE, hold, release
 _logger = logging.getLogger(__name__)
 VERSIONS_FILE, LOG_FILE = "versions.json", "log.txt"
 _RUN_FILES = (SETTINGS_FILE, RUN_FILE, LAST_FILE, PREVIOUS_FILE, MODEL_FILE, METRICS_FILE)
-_FREE_TO_CHANGE = {"resume", "epochs", "device", "output_dir", "cache_dir", "dataset_dir"}
+_CAME_LATER = {"fold": 0, "windows": {"ct": [-160, 240]}}  # what runs had whose version did not have the option
+_FREE_TO_CHANGE = {"resume", "epochs", "device", "output_dir", "cache_dir", "dataset_dir", "init_from"}
 
 
 class RunFolder:
@@ -46,19 +49,22 @@ class RunFolder:
     A fresh run into the folder of an earlier one moves that aside, to ``NAME.1``, ``NAME.2`` and so on. With
     ``resume`` the folder stays if it has a checkpoint. The folder then gets ``settings.json`` (the options),
     ``configs/`` (the config files as given), ``versions.json``, ``run.json`` (what is trained) and ``log.txt``
-    (everything that is logged from here on). Only the first of several processes writes; the others wait.
+    (everything that is logged from here on). Only the first of several processes writes; the others wait. Where the
+    options have ``init_from``, another run's folder, the network gets the weights of its best one, unless a run is
+    resumed; ``init_from.json`` and data.json keep what that was trained on.
 
     Args:
         output_dir: the folder.
         settings: the options and their values; None: those of the config that this is built by, see `options_of`.
-        network: gives run.json; None leaves it out.
+        network: gives run.json, and gets the weights of ``init_from``; None leaves both out.
         config_files: files to copy; None: those that the command line or its ``--args_file`` names.
         resume: continue what is in the folder, if anything is.
 
     Raises:
         ConfigError: the folder is used by a running training, or holds files that are not a run's; or the command
             line has a slip that `check_options` finds.
-        CheckpointError: resuming, but the folder's run trained another network; or it cannot be written.
+        CheckpointError: resuming, but the folder's run trained another network; or it cannot be written; or the run of
+            ``init_from`` is damaged (ConfigError: it is none, or of another network).
         DataError: a config file is missing, or the folder cannot be written.
     """
 
@@ -77,17 +83,25 @@ class RunFolder:
         if self.resumed and network is not None:
             adopt_form(network, self.path)  # before an optimizer is made of its parameters
             wait_for_all()  # all processes have read run.json before one writes it
+        parser = building_parser() if settings is None else None
+        options = settings or ({} if parser is None else options_of(parser))
+        initial = None
+        if options.get("init_from") and network is not None and not self.resumed:
+            initial = load_initial(network, options["init_from"])  # before its folder may be moved aside
+            wait_for_all()
         if rank() == 0:
             try:
-                parser = building_parser() if settings is None else None
-                options = settings or ({} if parser is None else options_of(parser))
-                self._make_ready(options, network, config_files)
+                self._make_ready(options, network, config_files, initial)
             except OSError as error:
                 raise cannot_write(self.path, error) from error
         wait_for_all()
 
     def _make_ready(
-        self, settings: Mapping[str, Any], network: nn.Module | None, config_files: Sequence[str | Path] | None
+        self,
+        settings: Mapping[str, Any],
+        network: nn.Module | None,
+        config_files: Sequence[str | Path] | None,
+        initial: Mapping[str, Any] | None,
     ) -> None:
         if self.path.is_dir():
             _check_is_run(self.path)
@@ -99,6 +113,7 @@ class RunFolder:
                 release(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
         hold(self.path)
+        self._keep_datalist(settings.get("add_data"))
         remove_leftovers(self.path)
         known = _without_home(as_json(settings))
         changed = self._changed_settings(known) if self.resumed else []
@@ -108,7 +123,18 @@ class RunFolder:
         copy_configs(config_files, self.path / CONFIGS_FOLDER)
         if network is not None:
             write_run(network, self.path)
+        if initial is not None:
+            write_json(initial, self.path / INITIAL_FILE)
+            _logger.info("Training starts from the best network of %s.", settings["init_from"])
         self._tell(changed)
+
+    def _keep_datalist(self, add_data: Any) -> None:
+        """Leave the earlier run's list of cases where ``add_data`` names it, if that run was moved aside."""
+        if self.moved_aside is None or not add_data:
+            return
+        named, own, listed = Path(str(add_data)).expanduser().absolute(), self.path.absolute(), DATALIST_FILE
+        if named in (own, own / listed) and (self.moved_aside / listed).is_file():
+            write_json(read_json(self.moved_aside / listed), own / listed)
 
     def _tell(self, changed: Sequence[str]) -> None:
         if self.moved_aside is not None:
@@ -124,6 +150,7 @@ class RunFolder:
 
     def _changed_settings(self, settings: Mapping[str, Any]) -> list[str]:
         saved = current_settings(read_json(self.path / SETTINGS_FILE) or {})
+        saved = {**{name: value for name, value in _CAME_LATER.items() if name in settings}, **saved}
         settings = current_settings(settings)  # also of a config of before
         return [found for found in differences(saved, settings) if found.split(":")[0] not in _FREE_TO_CHANGE]
 

@@ -4,35 +4,38 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from ctan_monai.engines.distributed.processes import unwrap
+from ctan_monai.engines.runs.ensemble import Ensemble, RunDir, members_of
+from ctan_monai.engines.runs.manifest import run_dirs
 from ctan_monai.engines.runs.option_checks import check_options
 from ctan_monai.engines.runs.torch_file import load_checked
 from ctan_monai.errors import CheckpointError, ConfigError
 from ctan_monai.files.json_files import as_json, write_json
-from ctan_monai.networks import create_network
 from ctan_monai.networks.base import MultiTaskNetwork, describe_network
 from ctan_monai.networks.forms import complete_record, take_form
-from ctan_monai.tasks import Task, task_from
 
 _logger = logging.getLogger(__name__)
 RUN_FILE, MODEL_FILE = "run.json", "model.pt"
+MEMBERS = "members"  # entry of run.json: the records of an ensemble's networks
 _FLAGS = ("method", "encoder")  # entries of the record that have a flag of the same name
 
 
 def describe(network: nn.Module) -> dict[str, Any]:
-    """Describe a network by method, encoder, tasks and options, as in run.json.
+    """Describe a network by method, encoder, tasks and options, as in run.json; an ensemble has ``members`` too.
 
     Raises:
         ConfigError: it was not made by `create_network`.
     """
     inner = unwrap(network)
+    if isinstance(inner, Ensemble):
+        members = [describe(member) for member in inner.members]
+        return {**members[0], MEMBERS: members}
     if not isinstance(inner, MultiTaskNetwork):
         raise ConfigError(
             "network", f"found {type(inner).__name__}, expected a network of create_network.", "Give that network."
@@ -132,12 +135,13 @@ def check_run(output_dir: str | Path, network: nn.Module) -> None:
         )
 
 
-def load_best(network: nn.Module, output_dir: str | Path) -> nn.Module:
+def load_best(network: nn.Module, output_dir: RunDir) -> nn.Module:
     """Load a run's best network, after `adopt_form` and `check_run`.
 
     Args:
-        network: gets the weights of ``<output_dir>/model.pt``, all of them.
-        output_dir: the run's folder.
+        network: gets the weights of ``<output_dir>/model.pt``, all of them; an ensemble's members each their run's, or
+            all from the one folder that holds an ensemble, as a packed one does.
+        output_dir: the run's folder, or those of the members.
 
     Returns:
         The same network.
@@ -148,14 +152,16 @@ def load_best(network: nn.Module, output_dir: str | Path) -> nn.Module:
         CheckpointError: there is no model.pt, it is damaged, or it does not fit.
     """
     check_options()
-    path = Path(str(output_dir)) / MODEL_FILE
-    if not path.is_file():
-        raise CheckpointError(
-            path, "there is no trained network.", f"Train first with --output_dir {output_dir}, or name a run's folder."
-        )
-    adopt_form(network, output_dir)
-    check_run(output_dir, network)
-    load_weights(network, load_checked(path, needs_checksum=False), path)
+    folders = run_dirs(output_dir)
+    networks = members_of(network) if len(folders) > 1 else [network]
+    for member, folder in zip(networks, folders, strict=True):
+        path = folder / MODEL_FILE
+        if not path.is_file():
+            remedy = f"Train first with --output_dir {folder}, or name a run's folder."
+            raise CheckpointError(path, "there is no trained network.", remedy)
+        adopt_form(member, folder)
+        check_run(folder, member)
+        load_weights(member, load_checked(path, needs_checksum=False), path)
     return network
 
 
@@ -175,85 +181,3 @@ def load_weights(network: nn.Module, state: Any, path: str | Path) -> None:
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         raise CheckpointError(path, f"weights do not fit the network: {'; '.join(found[:3])}{more}.", remedy)
     inner.load_state_dict(state)
-
-
-def run_network(output_dir: str | Path, method: str | None = None, encoder: str | None = None) -> MultiTaskNetwork:
-    """Create the network that a run's record describes, without its weights.
-
-    Inference builds its network so, by ``network_def``: no option of the training has to be given again. Weights are
-    loaded by `load_best`.
-
-    Args:
-        output_dir: the run's folder.
-        method: what the user takes the run's architecture for; None: nothing was said.
-        encoder: likewise its encoder.
-
-    Returns:
-        The network, on the CPU.
-
-    Raises:
-        CheckpointError: run.json is missing or cannot be read.
-        ConfigError: run.json describes a network that this version does not know, or the run is of another method
-            or has another encoder.
-    """
-    with _record(output_dir) as record:
-        for name, given in {"method": method, "encoder": encoder}.items():
-            if given is not None and given != record[name]:
-                found = f"{output_dir} was trained with --{name} {record[name]}, this is {given}."
-                raise ConfigError(f"--{name}", found, f"Pass --{name} {record[name]}, or leave it out.")
-        return create_network(
-            record["method"],
-            [task_from(entry) for entry in record["tasks"]],
-            record["encoder"],
-            record["spatial_dims"],
-            record["in_channels"],
-            encoder_options=record["encoder_options"],
-            decoder_options=record["decoder_options"],
-            network_options={record["method"]: record["network_options"]},
-        )
-
-
-def run_tasks(output_dir: str | Path) -> list[Task]:
-    """Return the tasks that a run was trained on.
-
-    Args:
-        output_dir: the run's folder.
-
-    Raises:
-        CheckpointError: run.json is missing or cannot be read.
-    """
-    with _record(output_dir) as record:
-        return [task_from(entry) for entry in record["tasks"]]
-
-
-def network_of_run(run_dir: str | Path) -> MultiTaskNetwork:
-    """Create the network that run.json describes, and load model.pt.
-
-    Args:
-        run_dir: the run's folder.
-
-    Returns:
-        The network, on the CPU, in evaluation mode.
-
-    Raises:
-        CheckpointError: run.json or model.pt is missing, cannot be read, or the two do not fit.
-        ConfigError: run.json describes a network that this version does not know.
-    """
-    network = run_network(run_dir)
-    load_best(network, run_dir)
-    return network.eval()
-
-
-@contextmanager
-def _record(folder: str | Path) -> Iterator[dict[str, Any]]:
-    """Read run.json, with errors that name what is wrong."""
-    path = Path(str(folder)) / RUN_FILE
-    remedy = "Name the folder of a run, which holds model.pt and run.json."
-    if not path.is_file():
-        raise CheckpointError(
-            path, "there is no trained network.", f"Train first with --output_dir {folder}, or n{remedy[1:]}"
-        )
-    try:
-        yield complete_record(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(path, f"no network can be built from it ({error!r}).", remedy) from error

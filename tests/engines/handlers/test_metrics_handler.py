@@ -3,14 +3,17 @@ import math
 
 import pytest
 import torch
+from device_waits import Waits, count_transfers
 from engine_kit import DOSE, TASKS, SmallNetwork, affine_ras, make_evaluator, make_item
 from monai.data import DataLoader, MetaTensor
 
-from ctan_monai.engines import MultiTaskMetrics
+from ctan_monai.engines import MultiTaskMetrics, PrepareMultiTaskBatch
 from ctan_monai.errors import ConfigError
+from ctan_monai.metrics import GivenFinding, OpenKBPScores, StructureDose, SyntheticCTErrors, device_dvh
 from ctan_monai.metrics.base import CaseMetric
+from ctan_monai.metrics.segmentation import SegmentationJaccard
 from ctan_monai.networks.base import MultiTaskNetwork
-from ctan_monai.tasks import Regression, Segmentation
+from ctan_monai.tasks import Classification, Regression, Segmentation
 
 LESION = Segmentation("lesion", ["lesion"], overlapping=True)
 HEAT = Regression("heat", "K", 10.0)
@@ -168,3 +171,52 @@ def test_metrics_of_two_tasks_that_have_one_name_are_refused():
     with pytest.raises(ConfigError, match=r"\['a_dice_dice'\] would be metrics of two tasks or labels"):
         MultiTaskMetrics([one, other])
     MultiTaskMetrics([one, LESION])
+
+
+def every_kind():
+    """Give tasks and metrics of all kinds, and an item of a volume."""
+    oar = Segmentation("oar", ["Brainstem", "SpinalCord"], overlapping=True)
+    dose, ct = Regression("dose", "Gy", 80.0), Regression("ct", "HU", 300.0, region="mask")
+    severe, covid = (Classification(name, ["yes"]) for name in ("severe", "covid"))
+    tasks = (
+        oar,
+        dose,
+        ct,
+        severe,
+        covid,
+        Regression("age", "a", 1.0, level="image"),
+        Classification("kind", ["a", "b"]),
+    )
+    metrics = [
+        OpenKBPScores(dose, oar),
+        StructureDose(dose, oar),
+        SyntheticCTErrors(ct, oar),
+        GivenFinding(severe, covid),
+        SegmentationJaccard(oar),
+    ]
+
+    def item(index):
+        found = {key: value for key, value in make_item(index, (8, 6, 5)).items() if not key.startswith("grade")}
+        image = found["image"] = found["image"].as_tensor()  # affines stay on the host
+        found |= {"ct": 400 * image, "ct_region": image > 0.1, "dose_region": image > 0.2, "age": torch.tensor([3.0])}
+        found |= {"severe": torch.tensor([index % 2]), "covid": torch.tensor([1]), "kind": torch.tensor(index % 2)}
+        return found
+
+    return tasks, metrics, item
+
+
+def test_a_batch_is_measured_with_one_transfer(monkeypatch):
+    monkeypatch.setattr(device_dvh, "_may_wait", lambda mask: False)
+    tasks, metrics, item = every_kind()
+    batches = list(DataLoader([item(index) for index in range(4)], batch_size=2))
+    handler, waits = MultiTaskMetrics(tasks, metrics), Waits()
+    count_transfers(monkeypatch, waits)
+    evaluator = make_evaluator(SmallNetwork(tasks), batches, handler, prepare_batch=PrepareMultiTaskBatch(tasks))
+    with waits:
+        for batch in batches:
+            handler.update(batch, evaluator._iteration(evaluator, batch))
+    assert waits.found == ["tolist"] * 2
+    assert len(handler.rows()) == 4
+    assert not any(
+        math.isnan(value) for row in handler.rows() for key, value in row.items() if key.startswith("ct_mae_b")
+    )

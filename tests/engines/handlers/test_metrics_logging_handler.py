@@ -1,12 +1,15 @@
+import itertools
 import logging
 import math
 import socket
 
+import pytest
 from engine_kit import TASKS, SmallNetwork, make_evaluator, make_loader, make_trainer
 from monai.handlers import ValidationHandler
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ctan_monai.engines import MetricsLogger, MultiTaskMetrics
+from ctan_monai.engines.handlers import loss_logging_handler
 from ctan_monai.engines.handlers.loss_logging_handler import ScalarWriter
 
 
@@ -37,7 +40,11 @@ def test_the_console_calls_what_is_not_known_unknown(caplog):
     assert "epoch 7, validation: selection unknown" in caplog.text
 
 
-def test_event_files_name_neither_the_machine_nor_the_user_and_a_resumed_run_replaces_later_steps(tmp_path):
+@pytest.mark.parametrize("number", [0, 9, 99], ids=lambda number: f"after file {number}")
+def test_event_files_name_neither_the_machine_nor_the_user_and_a_resumed_run_replaces_later_steps(
+    tmp_path, monkeypatch, number
+):
+    monkeypatch.setattr(loss_logging_handler, "_numbers", itertools.count(number))
     writer = ScalarWriter(tmp_path)
     for step in (1, 2, 3):
         writer.write({"loss": float(step), "lost": math.nan}, step)

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from forked import processes
+from forked import is_alive, processes
 from torch.utils.data import DataLoader, RandomSampler
 
 from ctan_monai.engines.loop.sampler import EndWithParent, end_workers_with_parent
@@ -27,13 +27,6 @@ def load(folder, guarded):
     time.sleep(60)
 
 
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def survives(folder, guarded, seconds):
     """Kill a process whose worker is just starting; return whether that is there after some seconds."""
     folder.mkdir()
@@ -46,9 +39,9 @@ def survives(folder, guarded, seconds):
     parent.join()
     worker = int(started[0].name)
     end = time.monotonic() + seconds
-    while alive(worker) and time.monotonic() < end:
+    while is_alive(worker) and time.monotonic() < end:
         time.sleep(0.1)
-    found = alive(worker)
+    found = is_alive(worker)
     if found:
         os.kill(worker, 9)
     return found

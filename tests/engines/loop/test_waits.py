@@ -4,11 +4,11 @@ import copy
 
 import pytest
 import torch
+from device_waits import Copies, Waits
 from engine_kit import TASKS, SmallNetwork, assert_same_weights, make_item, make_loader, make_loss, weights
 from ignite.engine import Events
 from monai.data import DataLoader
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ctan_monai.engines import MultiTaskTrainer, NonFiniteError
 from ctan_monai.engines.loop.parameters import trainable_parameters
@@ -17,42 +17,9 @@ from ctan_monai.losses import MultiTaskLoss, create_weighting
 from ctan_monai.losses.weighting import WEIGHTINGS
 from ctan_monai.networks import create_network
 
-READS = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "unique_dim", "_unique2"}
-BY_SOLVER = {"upgrad", "mgda", "aligned_mtl", "imtl_g", "cagrad", "graddrop"}  # torchjd reads the Jacobian
+# torchjd reads the Jacobian; how often in a step (docs/adr/0021), None: as often as its search takes
+BY_SOLVER = {"upgrad": 4, "mgda": None, "aligned_mtl": 7, "imtl_g": 5, "cagrad": 4, "graddrop": 4}
 OPTIONS = {"static": {"weights": {task.name: 1.0 for task in TASKS}}}
-
-
-class Waits(TorchDispatchMode):
-    """Count the operations that need a number from the device."""
-
-    def __init__(self):
-        super().__init__()
-        self.found = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func.overloadpacket.__name__
-        if name in READS or (name == "index" and any(_mask(entry) for entry in args[1])):
-            self.found.append(name)
-        return func(*args, **(kwargs or {}))
-
-
-class Copies(TorchDispatchMode):
-    """Note what lies on another device than all that it was made of; a GPU waits for such copies of ordinary memory."""
-
-    def __init__(self):
-        super().__init__()
-        self.found = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        made = func(*args, **(kwargs or {}))
-        places = {entry.device for entry in args if isinstance(entry, torch.Tensor)}
-        if isinstance(made, torch.Tensor) and places and made.device not in places:
-            self.found.append(func.overloadpacket.__name__)
-        return made
-
-
-def _mask(entry):
-    return entry is not None and entry.dtype in (torch.bool, torch.uint8)
 
 
 def make_trainer(network, loader, weighting="equal", every=20, optimizer=torch.optim.Adam, epochs=1, **options):
@@ -84,7 +51,7 @@ class Branching(SmallNetwork):
         self.decoders = self.heads
 
 
-@pytest.mark.parametrize("weighting", sorted(set(WEIGHTINGS) - BY_SOLVER))
+@pytest.mark.parametrize("weighting", sorted(set(WEIGHTINGS) - set(BY_SOLVER)))
 @pytest.mark.parametrize("clip_norm", [None, 1.0])
 def test_no_step_waits(monkeypatch, weighting, clip_norm):
     trainer = make_trainer(Branching(), list(make_loader(4)), weighting, clip_norm=clip_norm)
@@ -102,7 +69,8 @@ def test_no_network_waits(monkeypatch, method):
 def test_a_solver_waits_in_each_step(monkeypatch, weighting):
     pytest.importorskip("torchjd")
     trainer = make_trainer(Branching(), list(make_loader(4)), weighting)
-    assert count_waits(monkeypatch, trainer, 2)
+    found = len(count_waits(monkeypatch, trainer, 2))
+    assert found == BY_SOLVER[weighting] or (BY_SOLVER[weighting] is None and found > 7)
 
 
 @pytest.mark.parametrize("weighting", sorted(WEIGHTINGS))
@@ -116,7 +84,7 @@ def test_network_loss_and_targets_lie_on_one_device(weighting):
     assert {tensor.device.type for tensor in tensors} == {"meta"}
 
 
-@pytest.mark.parametrize("weighting", sorted(set(WEIGHTINGS) - BY_SOLVER))
+@pytest.mark.parametrize("weighting", sorted(set(WEIGHTINGS) - set(BY_SOLVER)))
 def test_nothing_is_copied_to_the_device_but_the_batch(weighting):
     network = Branching().to("meta")
     loss = MultiTaskLoss(TASKS, create_weighting(weighting, TASKS, **OPTIONS.get(weighting, {})))

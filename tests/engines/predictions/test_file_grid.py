@@ -8,7 +8,7 @@ from known_anatomy import Nothing
 from monai.data import DataLoader, Dataset
 from monai.inferers import Inferer
 
-from ctan_monai.data.cases.file_grid import Grid, moved, turned
+from ctan_monai.data.cases.file_grid import Grid, reorient_to, resample_to
 from ctan_monai.data.datasets.tabular import tabular_inference_list
 from ctan_monai.data.formats.nifti import write_nifti
 from ctan_monai.engines.loop.evaluator import MultiTaskEvaluator
@@ -141,10 +141,10 @@ def test_grids_of_the_same_voxels_are_turned_and_others_interpolated():
     values = np.arange(np.prod(SHAPE)).reshape(SHAPE).astype(np.float32)
     here = Grid(SHAPE, RAS)
     stored, affine_ras = stored_as("PIR", values)
-    np.testing.assert_array_equal(turned(values, here, Grid(stored.shape, affine_ras)), stored)
+    np.testing.assert_array_equal(reorient_to(values, here, Grid(stored.shape, affine_ras)), stored)
     shifted = RAS.copy()
     shifted[0, 3] += 0.75  # half a voxel
-    assert turned(values, here, Grid(SHAPE, shifted)) is None
-    np.testing.assert_allclose(moved(values, here, Grid(SHAPE, shifted))[:-1], (values[:-1] + values[1:]) / 2)
+    assert reorient_to(values, here, Grid(SHAPE, shifted)) is None
+    np.testing.assert_allclose(resample_to(values, here, Grid(SHAPE, shifted))[:-1], (values[:-1] + values[1:]) / 2)
     labels = np.where(np.arange(SHAPE[0])[:, None, None] < 9, 2, 5).astype(np.uint8) * np.ones(SHAPE, np.uint8)
-    assert set(np.unique(moved(labels, here, Grid(SHAPE, shifted)))) == {2, 5}
+    assert set(np.unique(resample_to(labels, here, Grid(SHAPE, shifted)))) == {2, 5}

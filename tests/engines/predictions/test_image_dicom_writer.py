@@ -6,6 +6,7 @@ import numpy as np
 import pydicom
 import pytest
 import torch
+from dicom_validity import errors_of
 from ignite.engine import Engine
 from monai.data import DataLoader, Dataset
 from PIL import Image
@@ -72,21 +73,30 @@ def test_masks_seg_and_report_lie_on_the_whole_image_and_end_with_the_region(hig
     nothing = drawn((slice(0, 10), slice(0, 10)))[0]
     cine = write(source / "cine.dcm", np.stack([values, nothing]))
     Image.fromarray(values).save(source / "plain.png")
-    out = predict(source, tmp_path, thresholds={"diagnosis": {"malignant": 0.9}})
+    out = predict(source, tmp_path, thresholds={"diagnosis": {"malignant": 0.9}}, site="breast")
     assert np.array_equal(read_mask(out / "one" / "tumor.png"), mask)
     seg = highdicom.seg.segread(out / "one" / "SEG.dcm")
     found = seg.get_pixels_by_source_instance([made.SOPInstanceUID])
     assert np.array_equal(found[0, ..., 0].astype(bool), mask)
-    frame = highdicom.seg.segread(out / "cine_f001" / "SEG.dcm")
-    assert np.array_equal(frame.get_pixels_by_source_frame(cine.SOPInstanceUID, [1])[0, ..., 0].astype(bool), mask)
-    for case in ("one", "cine_f001", "cine_f002"):
+    frames = highdicom.seg.segread(out / "cine" / "SEG.dcm")
+    found = frames.get_pixels_by_source_frame(cine.SOPInstanceUID, [1, 2], assert_missing_frames_are_empty=True)
+    assert np.array_equal(found[..., 0].astype(bool), np.stack([mask, np.zeros_like(mask)]))
+    for case, images in (("one", 1), ("cine", 2)):
+        assert errors_of(out / case / "SEG.dcm") == errors_of(out / case / "SR.dcm") == []
         report = highdicom.sr.srread(out / case / "SR.dcm").content
-        (group,) = report.get_image_measurement_groups()
-        assert float(group.get_measurements()[0].value) == pytest.approx(100 / (1 + np.exp(-LOGIT)), abs=1e-3)
-        assert group.get_qualitative_evaluations()[-1].value.meaning == "No"  # below the threshold of 0.9
-        assert len(report.get_planar_roi_measurement_groups()) == (case != "cine_f002")
-    assert not (out / "cine_f002" / "SEG.dcm").exists()
-    assert sorted(path.name for path in (out / "plain").iterdir()) == ["tumor.png"]
+        groups = report.get_image_measurement_groups()
+        assert len(groups) == images
+        for group in groups:
+            assert float(group.get_measurements()[0].value) == pytest.approx(100 / (1 + np.exp(-LOGIT)), abs=1e-3)
+            assert group.get_qualitative_evaluations()[-1].value.meaning == "No"  # below the threshold of 0.9
+        rois = report.get_planar_roi_measurement_groups()
+        assert len(rois) == 1  # nothing was found in the cine's second frame
+        for roi in rois:  # 40 x 20 pixels of 0.1 mm
+            sizes = {each.name.meaning: float(each.value) for each in roi.get_measurements()}
+            assert sizes == {"Area": 8.0, "Long Axis": pytest.approx(4.47, abs=0.005)}
+            assert roi.finding_sites[0].value.meaning == "Breast"
+    for case in ("plain", "cine_f001", "cine_f002"):
+        assert sorted(path.name for path in (out / case).iterdir()) == ["tumor.png"]
 
 
 def test_a_tumor_in_the_padding_below_the_region_does_not_reach_the_image(highdicom, tmp_path):
@@ -121,7 +131,7 @@ def test_an_earlier_seg_is_gone_where_nothing_is_found_now_and_other_images_go_o
         out = predict(source, tmp_path)
     assert (out / "a" / "SEG.dcm").is_file()
     assert "b: no DICOM written: it has no StudyInstanceUID" in caplog.text
-    assert "DICOM (seg, sr) of 1 images, not for clinical use" in caplog.text
+    assert "DICOM (seg, sr) of 1 files, not for clinical use" in caplog.text
     assert "Doe" not in caplog.text
     write(source / "a.dcm", drawn((slice(0, 10), slice(0, 10)))[0])
     out = predict(source, tmp_path)
@@ -134,6 +144,8 @@ def test_formats_are_checked_and_without_highdicom_the_error_comes_before_predic
     for formats in ("seg", ["rtstruct"]):
         with pytest.raises(ConfigError, match=r"formats: .*expected a list of some of \['seg', 'sr'\]"):
             WriteImageDicom(TASKS, tmp_path, items, formats)
+    with pytest.raises(ConfigError, match=r"site: 'knee' is unknown"):
+        WriteImageDicom(TASKS, tmp_path, items, site="knee")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"seg and sr needs highdicom.*\[dicom\].*--formats"):
         WriteImageDicom(TASKS, tmp_path, items)

@@ -97,6 +97,24 @@ def test_ct_contours_and_segments_are_those_of_the_nifti_files(predictions, capl
     assert contour.ContourImageSequence[0].ReferencedSOPInstanceUID in uids
 
 
+def test_pydicom_simpleitk_and_itk_read_the_hu_of_the_nifti_file(predictions):
+    import itk  # takes seconds
+
+    folder, ct_hu, _ = predictions
+    WriteSyntheticCt(TASKS, folder, formats=["ct"])(None)
+    files = sorted((folder / "P001" / "dicom").glob("CT.*.dcm"))
+    read = [pydicom.dcmread(path) for path in files]
+    by_pydicom = np.stack([one.pixel_array * one.RescaleSlope + one.RescaleIntercept for one in read])
+    by_itk = itk.imread([str(path) for path in files], itk.F)
+    by_sitk = sitk_image(folder / "P001" / "dicom")
+    np.testing.assert_array_equal(by_pydicom, sitk.GetArrayFromImage(by_sitk))
+    np.testing.assert_array_equal(by_pydicom, itk.array_from_image(by_itk))
+    np.testing.assert_allclose(by_itk.GetOrigin(), by_sitk.GetOrigin(), atol=1e-4)
+    np.testing.assert_allclose(by_itk.GetSpacing(), by_sitk.GetSpacing(), atol=1e-4)
+    as_nifti = nib.as_closest_canonical(nib.Nifti1Image(by_pydicom.T, ras_of(by_sitk)))
+    np.testing.assert_allclose(np.asanyarray(as_nifti.dataobj), ct_hu, atol=0.5)
+
+
 def test_dciodvfy_finds_no_error(predictions):
     WriteSyntheticCt(TASKS, predictions[0])(None)
     for name in ("CT.0003.dcm", "RS.dcm", "SEG.dcm"):

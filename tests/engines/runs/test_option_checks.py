@@ -15,8 +15,9 @@ from ctan_monai.errors import ConfigError
 CONFIG = {
     "output_dir": "runs", "cache_dir": "cache", "method": "ctan", "epochs": "$5 if @quick else 9", "batch_size": 4,
     "learning_rate": 0.001, "augment": 0.5, "patience": None, "seed": 0, "workers": 0, "device": "cpu", "amp": False,
-    "data_on": "auto", "checkpoint_every": 0, "compile": False,
-    "window": [0.0, 1.0], "gamma": 2.0, "quick": True, "train": {"lr": "@learning_rate"}, "run": ["$@epochs"],
+    "data_on": "auto", "checkpoint_every": 0, "compile": False, "datalist": None, "folds": None, "fold": 0,
+    "window": [0.0, 1.0], "gamma": 2.0, "spatial_dims": 2, "quick": True, "train": {"lr": "@learning_rate"},
+    "run": ["$@epochs"],
 }  # fmt: skip
 
 
@@ -41,7 +42,8 @@ def given(tmp_path):
         (), ("--epochs", 3), ("--batch-size=2",), ("--train#lr", 0.1), ("--patience", "None"), ("--gamma", 1),
         ("--mine", 2, "--batch_size", "$@mine"), ("--run_id", "training"), ("--tracking", "mlflow", "--run_name", "a"),
         ("--window", "[0,2]"), ("--amp", "True"), ("--device", "cpu"), ("--epochs", "$2 + 1"), ("--noamp",),
-        ("--checkpoint_every", 0.5),
+        ("--checkpoint_every", 0.5), ("--folds", 5, "--fold", 4), ("--datalist", "mine.json", "--folds", "None"),
+        ("--folds", 5, "--datalist", "$@output_dir + '/datalist.json'"),
     ],
 )  # fmt: skip
 def test_what_makes_sense_passes(given, options):
@@ -54,6 +56,7 @@ def test_what_makes_sense_passes(given, options):
         (("--epoch", 2), "Did you mean --epochs"),
         (("--batchsize=2",), "Did you mean --batch_size"),
         (("--qqqq", 2), "The entries are amp, augment, batch_size"),
+        (("--folds", 5, "--datalist", "mine.json"), "folds: 5 folds and the splits of mine.json were given"),
         (("--epochs", 0), "epochs: 0 was found"),
         (("--epochs", -1), "epochs: -1 was found"),
         (("--epochs", 1.5), "epochs: 1.5 was found"),
@@ -76,6 +79,7 @@ def test_what_makes_sense_passes(given, options):
             "compile: 'fast' is no mode. Remedy: Use true, false, or one of default, reduce-overhead",
         ),
         (("--data_on", "gpu"), "data_on: 'gpu' is unknown. Remedy: Use one of ['auto', 'device', 'loader']"),
+        (("--spatial_dims", "4"), "spatial_dims: 4 is unknown. Remedy: Use one of [2, 3]"),
         (("--device", "tpu"), "--device: 'tpu' cannot be used here"),
         (("--device", "meta"), "--device: 'meta' cannot be used here"),
         (("--device", "mps"), "with arguments from the 'MPS' backend). Remedy: Use cpu"),

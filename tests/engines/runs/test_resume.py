@@ -14,6 +14,7 @@ from ctan_monai.engines.handlers.seeding_handler import ReseedEachEpoch
 from ctan_monai.engines.runs.resume import ContinueAt, Progress, newest_checkpoint
 from ctan_monai.engines.runs.torch_file import load_checked, save_atomic
 from ctan_monai.errors import CheckpointError
+from ctan_monai.networks import create_network
 
 STEPS = 3  # of an epoch
 
@@ -87,6 +88,22 @@ def test_independent_networks_resume_to_the_bit_too(tmp_path):
     kill(tmp_path / "part", Events.ITERATION_COMPLETED(once=8), network=TinySeparate)
     Run(tmp_path / "part", network=TinySeparate, resume=True).go()
     assert_same_run(tmp_path / "part", tmp_path / "whole")
+
+
+@pytest.mark.promise(1, "filter groups and the temperature of their samples resume to the bit")
+def test_filter_groups_and_their_temperature_resume_to_the_bit(tmp_path):
+    own = {"layer_scale": 0.1, "repeats": 1, "speed": 50.0, "rate": 0.1}
+
+    def sfg():
+        return create_network("sfg", TASKS, network_options={"sfg": own})
+
+    start, run = sfg(), Run(tmp_path / "whole", network=sfg).go()
+    kill(tmp_path / "part", Events.ITERATION_COMPLETED(once=8), network=sfg)
+    Run(tmp_path / "part", network=sfg, resume=True).go()
+    assert_same_run(tmp_path / "part", tmp_path / "whole")
+    assert run.network.trunk.iteration == 4 * STEPS
+    moved = run.network.groupings()["conv_1"] - start.groupings()["conv_1"]
+    assert moved.abs().max() > 0.1
 
 
 @pytest.mark.promise(8, "0 or 2 loader workers give the same run, also resumed")

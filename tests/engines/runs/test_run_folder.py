@@ -98,6 +98,14 @@ def test_a_fresh_run_moves_the_old_one_aside_each_time(folder, caplog):
     assert names(folder.parent) == ["run", "run.1", "run.2"]
 
 
+def test_the_splits_that_a_run_adds_to_are_still_there_when_it_takes_that_runs_folder(folder):
+    (folder / "datalist.json").write_text('{"train": ["a"]}')
+    assert RunFolder(folder, {**SETTINGS, "add_data": str(folder)}).moved_aside is not None
+    assert json.loads((folder / "datalist.json").read_text()) == {"train": ["a"]}
+    assert RunFolder(folder, SETTINGS).moved_aside is not None
+    assert not (folder / "datalist.json").exists()
+
+
 def test_resuming_keeps_the_folder(folder):
     (folder / ".last.pt.part-0123abcd.pt").write_bytes(b"half of a checkpoint")
     before = (folder / "last.pt").read_bytes()

@@ -4,7 +4,8 @@ import pytest
 import torch
 from network_cases import TASKS
 
-from ctan_monai.engines.runs.run_record import describe, network_of_run, run_network, run_tasks, write_run
+from ctan_monai.engines.runs.run_network import network_of_run, run_network, run_tasks
+from ctan_monai.engines.runs.run_record import describe, write_run
 from ctan_monai.engines.runs.torch_file import save_atomic
 from ctan_monai.errors import CheckpointError, ConfigError
 from ctan_monai.networks import create_network
