@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ctan_monai.report.canvas import COLORS, GRID, TEXT, new_figure
+from ctan_monai.report.canvas import COLORS, GRID, TEXT, panels_in_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,17 +30,12 @@ def box_figure(
         zero: whether to draw a line at 0.
         columns: panels in a row.
     """
-    columns = min(columns, len(panels))
-    rows = -(-len(panels) // columns)
     most = max((len(boxes) for boxes in panels.values()), default=1)
-    figure = new_figure(5.4 * columns, (1.2 + 0.34 * most) * rows)
-    axes = figure.subplots(rows, columns, squeeze=False).flatten()
-    for panel, (title, boxes) in zip(axes, panels.items(), strict=False):
+    figure, axes = panels_in_rows(len(panels), columns, 5.4, 1.2 + 0.34 * most)
+    for panel, (title, boxes) in zip(axes, panels.items(), strict=True):
         _draw(panel, {name: values for name, values in boxes.items() if len(values)}, zero)
         panel.set_title(title, fontsize=11, color=TEXT, loc="left")
         panel.set_xlabel(label, fontsize=10, color=TEXT)
-    for panel in axes[len(panels) :]:
-        panel.set_visible(False)
     return figure
 
 

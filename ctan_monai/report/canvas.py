@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from ctan_monai.files.atomic import replacing
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 DOTS_PER_INCH = 120
@@ -46,6 +47,33 @@ def new_figure(width_inches: float, height_inches: float, arrange: bool = True) 
 
     size = (width_inches, height_inches)
     return Figure(size, DOTS_PER_INCH, layout="constrained" if arrange else None, facecolor="white")
+
+
+def panels_in_rows(count: int, columns: int, width: float, height: float, **how: Any) -> tuple[Figure, list[Axes]]:
+    """Create a figure of panels, each of a width and height in inches.
+
+    Args:
+        count: how many.
+        columns: at most so many in a row.
+        width: of a panel.
+        height: of a panel.
+        **how: see `Figure.subplots`.
+    """
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure = new_figure(width * columns, height * rows)
+    panels = list(figure.subplots(rows, columns, squeeze=False, **how).flatten())
+    for panel in panels[count:]:
+        panel.set_visible(False)
+    return figure, panels[:count]
+
+
+def finish_panel(panel: Axes, title: str, label: str, grid: Literal["both", "x", "y"] = "both") -> None:
+    """Give a panel its title, the label of its x axis, a grid, and no frame above and on the right."""
+    panel.set_title(title, fontsize=10, color=TEXT, loc="left")
+    panel.set_xlabel(label, fontsize=9, color=TEXT)
+    panel.grid(axis=grid, color=GRID, linewidth=0.7)
+    panel.spines[["top", "right"]].set_visible(False)
 
 
 def png_of(figure: Figure, dots_per_inch: int = DOTS_PER_INCH) -> bytes:

@@ -60,7 +60,7 @@ def draw_cases(
 
     Args:
         predictions_dir: the folder of `WritePredictions`.
-        max_cases: draw the first so many, None for all.
+        max_cases: draw so many, from all over the list (whose names often begin with a class); None for all.
         targets: structures that are drawn in white, such as PTVs.
         structures: reference structures to show, None for all that a case has.
         planes: where to cut (`planes.choose_point`).
@@ -76,18 +76,24 @@ def draw_cases(
     folder = Path(str(predictions_dir))
     index = read_index(folder)
     drawn = []
-    for predicted in index.cases[:max_cases]:
+    for predicted in _spread(index.cases, max_cases):
         try:
             if is_2d_image(predicted) or is_findings(predicted, index.tasks):
                 drawn.append(_draw_flat(folder, predicted, index.tasks, image))
                 continue
             view, caption = load_view(predicted, index.tasks, str(image), targets, structures)
-            ends = _window_of(view) if window is None else (float(window[0]), float(window[1]))
+            ends = window_of(view) if window is None else (float(window[0]), float(window[1]))
             drawn.append(_draw(folder, view, caption, planes, ends))
         except DataError as error:
             logger.warning("No image of %s: %s", predicted.case, error)
     logger.info("Images of %d of %d cases are in %s.", len(drawn), len(index.cases), folder)
     return drawn
+
+
+def _spread(cases: Sequence[PredictedCase], most: int | None) -> list[PredictedCase]:
+    """Choose cases at equal distances."""
+    count = len(cases) if most is None else min(most, len(cases))
+    return [cases[at * len(cases) // count] for at in range(count)]
 
 
 def _draw_flat(folder: Path, predicted: PredictedCase, tasks: Sequence[Task], image: str | Sequence[str]) -> CaseImages:
@@ -99,7 +105,7 @@ def _draw_flat(folder: Path, predicted: PredictedCase, tasks: Sequence[Task], im
     return CaseImages(predicted.case, caption, (save_figure(figure, folder / predicted.case / "overlay.png"),))
 
 
-def _window_of(view: CaseView) -> tuple[float, float]:
+def window_of(view: CaseView) -> tuple[float, float]:
     """Return the 1st and 99th percentile of the intensities that are not 0."""
     shown = view.image[view.image != 0]
     low, high = np.percentile(shown, [1, 99]) if shown.size else (0.0, 1.0)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ctan_monai.aliases import current_record
 from ctan_monai.data.cases.cache import read_case_file
 from ctan_monai.data.cases.case import Case
-from ctan_monai.data.cases.file_grid import Grid, moved, own_grid_of
+from ctan_monai.data.cases.file_grid import Grid, native_grid_of, resample_to
 from ctan_monai.engines.predictions.prediction_files import is_ct, is_dose
 from ctan_monai.engines.predictions.predictions_index import PredictedCase
 from ctan_monai.errors import DataError
@@ -31,6 +31,7 @@ def load_view(
     image: str = "ct",
     targets: Sequence[str] = (),
     structures: Sequence[str] | None = None,
+    caption: bool = True,
 ) -> tuple[CaseView, str]:
     """Read a predicted case and its source, with a caption of their agreement.
 
@@ -40,6 +41,7 @@ def load_view(
         image: name of the volume to show.
         targets: names of structures that are drawn in white.
         structures: names of reference structures to show, None for all that the case has.
+        caption: measure the agreement, which takes as long as reading; else the line is empty.
 
     Returns:
         What to draw, and a line of metrics (`metrics_for`) to write beside it.
@@ -79,7 +81,7 @@ def load_view(
         plan_of(case.meta),
         bool(case.meta.get("synthetic")),
     )
-    metrics = _metrics(case, predicted, tasks, arrays)
+    metrics = _metrics(case, predicted, tasks, arrays) if caption else ""
     return view, f"SYNTHETIC, no patient; {metrics}" if case.meta.get("synthetic") else metrics
 
 
@@ -114,9 +116,9 @@ def _read_nifti(path: Path, case: Case) -> Array:
         array: Array = np.asarray(loaded.dataobj)
     except (OSError, EOFError, ValueError, ImageFileError) as error:
         raise DataError(path, case.case, f"it cannot be read as NIfTI ({error}).", "Predict again.") from error
-    own = own_grid_of(case.meta)
+    own = native_grid_of(case.meta)
     if own is not None and own.is_at(array.shape, loaded.affine):
-        return moved(array, own, Grid(case.shape, case.affine_ras))
+        return resample_to(array, own, Grid(case.shape, case.affine_ras))
     if array.shape != case.shape or not np.allclose(loaded.affine, case.affine_ras, atol=1e-3):
         raise DataError(path, case.case, "it lies on another grid than its case.", "Predict again from this case.")
     return array

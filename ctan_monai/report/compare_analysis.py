@@ -13,8 +13,9 @@ from ctan_monai.metrics.base import COMPLETE
 from ctan_monai.metrics.main_metric import MainMetric, main_metric_for
 from ctan_monai.metrics.statistics import SEEDS_FOR_VERDICTS
 from ctan_monai.metrics.statistics.bootstrap import DRAWS
-from ctan_monai.report.compare_files import ComparedRow, Comparison, Evaluated
+from ctan_monai.report.compare_files import ComparedRow, Comparison
 from ctan_monai.report.compare_judge import Drawn, Judge, draw, two_intervals
+from ctan_monai.report.evaluated import Evaluated
 from ctan_monai.report.run_files import SELECTION, RunHistory
 
 _LAST_EPOCHS = 5  # over which the spread of a run's selection score is shown
@@ -75,6 +76,7 @@ def analyze(comparison: Comparison, draws: int = DRAWS, seed: int = 0) -> dict[s
         "cases": len(comparison.cases),
         "clusters": clusters,
         "seeds": list(comparison.seeds),
+        "folds": comparison.folds,
         "intervals_over": basis,
         "draws": draws,
         "missing": list(comparison.missing),
@@ -121,13 +123,15 @@ def _about(row: ComparedRow) -> dict[str, Any]:
 def _processes(row: ComparedRow) -> dict[str, Any]:
     """Return the resources used by the trainings, mean over the runs, and the selected epochs."""
     keys = ("seconds", "cpu_seconds", "peak_memory_mb")
-    marks = [run.costs["training"] for run in row.runs]
+    trainings = {training.name.removeprefix("seed "): training for training in row.trainings}
+    marks = [training.costs["training"] for training in trainings.values()]
     means = {f"training_{key}": float(np.mean([mark.get(key, math.nan) for mark in marks])) for key in keys}
     epochs = {
-        run.seed: {part: entry["epoch"] for part, entry in run.history.best.items()} | _joint(run.history.epochs)
-        for run in row.runs
+        name: {part: entry["epoch"] for part, entry in training.history.best.items()} | _joint(training.history.epochs)
+        for name, training in trainings.items()
     }
-    return {**means, "best_epochs": epochs, "selection": {run.seed: _selection(run.history) for run in row.runs}}
+    selection = {name: _selection(training.history) for name, training in trainings.items()}
+    return {**means, "best_epochs": epochs, "selection": selection}
 
 
 def _selection(history: RunHistory) -> dict[str, Any]:

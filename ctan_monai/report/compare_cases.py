@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ctan_monai.data.cases.cache import read_case_file
+from ctan_monai.engines.predictions.prediction_files import CT_UNIT
 from ctan_monai.engines.predictions.predictions_index import PredictedCase, PredictionsIndex, read_index
 from ctan_monai.errors import DataError
 from ctan_monai.metrics.main_metric import main_metric_for
 from ctan_monai.report.canvas import save_figure
+from ctan_monai.report.case_images import window_of
 from ctan_monai.report.case_view import load_view
 from ctan_monai.report.compare_files import ComparedRow, Comparison
+from ctan_monai.report.ct_figure import ct_figure
 from ctan_monai.report.html import Section
 from ctan_monai.report.image_view import draw_2d_image, is_2d_image
+from ctan_monai.report.layout import CaseView
 from ctan_monai.report.overlay import overlay_figure
+from ctan_monai.report.planes import PlaneRule
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _logger = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
@@ -77,17 +86,26 @@ def draw_chosen(comparison: Comparison, folder: Path) -> Section:
 
 
 def _draw(row: ComparedRow, case: str, words: str, path: Path) -> Path:
-    index: PredictionsIndex = read_index(row.runs[0].evaluated.folder)
+    folder = row.runs[0].evaluated.folder_of(case)
+    index: PredictionsIndex = read_index(folder)
     predicted = next((found for found in index.cases if found.case == case), None)
     if predicted is None:
-        raise DataError(row.runs[0].evaluated.folder, case, "its prediction was not kept.", "Evaluate again.")
+        raise DataError(folder, case, "its prediction was not kept.", "Evaluate again.")
     channels = _channels(predicted, index)
     if is_2d_image(predicted):
         _, figure = draw_2d_image(predicted, index.tasks, channels[:_COLOR_CHANNELS], words)
     else:
         view, caption = load_view(predicted, index.tasks, channels[0])
-        figure = overlay_figure(view, subtitle=f"{words}; {caption}")
+        figure = volume_figure(view, f"{words}; {caption}")
     return save_figure(figure, path)
+
+
+def volume_figure(view: CaseView, subtitle: str) -> Figure:
+    """Draw planes of a case: a synthetic CT beside MR and CT, else dose and contours over the image."""
+    if view.dose_predicted is None or view.dose_unit != CT_UNIT:
+        return overlay_figure(view, subtitle=subtitle)
+    rule: PlaneRule = "structures" if any(mask.any() for mask in view.reference.values()) else "dose"
+    return ct_figure(view, rule, window_of(view), subtitle)
 
 
 def _channels(predicted: PredictedCase, index: PredictionsIndex) -> list[str]:

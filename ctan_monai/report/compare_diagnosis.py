@@ -31,7 +31,8 @@ def diagnosis_section(comparison: Comparison) -> Section | None:
     """
     found, missing = {}, []
     for row in comparison.rows:
-        read = [read_diagnosis(run.evaluated.folder.parent / FOLDER) for run in row.runs]
+        folders = [comparison.folder / training.folder for training in row.trainings]
+        read = [read_diagnosis(folder / "run" / FOLDER) for folder in folders]
         known = [entry for entry in read if entry is not None]
         if known:
             found[row.name] = known

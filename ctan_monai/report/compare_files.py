@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ctan_monai.aliases import existing_file
-from ctan_monai.engines.handlers.case_metrics_writer import PER_CASE_FILE, SUMMARY_FILE
+from ctan_monai.engines.handlers.case_metrics_writer import PER_CASE_FILE
 from ctan_monai.errors import DataError
-from ctan_monai.metrics.base import natural_order
-from ctan_monai.metrics.main_metric import MainMetric
+from ctan_monai.report.evaluated import Evaluated, pool, read_evaluated
 from ctan_monai.report.run_files import RunHistory, read_history, read_json
 from ctan_monai.tasks import Task, task_from
 
@@ -29,46 +22,37 @@ COSTS_FILE = "costs.json"
 EVALUATION_FOLDER = "evaluation"
 BASELINES_FILE = "naive_baselines/baselines.json"
 
-Floats = NDArray[np.float64]
-
 
 @dataclass(frozen=True)
-class Evaluated:
-    """Results of an evaluation.
+class Training:
+    """A finished training.
 
     Args:
-        folder: of the evaluation.
-        cases: ids, in their natural order.
-        columns: of per_case.csv, (N,) each; nan = unknown.
-        metrics: of summary.json.
+        name: of the seed's run, and of the fold where there are folds.
+        folder: with its scripts, logs and costs, from that of the comparison.
+        history: of the run.
+        costs: of its steps.
     """
 
+    name: str
     folder: Path
-    cases: tuple[str, ...]
-    columns: Mapping[str, Floats]
-    metrics: Mapping[str, float]
-
-    def values(self, metric: MainMetric) -> Floats:
-        """Return the columns of a metric, (N, C).
-
-        Raises:
-            DataError: a column is missing.
-        """
-        missing = [name for name in metric.columns if name not in self.columns]
-        if missing:
-            path = self.folder / PER_CASE_FILE
-            raise DataError(path, None, f"it has no column {missing}.", "Evaluate again with this version.")
-        return np.stack([self.columns[name] for name in metric.columns], 1)
+    history: RunHistory
+    costs: Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class SeedRun:
-    """A finished run: its evaluation, history and costs."""
+    """What a seed's networks answered, one network or one for each fold.
+
+    Args:
+        seed: of the trainings.
+        evaluated: of all test cases; with folds, each case by the network that had not seen it.
+        trainings: one, or one for each fold.
+    """
 
     seed: int
     evaluated: Evaluated
-    history: RunHistory
-    costs: Mapping[str, Mapping[str, Any]]
+    trainings: tuple[Training, ...]
 
 
 @dataclass(frozen=True)
@@ -80,6 +64,11 @@ class ComparedRow:
     weighting: str | None
     preset: str | None
     runs: tuple[SeedRun, ...]
+
+    @property
+    def trainings(self) -> list[Training]:
+        """Trainings of all its seeds and folds."""
+        return [training for run in self.runs for training in run.trainings]
 
 
 @dataclass(frozen=True)
@@ -111,6 +100,11 @@ class Comparison:
     missing: tuple[str, ...]
 
     @property
+    def folds(self) -> int | None:
+        """Folds of the cross-validation, None without one."""
+        return self.plan.get("folds")
+
+    @property
     def cases(self) -> tuple[str, ...]:
         """Ids of the test cases."""
         return self.rows[0].runs[0].evaluated.cases
@@ -119,25 +113,6 @@ class Comparison:
     def reference(self) -> ComparedRow:
         """Row that others are compared with."""
         return next(row for row in self.rows if row.name == self.plan["reference"])
-
-
-def read_evaluated(folder: Path) -> Evaluated:
-    """Read per_case.csv and summary.json of an evaluation.
-
-    Raises:
-        DataError: one of them is missing or damaged.
-    """
-    path = folder / PER_CASE_FILE
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = sorted(csv.DictReader(file), key=lambda row: natural_order(row["case"]))
-        names = [name for name in rows[0] if name != "case"] if rows else []
-        columns = {name: np.array([_number(row[name]) for row in rows]) for name in names}
-        metrics = json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))["metrics"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(path, None, f"it is no evaluation ({error}).", "Evaluate again.") from error
-    known = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
-    return Evaluated(folder, tuple(row["case"] for row in rows), columns, known)
 
 
 def read_comparison(folder: Path) -> Comparison:
@@ -149,13 +124,14 @@ def read_comparison(folder: Path) -> Comparison:
     plan = read_json(folder / PLAN_FILE)
     if not isinstance(plan, Mapping):
         raise DataError(folder / PLAN_FILE, None, "it cannot be read.", "Name the folder of `ctan-monai compare`.")
+    tasks = tuple(task_from(task) for task in plan["tasks"])
     rows, missing = [], []
     for entry in plan["rows"]:
         runs = []
         for seed in plan["seeds"]:
-            run = _read_run(folder / RUNS_FOLDER / entry["name"] / f"seed{seed}", seed)
+            run, lacking = _read_seed(folder, Path(RUNS_FOLDER, entry["name"], f"seed{seed}"), seed, plan, tasks)
             runs += [] if run is None else [run]
-            missing += [f"{entry['name']}, seed {seed}"] if run is None else []
+            missing += [f"{entry['name']}, {name}" for name in lacking]
         if runs:
             rows.append(ComparedRow(entry["name"], entry["method"], entry["weighting"], entry["preset"], tuple(runs)))
     if plan["reference"] not in [row.name for row in rows]:
@@ -169,29 +145,53 @@ def read_comparison(folder: Path) -> Comparison:
     return Comparison(
         folder,
         plan,
-        tuple(task_from(task) for task in plan["tasks"]),
+        tasks,
         tuple(rows),
         tuple(common),
         tuple(str(groups.get(case, case)) for case in cases),
-        _baselines(baselines.parent, cases),
+        _baselines(baselines.parent, cases, plan.get("folds"), tasks),
         read_json(baselines) or {},
         read_json(folder / COSTS_FILE) or {},
         tuple(missing),
     )
 
 
-def _read_run(folder: Path, seed: int) -> SeedRun | None:
-    costs = {step: read_json(folder / f"{step}.json") for step in ("training", "evaluating")}
-    if not all(costs.values()):
-        return None
-    run = folder / "run"
-    return SeedRun(seed, read_evaluated(run / EVALUATION_FOLDER), read_history(run), costs)
+def fold_folder(folder: Path, fold: int | None) -> Path:
+    """Return the folder of one fold in that of a seed or of the naive baselines; without folds that one."""
+    return folder if fold is None else folder / f"fold{fold}"
 
 
-def _baselines(folder: Path, cases: Sequence[str]) -> Evaluated | None:
-    if not (folder / PER_CASE_FILE).is_file():
+def _folds(folds: int | None) -> list[int | None]:
+    return [None] if folds is None else list(range(folds))
+
+
+def _read_seed(
+    root: Path, within: Path, seed: int, plan: Mapping[str, Any], tasks: Sequence[Task]
+) -> tuple[SeedRun | None, list[str]]:
+    """Read a seed's run, or those of all its folds; None where one is not finished, and which are not."""
+    trainings, evaluations, lacking = [], [], []
+    for fold in _folds(plan.get("folds")):
+        name = f"seed {seed}" if fold is None else f"seed {seed}, fold {fold}"
+        place = fold_folder(within, fold)
+        costs = {step: read_json(root / place / f"{step}.json") for step in ("training", "evaluating")}
+        if not all(costs.values()):
+            lacking.append(name)
+            continue
+        run = root / place / "run"
+        trainings.append(Training(name, place, read_history(run), costs))
+        evaluations.append(read_evaluated(run / EVALUATION_FOLDER))
+    if lacking:
+        return None, lacking
+    evaluated = evaluations[0] if plan.get("folds") is None else pool(evaluations, tasks)
+    return SeedRun(seed, evaluated, tuple(trainings)), []
+
+
+def _baselines(folder: Path, cases: Sequence[str], folds: int | None, tasks: Sequence[Task]) -> Evaluated | None:
+    places = [fold_folder(folder, fold) for fold in _folds(folds)]
+    if not all((place / PER_CASE_FILE).is_file() for place in places):
         return None
-    found = read_evaluated(folder)
+    read = [read_evaluated(place) for place in places]
+    found = read[0] if folds is None else pool(read, tasks)
     return found if found.cases == tuple(cases) else None
 
 
@@ -201,15 +201,8 @@ def _check_cases(rows: Sequence[ComparedRow]) -> None:
         for run in row.runs:
             if run.evaluated.cases != expected.cases:
                 raise DataError(
-                    run.evaluated.folder / PER_CASE_FILE,
+                    run.evaluated.folders[0] / PER_CASE_FILE,
                     None,
-                    f"its {len(run.evaluated.cases)} cases are not the {len(expected.cases)} of {expected.folder}.",
+                    f"its {len(run.evaluated.cases)} cases are not the {len(expected.cases)} of {expected.folders[0]}.",
                     "Compare runs of the same data and splits.",
                 )
-
-
-def _number(cell: str | None) -> float:
-    try:
-        return float(cell) if cell else math.nan
-    except ValueError:
-        return math.nan

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ctan_monai.metrics.main_metric import main_metric_for
-from ctan_monai.report.canvas import COLORS, GRID, TEXT, line_color, new_figure
+from ctan_monai.report.canvas import COLORS, TEXT, finish_panel, line_color, new_figure, panels_in_rows
 from ctan_monai.report.compare_files import ComparedRow, Comparison
 from ctan_monai.report.compare_judge import MEAN
 from ctan_monai.report.run_files import RunHistory
@@ -25,7 +25,7 @@ _POINTS_MAX = 400  # more points than this over a box are a smear
 def curves_figure(comparison: Comparison) -> Figure:
     """Draw each task's selection score in validation over epochs: seeds thin, their mean bold."""
     names = [task.name for task in comparison.tasks]
-    panels, figure = _panels(len(names) + 1)
+    figure, panels = panels_in_rows(len(names) + 1, _COLUMNS, 4.6, 3.3)
     for panel, name in zip(panels, ["selection", *(f"selection_{name}" for name in names)], strict=True):
         for index, row in enumerate(comparison.rows):
             _lines(panel, row, "validation", name, line_color(index))
@@ -40,7 +40,7 @@ def weights_figure(comparison: Comparison) -> Figure | None:
     rows = [row for row in comparison.rows if _changes(row)]
     if not rows:
         return None
-    panels, figure = _panels(len(rows))
+    figure, panels = panels_in_rows(len(rows), _COLUMNS, 4.6, 3.3)
     for panel, row in zip(panels, rows, strict=True):
         for index, task in enumerate(comparison.tasks):
             _lines(panel, row, "weights", task.name, line_color(index), task.name)
@@ -59,7 +59,7 @@ def boxes_figure(comparison: Comparison) -> Figure | None:
             found.append((f"{task.name}: {metric.label} ({metric.unit})", columns))
     if not found:
         return None
-    panels, figure = _panels(len(found), 4.6)
+    figure, panels = panels_in_rows(len(found), _COLUMNS, 4.6, 4.6)
     for panel, (title, columns) in zip(panels, found, strict=True):
         known = [column[~np.isnan(column)] for column in columns if column is not None]
         boxes = panel.boxplot(known, widths=0.55, showfliers=len(known[0]) > _POINTS_MAX, patch_artist=True)
@@ -94,18 +94,8 @@ def forest_figure(summary: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def _panels(count: int, height: float = 3.3) -> tuple[Sequence[Axes], Figure]:
-    columns = min(_COLUMNS, count)
-    rows = -(-count // columns)
-    figure = new_figure(4.6 * columns, height * rows)
-    panels = list(figure.subplots(rows, columns, squeeze=False).flatten())
-    for panel in panels[count:]:
-        panel.set_visible(False)
-    return panels[:count], figure
-
-
 def _lines(panel: Axes, row: ComparedRow, part: str, name: str, color: str, label: str | None = None) -> None:
-    found = [run.history.series(part, name) for run in row.runs]
+    found = [training.history.series(part, name) for training in row.trainings]
     for epochs, values in found:
         panel.plot(epochs, values, color=color, linewidth=0.8, alpha=0.45)
     common = sorted(set.intersection(*(set(epochs) for epochs, _ in found)))
@@ -115,7 +105,8 @@ def _lines(panel: Axes, row: ComparedRow, part: str, name: str, color: str, labe
 
 
 def _changes(row: ComparedRow) -> bool:
-    return any(_differs(run.history, name) for run in row.runs for name in run.history.names("weights"))
+    histories = [training.history for training in row.trainings]
+    return any(_differs(history, name) for history in histories for name in history.names("weights"))
 
 
 def _differs(history: RunHistory, name: str) -> bool:
@@ -128,12 +119,9 @@ def _case_means(row: ComparedRow, comparison: Comparison, metric: Any) -> Any:
 
 
 def _finish(panel: Axes, title: str, label: str) -> None:
-    panel.set_title(title, fontsize=10, color=TEXT, loc="left")
-    panel.set_xlabel(label, fontsize=9, color=TEXT)
+    finish_panel(panel, title, label)
     panel.tick_params(labelsize=9)
-    panel.grid(color=GRID, linewidth=0.7)
     panel.set_axisbelow(True)
-    panel.spines[["top", "right"]].set_visible(False)
     if label == "epoch":
         from matplotlib.ticker import MaxNLocator
 

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from ctan_monai.engines.handlers.case_metrics_writer import PER_CASE_FILE, SUMMARY_FILE, case_csv
-from ctan_monai.files.atomic import replacing
+from ctan_monai.files.atomic import replace_text
 from ctan_monai.files.json_files import write_json
 from ctan_monai.metrics.statistics import SEEDS_FOR_VERDICTS
 from ctan_monai.report.canvas import save_figure
 from ctan_monai.report.compare_analysis import analyze
 from ctan_monai.report.compare_cases import draw_chosen
 from ctan_monai.report.compare_diagnosis import diagnosis_section
-from ctan_monai.report.compare_files import COMMANDS_FILE, RUNS_FOLDER, Comparison, read_comparison
+from ctan_monai.report.compare_files import COMMANDS_FILE, Comparison, read_comparison
+from ctan_monai.report.compare_groupings import groupings_images, groupings_section
 from ctan_monai.report.compare_plots import boxes_figure, curves_figure, forest_figure, weights_figure
 from ctan_monai.report.compare_tables import (
     baseline_table,
@@ -41,6 +42,12 @@ _METHOD = (
     " draw, and all rows see the same draws. Other cases and seeds: t interval with the variance that seeds, cases and"
     " the rest of their table add (crossed: every seed answers the same cases). {tests} P-values are corrected by Holm"
     " within each table. {rule}"
+)
+_FOLDS = (
+    "{folds}-fold cross-validation: every case is answered by the network of the fold that held it out, and all cases"
+    " are pooled, for each seed anew. Intervals are about these networks and other cases, and about other seeds; that"
+    " the folds' training sets overlap, and would differ with another sample of patients, is in none of them. Under All"
+    " metrics, what is no mean over cases is the mean over folds, by their numbers of cases."
 )
 _TESTS_OVER = "Tests: t, of the same variance."
 _RULE_OVER = (
@@ -72,16 +79,13 @@ def report_comparison(folder: str | Path) -> Path:
     root = Path(str(folder))
     comparison = read_comparison(root)
     summary = analyze(comparison)
-    with replacing(root / PER_CASE_FILE) as temporary:
-        temporary.write_text(case_csv(_case_rows(comparison)), encoding="utf-8")
+    replace_text(root / PER_CASE_FILE, case_csv(_case_rows(comparison)))
     write_json(summary, root / SUMMARY_FILE)
     tables = _tables(comparison, summary)
     title = f"Comparison on {Path(comparison.plan['bundle']).name}"
-    with replacing(root / TABLE_FILE) as temporary:
-        temporary.write_text(_markdown(title, tables), encoding="utf-8")
+    replace_text(root / TABLE_FILE, _markdown(title, tables))
     sections = [*tables, *_images(comparison, summary), _commands(comparison)]
-    with replacing(root / REPORT_FILE) as temporary:
-        temporary.write_text(page(title, sections, _NOTE), encoding="utf-8")
+    replace_text(root / REPORT_FILE, page(title, sections, _NOTE))
     _logger.info("Tables: %s. Everything on one page: %s", root / TABLE_FILE, root / REPORT_FILE)
     return root / REPORT_FILE
 
@@ -100,7 +104,8 @@ def _case_rows(comparison: Comparison) -> list[dict[str, Any]]:
 
 def _tables(comparison: Comparison, summary: Mapping[str, Any]) -> list[Section]:
     counts = f"{summary['cases']} test cases in {summary['clusters']} clusters, {len(summary['seeds'])} seeds."
-    sections = [Section("Results", [*_warnings(comparison, summary), counts], [paper_table(summary)])]
+    folds = [] if comparison.folds is None else [_FOLDS.format(folds=comparison.folds)]
+    sections = [Section("Results", [*_warnings(comparison, summary), counts, *folds], [paper_table(summary)])]
     method = _method_words(summary)
     parts: tuple[tuple[str, list[str], Table | None], ...] = (
         (f"Against {summary['reference']}", [method], test_table(summary, "against_reference")),
@@ -114,8 +119,8 @@ def _tables(comparison: Comparison, summary: Mapping[str, Any]) -> list[Section]
         ("All metrics", [], other_table(summary)),
     )
     sections += [Section(head, words, [table]) for head, words, table in parts if table is not None]
-    diagnosed = diagnosis_section(comparison)
-    return sections if diagnosed is None else [*sections, diagnosed]
+    further = (groupings_section(comparison), diagnosis_section(comparison))
+    return sections + [section for section in further if section is not None]
 
 
 def _method_words(summary: Mapping[str, Any]) -> str:
@@ -166,14 +171,16 @@ def _images(comparison: Comparison, summary: Mapping[str, Any]) -> list[Section]
         ("weights", "weights of the losses over epochs", weights_figure(comparison)),
     )
     drawn = [(save_figure(figure, folder / f"{name}.png"), words) for name, words, figure in figures if figure]
+    drawn += groupings_images(comparison, folder)
     return [Section("Images", images=drawn), draw_chosen(comparison, folder)]
 
 
 def _commands(comparison: Comparison) -> Section:
     files = [
-        [f"{row.name}, seed {run.seed}", f"{RUNS_FOLDER}/{row.name}/seed{run.seed}/{COMMANDS_FILE}"]
+        [f"{row.name}, {training.name}", (training.folder / COMMANDS_FILE).as_posix()]
         for row in comparison.rows
         for run in row.runs
+        for training in run.trainings
     ]
     words = "Each run can be repeated by hand with the script in its folder."
     return Section("Commands", [words], [Table(("run", "script"), files)])

@@ -162,12 +162,13 @@ def cost_table(summary: Summary) -> Table:
     rows = []
     for name, row in summary["rows"].items():
         cost, run = row["cost"] or {}, row["runs"]
+        millions = cost["parameters"] / 1e6 if cost else None
         gpu = cost.get("gpu_memory_mb")
         memory = run["training_peak_memory_mb"] if gpu is None else gpu
         rows.append(
             [
                 name,
-                number(None if not cost else cost["parameters"] / 1e6, 1),
+                number(millions, 1 if millions is None or millions >= 1 else 3),
                 number(cost.get("gflops"), 2),
                 number(cost.get("step_s"), 3),
                 number(cost.get("inference_s"), 3),

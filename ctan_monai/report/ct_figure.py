@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +10,7 @@ from numpy.typing import NDArray
 
 from ctan_monai.errors import DataError
 from ctan_monai.report.canvas import GRID, TARGET, TEXT, UNDER_COLORS, colors_of, line_color, new_figure
-from ctan_monai.report.layout import CaseView, Layout, frame
+from ctan_monai.report.layout import CaseView, Layout, frame, titled_figure
 from ctan_monai.report.overlay import draw_legend, lpi_view
 from ctan_monai.report.panels import DASHED, SOLID, draw_contours, draw_error, draw_gray
 from ctan_monai.report.planes import PlaneRule, choose_point, planes_through, reorient_lpi
@@ -51,10 +49,8 @@ def ct_figure(view: CaseView, planes: PlaneRule, window: tuple[float, float], su
     cuts = planes_through(point, view.image.shape, view.affine_ras)
     reoriented = lpi_view(view)
     columns = _columns(reoriented, reorient_lpi(view.dose_predicted, view.affine_ras), window)
-    layout = Layout(len(cuts), len(columns))
-    lines = [*textwrap.wrap(subtitle, layout.letters), f"Planes {reason}: voxel {point}."]
-    layout = replace(layout, lines=len(lines))
-    figure = new_figure(*layout.size_inches, arrange=False)
+    about = f"Planes {reason}: voxel {point}."
+    figure, layout = titled_figure(view.case, Layout(len(cuts), len(columns)), subtitle, about)
     colors = {**colors_of(reoriented.names), **dict.fromkeys(reoriented.targets, TARGET)}
     shown = None
     for row, plane in enumerate(cuts):
@@ -74,8 +70,6 @@ def ct_figure(view: CaseView, planes: PlaneRule, window: tuple[float, float], su
     if shown is not None:
         bar = figure.colorbar(shown, cax=figure.add_axes(layout.bar(0), facecolor=UNDER_COLORS), extend="both")
         bar.set_label("synthetic CT - CT / HU", fontsize=10, color=TEXT)
-    figure.text(0.02, layout.from_top(0.14), view.case, fontsize=15, fontweight="bold", color=TEXT, va="top")
-    figure.text(0.02, layout.from_top(0.42), "\n".join(lines), fontsize=10, color=TEXT, va="top", linespacing=1.4)
     draw_legend(
         figure, reoriented, colors_of(reoriented.names), reoriented.targets_here, ("reference", "prediction"), row=7
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ctan_monai.report.canvas import COLORS, GRID, ON_WHITE, TEXT, new_figure
+from ctan_monai.report.canvas import COLORS, GRID, ON_WHITE, TEXT, panels_in_rows
 from ctan_monai.report.run_files import SELECTION, TOTAL, RunHistory
 
 if TYPE_CHECKING:
@@ -29,15 +29,10 @@ def curves_figure(history: RunHistory) -> Figure:
     ]
     for title, names in _validation_panels(history):
         draws.append(partial(_lines, history=history, part="validation", names=names, title=title))
-    columns = min(_COLUMNS, len(draws))
-    rows = -(-len(draws) // columns)
-    figure = new_figure(4.2 * columns, 3.1 * rows)
-    panels = figure.subplots(rows, columns, squeeze=False).flatten()
-    for panel, draw in zip(panels, draws, strict=False):
+    figure, panels = panels_in_rows(len(draws), _COLUMNS, 4.2, 3.1)
+    for panel, draw in zip(panels, draws, strict=True):
         draw(panel)
         _finish(panel, history)
-    for panel in panels[len(draws) :]:
-        panel.set_visible(False)
     return figure
 
 

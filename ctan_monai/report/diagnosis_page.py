@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ctan_monai.files.atomic import replacing
+from ctan_monai.files.atomic import replace_text
 from ctan_monai.networks.parts import KINDS
 from ctan_monai.report.canvas import save_figure
 from ctan_monai.report.compare_tables import number, with_interval
@@ -79,10 +79,7 @@ def write_page(found: Mapping[str, Any], folder: Path, name: str) -> Path:
             shown = [(images[key], heading)] if key in images else []
             sections.append(Section(heading, [_TEXTS[key]], tables, shown, images_first=True))
     sections.append(_words(found))
-    path = folder / PAGE_FILE
-    with replacing(path) as temporary:
-        temporary.write_text(page(f"Does each part act? {name}", sections, _NOTE), encoding="utf-8")
-    return path
+    return replace_text(folder / PAGE_FILE, page(f"Does each part act? {name}", sections, _NOTE))
 
 
 def summary_section(found: Mapping[str, Any], heading: str = "In short") -> Section:

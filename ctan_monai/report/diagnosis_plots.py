@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ctan_monai.report.canvas import COLORS, GRID, TEXT, line_color, new_figure
+from ctan_monai.report.canvas import COLORS, TEXT, finish_panel, line_color, new_figure, panels_in_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,18 +93,13 @@ def masks_figure(found: Found) -> Figure | None:
     rows = found["masks"]
     if not rows:
         return None
-    columns = min(_MASKS_IN_ROW, len(rows))
-    lines = -(-len(rows) // columns)
-    figure = new_figure(2.9 * columns, 2.1 * lines)
-    panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flatten()
-    for panel, row in zip(panels, rows, strict=False):
+    figure, panels = panels_in_rows(len(rows), _MASKS_IN_ROW, 2.9, 2.1, sharex=True, sharey=True)
+    for panel, row in zip(panels, rows, strict=True):
         bins = len(row["histogram"])
         panel.bar([(place + 0.5) / bins for place in range(bins)], row["histogram"], 1 / bins, color=COLORS[5])
         panel.axvline(row["mean"], color=TEXT, linewidth=1.2)
         panel.set_xlim(0, 1)
         _finish(panel, row["mask"], f"mean {row['mean']:.2f}, SD {row['standard_deviation']:.2f}")
-    for panel in panels[len(rows) :]:
-        panel.set_visible(False)
     return figure
 
 
@@ -157,12 +152,9 @@ def _known(value: Any) -> bool:
 
 
 def _finish(panel: Axes, title: str, label: str) -> None:
-    panel.set_title(title, fontsize=10, color=TEXT, loc="left")
-    panel.set_xlabel(label, fontsize=9, color=TEXT)
+    finish_panel(panel, title, label, "x")
     panel.tick_params(labelsize=8.5)
-    panel.grid(axis="x", color=GRID, linewidth=0.7)
     panel.set_axisbelow(True)
-    panel.spines[["top", "right"]].set_visible(False)
 
 
 def figures_of(found: Found) -> Sequence[tuple[str, Figure | None]]:

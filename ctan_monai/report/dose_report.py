@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import multiprocessing
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ctan_monai.engines.distributed.processes import rank
 from ctan_monai.engines.predictions.prediction_files import is_dose
-from ctan_monai.engines.predictions.predictions_index import PredictedCase, read_index
+from ctan_monai.engines.predictions.predictions_index import PredictedCase, PredictionsIndex, read_index
+from ctan_monai.engines.runs.ensemble import RunDir
 from ctan_monai.engines.runs.options import as_bool
 from ctan_monai.engines.runs.training_data import TrainedOn, trained_on
 from ctan_monai.errors import ConfigError, DataError
-from ctan_monai.files.atomic import replacing
+from ctan_monai.files.atomic import replace_text
 from ctan_monai.metrics.gamma import Gamma
 from ctan_monai.metrics.goals import Goals, read_goals
 from ctan_monai.report.case_view import load_view
@@ -58,7 +63,8 @@ def report_doses(
     image: str = "ct",
     structures: Sequence[str] | None = None,
     window: Sequence[float] | None = None,
-    run_dir: str | Path | None = None,
+    run_dir: RunDir | None = None,
+    workers: int = 0,
 ) -> Path | None:
     """Write ``patients/<case>.html``, ``cohort.html``, ``dose_statistics.csv``, ``goals.csv`` and ``gamma.csv``.
 
@@ -75,6 +81,7 @@ def report_doses(
         window: gray values that are black and white, None for soft tissue on a CT.
         run_dir: the run that predicted; pages say what it was trained on, and its prescription stands in for those
             that are not known.
+        workers: processes that write the patients' pages, 0 for this one alone.
 
     Returns:
         The page of all; None where no task predicts a dose, no case could be read, or in processes other than the
@@ -102,18 +109,18 @@ def report_doses(
         return None
     results: list[CaseResult] = []
     left_out: dict[str, str] = {}
-    for case in index.cases:
-        try:
-            results.append(_report(folder, case, index.tasks, wanted))
-        except DataError as error:
-            logger.warning("No dose report of %s: %s", case.case, error)
-            left_out[case.case] = error.reason
+    for case, found in zip(index.cases, _reports(folder, index, wanted, workers), strict=True):
+        if isinstance(found, DataError):
+            logger.warning("No dose report of %s: %s", case.case, found)
+            left_out[case.case] = found.reason
+        else:
+            results.append(found)
     if not results:
         return None
     _warn_of_unknown_structures(wanted.goals, results)
     write_tables(folder, results, wanted.gamma)
     text = cohort_page(results, left_out, wanted.gamma, PATIENTS_FOLDER, wanted.learned.text if wanted.learned else "")
-    path = _write(folder / COHORT_FILE, text)
+    path = replace_text(folder / COHORT_FILE, text)
     logger.info("Dose of %d patients, with a page for each: %s", len(results), path)
     return path
 
@@ -135,14 +142,37 @@ def gamma_options(gamma: bool | str | Mapping[str, Any]) -> Gamma | None:
         raise ConfigError("gamma", f"{dict(gamma)} ({error}).", "Write criteria like [[3, 3], [2, 2]].") from error
 
 
+def _reports(folder: Path, index: PredictionsIndex, wanted: _Wanted, workers: int) -> Iterator[CaseResult | DataError]:
+    """Write the page of each case, in the order of the index."""
+    write = partial(_try, folder, index.tasks, wanted)
+    count = min(workers, len(index.cases))
+    if count < 2:
+        yield from map(write, index.cases)
+        return
+    try:
+        # spawned: OpenMP's threads, which a training has used before, do not survive a fork
+        with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
+            yield from pool.map(write, index.cases)
+    except BrokenProcessPool as error:
+        reason = f"one of {count} processes that write pages was killed, perhaps for want of memory."
+        raise DataError(folder, None, reason, "Report again with fewer workers.") from error
+
+
+def _try(folder: Path, tasks: Sequence[Task], wanted: _Wanted, predicted: PredictedCase) -> CaseResult | DataError:
+    try:
+        return _report(folder, predicted, tasks, wanted)
+    except DataError as error:
+        return error
+
+
 def _report(folder: Path, predicted: PredictedCase, tasks: Sequence[Task], wanted: _Wanted) -> CaseResult:
-    view, _ = load_view(predicted, tasks, wanted.image, wanted.targets, wanted.read_structures)
+    view, _ = load_view(predicted, tasks, wanted.image, wanted.targets, wanted.read_structures, caption=False)
     if view.image.ndim != 3:
         raise DataError("report", view.case, f"it has {view.image.ndim} axes.", "Report volumes.")
     learned = wanted.learned
     result = assess(view, wanted.goals, wanted.gamma, learned.prescription_gy if learned else None)
     text = patient_page(view, result, wanted.gamma, wanted.window, learned.text if learned else "")
-    _write(folder / PATIENTS_FOLDER / f"{view.case}.html", text)
+    replace_text(folder / PATIENTS_FOLDER / f"{view.case}.html", text)
     return result
 
 
@@ -157,9 +187,3 @@ def _warn_of_unknown_structures(goals: Goals | None, results: Sequence[CaseResul
     if missing:
         known = list(dict.fromkeys(each.name for result in results for each in result.structures))
         logger.warning("Goals name structures that no case has: %s; the cases have %s.", missing, known)
-
-
-def _write(path: Path, text: str) -> Path:
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return path

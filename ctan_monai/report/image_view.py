@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ctan_monai.data.cases.cache import read_case_file, read_header
 from ctan_monai.data.cases.case import Case
-from ctan_monai.data.cases.file_grid import own_grid_of
+from ctan_monai.data.cases.file_grid import native_grid_of
 from ctan_monai.data.formats.image_masks import MASK_THRESHOLD, padded_mask, shrunk_mask
 from ctan_monai.engines.predictions.predictions_index import PredictedCase
 from ctan_monai.errors import DataError
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 _HEIGHT, _BARS = 4.6, 3.4  # inches: the image's height, the width of a panel of probabilities
 _HEAD = 0.9
+_LEAST_BARS = 5  # that a panel of probabilities has place for
 
 
 def is_2d_image(predicted: PredictedCase) -> bool:
@@ -92,7 +93,7 @@ def _shown(case: Case, channels: Sequence[str], source: Path) -> Array:
 
 def _over_padding(mask: Array, case: Case) -> Array:
     """Return a mask over all that a case covers, where its image was cut or padded."""
-    full, padded, own = case.meta.get("full_shape"), case.meta.get("padded_shape"), own_grid_of(case.meta)
+    full, padded, own = case.meta.get("full_shape"), case.meta.get("padded_shape"), native_grid_of(case.meta)
     if padded is None or list(mask.shape) != list(full or ()):
         return mask
     return padded_mask(mask if own is None else own.cut(mask), (int(padded[0]), int(padded[1])))
@@ -157,15 +158,20 @@ def _draw_probabilities(panel: Axes, task: Task, answer: Mapping[str, float], tr
     names = list(answer)
     colors = ["#0072B2" if name in (truth or ()) else "#9A9A9A" for name in names]
     panel.barh(names, [answer[name] for name in names], color=colors)
-    panel.invert_yaxis()
-    panel.set_xlim(0, 1)
+    around = 0.5 + max(_LEAST_BARS - len(names), 0) / 2  # so that few bars are not as thick as the panel
+    panel.set(ylim=(len(names) - 1 + around, -around), xlim=(0, 1))
     panel.grid(axis="x", color=GRID, linewidth=0.8)
     panel.set_axisbelow(True)
     panel.spines[["top", "right"]].set_visible(False)
-    known = "reference not known" if truth is None else "reference: none"
+    known = "reference not known" if truth is None else f"reference: {_none_of(task)}"
     known = f"blue: reference ({', '.join(truth)})" if truth else known
     panel.set_title(f"{task.name}: probability\n{known}", fontsize=10, color=TEXT, loc="left")
     panel.tick_params(labelsize=9)
+
+
+def _none_of(task: Task) -> str:
+    """Say in words that no class holds."""
+    return f"not {task.answer_names[0]}" if len(task.answer_names) == 1 else "none"
 
 
 def _truth(task: Task, case: Case) -> list[str] | None:
@@ -185,7 +191,7 @@ def _agreement(
     if task.classifies and task.name in answers:
         name = max(answers[task.name], key=lambda each: answers[task.name][each])
         truth = _truth(task, case)
-        known = "" if truth is None else f" (reference: {', '.join(truth) or 'none'})"
+        known = "" if truth is None else f" (reference: {', '.join(truth) or _none_of(task)})"
         return [f"{task.name}: {name} {answers[task.name][name]:.0%}{known}"]
     if not task.pixel_level:
         return [f"{task.name}: {value:.3g} {name}" for name, value in answers.get(task.name, {}).items()]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ctan_monai.metrics.goals import Plan
+from ctan_monai.report.canvas import TEXT, new_figure
 from ctan_monai.report.planes import Plane
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Array = NDArray[Any]
 Box = tuple[float, float, float, float]  # left, right, bottom, top in mm; bottom is the larger number
@@ -106,6 +111,23 @@ class Layout:
 
     def _bottom(self, row: int) -> float:
         return _FOOT + (self.rows - 1 - row) * (_SIDE + _GAP)
+
+
+def titled_figure(case: str, layout: Layout, subtitle: str, last: str) -> tuple[Figure, Layout]:
+    """Create a figure with the case and lines of text above its panels; return it and the layout with room for them.
+
+    Args:
+        case: the title.
+        layout: of the panels.
+        subtitle: wrapped to the figure's width.
+        last: the last line.
+    """
+    lines = [*textwrap.wrap(subtitle, layout.letters), last]
+    layout = replace(layout, lines=len(lines))
+    figure = new_figure(*layout.size_inches, arrange=False)
+    figure.text(0.02, layout.from_top(0.14), case, fontsize=15, fontweight="bold", color=TEXT, va="top")
+    figure.text(0.02, layout.from_top(0.42), "\n".join(lines), fontsize=10, color=TEXT, va="top", linespacing=1.4)
+    return figure, layout
 
 
 def frame(plane: Plane, bright: NDArray[Any], square: bool = True) -> Box:

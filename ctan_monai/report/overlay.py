@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctan_monai.report.canvas import TARGET, TEXT, UNDER_COLORS, colors_of, new_figure
-from ctan_monai.report.layout import Box, CaseView, Layout, frame
+from ctan_monai.report.canvas import TARGET, TEXT, UNDER_COLORS, colors_of
+from ctan_monai.report.layout import Box, CaseView, Layout, frame, titled_figure
 from ctan_monai.report.panels import DASHED, SOLID, draw_contours, draw_dose, draw_error, draw_gray
 from ctan_monai.report.planes import Plane, PlaneRule, choose_point, planes_through, reorient_lpi
 
@@ -66,14 +65,10 @@ def overlay_figure(
     rows = rows_of(reoriented)
     scales = scales_of([row.dose for row in rows], [row.error for row in rows])
     boxes = [frame(plane, reoriented.image > window[0]) for plane in cuts]
-    layout = Layout(len(rows), len(cuts))
-    lines = [*textwrap.wrap(subtitle, layout.letters), f"Planes {reason}: voxel {point}."]
-    layout = replace(layout, lines=len(lines))
-    figure = new_figure(*layout.size_inches, arrange=False)
+    about = f"Planes {reason}: voxel {point}."
+    figure, layout = titled_figure(view.case, Layout(len(rows), len(cuts)), subtitle, about)
     for number, row in enumerate(rows):
         _draw_row(figure, layout, number, row, list(zip(cuts, boxes, strict=True)), reoriented, window, scales)
-    figure.text(0.02, layout.from_top(0.14), view.case, fontsize=15, fontweight="bold", color=TEXT, va="top")
-    figure.text(0.02, layout.from_top(0.42), "\n".join(lines), fontsize=10, color=TEXT, va="top", linespacing=1.4)
     targets = [name for name in reoriented.targets if name in reoriented.reference]
     draw_legend(figure, reoriented, colors_of(reoriented.names), targets, ("reference", "prediction"), row=7)
     return figure

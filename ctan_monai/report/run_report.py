@@ -11,12 +11,17 @@ from typing import Any
 from ctan_monai.engines.distributed.processes import rank
 from ctan_monai.engines.handlers.case_metrics_writer import CONFUSION_FILE, SUMMARY_FILE
 from ctan_monai.engines.handlers.grouping_record import GROUPINGS_FILE
-from ctan_monai.engines.predictions.predictions_index import INDEX_FILE
+from ctan_monai.engines.predictions.kernel_maps import MAPS_FILE
+from ctan_monai.engines.predictions.predictions_index import read_index
 from ctan_monai.engines.runs.data_record import DATA_FILE
+from ctan_monai.engines.runs.ensemble import RunDir
 from ctan_monai.engines.tracking.mlflow_tracking import publish_evaluation, publish_run
-from ctan_monai.files.atomic import replacing
+from ctan_monai.files.atomic import replace_text
+from ctan_monai.files.whole_folder import INDEX_FILE
+from ctan_monai.report.answered_doses import write_answered_doses
 from ctan_monai.report.canvas import save_figure
 from ctan_monai.report.case_images import CaseImages, draw_cases
+from ctan_monai.report.conformal_section import conformal_section, new_cases_section
 from ctan_monai.report.confusion_plot import confusion_figure
 from ctan_monai.report.curves import curves_figure
 from ctan_monai.report.diagnosis_files import FOLDER, read_diagnosis
@@ -24,11 +29,14 @@ from ctan_monai.report.diagnosis_page import PAGE_FILE, summary_section
 from ctan_monai.report.dose_report import gamma_options, report_doses
 from ctan_monai.report.groupings_plot import groupings_figure, groupings_table, last_groupings
 from ctan_monai.report.html import Section, Table, page
+from ctan_monai.report.kernel_maps_plot import MAPS_WORDS, kernel_maps_figure
+from ctan_monai.report.risk_section import risk_section
 from ctan_monai.report.run_files import RunHistory, read_history, read_json
+from ctan_monai.report.spread_section import spread_section
 
 logger = logging.getLogger(__name__)
 REPORT_FILE = "report.html"
-GROUPINGS_IMAGE = "images/groupings.png"
+GROUPINGS_IMAGE, MAPS_IMAGE = "images/groupings.png", "images/kernel_maps.png"
 _NOTE = "For research only. Made from the files in this folder; nothing is loaded from elsewhere."
 
 
@@ -66,10 +74,10 @@ def report_run(
     history = read_history(folder)
     curves = save_figure(curves_figure(history), folder / "images" / "curves.png")
     sections = [_about(folder), _best(history), Section("Learning curves", images=[(curves, "learning curves")])]
-    images_of_run = [curves]
+    images_of_run: list[Any] = [curves]
     if last_groupings(history):
-        sections.append(_groupings(history, folder))
-        images_of_run.append(folder / GROUPINGS_IMAGE)
+        sections.append(_groupings(history, folder, Path(str(predictions_dir)) / MAPS_FILE))
+        images_of_run += [file for file, _ in sections[-1].images]
     drawn, cohort = [], None
     if (Path(str(predictions_dir)) / INDEX_FILE).is_file():
         if goals or gamma_options(gamma):
@@ -93,7 +101,8 @@ def report_predictions(
     predictions_dir: str | Path,
     goals: str | Path | None = None,
     gamma: bool | str | Mapping[str, Any] = False,
-    run_dir: str | Path | None = None,
+    run_dir: RunDir | None = None,
+    workers: int = 0,
     **images: Any,
 ) -> Path | None:
     """Draw predicted cases and write ``report.html`` beside them, with the metrics over all cases if there are any.
@@ -105,7 +114,9 @@ def report_predictions(
         predictions_dir: the folder of `WritePredictions`, and of `WriteCaseMetrics` where cases were measured.
         goals: YAML file of clinical goals for doses (`metrics.goals`), None for none.
         gamma: whether to compute gamma pass rates of doses, or options of `metrics.gamma.Gamma`.
-        run_dir: the run that predicted doses, of which pages say what it was trained on.
+        run_dir: the run that predicted, or those of an ensemble: pages of doses say what it was trained on, and of
+            new cases there are conformal dose intervals and class sets, where its validation cases were evaluated.
+        workers: processes that write the pages of patients with a dose, 0 for this one alone.
         images: options of `draw_cases`.
 
     Returns:
@@ -119,7 +130,7 @@ def report_predictions(
     if rank() != 0:
         return None
     folder = Path(str(predictions_dir))
-    cohort = report_doses(folder, goals=goals, gamma=gamma, run_dir=run_dir, **_shared(images))
+    cohort = report_doses(folder, goals=goals, gamma=gamma, run_dir=run_dir, workers=workers, **_shared(images))
     drawn = draw_cases(folder, **images)
     sections = [_case(case) for case in drawn]
     summary = read_json(folder / SUMMARY_FILE)
@@ -128,6 +139,14 @@ def report_predictions(
         over = f"Over {summary.get('cases')} cases; unknown where no case has the label."
         tables = [Table(("metric", "value"), rows)]
         sections.insert(0, Section("All cases", [over], tables, [_confusion(path) for path in _confusions(folder)]))
+        tasks = read_index(folder).tasks
+        write_answered_doses(folder, _volume(images))
+        found = [section(folder, tasks) for section in (risk_section, conformal_section)]
+        sections[1:1] = [section for section in found if section is not None]
+    elif run_dir is not None and (sets := new_cases_section(folder, run_dir, _volume(images))) is not None:
+        sections.insert(0, sets)
+    if (spread := spread_section(folder)) is not None:
+        sections.insert(0, spread)
     path = _write(folder / REPORT_FILE, f"Predictions in {folder.resolve().name}", sections, _links(cohort, folder))
     if isinstance(summary, Mapping):
         publish_evaluation(folder, summary.get("metrics", {}), [path, *(file for case in drawn for file in case.files)])
@@ -138,6 +157,12 @@ def report_predictions(
 def _shared(images: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of images that dose reports have, too."""
     return {name: images[name] for name in ("targets", "structures", "image", "window") if name in images}
+
+
+def _volume(images: Mapping[str, Any]) -> str:
+    """Return the volume that images show, the first where there are several."""
+    image = images.get("image", "ct")
+    return str(image if isinstance(image, str) else image[0])
 
 
 def _links(cohort: Path | None, folder: Path) -> list[tuple[str, str]]:
@@ -157,9 +182,7 @@ def _confusion(table: Path) -> tuple[Path, str]:
 
 
 def _write(path: Path, title: str, sections: Sequence[Section], links: Sequence[tuple[str, str]] = ()) -> Path:
-    with replacing(path) as temporary:
-        temporary.write_text(page(title, sections, _NOTE, links=links), encoding="utf-8")
-    return path
+    return replace_text(path, page(title, sections, _NOTE, links=links))
 
 
 def _about(folder: Path) -> Section:
@@ -182,13 +205,15 @@ def _about(folder: Path) -> Section:
     return Section("What was run", paragraphs, [Table(("setting", "value"), found)] if found else [])
 
 
-def _groupings(history: RunHistory, folder: Path) -> Section:
-    """Show which filters serve which task, of a network that learns it."""
-    image = save_figure(groupings_figure(history), folder / GROUPINGS_IMAGE)
-    words = "groups of filters by layer, and their entropy over the epochs"
+def _groupings(history: RunHistory, folder: Path, maps: Path) -> Section:
+    """Show which filters serve which task, of a network that learns it, and what the most certain ones answer."""
+    words = "groups of filters by layer and over the epochs, and their entropy"
+    images = [(save_figure(groupings_figure(history), folder / GROUPINGS_IMAGE), words)]
+    if maps.is_file():
+        images.append((save_figure(kernel_maps_figure(maps), folder / MAPS_IMAGE), MAPS_WORDS))
     notes = [f"Mean probability, and in brackets the kernels that have the group as their most probable one. Every "
              f"kernel's probabilities are in {GROUPINGS_FILE}."]  # fmt: skip
-    return Section("Filter groups", tables=[groupings_table(history)], images=[(image, words)], notes=notes)
+    return Section("Filter groups", tables=[groupings_table(history)], images=images, notes=notes)
 
 
 def _task(task: Any) -> str:

@@ -138,3 +138,23 @@ def test_diagnosed_runs_get_a_table_over_their_seeds(write):
         "| ctan | other tasks' features in all tasks | another case's | -2.00 [-5.00, +1.00], worse 1/2 | 0.030 "
         "| +0.10 [+0.10, +0.10], worse 0/2 | 0.010 |"
     ]
+
+
+def test_rows_with_filter_groups_get_a_table_over_seeds_and_those_that_learn_them_a_figure(write):
+    folder = write(2, gain=0.1, spread=0.01)
+    page = report_comparison(folder).read_text()
+    assert "Filter groups" not in page
+    for seed, share in enumerate((0.2, 0.6)):
+        path = folder / "runs" / "ctan" / f"seed{seed}" / "run" / "metrics.json"
+        found = json.loads(path.read_text())
+        for epoch, entropy in ((0, 1.0), (5, 0.5 + share)):
+            mean = {"grade": 0.9 - share, "organ": 0.1, "shared": share}
+            layer = {"mean": mean, "kernels": {"grade": 3, "organ": 0, "shared": 1}, "entropy": entropy}
+            found["epochs"][epoch]["groupings"] = {"conv_0": layer}
+        path.write_text(json.dumps(found))
+    page = report_comparison(folder).read_text()
+    assert "Filter groups" in page
+    assert "ctan: groups of filters by layer and over epochs, mean over 2 seeds" in page
+    assert (folder / "images" / "groupings-ctan.png").read_bytes().startswith(b"\x89PNG")
+    rows = [line for line in (folder / "table.md").read_text().splitlines() if line.startswith("| ctan | conv_0")]
+    assert rows == ["| ctan | conv_0 | 0.500 [0.300, 0.700] | 0.400 [0.200, 0.600] | 0.100 [0.100, 0.100] | 0.900 |"]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ctan_monai.errors import DataError
+from ctan_monai.report.compare_cases import volume_figure
 from ctan_monai.report.ct_figure import ct_figure, hu_figure
 from ctan_monai.report.planes import planes_through, reorient_lpi
 
@@ -64,3 +65,9 @@ def test_histograms_count_the_body_and_the_joint_one_shows_the_shift(pair):
     ]
     counted = right.collections[0].get_array()
     assert counted.sum() == pair.dose_region.sum()
+
+
+def test_a_comparison_shows_a_synthetic_ct_as_a_run_does_and_a_dose_over_the_image(pair, view):
+    titles = [panel.get_title() for panel in volume_figure(pair, "median case").axes]
+    assert [title for title in titles if title] == TITLES
+    assert not set(TITLES) & {panel.get_title() for panel in volume_figure(view, "median case").axes}

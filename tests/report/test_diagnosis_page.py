@@ -1,6 +1,7 @@
 """Page and tables of a diagnosis say what was found, and nothing of what cannot be."""
 
 import csv
+import html
 import json
 import re
 
@@ -20,7 +21,7 @@ def folder(tmp_path):
 
 
 def text_of(page):
-    return " ".join(re.sub(r"<[^>]+>", " ", page.read_text()).replace("&#x27;", "'").split())
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page.read_text())).split())
 
 
 def test_the_page_says_in_words_which_parts_act(folder):

@@ -164,14 +164,19 @@ def test_gamma_stands_on_both_pages_and_in_a_table_with_how_it_was_computed(one)
     assert not (one / "gamma.csv").exists(), "a table of an earlier report does not stay"
 
 
-def test_a_case_that_cannot_be_read_is_named_and_the_others_are_reported(tmp_path, caplog):
-    cases = [(box_case(name), ANSWERED, predicted_dose()) for name in ("pt_1", "pt_2")]
+def test_a_case_that_cannot_be_read_is_named_and_the_others_are_reported_by_any_number_of_workers(tmp_path, caplog):
+    cases = [(box_case(name), ANSWERED, predicted_dose()) for name in ("pt_1", "pt_2", "pt_3")]
     folder = write_predictions(tmp_path, cases)
     (tmp_path / "cache" / "pt_1.case").write_bytes(b"damaged")
-    report_doses(folder)
-    assert "No dose report of pt_1" in caplog.text
-    assert "Left out: pt_1" in read(folder / "cohort.html").words
-    assert (folder / "patients" / "pt_2.html").is_file()
+    pages = [folder / "cohort.html", folder / "patients" / "pt_2.html", folder / "patients" / "pt_3.html"]
+    written = []
+    for workers in (0, 2):
+        caplog.clear()
+        report_doses(folder, workers=workers)
+        assert "No dose report of pt_1" in caplog.text
+        assert "Left out: pt_1" in read(folder / "cohort.html").words
+        written.append([page.read_bytes() for page in pages])
+    assert written[0] == written[1]
 
 
 def test_structures_of_goals_that_no_case_has_are_named(one, tmp_path, caplog):

@@ -14,7 +14,7 @@ from ctan_monai.data.cases.cache import read_case_file, write_case
 from ctan_monai.data.cases.case import Case
 from ctan_monai.data.formats.images import image_affine_ras
 from ctan_monai.engines.predictions.prediction_writer import WritePredictions
-from ctan_monai.engines.predictions.predictions_index import PredictedCase, read_index
+from ctan_monai.engines.predictions.predictions_index import PredictedCase, read_index, write_index
 from ctan_monai.errors import DataError
 from ctan_monai.report import draw_cases, report_predictions
 from ctan_monai.report.image_view import draw_2d_image, is_2d_image
@@ -138,7 +138,17 @@ def test_what_cannot_be_shown_is_named(folder):
         draw_2d_image(dataclasses.replace(index.cases[0], source=None), index.tasks, CHANNELS)
 
 
-@pytest.mark.parametrize(("values", "told"), [({"grade": [0]}, "reference: none"), ({}, "reference not known")])
+def test_fewer_images_than_cases_come_from_all_over_the_list(folder):
+    index = read_index(folder)
+    cases = [dataclasses.replace(index.cases[0], case=f"case{number}") for number in range(5)]
+    write_index(folder, index.tasks, cases)
+    assert [drawn.case for drawn in draw_cases(folder, 2, image=CHANNELS)] == ["case0", "case2"]
+    assert draw_cases(folder, 0, image=CHANNELS) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "told"), [({"grade": [0]}, "reference: not malignant"), ({}, "reference not known")]
+)
 def test_a_finding_that_is_known_to_be_absent_is_not_called_unknown(tmp_path, values, told):
     grade = Classification("grade", ["malignant"])
     volumes = {name: np.zeros(SHAPE, np.uint8) for name in CHANNELS}
@@ -147,4 +157,7 @@ def test_a_finding_that_is_known_to_be_absent_is_not_called_unknown(tmp_path, va
         PredictedCase("a", tmp_path / "a.case", {}, {"grade": {"malignant": 0.12}}), [grade], CHANNELS
     )
     assert any(told in axes.get_title(loc="left") for axes in figure.axes)
-    assert ("(reference: none)" in caption) == bool(values)
+    assert ("(reference: not malignant)" in caption) == bool(values)
+    (bar,) = figure.axes[-1].patches
+    height = abs(np.subtract(*figure.axes[-1].get_ylim()))
+    assert bar.get_height() < 0.2 * height  # one class is no block of color
