@@ -25,6 +25,7 @@ SHAPES = {  # (B, C, *S)
     "openkbp": [(8, 1, 128, 128)],
     "prostate": [(32, 1, 128, 128)],
     "ham10000": [(8, 3, 192, 256)],
+    "busi": [(4, 3, 256, 256)],
     "stoic": [(8, 1, 160, 224), (2, 1, 160, 224, 32)],
 }
 
@@ -33,12 +34,13 @@ def main() -> None:
     """Print a line for each bundle and size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--method", default="ctan")
+    parser.add_argument("--bundles", default=",".join(SHAPES))
     options = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {describe_processor()}")
     print(f"{'bundle':10} {'image':>18} convolutions different  list s first s later s  wrong")
     with tempfile.TemporaryDirectory() as cache:
-        for bundle, shapes in SHAPES.items():
-            for shape in shapes:
+        for bundle in options.bundles.split(","):
+            for shape in SHAPES[bundle]:
                 _measure(bundle, options.method, shape, cache)
 
 

@@ -1,6 +1,6 @@
 """What the deepest path brings to each decoder of an untrained network: the query's share of the logits' variance.
 
-    python benchmarks/decoder_share.py [--seeds 5] [--encoder resnet50] [--bundles openkbp,prostate,ham10000,stoic]
+    python benchmarks/decoder_share.py [--seeds 5] [--encoder resnet50] [--bundles openkbp,prostate,ham10000,stoic,busi]
         [--joins wide,project] [--options JSON]
 
 The share is the variance of the change when the query comes from another image, divided by twice the variance of the
@@ -70,7 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--encoder", default="resnet50")
-    parser.add_argument("--bundles", default="openkbp,prostate,ham10000,stoic")
+    parser.add_argument("--bundles", default="openkbp,prostate,ham10000,stoic,busi")
     parser.add_argument("--joins", default="wide,project")
     parser.add_argument("--options", type=json.loads, default={}, help="further decoder options, as JSON")
     options = parser.parse_args()

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ctan_monai.engines.runs.run_record import network_of_run
+from ctan_monai.engines.runs.run_network import network_of_run
 from ctan_monai.share import PRECISIONS, Exported, export_network, export_reduced, images_of_run
 from ctan_monai.share.formats import read_exported
 

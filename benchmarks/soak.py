@@ -1,6 +1,6 @@
 """Does a long training grow or slow down? Trains a tiny network for many epochs, with everything that a run has.
 
-    python benchmarks/soak.py --epochs 300
+    python benchmarks/soak.py --epochs 300 [--workers 2]
     python benchmarks/soak.py --saving resnet50 --epochs 15
 
 Prints what remains of memory, files, threads and processor time after a warm-up, and leaves with 1 if something grew:
@@ -34,7 +34,7 @@ _HELPERS = Path(__file__).resolve().parents[1] / "tests" / "helpers"
 
 @dataclass(frozen=True)
 class Epoch:
-    """What a process held after an epoch."""
+    """What a process, and those that load its data, held after an epoch."""
 
     memory_mb: float
     files: int
@@ -74,9 +74,10 @@ class Soak:
 
 
 def measure() -> Epoch:
-    """Look at this process."""
+    """Look at this process and its children."""
     gc.collect()
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    children = " ".join(path.read_text(encoding="ascii") for path in Path("/proc/self/task").glob("*/children")).split()
+    pages = sum(int(Path(f"/proc/{each}/statm").read_text(encoding="ascii").split()[1]) for each in ("self", *children))
     times = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return Epoch(
         memory_mb=pages * resource.getpagesize() / 2**20,
@@ -186,7 +187,7 @@ def main() -> int:
             measure_saving(arguments.saving, arguments.epochs, Path(folder) / "run", arguments.device)
             return 0
         found = soak(arguments.epochs, Path(folder) / "run", arguments.workers)
-    print(found)
+    print(f"{arguments.workers} workers, {found}")
     return 0 if found.steady else 1
 
 

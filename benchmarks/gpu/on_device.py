@@ -1,6 +1,8 @@
 """On a machine with a GPU and no network: unpack the kit, test, time, train, evaluate; in the root of a checkout.
 
-    python benchmarks/gpu/on_device.py KIT OUT unpack test time train evaluate [--method ctan] [--train-s 330]
+    python benchmarks/gpu/on_device.py KIT OUT                          # everything
+    python benchmarks/gpu/on_device.py KIT OUT unpack test time data    # where a call may take ten minutes: in three
+    python benchmarks/gpu/on_device.py KIT OUT train evaluate [--method ctan] [--train-s 330]
     python benchmarks/gpu/on_device.py KIT OUT ham10000 [--epochs 20]
 
 The stages are done in the order given; one that fails does not keep the others from running. KIT may hold some of the
@@ -66,6 +68,18 @@ class Device:
         options += ["--cases", self.cases] * self.cases.is_dir() + ["--quick"] * self.options.quick
         return self.call("-W", "ignore", Path(__file__).with_name("step.py"), *options, log="steps.txt")
 
+    def data(self) -> int:
+        """Time the data path alone, and epochs and validations against their networks."""
+        chosen, images = self.options, self.where / "data" / "ham10000"
+        paths = ["--device", chosen.device, "--batch", chosen.batch, "--samples", 4 * chosen.batch]
+        paths += ["--bundles", "openkbp", "--rounds", 1] if chosen.quick else []
+        paths += ["--dataset_dir", images] * images.is_dir()
+        code = self.call("-W", "ignore", ROOT / "benchmarks" / "data_path.py", *paths, log="data-path.txt")
+        if chosen.quick:
+            return code
+        epochs = ["--device", chosen.device, "--encoder", chosen.encoder, "--bundles", "openkbp,ham10000"]
+        return self.call(ROOT / "benchmarks" / "epoch_time.py", *epochs, log="epochs.txt") or code
+
     def train(self) -> int:
         """Train on OpenKBP for about ``--train-s`` seconds; epochs are planned, as the schedule ends with the last."""
         sys.path[:0] = [str(self.where / "site"), str(ROOT)]  # only now: before `unpack` there may be none of it
@@ -94,11 +108,18 @@ class Device:
         return code
 
     def ham10000(self) -> int:
-        """Train on HAM10000."""
-        given = {"dataset_dir": self.where / "data" / "ham10000", "epochs": self.options.epochs or 20}
-        code = self._bundle("ham10000", "training", ["train.yaml"], given, self.options.train_s)
-        if (self.run / "ham10000" / "metrics.json").is_file():
-            shutil.copy(self.run / "ham10000" / "metrics.json", self.out / "ham10000-metrics.json")
+        """Train on HAM10000 and evaluate, where the kit has its images."""
+        images = self.where / "data" / "ham10000"
+        if not images.is_dir():
+            say("no images of HAM10000 are there")
+            return 0
+        given = {"dataset_dir": images, "epochs": self.options.epochs or 20}
+        code = self._bundle("ham10000", "training", ["train.yaml"], dict(given), self.options.train_s)
+        configs = ["train.yaml", "evaluate.yaml"]
+        code = code or self._bundle("ham10000", "evaluating", configs, {"dataset_dir": images}, None)
+        for name in ("metrics.json", "evaluation/summary.json"):
+            if (path := self.run / "ham10000" / name).is_file():
+                shutil.copy(path, self.out / f"ham10000-{path.name}")
         return code
 
     def _bundle(
@@ -140,7 +161,7 @@ def say(text: str) -> None:
     print(f"== {time.monotonic() - START:4.0f} s  {text}", flush=True)
 
 
-STAGES = ("unpack", "test", "time", "train", "evaluate", "ham10000")
+STAGES = ("unpack", "test", "time", "data", "train", "evaluate", "ham10000")
 
 
 def main() -> None:
@@ -150,7 +171,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kit", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("stages", nargs="+", choices=STAGES)
+    parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"of {', '.join(STAGES)}; none: all of them")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--method", default="ctan")
     parser.add_argument("--encoder", default="resnet50")
@@ -163,9 +184,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small networks and few steps, to try this on a CPU")
     options = parser.parse_args(words[:cut])
     options.bundle_options = words[cut + 1 :]
+    if odd := set(options.stages) - set(STAGES):
+        parser.error(f"no stages: {', '.join(sorted(odd))}; there are {', '.join(STAGES)}")
     device = Device(options)
     failed = []
-    for stage in options.stages:
+    for stage in options.stages or STAGES:
         say(stage)
         if code := getattr(device, stage)():
             failed.append(f"{stage} ({code})")
