@@ -7,42 +7,24 @@ bundle's YAML. Every name is imported when it is first used; ``import ctan_monai
 from __future__ import annotations
 
 from ctan_monai import aliases
-from ctan_monai.lazy_names import lazy_names
+from ctan_monai.lazy_names import by_name, lazy_names
 
 __version__ = "0.1.0"
 
-# public name -> module; __init__.pyi tells type checkers and editors the same
-_PUBLIC = {
-    "Case": "data",
-    "CheckpointError": "errors",
-    "Classification": "tasks",
-    "ConfigError": "errors",
-    "CtanError": "errors",
-    "DataError": "errors",
-    "DynamicWeightAverage": "losses",
-    "LoadCaseFiled": "transforms",
-    "MultiTaskEvaluator": "engines",
-    "MultiTaskInferer": "engines",
-    "MultiTaskLoss": "losses",
-    "MultiTaskMetrics": "engines",
-    "MultiTaskTrainer": "engines",
-    "Regression": "tasks",
-    "Segmentation": "tasks",
-    "SeededDataset": "data",
-    "WeightingHandler": "engines",
-    "create_bundle": "apps.bundles",
-    "create_network": "networks",
-    "create_weighting": "losses",
-    "evaluate": "apps.bundles",
-    "methods": "networks",
-    "metrics_for": "metrics",
-    "network_of_run": "engines",
-    "postprocess_for": "transforms",
-    "predict": "apps.bundles",
-    "read_case_file": "data",
-    "tabular_datalist": "data",
-    "train": "apps.bundles",
-}
+# module: public names; __init__.pyi tells type checkers and editors the same
+_PUBLIC = by_name(
+    """
+    apps.bundles: create_bundle evaluate predict train
+    data: Case read_case_file SeededDataset tabular_datalist
+    engines: MultiTaskEvaluator MultiTaskInferer MultiTaskMetrics MultiTaskTrainer network_of_run WeightingHandler
+    errors: CheckpointError ConfigError CtanError DataError
+    losses: create_weighting DynamicWeightAverage MultiTaskLoss
+    metrics: metrics_for
+    networks: create_network methods
+    tasks: Classification Regression Segmentation
+    transforms: LoadCaseFiled postprocess_for
+    """
+)
 
 __all__ = ["__version__", *_PUBLIC]
 

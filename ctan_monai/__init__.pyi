@@ -12,7 +12,7 @@ from ctan_monai.engines.handlers.weighting_handler import WeightingHandler as We
 from ctan_monai.engines.loop.evaluator import MultiTaskEvaluator as MultiTaskEvaluator
 from ctan_monai.engines.loop.inferer import MultiTaskInferer as MultiTaskInferer
 from ctan_monai.engines.loop.trainer import MultiTaskTrainer as MultiTaskTrainer
-from ctan_monai.engines.runs.run_record import network_of_run as network_of_run
+from ctan_monai.engines.runs.run_network import network_of_run as network_of_run
 from ctan_monai.errors import CheckpointError as CheckpointError
 from ctan_monai.errors import ConfigError as ConfigError
 from ctan_monai.errors import CtanError as CtanError

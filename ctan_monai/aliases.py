@@ -54,6 +54,7 @@ _NAMES = {
     "data.own.own_inference_list": "data.datasets.tabular.tabular_inference_list",
     "data.picture_list.picture_inference_list": "data.datasets.ham10000.datalist.image_inference_list",
     "engines.InOrder": "engines.DistributedSequentialSampler",
+    "engines.WriteOnOwnGrid": "engines.WriteOnNativeGrid",
     "engines.bookkeeping": "engines.default_handlers",
     "engines.join_processes": "engines.init_process_group",
     "engines.leave_processes": "engines.destroy_process_group",
@@ -83,10 +84,11 @@ OPTIONS = {
     "top_share": "top_fraction",
     "shares": "split_fractions",
     "figures": "dose_metrics",
+    "divided_as": "split_as",
 }
 # keys of data.json and diagnosis.json of runs, and of what a case's file knows of its patient or image
 RECORD_KEYS = {"normalised_to_gy": "normalized_to_gy", "dose_normalised_to_gy": "dose_normalized_to_gy"}
-RECORD_KEYS |= {"figures": "metrics", "grey": "gray"}
+RECORD_KEYS |= {"figures": "metrics", "grey": "gray", "own_grid": "native_grid"}
 # values of options of tabular datasets
 VALUES = {"labelled": "labeled", "grey": "gray"}
 # files of runs and comparisons, relative to their folder

@@ -9,12 +9,15 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO, TypeVar
 
 from ctan_monai.aliases import keep_old_names
+
+_T = TypeVar("_T")
 
 
 class CtanError(Exception):
@@ -75,6 +78,18 @@ class CheckpointError(CtanError):
     def __reduce__(self) -> tuple[type[CheckpointError], tuple[str, str, str]]:
         """Support pickling, so that an error in a loader's worker process arrives complete."""
         return type(self), (str(self.path), self.reason, self.remedy)
+
+
+def check_choice(setting: str, value: _T, choices: Iterable[Any]) -> _T:
+    """Return the value if it is one of the choices.
+
+    Raises:
+        ConfigError: it is none of them.
+    """
+    known = choices if isinstance(choices, tuple) else list(choices)
+    if value not in known:
+        raise ConfigError(setting, f"{value!r} is unknown.", f"Use one of {known}.")
+    return value
 
 
 def install(extra: str, packages: str) -> str:

@@ -7,6 +7,16 @@ from importlib import import_module
 from typing import Any
 
 
+def by_name(table: str) -> dict[str, str]:
+    """Return the module of each public name from lines ``module: Name Name ...``.
+
+    >>> by_name("loop.sampler: create_sampler Sampler")
+    {'create_sampler': 'loop.sampler', 'Sampler': 'loop.sampler'}
+    """
+    lines = (line.split(":") for line in table.strip().splitlines())
+    return {name: module.strip() for module, names in lines for name in names.split()}
+
+
 def lazy_names(
     package: str, names: Mapping[str, str], otherwise: Callable[[str], Any] | None = None
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:

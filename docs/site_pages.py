@@ -13,14 +13,14 @@ from pygments.lexers.special import TextLexer
 
 ROOT = Path(__file__).resolve().parents[1]
 TREE = {
-    "Start": ["docs/README", "docs/python", "docs/tutorial-tabular-data", "docs/walkthrough"],
+    "Start": ["docs/README", "docs/python", "docs/tutorial-tabular-data", "docs/own-dicom", "docs/walkthrough"],
     "Guides": [
-        "docs/compare", "docs/tracking", "docs/data-on-device", "docs/multi-gpu", "docs/federated", "docs/share",
-        "docs/label",
+        "docs/compare", "docs/uncertainty", "docs/tracking", "docs/data-on-device", "docs/multi-gpu", "docs/federated",
+        "docs/share", "docs/label", "docs/dicom-node",
     ],
     "Bundles": ["docs/options", "bundles/*/docs/README"],
     "Reference": ["docs/api/README", "docs/design", "docs/adr/README", "docs/promises", "docs/checks",
-                  "docs/results/README", "benchmarks/README"],
+                  "docs/results/README", "docs/results/protocol", "benchmarks/README"],
     "Project": ["CONTRIBUTING", "CHANGELOG"],
 }  # fmt: skip
 ORPHANS = re.compile(r"docs/results/.+/table|bundles/.+/sample/README|\.github/.+")  # reached by links only

@@ -10,6 +10,7 @@ from pydoc import locate
 import pytest
 
 from ctan_monai import aliases
+from ctan_monai.data.cases.file_grid import native_grid_of
 from ctan_monai.data.datasets.ham10000.datalist import ham10000_datalist
 from ctan_monai.data.datasets.openkbp.datalist import openkbp_datalist
 from ctan_monai.engines.loop.slice_pooling import SlicePoolingInferer
@@ -44,7 +45,7 @@ def test_every_name_of_an_old_config_is_found_and_moved_ones_tell_the_new_name(c
         assert told == ([] if new == name else [f"{name} is now {new}; write the new name, the old one will go."])
         assert locate(new) is found
         moved += new != name
-    assert moved == 31
+    assert moved == 32
 
 
 def test_no_config_of_this_repository_holds_an_old_name(repository):
@@ -158,3 +159,8 @@ def test_an_old_option_is_refused_on_the_command_line_with_its_new_name(tmp_path
         check_options(["run", "evaluating", "--config_file", files, "--figures", "['V57Gy']"])
     (tmp_path / "train.yaml").write_text("empty_share: 0.0\nmethod: ctan\n")  # a bundle of before
     check_options(given)
+
+
+def test_the_grid_of_a_case_that_was_cached_before_is_found():
+    old = {"own_grid": {"shape": [4, 5, 6], "affine_ras": [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]]}}
+    assert native_grid_of(old).shape == (4, 5, 6)

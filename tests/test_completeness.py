@@ -44,6 +44,7 @@ TASKS = tuple(KINDS.values())
 ALL_KINDS = [kind for kind in Task.kinds.values() if kind.__module__ == Segmentation.__module__]  # not those of tests
 ASKED = {  # where code asks of which kind a task is: filters and the formats of tables, nothing that every kind must do
     "apps/new_bundle.py": 6,
+    "apps/new_dicom.py": 2,
     "apps/new_parts.py": 2,
     "apps/new_tasks.py": 2,
     "data/datasets/tabular/checks.py": 3,

@@ -24,11 +24,13 @@ def test_the_kit_is_built_unpacked_timed_trained_and_evaluated(repository, tmp_p
     (tmp_path / "three.json").write_text(json.dumps(patients))
     options = ["--device", "cpu", "--method", "hps", "--encoder", "resnet18", "--epochs", "1", "--batch", "8"]
     options += ["--workers", "0", "--time-s", "300", "--where", where, "--quick"]
-    command = [sys.executable, folder / "on_device.py", kit, out, "unpack", "time", "train", "evaluate", *options]
+    command = [sys.executable, folder / "on_device.py", kit, out, *options]  # all stages
     command += ["--", "--slices", "dose", "--datalist", tmp_path / "three.json"]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(list((where / "data" / "openkbp").rglob("*.case"))) == len(list(sample.rglob("*.case")))
+    assert "skipped" in (out / "pytest.txt").read_text()  # there is no GPU
+    assert "openkbp   device" in (out / "data-path.txt").read_text()
     timed = json.loads((out / "steps.json").read_text())
     assert {row["method"] for row in timed["steps"]} == {"ctan", "mtan", "hps", "stl"}
     loaded = [(row["data_on"], row["workers"]) for row in timed["trainer with loader"]]

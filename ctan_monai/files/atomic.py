@@ -67,6 +67,17 @@ def replacing(
             temporary.unlink(missing_ok=True)
 
 
+def replace_text(path: Path, text: str) -> Path:
+    """Write a text file atomically in UTF-8, lines as they are, and return its path.
+
+    Raises:
+        DataError: as `replacing`.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+    return path
+
+
 def _claim(temporary: Path, path: Path) -> None:
     """Rename a file unless the name is taken.
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ctan_monai.files.atomic import replacing
+from ctan_monai.files.atomic import replace_text
 from ctan_monai.serve.answer import Answer
 from ctan_monai.serve.drawn import Drawn
 
@@ -137,8 +137,7 @@ class Scores:
     def put(self, image: str, version: str, score: float) -> None:
         """Set the score of an image."""
         content = {**self._read(), image: (version, score)}
-        with replacing(self.path) as temporary:
-            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        replace_text(self.path, json.dumps(content, indent=1) + "\n")
 
     def _read(self) -> dict[str, tuple[str, float]]:
         try:

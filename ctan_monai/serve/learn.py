@@ -20,6 +20,7 @@ from torch import nn
 
 from ctan_monai.data.cases.cache import read_header
 from ctan_monai.engines.loop.trainer import MultiTaskTrainer
+from ctan_monai.engines.runs.ensemble import Ensemble
 from ctan_monai.engines.runs.options import as_bool
 from ctan_monai.engines.runs.run_record import MODEL_FILE
 from ctan_monai.engines.runs.torch_file import save_atomic
@@ -125,7 +126,7 @@ def learn(
 
     Raises:
         DataError: no case is labeled, or a label cannot be used.
-        ConfigError: the network takes volumes.
+        ConfigError: the network takes volumes, or is an ensemble.
         CheckpointError: the weights cannot be written.
     """
     if not cases:
@@ -136,6 +137,9 @@ def learn(
     judged = [*deciding, *(case for case in learned if not case.submitted)] if deciding else list(learned)
     with tempfile.TemporaryDirectory(prefix="ctan_label_") as folder:
         network = predictor.network()
+        if isinstance(network, Ensemble):
+            remedy = "Train a bundle's run on the labels, or write the app for one run."
+            raise ConfigError("training", "several networks answer here, as an ensemble.", remedy)
         samples, transform = _prepare(predictor, task, learned, Path(folder))
         before = [_look(predictor, network, case, task) for case in judged]
         batches = Slices(samples, transform, options.batch_size)

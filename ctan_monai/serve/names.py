@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ctan_monai.data.cases.case import check_case_id
 from ctan_monai.errors import CtanError, DataError
-from ctan_monai.files.atomic import replacing
+from ctan_monai.files.atomic import replace_text
 
 _FOLDERS = re.compile(r"(?<![\w./-])/(?:[^\s/'\":,;]+/)+")  # the part of a path before its name
 _UPLOADED = re.compile(r"tmp[A-Za-z0-9_]{8}(\..{1,100})?")  # as tempfile names what a server received
@@ -136,8 +136,7 @@ class StoredNames:
         stem = f"image-{secrets.token_hex(6)}"  # nothing of the id, which may be a patient's name
         self._stems[image] = stem
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(self.path) as temporary:
-            temporary.write_text(json.dumps(self._stems, indent=1) + "\n", encoding="utf-8")
+        replace_text(self.path, json.dumps(self._stems, indent=1) + "\n")
         return stem
 
     def _refresh(self) -> None:

@@ -24,7 +24,8 @@ from ctan_monai.data.formats.itk_volume import NRRD_SUFFIX
 from ctan_monai.data.formats.nifti import NIFTI_SUFFIXES, load_nifti, write_nifti
 from ctan_monai.engines.predictions.batch_parts import affine_of, answer_of, finite_logits
 from ctan_monai.engines.predictions.ct_resample import resample_to_ct
-from ctan_monai.engines.runs.run_record import network_of_run
+from ctan_monai.engines.runs.ensemble import Ensemble
+from ctan_monai.engines.runs.run_network import answering_network
 from ctan_monai.errors import CtanError, DataError, find_ctan_error
 from ctan_monai.networks import MultiTaskNetwork
 from ctan_monai.serve.answer import Answer, predictive_entropy
@@ -147,7 +148,7 @@ class Predictor:
                 self._last = (key, self.answer(network, image))
             return self._last[1]
 
-    def answer(self, network: MultiTaskNetwork, image: str | Path) -> Answer:
+    def answer(self, network: MultiTaskNetwork | Ensemble, image: str | Path) -> Answer:
         """Predict with a given network, such as one that is being trained.
 
         Raises:
@@ -177,6 +178,9 @@ class Predictor:
                 parser = self._parser(path, folder)
                 dataset = parser.get_parsed_content("dataset")
                 inferer = parser.get_parsed_content("inferer")
+                if any("dicom" in item for item in dataset.data):
+                    remedy = "Export the frame as PNG; monai.bundle run inferring reads the file as it is."
+                    raise DataError(image, None, "DICOM ultrasound is not answered here, only PNG and JPEG.", remedy)
                 if len(dataset) != 1:
                     found = f"it holds {len(dataset)} images, expected one."
                     raise DataError(image, None, found, "Give them one by one.")
@@ -192,9 +196,9 @@ class Predictor:
                 raise DataError(image, None, reason[:500], "Check the image.") from error
             yield Loaded(sample, Path(item["file"]), path, inferer, dataset.transform)
 
-    def network(self) -> MultiTaskNetwork:
-        """Load the weights to a new network."""
-        return network_of_run(self.app.run_dir)
+    def network(self) -> MultiTaskNetwork | Ensemble:
+        """Load the weights to a new network, or ensemble."""
+        return answering_network(self.app.run_dir)
 
     def _parser(self, image: Path, folder: str) -> ConfigParser:
         path = self.app.bundle_root / "configs" / "inference.yaml"
@@ -212,7 +216,7 @@ class Predictor:
         state = (self.app.run_dir / "model.pt").stat()
         return state.st_mtime_ns, state.st_size
 
-    def _fresh(self) -> MultiTaskNetwork:
+    def _fresh(self) -> MultiTaskNetwork | Ensemble:
         state = self._weights()
         if state != self._state:
             self._network, self._state = self.network().to(self.device), state

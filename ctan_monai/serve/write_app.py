@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ctan_monai.config_values import refuse_code
+from ctan_monai.engines.runs.ensemble import Ensemble
 from ctan_monai.engines.runs.manifest import SETTINGS_FILE
-from ctan_monai.engines.runs.run_record import network_of_run
+from ctan_monai.engines.runs.run_network import answering_network
 from ctan_monai.errors import ConfigError, cannot_write
-from ctan_monai.files.atomic import replacing
+from ctan_monai.files.atomic import replace_text
 from ctan_monai.files.json_files import read_json
 from ctan_monai.networks import MultiTaskNetwork
 from ctan_monai.serve.app_folder import ABOUT, FORMAT, AppFolder, read_app
@@ -53,7 +54,7 @@ def write_app(
     allowed = checked_origins(origins)
     name = check_name(bundle.name, "bundle")
     refuse_code(read_json(run_dir / SETTINGS_FILE), str(run_dir / SETTINGS_FILE))
-    network = network_of_run(run_dir)
+    network = answering_network(run_dir)
     for task in network.tasks:
         check_name(task.name, "task")
     try:
@@ -73,12 +74,10 @@ def _copy(bundle: Path, run_dir: Path, out: Path, name: str) -> None:
             shutil.copyfile(run_dir / file, out / "run" / file)
 
 
-def _write_files(out: Path, name: str, network: MultiTaskNetwork, options: dict[str, Any]) -> None:
+def _write_files(out: Path, name: str, network: MultiTaskNetwork | Ensemble, options: dict[str, Any]) -> None:
     listed = "\n".join(f"* `{task.name}`: {type(task).__name__}" for task in network.tasks)
     for source, target in _FILES.items():
         text = (resources.files("ctan_monai.serve") / "templates" / source).read_text(encoding="utf-8")
-        with replacing(out / target) as temporary:
-            temporary.write_text(text.replace("{{bundle}}", name).replace("{{models}}", listed), encoding="utf-8")
+        replace_text(out / target, text.replace("{{bundle}}", name).replace("{{models}}", listed))
     content = {"format": FORMAT, "bundle": name, **options}
-    with replacing(out / ABOUT) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    replace_text(out / ABOUT, json.dumps(content, indent=1) + "\n")

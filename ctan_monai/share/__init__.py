@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from ctan_monai.lazy_names import lazy_names
+from ctan_monai.lazy_names import by_name, lazy_names
 
-# public name -> module; imported when first used, so that a bundle which runs an exported network does not need what
+# module: public names; imported when first used, so that a bundle which runs an exported network does not need what
 # packs bundles
-_PUBLIC = {
-    "FORMATS": "formats",
-    "Exported": "export",
-    "ExportedNetwork": "exported_network",
-    "PRECISIONS": "reduced",
-    "Packed": "pack",
-    "RunImages": "run_images",
-    "export_network": "export",
-    "export_reduced": "reduced",
-    "images_of_run": "run_images",
-    "pack_bundle": "pack",
-    "read_exported": "formats",
-}
+_PUBLIC = by_name(
+    """
+    export: export_network Exported
+    exported_network: ExportedNetwork
+    formats: FORMATS read_exported
+    pack: pack_bundle Packed
+    reduced: export_reduced PRECISIONS
+    run_images: images_of_run RunImages
+    """
+)
 
 __all__ = list(_PUBLIC)
 

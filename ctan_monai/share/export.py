@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ctan_monai.engines.runs.run_record import describe
 from ctan_monai.errors import CheckpointError, ConfigError
-from ctan_monai.files.atomic import replacing
+from ctan_monai.files.atomic import replace_text, replacing
 from ctan_monai.networks import MultiTaskNetwork
 from ctan_monai.share.agreement import Agreement
 from ctan_monai.share.formats import FORMATS, Format
@@ -114,8 +114,7 @@ def for_one_size(images: list[Tensor], description: Mapping[str, Any]) -> tuple[
 
 def write_beside(path: Path, description: Mapping[str, Any]) -> None:
     """Write ``<file>.json`` with the description of the network."""
-    with replacing(path.with_name(f"{path.name}.json")) as temporary:
-        temporary.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+    replace_text(path.with_name(f"{path.name}.json"), json.dumps(description, indent=1) + "\n")
 
 
 def _compare(

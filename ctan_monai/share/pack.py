@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from ctan_monai.engines.predictions.operating_point import OPERATING_FILE
 from ctan_monai.engines.runs.data_record import DATA_FILE
 from ctan_monai.engines.runs.manifest import SETTINGS_FILE
 from ctan_monai.engines.runs.run_record import RUN_FILE
@@ -74,7 +75,7 @@ def pack_bundle(
 
     Args:
         bundle: the bundle's folder.
-        weights: the folder of a run, or a file of weights.
+        weights: the folder of a run, those of an ensemble as ``[a,b]``, or a file of weights.
         out: made if it is missing.
         vendored: put the code that the configs reach into ``scripts`` instead of depending on this package.
         url: where files over 25 MB will lie.
@@ -162,7 +163,10 @@ def _configs(folder: Path, trained: Trained, name: str, keeps_datalist: bool) ->
         TRAIN: pack_configs.train_config(texts[TRAIN], trained.settings, name),
         INFERENCE: pack_configs.inference_config(texts[INFERENCE], trained.settings, name, trained.record),
     }
-    if EVALUATE in texts:
+    if trained.members > 1:
+        texts.pop(EVALUATE, None)  # it evaluates what train.yaml trains, one network
+        (folder / "configs" / EVALUATE).unlink(missing_ok=True)
+    elif EVALUATE in texts:
         changed[EVALUATE] = pack_configs.evaluate_config(texts[EVALUATE], texts[TRAIN], name, keeps_datalist)
     return {other: pack_configs.at_home(text, name) for other, text in texts.items()} | changed
 
@@ -174,6 +178,8 @@ def _write_records(trained: Trained, folder: Path, keeps_datalist: bool) -> None
     _write_json(models / SETTINGS_FILE, trained.settings)
     if trained.data is not None:
         _write_json(models / DATA_FILE, {key: trained.data[key] for key in trained.data if trained.data[key] != {}})
+    if trained.operating is not None:
+        _write_json(models / OPERATING_FILE, trained.operating)
     if keeps_datalist and trained.datalist is not None:
         shutil.copyfile(trained.datalist, models / DATALIST)
 

@@ -14,7 +14,7 @@ from torch import nn
 from ctan_monai.aliases import settings_under_all_names
 from ctan_monai.config_values import refuse_code
 from ctan_monai.engines.runs.parsed_config import option_names
-from ctan_monai.engines.runs.run_record import describe, differences
+from ctan_monai.engines.runs.run_record import MEMBERS, describe, differences
 from ctan_monai.errors import ConfigError, find_ctan_error
 from ctan_monai.files.json_files import as_json
 from ctan_monai.networks import MultiTaskNetwork, create_network
@@ -23,11 +23,13 @@ from ctan_monai.tasks import Task
 
 INFERENCE, TRAIN = "inference.yaml", "train.yaml"
 _LINE = re.compile(r"(?P<name>\w+):(?P<space> +)(?P<value>\S.*?)(?P<comment> +#.*)?")
-_OWN_MACHINE = {"dataset_dir", "datalist", "resume", "amp"}  # what the next user's data and machine decide
-_SPLIT = re.compile(r"(datalist|datalists#divided_as):.*/datalist\.json")  # which case was in which split
+# what the next user's data and machine decide
+_OWN_MACHINE = {"dataset_dir", "datalist", "init_from", "add_data", "resume", "amp"}
+_SPLIT = re.compile(r"(datalist|datalists#(?:split|divided)_as):.*/datalist\.json")  # which case was in which split
 _COMMENT_COLUMN = 32
 WEIGHTS_DIR = "$@bundle_root + '/models'"
 _NETWORK = {"_target_", *inspect.signature(create_network).parameters}
+_OF_SPLIT = " + ('' if @split == 'test' else '_' + @split)"
 _ANSWERS_DIR, _EVALUATION_DIR = "$@bundle_root + '/eval/inference'", "$@bundle_root + '/eval/evaluation'"
 
 
@@ -95,8 +97,9 @@ def check_builds(bundle: Path, record: dict[str, Any]) -> None:
     Raises:
         ConfigError: one does not; the message says what differs.
     """
-    for config in (INFERENCE, TRAIN):
-        if found := differences(record, describe(parsed(bundle, config, "network_def"))):
+    single = {name: value for name, value in record.items() if name != MEMBERS}  # what training trains
+    for config, wanted in ((INFERENCE, record), (TRAIN, single)):
+        if found := differences(wanted, describe(parsed(bundle, config, "network_def"))):
             raise ConfigError(
                 f"BUNDLE, configs/{config}",
                 "with the run's settings it builds another network than the one that was trained: "
@@ -127,7 +130,8 @@ def evaluate_config(text: str, config: str, name: str, keeps_datalist: bool) -> 
         name: the bundle's.
         keeps_datalist: the split is packed too.
     """
-    wanted = {"evaluation_dir": _EVALUATION_DIR}
+    by_split = re.search(r"(?m)^split:", text) is not None
+    wanted = {"evaluation_dir": _EVALUATION_DIR + (_OF_SPLIT if by_split else "")}
     lines = []
     for line in _filled(at_home(text, name), wanted).splitlines():
         if _SPLIT.match(line) and not keeps_datalist:
@@ -193,13 +197,20 @@ def _entries_of(record: Mapping[str, Any]) -> dict[str, str]:
         {"_target_": _target_of(task["kind"]), **{key: value for key, value in task.items() if key != "kind"}}
         for task in record["tasks"]
     ]
-    network = {"_target_": "ctan_monai.networks.create_network", **record, "tasks": "@tasks"}
-    network["network_options"] = {record.get("method"): record.get("network_options")}
-    entries = {"tasks": tasks, "network_def": {key: network[key] for key in network if key in _NETWORK}}
+    entries = {"tasks": tasks, "network_def": _network_of(record)}
+    if MEMBERS in record:
+        members = [_network_of(complete_record(member)) for member in record[MEMBERS]]
+        entries["network_def"] = {"_target_": "ctan_monai.engines.Ensemble", MEMBERS: members}
     return {
         name: yaml.safe_dump({name: value}, sort_keys=False, default_flow_style=None, width=110)
         for name, value in entries.items()
     }
+
+
+def _network_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    network = {"_target_": "ctan_monai.networks.create_network", **record, "tasks": "@tasks"}
+    network["network_options"] = {record.get("method"): record.get("network_options")}
+    return {key: network[key] for key in network if key in _NETWORK}
 
 
 def _options_of(text: str, settings: Mapping[str, Any]) -> dict[str, str]:

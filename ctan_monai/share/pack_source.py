@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,24 @@ from torch import Tensor
 
 from ctan_monai.aliases import current_settings, existing_file
 from ctan_monai.config_values import refuse_code
+from ctan_monai.engines.predictions.operating_point import OPERATING_FILE
 from ctan_monai.engines.runs.data_record import DATA_FILE, read_data_record
-from ctan_monai.engines.runs.manifest import SETTINGS_FILE
-from ctan_monai.engines.runs.run_record import MODEL_FILE, RUN_FILE, describe, load_weights, network_of_run
+from ctan_monai.engines.runs.ensemble import check_agree
+from ctan_monai.engines.runs.manifest import SETTINGS_FILE, run_dirs
+from ctan_monai.engines.runs.run_network import network_of_run
+from ctan_monai.engines.runs.run_record import MEMBERS, MODEL_FILE, RUN_FILE, describe, load_weights
 from ctan_monai.engines.runs.torch_file import load_checked
 from ctan_monai.errors import CheckpointError
 from ctan_monai.files.json_files import read_json
 from ctan_monai.networks.forms import complete_record
 from ctan_monai.share.pack_configs import default_network, default_settings
 
-PLACES = ("dataset_dir", "datalist")  # options that say where something lies on the machine of the training
+PLACES = (
+    "dataset_dir",
+    "datalist",
+    "init_from",
+    "add_data",
+)  # options that say where something lies on the machine of the training
 CURVES = "images/curves.png"
 _DATALIST_FILE = "datalist.json"
 
@@ -41,6 +49,7 @@ class Trained:
         versions: versions.json, empty where there is none.
         datalist: which case was in which split, None where the run does not say.
         newer: the weights were written after the evaluation.
+        operating: operating_point.json, None where the run has none.
         curves: an image of losses and scores over the epochs, None where the run has none.
     """
 
@@ -54,7 +63,13 @@ class Trained:
     versions: dict[str, Any] = field(default_factory=dict)
     datalist: Path | None = None
     newer: bool = False
+    operating: dict[str, Any] | None = None
     curves: Path | None = None
+
+    @property
+    def members(self) -> int:
+        """Number of networks, of which several are an ensemble."""
+        return len(self.record.get(MEMBERS, [None]))
 
     @property
     def synthetic(self) -> bool:
@@ -66,19 +81,43 @@ def read_trained(weights: Path, bundle: Path) -> Trained:
     """Read a run's folder, or a file of weights.
 
     Args:
-        weights: the folder of a run; or a state dict as .pt or .safetensors, of the network that the bundle's config
-            builds if no option is given. A model.pt that lies in a run's folder stands for the run.
+        weights: the folder of a run, or those of an ensemble as ``[a,b]``; or a state dict as .pt or .safetensors, of
+            the network that the bundle's config builds if no option is given. A model.pt that lies in a run's folder
+            stands for the run.
         bundle: the bundle's folder.
 
     Raises:
         CheckpointError: something is missing, damaged, or does not fit.
         ConfigError: the network cannot be built, or a text of the run would become a part of a program.
     """
+    if len(folders := run_dirs(str(weights))) > 1:
+        return _joined(folders)
     if weights.is_file() and not (weights.name == MODEL_FILE and (weights.parent / RUN_FILE).is_file()):
         return _of_file(weights, bundle)
     if not weights.exists():
         raise CheckpointError(weights, "there is no such file or folder.", "Name a run's folder, or a file of weights.")
     return _of_run(weights if weights.is_dir() else weights.parent)
+
+
+def _joined(folders: Sequence[Path]) -> Trained:
+    """Return the ensemble of some runs: no metrics, curves or split, which are those of single runs."""
+    found = [_of_run(folder) for folder in folders]
+    check_agree(folders, [each.record for each in found])
+    first = found[0]
+    return replace(
+        first,
+        state={f"members.{at}.{name}": value for at, each in enumerate(found) for name, value in each.state.items()},
+        record={**first.record, MEMBERS: [each.record for each in found]},
+        data={**(first.data or {"synthetic": False, "cases": {}}), MEMBERS: [each.data for each in found]}
+        if any(each.data for each in found)
+        else None,
+        history={},
+        evaluation={},
+        datalist=None,
+        newer=False,
+        curves=None,
+        operating=None,
+    )
 
 
 def _of_run(folder: Path) -> Trained:
@@ -102,6 +141,7 @@ def _of_run(folder: Path) -> Trained:
         evaluation=evaluation,
         versions=_json_of(folder / "versions.json"),
         datalist=datalist if datalist.is_file() else None,
+        operating=_json_of(folder / OPERATING_FILE) or None,
         curves=curves if curves.is_file() else None,
         newer=summary.is_file() and (folder / MODEL_FILE).stat().st_mtime > summary.stat().st_mtime,
     )

@@ -58,6 +58,11 @@ def metrics_of_run(trained: Trained) -> RunMetrics:
 
 def _metrics_of_run(trained: Trained) -> RunMetrics:
     trained_on, kind = _trained_on(trained)
+    if trained.members > 1:
+        trained_on += (
+            f" An ensemble of {trained.members} networks, whose mean answer inference gives; these are the data of the "
+            "first. Training trains one network."
+        )
     if values := _numbers(trained.evaluation.get("metrics")):
         cases = trained.evaluation.get("cases", "unknown number of")
         where = f"the {cases} case{'s' if cases != 1 else ''} of the test split{kind}"

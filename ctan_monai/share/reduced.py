@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ctan_monai.engines.distributed.processes import to_channels_last
 from ctan_monai.engines.loop.bf16_guard import refuse_bf16
 from ctan_monai.engines.runs.run_record import describe
-from ctan_monai.errors import CheckpointError, ConfigError
+from ctan_monai.errors import CheckpointError, ConfigError, check_choice
 from ctan_monai.files.atomic import replacing
 from ctan_monai.networks import MultiTaskNetwork
 from ctan_monai.share.agreement import LIMITS, Agreement, compare
@@ -55,8 +55,7 @@ def formats_of(precision: str, formats: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: the precision is unknown, or a format has it not; the message names what does.
     """
-    if precision not in PRECISIONS:
-        raise ConfigError("--precision", f"{precision!r} was found.", f"Use one of {list(PRECISIONS)}.")
+    check_choice("--precision", precision, PRECISIONS)
     wrong = [name for name in formats if name not in PRECISIONS[precision]]
     if wrong and precision in _REMEDIES:
         raise ConfigError(f"--precision {precision}", f"it was asked for as {wrong}.", _REMEDIES[precision])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ctan_monai.config_values import refuse_code
-from ctan_monai.errors import ConfigError
+from ctan_monai.errors import ConfigError, check_choice
 from ctan_monai.tasks.base import Task
 
 
@@ -127,12 +127,8 @@ class Regression(Task):
         refuse_code(self.unit, f"tasks: {self.name}.unit", "Write it in letters, such as percent.")
         if not self.scale > 0:
             raise ConfigError(f"tasks: {self.name}.scale", f"{self.scale} is not positive.", "Give a positive number.")
-        for field, value, allowed in (
-            ("level", self.level, ("voxel", "image")),
-            ("region", self.region, ("all", "mask")),
-        ):
-            if value not in allowed:
-                raise ConfigError(f"tasks: {self.name}.{field}", f"{value!r} is unknown.", f"Use one of {allowed}.")
+        check_choice(f"tasks: {self.name}.level", self.level, ("voxel", "image"))
+        check_choice(f"tasks: {self.name}.region", self.region, ("all", "mask"))
 
     @property
     def channels(self) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import ranks
 import torch.distributed as dist
-from forked import processes
+from forked import is_alive, processes
 from run_kit import same, without_seconds
 
 from ctan_monai.engines.runs.torch_file import load_checked
@@ -45,13 +45,6 @@ def wait_for(path, seconds=240.0):
     while not path.exists():
         assert time.monotonic() < until, path
         time.sleep(0.02)
-
-
-def is_alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def alone(rank, port, folder, resume):

@@ -1,14 +1,37 @@
 """What the tests of every bundle do: start a workflow, run a command as a user does, look through a run's folder."""
 
+import csv
 import json
 import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
 
 from ctan_monai.errors import find_ctan_error
+
+EACH_RUN_ID = pytest.mark.parametrize("run_id", ["training", "run"])
+
+
+def each_refused_option(bundle):
+    """Parametrize a test with ``wrong`` options of a bundle and the ``message`` that each has to end in."""
+    listed = yaml.safe_load(Path(__file__).with_name("refused_options.yaml").read_text(encoding="utf-8"))
+    return pytest.mark.parametrize(("wrong", "message"), listed[bundle])
+
+
+def has_all_properties(made):
+    """See that a workflow has what MONAI asks of a training config."""
+    made.initialize()
+    assert made.check_properties() == []
+
+
+def rows_of(path):
+    """Return the rows of a CSV file."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def start(made):
@@ -36,6 +59,17 @@ def command(*arguments, cwd):
         timeout=300,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
+
+
+def refused_without_run(bundle, cwd):
+    """See that inference without a trained run ends in one sentence that says to train first."""
+    config = bundle / "configs" / "inference.yaml"
+    arguments = ("--config_file", str(config), "--bundle_root", str(bundle), "--run_dir", "none")
+    ended = command("inferring", *arguments, cwd=cwd)
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    assert "CheckpointError: none/run.json: there is no trained network" in ended.stderr
+    assert "Train first" in ended.stderr
 
 
 def check_run(folder, method, tasks, metrics, images, independent=None):

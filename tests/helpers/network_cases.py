@@ -11,9 +11,9 @@ OAR = Segmentation("oar", ["Brainstem", "SpinalCord", "Parotid_L"], overlapping=
 DOSE = Regression("dose", "Gy", 70.0)
 GRADE = Classification("grade", ["low", "middle", "high"])
 TASKS = (OAR, DOSE, GRADE)
-METHODS = ("ctan", "mtan", "hps", "stl", "sfg", "mt_estan", "hybrid_mt_estan", "mt_estan_swin", "swin")
+METHODS = ("ctan", "mtan", "hps", "stl", "sfg_resnet", "sfg", "mt_estan", "hybrid_mt_estan", "mt_estan_swin", "swin")
 FLAT = ("mt_estan", "hybrid_mt_estan", "mt_estan_swin", "swin")  # for images, not for volumes
-ENCODERS = dict.fromkeys(("ctan", "mtan", "hps", "stl"), "resnet18")  # others bring their own backbone
+ENCODERS = dict.fromkeys(("ctan", "mtan", "hps", "stl", "sfg_resnet"), "resnet18")  # others bring their own backbone
 _TINY = {"size": "tiny", "image_size": (64, 64), "window": 4}
 SMALL = {  # whose full size is too large for a test
     "mt_estan": {"size": "tiny"},
@@ -22,7 +22,8 @@ SMALL = {  # whose full size is too large for a test
     "swin": _TINY,
 }
 # no group is empty by chance
-OPTIONS = {"sfg": {"layer_scale": 0.25, "repeats": 1, "relaxation": "soft", "answer": "mean"}, **SMALL}
+_EVERY_GROUP = {"relaxation": "soft", "answer": "mean"}
+OPTIONS = {"sfg": {"layer_scale": 0.25, "repeats": 1, **_EVERY_GROUP}, "sfg_resnet": _EVERY_GROUP, **SMALL}
 
 
 def fill_deterministically(network: nn.Module) -> None:
@@ -33,6 +34,16 @@ def fill_deterministically(network: nn.Module) -> None:
             fan = max(parameter[0].numel(), 1) if parameter.dim() > 1 else 1
             values = torch.sin(steps * 1.7 + index) * math.sqrt(2.0 / fan) if fan > 1 else 1 + 0.1 * torch.sin(steps)
             parameter.copy_(values.reshape(parameter.shape))
+
+
+def spread(network):
+    """Give batch norms statistics, shifts and scales that are not those of a new network."""
+    generator = torch.Generator().manual_seed(5)
+    for module in network.modules():
+        if isinstance(module, (nn.BatchNorm2d, nn.BatchNorm3d)):
+            for value in (module.weight, module.bias, module.running_mean, module.running_var):
+                value.data = 0.5 + torch.rand(value.shape, generator=generator)
+    return network
 
 
 def seeded_state(shapes: dict[str, list[int]]) -> dict[str, torch.Tensor]:

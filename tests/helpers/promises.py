@@ -31,6 +31,7 @@ SECTIONS = {
     6: "Names and tables",
     7: "Long runs",
     8: "The same again",
+    9: "A DICOM node",
 }
 BY_HAND = "## What is not promised"
 ROOT = Path(__file__).resolve().parents[2]

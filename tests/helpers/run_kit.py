@@ -15,6 +15,7 @@ from ctan_monai.engines.handlers.history_handler import History
 from ctan_monai.engines.handlers.metrics_handler import MultiTaskMetrics
 from ctan_monai.engines.handlers.seeding_handler import ReseedEachEpoch
 from ctan_monai.engines.handlers.weighting_handler import WeightingHandler
+from ctan_monai.engines.loop.dataloader import create_dataloader
 from ctan_monai.engines.loop.evaluator import MultiTaskEvaluator
 from ctan_monai.engines.loop.trainer import MultiTaskTrainer
 from ctan_monai.losses import MultiTaskLoss, create_weighting
@@ -104,9 +105,8 @@ class Run:
         self.network = network()
         self.data = items(6, size=size)
         noise = Compose([RandGaussianNoised("image", prob=1.0, std=0.1)])
-        loader = DataLoader(
-            SeededDataset(self.data, noise, seed=3), batch_size=2, shuffle=True, num_workers=workers, drop_last=True
-        )
+        dataset = SeededDataset(self.data, noise, seed=3)
+        loader = create_dataloader(dataset, "loader", device, batch_size=2, shuffle=True, num_workers=workers)
         inner = unwrap(self.network)
         joined = create_weighting("equal" if inner.independent_tasks else weighting, inner.tasks)
         self.loss = MultiTaskLoss(inner.tasks, joined)

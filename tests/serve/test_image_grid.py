@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from network_cases import fill_deterministically
 from PIL import Image
+from ultrasound_files import write_us
 
 from ctan_monai.engines.runs.run_record import write_run
 from ctan_monai.engines.runs.torch_file import save_atomic
@@ -95,3 +96,21 @@ def test_a_label_that_viewers_would_read_in_other_numbers_is_refused(predictor, 
         read_drawn(
             image, tmp_path / "label.png", {"label_info": [{"name": "lesion", "idx": 1}]}, predictor.segmentations
         )
+
+
+@pytest.mark.parametrize("shape", [(40, 61), (2, 40, 61)])
+def test_busi_answers_png_on_its_own_pixels_and_refuses_dicom_by_name(repository, tmp_path, shape):
+    tasks = (Segmentation("tumor", ["tumor"], overlapping=True), Classification("diagnosis", ["malignant"]))
+    network = create_network("mt_estan", tasks, in_channels=3, network_options={"mt_estan": {"size": "tiny"}})
+    run = tmp_path / "run"
+    run.mkdir()
+    write_run(network, run)
+    save_atomic(network.state_dict(), run / "model.pt")
+    (run / "settings.json").write_text(json.dumps({"image_size": [64, 64]}))
+    predictor = Predictor(write_app(repository / "bundles" / "busi", run, tmp_path / "app"), "cpu")
+    values = np.random.default_rng(1).integers(20, 200, shape).astype(np.uint8)
+    Image.fromarray(values.reshape(-1, *shape[-2:])[0]).save(tmp_path / "us.png")
+    assert predictor.predict(tmp_path / "us.png").masks["tumor"]["tumor"].shape == (40, 61)
+    write_us(tmp_path / "us.dcm", values)
+    with pytest.raises(DataError, match=r"us.dcm: DICOM ultrasound is not answered here.*Export the frame as PNG"):
+        predictor.predict(tmp_path / "us.dcm")

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 import ctan_monai
 from ctan_monai.apps.main import app
 from ctan_monai.engines import MultiTaskInferer
-from ctan_monai.engines.runs.run_record import network_of_run
+from ctan_monai.engines.runs.run_network import network_of_run
 from ctan_monai.errors import CheckpointError, ConfigError
 from ctan_monai.share import FORMATS, ExportedNetwork, export_network
 from ctan_monai.share import export as module

@@ -165,7 +165,8 @@ EXPECTED = {
 @pytest.mark.parametrize("bundle", EXPECTED)
 def test_a_bundle_says_what_its_images_are_like_without_any_of_it_being_run(bundle):
     config = yaml.safe_load((ROOT / "bundles" / bundle / "configs" / "train.yaml").read_text())
-    settings = {"pixel_mm": 3.0, "image_size": EXPECTED[bundle].get("size", [128, 128]), "inputs": "ct"}
+    size = EXPECTED[bundle].get("size", [128, 128])
+    settings = {"pixel_mm": 3.0, "image_size": size, "patch_size": size, "inputs": "ct"}
     found = image_format(config, settings)
     assert {name: found[name] for name in EXPECTED[bundle]} == EXPECTED[bundle]
     json.dumps(found)

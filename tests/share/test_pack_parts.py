@@ -69,7 +69,7 @@ def test_inference_reads_the_weights_that_lie_beside_it():
 
 
 @pytest.mark.parametrize("keeps", [True, False])
-@pytest.mark.parametrize("entry", ["datalist", "datalists#divided_as"])
+@pytest.mark.parametrize("entry", ["datalist", "datalists#split_as"])
 def test_evaluation_uses_the_split_of_the_run_where_it_is_packed(keeps, entry):
     text = f"evaluation_dir: $@output_dir + '/evaluation'\n{entry}: $@output_dir + '/datalist.json'\nrun: 1\n"
     after = yaml.safe_load(evaluate_config(text, TRAIN, "own", keeps))

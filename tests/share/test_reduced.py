@@ -13,7 +13,7 @@ from pack_kit import FEW, HAM10000, kept_logging, run_config
 from typer.testing import CliRunner
 
 from ctan_monai.apps.main import app
-from ctan_monai.engines.runs.run_record import network_of_run
+from ctan_monai.engines.runs.run_network import network_of_run
 from ctan_monai.errors import CheckpointError, ConfigError
 from ctan_monai.networks import create_network
 from ctan_monai.share import ExportedNetwork, RunImages, export_reduced, images_of_run
