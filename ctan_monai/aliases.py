@@ -31,9 +31,10 @@ _MODULES = {
     "data.chest.inference_list": "data.datasets.stoic.datalist",
     "data.datalist": "data.lists.datalist",
     "data.dataset": "data.lists.dataset",
-    "data.dicom.datalist": "data.datasets.prostate.datalist",
-    "data.dicom.inference_list": "data.datasets.prostate.inference",
+    "data.dicom.datalist": "data.datasets.dicom_rt.datalist",
+    "data.dicom.inference_list": "data.datasets.dicom_rt.inference",
     "data.dicom.options": "data.dicom.read.options",
+    "data.datasets.prostate": "data.datasets.dicom_rt",
     "data.datasets.prostate.phantom": "data.phantom",
     "data.dicom_out": "data.dicom.write",
     "data.ham10000_datalist": "data.datasets.ham10000.datalist",
@@ -42,7 +43,7 @@ _MODULES = {
     "data.locate": "files.bundle_root",
     "data.own": "data.datasets.tabular",
     "data.picture_list": "data.datasets.ham10000.datalist",
-    "data.prostate": "data.datasets.prostate.source_folder",
+    "data.prostate": "data.datasets.dicom_rt.source_folder",
     "data.stoic_datalist": "data.datasets.stoic.datalist",
 }
 # names that moved away from their module, or are called otherwise now

@@ -63,6 +63,7 @@ def test_no_config_of_this_repository_holds_an_old_name(repository):
         "from ctan_monai.data.datalist import read_choice",
         "import ctan_monai.data.own.layout as m; m.Layout",
         "from ctan_monai.data.datasets.prostate.phantom.grid import PhantomGrid",
+        "from ctan_monai.data.datasets.prostate.prepare import prepare_dicom",
         "from ctan_monai.data.dicom_out import write_rtstruct",
         "from ctan_monai.engines.distributed import distribute",
     ],

@@ -32,7 +32,7 @@ CHANGES = {  # of the bundle prostate
     ),
     "name: oar, labels: [Rectum, Bladder, Femur_L, Femur_R, CTV],\n  overlapping: true, "
     "mirror_pairs: [[Femur_L, Femur_R]]}": "name: ball, labels: [Ball], overlapping: true}",
-    "{_target_: ctan_monai.data.datasets.prostate.datalist.data_record, folder: '@prepared',\n    split_fractions: "
+    "{_target_: ctan_monai.data.datasets.dicom_rt.datalist.data_record, folder: '@prepared',\n    split_fractions: "
     "'@split_fractions', seed: '@split_seed', folds: '@folds', fold: '@fold'}": (
         "{synthetic: true, cases: {train: 5, validation: 1}}"
     ),

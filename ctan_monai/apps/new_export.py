@@ -16,7 +16,7 @@ from ctan_monai.apps.new_bundle import check_place
 from ctan_monai.apps.new_dicom import CACHE, OUTLINE, DicomPlan, plan_of, write_dicom_bundle
 from ctan_monai.apps.prepare import cases_table, reasons_table
 from ctan_monai.data.cases.cache import processors, read_case_file
-from ctan_monai.data.datasets.prostate.prepare import Prepared, prepare_dicom
+from ctan_monai.data.datasets.dicom_rt.prepare import Prepared, prepare_dicom
 from ctan_monai.data.dicom.read.options import NAMES, DicomOptions
 from ctan_monai.data.dicom.read.survey import Survey, survey
 from ctan_monai.errors import ConfigError

@@ -16,7 +16,7 @@ from ctan_monai.data.lists.splits import SPLITS
 from ctan_monai.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ctan_monai.data.datasets.prostate.prepare import Prepared
+    from ctan_monai.data.datasets.dicom_rt.prepare import Prepared
 
 
 def cases_table(prepared: Prepared) -> Table:
@@ -57,7 +57,7 @@ def reasons_table(rows: Sequence[Row], most: int) -> Table:
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ctan_monai.data.datasets.prostate.prepare import Prepared
+    from ctan_monai.data.datasets.dicom_rt.prepare import Prepared
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help="Turn a clinic's files into cases to train on.")
 
@@ -140,7 +140,7 @@ def dicom(
     """
     from rich.console import Console
 
-    from ctan_monai.data.datasets.prostate.prepare import prepare_dicom
+    from ctan_monai.data.datasets.dicom_rt.prepare import prepare_dicom
     from ctan_monai.data.dicom.read.names import mapping_of
     from ctan_monai.data.dicom.read.options import DicomOptions
 

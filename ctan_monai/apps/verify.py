@@ -162,7 +162,7 @@ def _verify_prepared(folder: Path) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from ctan_monai.data.datasets.prostate.manifest import verify_prepared
+    from ctan_monai.data.datasets.dicom_rt.manifest import verify_prepared
 
     cases, problems = verify_prepared(folder)
     console = Console()

@@ -12,12 +12,12 @@ _PUBLIC = by_name(
     cases.cache: read_case_file
     cases.case: Case
     datasets.busi.datalist: busi_datalist busi_inference_list
+    datasets.dicom_rt.datalist: dicom_datalist
+    datasets.dicom_rt.inference: dicom_inference_list
+    datasets.dicom_rt.source_folder: prepared_folder
     datasets.ham10000.datalist: image_inference_list
     datasets.mr_ct.datalist: mr_ct_datalist mr_ct_record mr_inference_list
     datasets.openkbp.datalist: openkbp_datalist openkbp_inference_list
-    datasets.prostate.datalist: dicom_datalist
-    datasets.prostate.inference: dicom_inference_list
-    datasets.prostate.source_folder: prepared_folder
     datasets.stoic.datalist: chest_inference_list stoic_record
     datasets.tabular: tabular_datalist tabular_inference_list
     lists.balance: class_weights

@@ -14,7 +14,7 @@ from amp_kit import AMP
 from bundle_kit import EACH_RUN_ID, check_run, each_refused_option, has_all_properties, refused, start
 
 from ctan_monai.data.cases.cache import read_case_file
-from ctan_monai.data.datasets.prostate.datalist import dicom_datalist
+from ctan_monai.data.datasets.dicom_rt.datalist import dicom_datalist
 from ctan_monai.data.phantom import PhantomGrid, make_cohort
 from ctan_monai.engines import read_data_record
 from ctan_monai.errors import ConfigError, DataError, find_ctan_error

@@ -10,7 +10,7 @@ from dicom_phantoms import BLADDER, RECTUM, Patient
 from run_kit import Run
 
 from ctan_monai.data.cases.case import check_case_id
-from ctan_monai.data.datasets.prostate.prepare import prepare_dicom
+from ctan_monai.data.datasets.dicom_rt.prepare import prepare_dicom
 from ctan_monai.errors import DataError
 from ctan_monai.files.csv_cells import csv_text, safe_cell
 

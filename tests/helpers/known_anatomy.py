@@ -9,7 +9,7 @@ from monai.data import DataLoader, Dataset
 from monai.inferers import Inferer
 from torch import nn
 
-from ctan_monai.data.datasets.prostate.inference import dicom_inference_list
+from ctan_monai.data.datasets.dicom_rt.inference import dicom_inference_list
 from ctan_monai.engines.loop.evaluator import MultiTaskEvaluator
 from ctan_monai.engines.loop.prepare import PrepareMultiTaskBatch
 from ctan_monai.engines.predictions.dicom_writer import WriteDicom

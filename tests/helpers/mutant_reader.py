@@ -192,7 +192,7 @@ class Prepared:
 
         from dicom_phantoms import Patient
 
-        from ctan_monai.data.datasets.prostate.prepare import prepare_dicom
+        from ctan_monai.data.datasets.dicom_rt.prepare import prepare_dicom
 
         with tempfile.TemporaryDirectory() as export:
             Patient(rows=24, columns=30, slices=8, pixel_mm=(4.0, 5.0), spacing_mm=6.0).write(Path(export))
@@ -204,7 +204,7 @@ class Prepared:
 
     def read(self, folder):
         """Return what verify relies on beside checksums; refuse what it finds."""
-        from ctan_monai.data.datasets.prostate.manifest import verify_prepared
+        from ctan_monai.data.datasets.dicom_rt.manifest import verify_prepared
 
         cases, problems = verify_prepared(folder, progress=False)
         if problems:

@@ -2,7 +2,7 @@
 
 A walk of one patient: ``read.scan`` reads headers, ``read.link`` says which CT, structure set and dose belong together,
 ``read.series`` makes a volume of the CT, ``read.masks`` of the contours, ``read.dose_sum`` of the dose, and
-``read.patient`` a case of all three. A folder of patients is prepared by ``datasets.prostate.prepare``.
+``read.patient`` a case of all three. A folder of patients is prepared by ``datasets.dicom_rt.prepare``.
 
 Positions are DICOM's own: LPS, in mm. Only ``Grid.affine_ras`` leaves this frame.
 """

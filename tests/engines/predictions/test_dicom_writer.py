@@ -242,7 +242,7 @@ def test_what_fails_for_one_ct_is_noted_and_the_others_go_on(tmp_path, monkeypat
     for number in (1, 2):
         write_ct(Patient(patient_id=str(number)), tmp_path / "in" / str(number))
     cache = tmp_path / "cache"
-    from ctan_monai.data.datasets.prostate.inference import dicom_inference_list
+    from ctan_monai.data.datasets.dicom_rt.inference import dicom_inference_list
 
     gone = dicom_inference_list(tmp_path / "in" / "1", cache, None, progress=False)[0]["case"]
     real = WriteDicom._write

@@ -5,7 +5,7 @@ import pytest
 from dicom_phantoms import Patient, dose_at, save_all
 from pydicom.uid import generate_uid
 
-from ctan_monai.data.datasets.prostate.inference import dicom_inference_list
+from ctan_monai.data.datasets.dicom_rt.inference import dicom_inference_list
 from ctan_monai.errors import DataError
 
 SMALL = {"rows": 30, "columns": 40, "slices": 12, "spacing_mm": 4.0, "pixel_mm": (3.2, 3.0)}

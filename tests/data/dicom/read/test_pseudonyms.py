@@ -6,7 +6,7 @@ import pytest
 from dicom_phantoms import Patient
 
 from ctan_monai.data.cases.case import check_case_id
-from ctan_monai.data.datasets.prostate.prepare import prepare_dicom
+from ctan_monai.data.datasets.dicom_rt.prepare import prepare_dicom
 from ctan_monai.data.dicom.read.pseudonyms import Pseudonyms, read_or_make_key
 from ctan_monai.errors import DataError
 

@@ -5,7 +5,7 @@ import csv
 import pytest
 from dicom_phantoms import Patient
 
-from ctan_monai.data.datasets.prostate.prepare import prepare_dicom
+from ctan_monai.data.datasets.dicom_rt.prepare import prepare_dicom
 from ctan_monai.errors import DataError
 
 SMALL = {"rows": 24, "columns": 30, "slices": 8, "spacing_mm": 6.0, "pixel_mm": (4.0, 4.2)}

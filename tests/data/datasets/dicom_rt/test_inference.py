@@ -12,8 +12,8 @@ from dicom_phantoms import Patient, save_all
 from pydicom.uid import generate_uid
 
 from ctan_monai.data.cases.cache import read_case_file
-from ctan_monai.data.datasets.prostate.inference import dicom_inference_list
-from ctan_monai.data.datasets.prostate.prepare import prepare_dicom
+from ctan_monai.data.datasets.dicom_rt.inference import dicom_inference_list
+from ctan_monai.data.datasets.dicom_rt.prepare import prepare_dicom
 from ctan_monai.data.dicom.read.options import DicomOptions
 from ctan_monai.data.dicom.write import CtReference
 from ctan_monai.data.formats.ct_source import read_source, source_path

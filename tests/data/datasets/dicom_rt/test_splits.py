@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ctan_monai.data.datasets.prostate.prepared_folder import kept_splits
+from ctan_monai.data.datasets.dicom_rt.prepared_folder import kept_splits
 from ctan_monai.data.lists.splits import divide
 from ctan_monai.errors import ConfigError, DataError
 

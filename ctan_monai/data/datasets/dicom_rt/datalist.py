@@ -10,8 +10,8 @@ from typing import Any
 
 from ctan_monai.aliases import current_settings, takes_old_arguments
 from ctan_monai.data.cases.cache import Header, read_header
-from ctan_monai.data.datasets.prostate.prepare import prepare_dicom
-from ctan_monai.data.datasets.prostate.prepared_folder import DATALIST
+from ctan_monai.data.datasets.dicom_rt.prepare import prepare_dicom
+from ctan_monai.data.datasets.dicom_rt.prepared_folder import DATALIST
 from ctan_monai.data.dicom.read.options import DicomOptions
 from ctan_monai.data.lists.datalist import Item, Slices, check_slices, check_splits, refuse_empty, slices_to_use
 from ctan_monai.data.lists.splits import SPLITS, grouped_split_or_fold

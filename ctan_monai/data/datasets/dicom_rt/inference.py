@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ctan_monai.data.cases.cache import processors
-from ctan_monai.data.datasets.prostate.prepare import KEY
+from ctan_monai.data.datasets.dicom_rt.prepare import KEY
 from ctan_monai.data.dicom.read.ct_case import CtJob, CtOutcome, make_ct_case, make_nifti_case
 from ctan_monai.data.dicom.read.header import read_header
 from ctan_monai.data.dicom.read.job import work

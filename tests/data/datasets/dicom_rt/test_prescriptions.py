@@ -6,8 +6,8 @@ import logging
 import pytest
 from dicom_phantoms import Patient
 
-from ctan_monai.data.datasets.prostate.prescriptions import read_prescriptions
-from ctan_monai.data.datasets.prostate.source_folder import prepared_folder
+from ctan_monai.data.datasets.dicom_rt.prescriptions import read_prescriptions
+from ctan_monai.data.datasets.dicom_rt.source_folder import prepared_folder
 from ctan_monai.errors import ConfigError, DataError
 
 SMALL = {"rows": 24, "columns": 30, "slices": 8, "spacing_mm": 6.0, "pixel_mm": (4.0, 4.2)}

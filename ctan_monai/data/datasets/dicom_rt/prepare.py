@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import get_args
 
 from ctan_monai.data.cases.cache import processors
-from ctan_monai.data.datasets.prostate.manifest import write_manifest
-from ctan_monai.data.datasets.prostate.prepared_folder import (
+from ctan_monai.data.datasets.dicom_rt.manifest import write_manifest
+from ctan_monai.data.datasets.dicom_rt.prepared_folder import (
     DATALIST,
     kept_splits,
     locked,
     remove_leftovers,
     write_datalist,
 )
-from ctan_monai.data.datasets.prostate.prescriptions import read_prescriptions
+from ctan_monai.data.datasets.dicom_rt.prescriptions import read_prescriptions
 from ctan_monai.data.dicom.read import outputs
 from ctan_monai.data.dicom.read.job import Job, run_job, work
 from ctan_monai.data.dicom.read.link import Linked, UnlinkedObject, link

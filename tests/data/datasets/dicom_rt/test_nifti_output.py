@@ -6,8 +6,8 @@ import nibabel as nib
 import numpy as np
 from dicom_phantoms import BLADDER, FEMUR_L, FEMUR_R, RECTUM, Patient, dose_at, hu_at
 
-from ctan_monai.data.datasets.prostate.manifest import verify_prepared
-from ctan_monai.data.datasets.prostate.prepare import prepare_dicom
+from ctan_monai.data.datasets.dicom_rt.manifest import verify_prepared
+from ctan_monai.data.datasets.dicom_rt.prepare import prepare_dicom
 
 SMALL = {"rows": 24, "columns": 30, "slices": 8, "spacing_mm": 6.0, "pixel_mm": (4.0, 4.2)}
 

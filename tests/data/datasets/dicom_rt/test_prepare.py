@@ -18,8 +18,8 @@ from dicom_phantoms import Patient, dose_at, save_all
 from pydicom import dcmread
 
 from ctan_monai.data.cases.cache import read_case_file
-from ctan_monai.data.datasets.prostate.manifest import verify_prepared
-from ctan_monai.data.datasets.prostate.prepare import prepare_dicom
+from ctan_monai.data.datasets.dicom_rt.manifest import verify_prepared
+from ctan_monai.data.datasets.dicom_rt.prepare import prepare_dicom
 from ctan_monai.data.dicom.read.options import DicomOptions
 from ctan_monai.errors import ConfigError, DataError
 
@@ -204,7 +204,7 @@ def test_other_pseudonyms_change_neither_splits_nor_order(cohort, prepared, tmp_
 
 KILLED = """
 import sys
-from ctan_monai.data.datasets.prostate.prepare import prepare_dicom
+from ctan_monai.data.datasets.dicom_rt.prepare import prepare_dicom
 prepare_dicom(sys.argv[1], sys.argv[2], workers=2, key_file=sys.argv[3], progress=False)
 """
 
@@ -251,7 +251,7 @@ def test_a_killed_run_goes_on_without_loss(tmp_path):
 
 
 def _hold(folder, ready, done):
-    from ctan_monai.data.datasets.prostate.prepared_folder import locked
+    from ctan_monai.data.datasets.dicom_rt.prepared_folder import locked
 
     with locked(Path(folder)):
         ready.set()

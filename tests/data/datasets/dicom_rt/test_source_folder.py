@@ -8,8 +8,8 @@ import pytest
 from dicom_phantoms import Patient
 
 from ctan_monai.data.cases.cache import read_case_file
-from ctan_monai.data.datasets.prostate.datalist import data_record, dicom_datalist
-from ctan_monai.data.datasets.prostate.source_folder import prepared_folder
+from ctan_monai.data.datasets.dicom_rt.datalist import data_record, dicom_datalist
+from ctan_monai.data.datasets.dicom_rt.source_folder import prepared_folder
 from ctan_monai.data.phantom import PhantomGrid
 from ctan_monai.errors import ConfigError, DataError
 

@@ -6,7 +6,7 @@ import pytest
 from dicom_phantoms import Patient
 
 from ctan_monai.data.cases.cache import read_slice
-from ctan_monai.data.datasets.prostate.datalist import data_record, dicom_datalist
+from ctan_monai.data.datasets.dicom_rt.datalist import data_record, dicom_datalist
 from ctan_monai.errors import ConfigError, DataError
 
 SMALL = {"rows": 24, "columns": 30, "slices": 8, "spacing_mm": 6.0, "pixel_mm": (4.0, 4.2)}

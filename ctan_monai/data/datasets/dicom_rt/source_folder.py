@@ -1,4 +1,4 @@
-"""The data of the prostate bundle: a clinic's DICOM, a prepared folder, or synthetic patients."""
+"""The data of bundles on radiotherapy DICOM: a clinic's export, a prepared folder, or synthetic patients."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import numpy as np
 
 from ctan_monai.aliases import takes_old_arguments
 from ctan_monai.data.cases.cache import read_header
-from ctan_monai.data.datasets.prostate.datalist import read_datalist
-from ctan_monai.data.datasets.prostate.prepare import KEY, prepare_dicom
-from ctan_monai.data.datasets.prostate.prepared_folder import DATALIST
+from ctan_monai.data.datasets.dicom_rt.datalist import read_datalist
+from ctan_monai.data.datasets.dicom_rt.prepare import KEY, prepare_dicom
+from ctan_monai.data.datasets.dicom_rt.prepared_folder import DATALIST
 from ctan_monai.data.dicom.read.names import read_mapping
 from ctan_monai.data.dicom.read.options import DicomOptions
 from ctan_monai.data.lists.splits import SPLITS

@@ -1,1 +1,0 @@
-"""Prostate: a clinic's DICOM prepared for training, or synthetic patients."""
