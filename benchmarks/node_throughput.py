@@ -74,7 +74,7 @@ def send(folders: Sequence[Path], title: str, port: int) -> float:
     """Send folders, each by a sender of its own; returns the seconds until the last has ended."""
     began = time.perf_counter()
     to = ["-aec", title, "127.0.0.1", str(port)]
-    senders = [subprocess.Popen([STORESCU, "+sd", "+r", *to, str(folder)]) for folder in folders]
+    senders = [subprocess.Popen([STORESCU, "+sd", "+r", "+sp", "*.dcm", *to, str(folder)]) for folder in folders]
     if any([sender.wait() for sender in senders]):
         sys.exit(f"{title} did not take everything")
     return time.perf_counter() - began
