@@ -11,7 +11,7 @@ EPILOG = """[bold]Examples[/]
 
   ctan-monai pack bundles/openkbp --weights bundles/openkbp/runs/ctan --out packed
 
-  ctan-monai pack bundles/openkbp --weights "[runs/fold0,runs/fold1]" --out packed
+  ctan-monai pack bundles/openkbp --weights "\\[runs/fold0,runs/fold1]" --out packed
 
   ctan-monai pack bundles/ham10000 --weights model.safetensors --out packed --no-vendor
 """
@@ -19,7 +19,7 @@ EPILOG = """[bold]Examples[/]
 
 def pack(
     bundle: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder of the bundle.")],
-    weights: Annotated[Path, typer.Option(help="Folder of a run; [a,b]: an ensemble; or a file of weights.")],
+    weights: Annotated[Path, typer.Option(help=r"Folder of a run; \[a,b]: an ensemble; or a file of weights.")],
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder for BUNDLE/ and BUNDLE.zip.")],
     vendor: Annotated[
         bool, typer.Option(help="Put the code into scripts/; else the bundle needs a checkout of this package.")

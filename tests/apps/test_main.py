@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import typer
+from rich.text import Text
 from typer.testing import CliRunner
 
 import ctan_monai
@@ -53,3 +54,19 @@ def test_an_error_made_on_purpose_is_one_line_and_any_other_keeps_its_traceback(
     assert stderr.count("\n") == 1
     with pytest.raises(KeyError, match="a bug"):
         CliRunner().invoke(failing, ["crash"], catch_exceptions=False)
+
+
+def _texts(command, name):
+    yield from ((name, text) for text in (command.help, command.epilog, command.short_help) if text)
+    for parameter in command.params:
+        if help := getattr(parameter, "help", None):
+            yield f"{name} --{parameter.name}", help
+    for each, child in getattr(command, "commands", {}).items():
+        yield from _texts(child, f"{name} {each}")
+
+
+def test_brackets_in_help_are_shown_and_not_taken_for_markup():
+    texts = list(_texts(typer.main.get_command(app), "ctan-monai"))
+    assert len(texts) > 100
+    for name, text in texts:
+        assert {str(span.style) for span in Text.from_markup(text).spans} <= {"bold"}, name
