@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import singledispatch
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,12 @@ def measured(task: Task, case: Case, arrays: Mapping[str, Array]) -> dict[str, f
         metric.update(case.case, {task.name: prediction > 0 if task.masks else prediction}, target, case.spacing_mm)
         row.update(metric.rows()[0])
     return row
+
+
+def caption_of(case: Case, parts: Iterable[str]) -> str:
+    """Join what is said of a case, and say it first if its image is synthetic; empty parts are left out."""
+    known = ["SYNTHETIC, no patient"] if case.meta.get("synthetic") else []
+    return "; ".join([*known, *filter(None, parts)])
 
 
 @singledispatch

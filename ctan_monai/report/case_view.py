@@ -17,7 +17,7 @@ from ctan_monai.engines.predictions.prediction_files import is_ct, is_dose
 from ctan_monai.engines.predictions.predictions_index import PredictedCase
 from ctan_monai.errors import DataError
 from ctan_monai.metrics.goals import Plan
-from ctan_monai.report.agreement import measured, outlines_of, said_of
+from ctan_monai.report.agreement import caption_of, measured, outlines_of, said_of
 from ctan_monai.report.layout import CaseView
 from ctan_monai.tasks import Task, region_key
 
@@ -82,7 +82,7 @@ def load_view(
         bool(case.meta.get("synthetic")),
     )
     metrics = _metrics(case, predicted, tasks, arrays) if caption else ""
-    return view, f"SYNTHETIC, no patient; {metrics}" if case.meta.get("synthetic") else metrics
+    return view, caption_of(case, [metrics])
 
 
 def _known_region(case: Case, dose: Task | None) -> Array | None:

@@ -17,6 +17,7 @@ from ctan_monai.data.datasets.stoic.overview import Overview, read_overview
 from ctan_monai.engines.predictions.predictions_index import PredictedCase
 from ctan_monai.engines.predictions.slice_writer import SLICES_FILE
 from ctan_monai.errors import DataError
+from ctan_monai.report.agreement import caption_of
 from ctan_monai.report.canvas import GRID, TEXT, colors_of, new_figure
 from ctan_monai.tasks import Task
 from ctan_monai.transforms.labels import read_label
@@ -84,8 +85,7 @@ def draw_findings(
         found = f"it has the volumes {list(case.volumes)} of {case.shape}, not {image!r} with three axes."
         raise DataError(predicted.source, case.case, found, "Name the volume that images show.")
     answers = [task for task in tasks if task.classifies and task.name in predicted.answers]
-    caption = "; ".join(_answer(task, case, predicted.answers[task.name]) for task in answers)
-    caption = f"SYNTHETIC, no patient; {caption}" if case.meta.get("synthetic") else caption
+    caption = caption_of(case, [_answer(task, case, predicted.answers[task.name]) for task in answers])
     curves = _read_curves(folder / predicted.case / SLICES_FILE, case, answers, predicted.answers)
     rows = [(f"{curve.name}: slice", curve.color, _most_suspicious(curve, case)) for curve in curves]
     spread = np.linspace(0, case.shape[2] - 1, _SHOWN + 2).round().astype(int)[1:-1].tolist()

@@ -15,7 +15,7 @@ from ctan_monai.data.cases.file_grid import native_grid_of
 from ctan_monai.data.formats.image_masks import MASK_THRESHOLD, padded_mask, shrunk_mask
 from ctan_monai.engines.predictions.predictions_index import PredictedCase
 from ctan_monai.errors import DataError
-from ctan_monai.report.agreement import measured, said_of
+from ctan_monai.report.agreement import caption_of, measured, said_of
 from ctan_monai.report.canvas import GRID, ON_WHITE, TEXT, colors_of, new_figure
 from ctan_monai.report.panels import DASHED, SOLID, Style
 from ctan_monai.tasks import Task
@@ -69,8 +69,7 @@ def draw_2d_image(
         if label in task.answer_names
     }
     answers = [task for task in tasks if task.classifies and task.name in predicted.answers]
-    known = ["SYNTHETIC, no patient"] if case.meta.get("synthetic") else []
-    caption = "; ".join(known + [part for task in tasks for part in _agreement(task, case, masks, predicted.answers)])
+    caption = caption_of(case, [part for task in tasks for part in _agreement(task, case, masks, predicted.answers)])
     sides = (image.shape[0] * case.spacing_mm[0], image.shape[1] * case.spacing_mm[1])  # as the file has it
     width = _HEIGHT * sides[1] / sides[0]
     figure = new_figure(width + _BARS * len(answers), _HEIGHT + _HEAD)

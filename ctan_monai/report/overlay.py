@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 CT_WINDOW_HU = (-160.0, 240.0)  # the usual soft tissue window: level 40, width 400
+_TENS_GY = 20.0  # from this highest dose on, ticks at multiples of 10 Gy
 
 
 @dataclass(frozen=True)
@@ -161,11 +162,24 @@ def _color_bar(figure: Figure, layout: Layout, row: int, shown: Any, label: str)
     is_error = label.startswith("Dose error")
     bar = figure.colorbar(shown, cax=place, extend="both" if is_error else "neither", spacing="proportional")
     if not is_error:
-        bottom, top = place.get_ylim()
-        bar.set_ticks([dose for dose in range(0, 1000, 10) if bottom <= dose <= top])
+        bar.set_ticks(dose_ticks(*place.get_ylim()))
         bar.ax.minorticks_off()
     bar.set_label(label, fontsize=10, color=TEXT)
     bar.ax.tick_params(labelsize=9)
+
+
+def dose_ticks(bottom: float, top: float) -> list[float]:
+    """Choose the ticks of a dose's color bar: multiples of 10 Gy, or of a smaller round number where few would fit.
+
+    Args:
+        bottom: of the bar, Gy.
+        top: likewise.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    few = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(bottom, top)
+    found = range(0, 1000, 10) if top >= _TENS_GY else few
+    return [float(dose) for dose in found if bottom <= dose <= top * (1 + 1e-6)]  # of a float32
 
 
 def draw_legend(

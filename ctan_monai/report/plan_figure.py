@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ctan_monai.report.canvas import ON_WHITE, TARGET, TEXT, UNDER_COLORS, colors_of, new_figure
 from ctan_monai.report.layout import Box, CaseView, frame
-from ctan_monai.report.overlay import CT_WINDOW_HU, Content, Scales, draw_legend, lpi_view, scales_of
+from ctan_monai.report.overlay import CT_WINDOW_HU, Content, Scales, dose_ticks, draw_legend, lpi_view, scales_of
 from ctan_monai.report.panels import DASHED, SOLID, draw_contours, draw_dose, draw_error, draw_gray
 from ctan_monai.report.planes import Plane, choose_point, planes_through
 
@@ -173,8 +173,7 @@ def _bars(figure: Figure, columns: Sequence[Content], shown: Mapping[str, Any], 
         extend = "neither" if is_dose else "both"
         bar = figure.colorbar(mapped, cax=place, orientation="horizontal", extend=extend, spacing="proportional")
         if is_dose:
-            bottom, top = place.get_xlim()
-            bar.set_ticks([dose for dose in range(0, 1000, 10) if bottom <= dose <= top])
+            bar.set_ticks(dose_ticks(*place.get_xlim()))
         bar.ax.minorticks_off()
         bar.set_label(label, fontsize=11, color=TEXT)
         bar.ax.tick_params(labelsize=10)

@@ -51,6 +51,18 @@ def test_dose_scales_are_shared_and_the_error_scale_is_symmetric(view):
     assert np.ma.getmaskarray(cold)[0, 0], "no color where there is no dose"
 
 
+@pytest.mark.parametrize(
+    ("highest_gy", "ticks"),
+    [(80.0, [10, 20, 30, 40, 50, 60, 70, 80]), (7.0, [2, 4, 6]), (0.2, [0.05, 0.1, 0.15, 0.2])],
+)
+def test_a_low_dose_s_color_bar_has_numbers_too(view, highest_gy, ticks):
+    factor = highest_gy / max(view.dose_reference.max(), view.dose_predicted.max())
+    doses = {name: getattr(view, name) * factor for name in ("dose_reference", "dose_predicted")}
+    figure = overlay_figure(dataclasses.replace(view, **doses))
+    bar = next(axes for axes in figure.axes if axes.get_ylabel() == "Dose / Gy")
+    assert bar.get_yticks().tolist() == pytest.approx(ticks)
+
+
 def test_reference_contours_are_solid_and_predicted_ones_dashed(view):
     panels = _panels(overlay_figure(view, planes=[10, 17, 6]))  # through the parotid, the brainstem lies elsewhere
     parotid = COLORS[view.names.index("LeftParotid")]

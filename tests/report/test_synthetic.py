@@ -29,4 +29,5 @@ def test_images_of_a_synthetic_case_say_so(predictions, patient):
     assert "SYNTHETIC" not in load_view(index.cases[0], index.tasks)[1]
     write_case(index.cases[0].source, dataclasses.replace(patient, meta={"synthetic": True}))
     assert load_view(index.cases[0], index.tasks)[1].startswith("SYNTHETIC, no patient; oar: mean Dice 0.9")
+    assert load_view(index.cases[0], index.tasks, caption=False)[1] == "SYNTHETIC, no patient"
     assert "SYNTHETIC, no patient" in report_predictions(predictions).read_text(encoding="utf-8")
