@@ -197,23 +197,24 @@ def draw_legend(
         figure: to draw in.
         view: what is shown of a case.
         colors: by structure; those that are nowhere to be seen are left out.
-        targets: those that are seen.
+        targets: structures that are drawn white; those that are nowhere to be seen are left out.
         words: for contours of the reference and of the prediction.
         more: further entries.
         row: so many entries stand in one row, more in two.
     """
     from matplotlib.lines import Line2D
 
+    seen = [{name for name, mask in masks.items() if mask.any()} for masks in (view.reference, view.predicted)]
     entries: list[Any] = [
         Line2D([], [], color=color, linewidth=3, label=name)
         for name, color in colors.items()
-        if any(masks[name].any() for masks in (view.reference, view.predicted) if name in masks)
+        if name in set.union(*seen)
     ]
-    if targets:
-        entries.append(Line2D([], [], color="#B5B5B5", linewidth=3, label=f"{', '.join(targets)} (white)"))
+    if white := [name for name in targets if name in set.union(*seen)]:
+        entries.append(Line2D([], [], color="#B5B5B5", linewidth=3, label=f"{', '.join(white)} (white)"))
     styles: tuple[Any, Any] = ("-", DASHED)
-    for drawn, style, word in zip((view.reference, view.predicted), styles, words, strict=True):
-        entries += [Line2D([], [], color=TEXT, linestyle=style, label=word)] if drawn else []
+    for names, style, word in zip(seen, styles, words, strict=True):
+        entries += [Line2D([], [], color=TEXT, linestyle=style, label=word)] if names else []
     entries += more
     columns = -(-len(entries) // 2) if len(entries) > row else max(1, len(entries))
     figure.legend(handles=entries, loc="lower center", ncols=columns, fontsize=10, frameon=False, handlelength=2.4)

@@ -91,10 +91,10 @@ def _summary(result: CaseResult, learned: str) -> Section:
     if not result.has_plan:
         contours = {structure.planned_contour for structure in result.structures}
         inside = {True: "in the given contours", False: "in predicted contours"}
-        where = " and ".join(inside[kind] for kind in sorted(contours, reverse=True)) or "of no structure"
+        where = " and ".join(inside[kind] for kind in sorted(contours, reverse=True))
         paragraphs = [
-            "There is no planned dose for this case, so nothing can be compared: the page shows the predicted dose, "
-            f"and its metrics {where}."
+            "There is no planned dose for this case, so nothing can be compared: the page shows the predicted dose"
+            + (f", and its metrics {where}." if where else "; no structure was given or predicted, so no metrics.")
         ]
     return Section("Summary", paragraphs, [Table(("What", "Found"), rows)])
 

@@ -1,10 +1,12 @@
 """The pages and tables that a folder of predicted doses gets."""
 
 import csv
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from dose_predictions import ANSWERED, BODY, TARGET, box_case, predicted_dose, write_predictions
 
@@ -220,6 +222,15 @@ def test_a_prediction_for_a_new_ct_says_what_it_was_learned_from_and_is_judged_b
     assert "Trained on 9 SYNTHETIC phantoms, no patients; prescription 60 Gy." in page.words
     assert page.row("Bladder", "D50% <= 104 % of prescription", "")[0] == "105.00 % of prescription"
     assert "The dose per fraction is not known" in page.words
+
+
+def test_a_prediction_without_any_structure_is_said_to_have_no_metrics(tmp_path):
+    case = box_case(meta={"prescription_gy": None, "fractions": None, "synthetic": True}, planned=False)
+    nothing = {name: np.zeros_like(mask) for name, mask in ANSWERED.items()}
+    folder = write_predictions(tmp_path, [(dataclasses.replace(case, masks={}), nothing, predicted_dose(3.0))])
+    report_doses(folder)
+    page = read(folder / "patients" / "pt_1.html")
+    assert "the page shows the predicted dose; no structure was given or predicted, so no metrics." in page.words
 
 
 def test_only_structures_that_were_asked_for_targets_and_those_of_goals_are_reported(one, tmp_path):

@@ -125,6 +125,12 @@ def test_the_legend_names_what_can_be_seen_and_nothing_else(view):
     assert names == ["Brainstem", "LeftParotid", "PTV70 (white)", "reference", "prediction"]
 
 
+def test_the_legend_has_no_line_style_and_no_target_of_empty_contours(view):
+    empty = {name: np.zeros_like(mask) for name, mask in view.reference.items()}
+    figure = overlay_figure(dataclasses.replace(view, reference=empty, predicted=empty, targets=tuple(empty)[:1]))
+    assert [text.get_text() for legend in figure.legends for text in legend.get_texts()] == []
+
+
 def test_the_same_case_gives_the_same_bytes(view, tmp_path):
     first, second = (save_figure(overlay_figure(view), tmp_path / name) for name in ("a.png", "b.png"))
     assert first.read_bytes() == second.read_bytes()
