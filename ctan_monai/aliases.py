@@ -117,8 +117,6 @@ def current_name(name: str) -> str:
 
     >>> current_name("data.own.own_datalist")
     'data.datasets.tabular.tabular_datalist'
-    >>> current_name("tasks.Segmentation")
-    'tasks.Segmentation'
     """
     if name in _NAMES:
         return _NAMES[name]
