@@ -5,7 +5,8 @@
 COMPARISON is the folder of `ctan-monai compare`, in which rows of a method differ in their learning rate alone. Printed
 is a row of a Markdown table for each run: the main metric of each task at the best epoch (where tasks share nothing, at
 the task's own), and the mean over tasks of the relative improvement over the method's row without preset (CTAN eq. 3).
-The highest mean is chosen, unless the row without preset comes within 2 % of it. Test cases are not looked at.
+The highest mean is chosen once all of a method's rows are there; where the best two lie within 2 %, the row without
+preset is kept. Test cases are not looked at.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ctan_monai.metrics.delta import delta_mean, delta_task
 from ctan_monai.metrics.main_metric import MainMetric, main_metric_for
 from ctan_monai.report.compare_files import ComparedRow, read_comparison
 
-_NEAR = 2.0  # percent within which the default is kept
+_NEAR = 2.0  # percent between the best two within which the row without preset is kept
 
 
 def validated(row: ComparedRow, names: list[str], metrics: list[MainMetric]) -> list[float]:
@@ -31,6 +32,22 @@ def validated(row: ComparedRow, names: list[str], metrics: list[MainMetric]) -> 
             values.append(series[epochs.index(best)])
         found.append(sum(values) / len(values))
     return found
+
+
+def choice(means: dict[str, float], default: str, planned: int) -> str:
+    """Return which row the rule chooses, or that it cannot yet.
+
+    >>> choice({"stl": 0.0, "low": -46.1, "high": 13.7}, "stl", 3)
+    'chosen: high'
+    >>> choice({"stl": 0.0, "low": 13.0, "high": 13.7}, "stl", 3)
+    'chosen: stl'
+    >>> choice({"stl": 0.0, "low": -46.1}, "stl", 3)
+    'not chosen yet: 2 of 3 rows are finished'
+    """
+    if len(means) < planned:
+        return f"not chosen yet: {len(means)} of {planned} rows are finished"
+    best, second = sorted(means, key=lambda name: means[name], reverse=True)[:2]
+    return f"chosen: {best if means[best] - means[second] > _NEAR else default}"
 
 
 def main() -> None:
@@ -50,9 +67,8 @@ def main() -> None:
             means[row.name] = delta_mean(delta_task(one, other, m.higher_is_better) for one, other, m in each)
             shown = [f"{m.factor * value:.2f}" for m, value in zip(metrics, values, strict=True)]
             print(f"| {row.name} | {' | '.join(shown)} | {means[row.name]:+.1f} |")
-        best = max(means, key=lambda name: means[name])
-        chosen = best if means[best] > _NEAR else default.name
-        print(f"| **{default.method}** | chosen: {chosen} |{' |' * len(metrics)}")
+        planned = sum(entry["method"] == default.method for entry in comparison.plan["rows"])
+        print(f"| **{default.method}** | {choice(means, default.name, planned)} |{' |' * len(metrics)}")
     for line in comparison.missing:
         print(f"not finished: {line}")
 
