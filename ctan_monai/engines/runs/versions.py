@@ -33,7 +33,8 @@ def describe_processor() -> dict[str, str]:
     capabilities: dict[str, object] = dict(getattr(torch.cpu, "get_capabilities", dict)())  # not in older torch
     onednn = re.search(r"MKL-DNN v(\S+)", torch.__config__.show())
     return {
-        "cpu": str(capabilities.get("cpu_name") or _name()),
+        # PyTorch's name is a shortened one, of which other programs of the same machine know nothing
+        "cpu": _name() or str(capabilities.get("cpu_name") or platform.processor() or platform.machine()),
         "cpu_features": " ".join(name for name in _FEATURES if capabilities.get(name))
         or torch.backends.cpu.get_cpu_capability(),
         "cpu_limits": " ".join(f"{name}={os.environ[name]}" for name in _LIMITS if os.environ.get(name)),
@@ -42,12 +43,13 @@ def describe_processor() -> dict[str, str]:
 
 
 def _name() -> str:
+    """Return the processor's name as Linux lists it, '' on another system."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
             found = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     except OSError:  # another system
         found = []
-    return found[0] if found else platform.processor() or platform.machine()
+    return found[0] if found else ""
 
 
 @functools.cache
