@@ -20,7 +20,7 @@ from ctan_monai.report.overlay import CT_WINDOW_HU
 from ctan_monai.report.plan_figure import plan_figure, point_of
 
 NOTE = "For research only, not for clinical use. Nothing on this page is loaded from elsewhere."
-SYNTHETIC = "SYNTHETIC data: CT, contours and planned dose were computed from random numbers. No patient was imaged."
+SYNTHETIC = "SYNTHETIC data: image, contours and planned dose were computed from random numbers. No patient was imaged."
 _T = TypeVar("_T")
 _DOTS_PER_INCH = 100
 _TELL_PERCENT = 0.5  # less than this of a structure outside of the dose grid is not worth a line

@@ -37,13 +37,14 @@ def body_of_mr(mr: Array, spacing_mm: Sequence[float]) -> Mask | None:
 
 
 def crop_to_body(case: Case, margin_mm: float) -> Case:
-    """Crop the first two axes of a case with a CT to its body and a margin; without a body it stays whole.
+    """Crop the first two axes of a case with a CT or MR to its body and a margin; without a body it stays whole.
 
     Args:
-        case: with the volume ``ct`` in HU, axial slices along the last axis.
+        case: with the volume ``ct`` in HU, or ``mr``, axial slices along the last axis.
         margin_mm: on each side of the body, as far as the image goes.
     """
-    body = body_of_ct(case.volumes["ct"], case.spacing_mm)
+    ct = case.volumes.get("ct")
+    body = body_of_mr(case.volumes["mr"], case.spacing_mm) if ct is None else body_of_ct(ct, case.spacing_mm)
     if body is None:
         return case
     box = []

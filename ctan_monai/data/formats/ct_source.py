@@ -36,6 +36,7 @@ class CtSource:
         sop_uids: UID of each image; empty if it is NIfTI.
         synthetic: no patient was imaged.
         fingerprint: of what the case was made from.
+        modality: 'CT' or 'MR'.
     """
 
     case: str
@@ -45,6 +46,7 @@ class CtSource:
     sop_uids: tuple[str, ...] = ()
     synthetic: bool = False
     fingerprint: str = ""
+    modality: str = "CT"
 
     @property
     def dicom(self) -> bool:
@@ -81,7 +83,7 @@ def write_source(source: CtSource, case_file: str | Path) -> Path:
     return path
 
 
-def keep_nifti_source(path: Path, case: str, case_file: str | Path, fingerprint: str) -> None:
+def keep_nifti_source(path: Path, case: str, case_file: str | Path, fingerprint: str, modality: str = "CT") -> None:
     """Write the description of a NIfTI source beside its cached case, unless it exists.
 
     Args:
@@ -89,6 +91,7 @@ def keep_nifti_source(path: Path, case: str, case_file: str | Path, fingerprint:
         case: id.
         case_file: the cached case.
         fingerprint: of what it was made from.
+        modality: 'CT' or 'MR'.
 
     Raises:
         DataError: it cannot be written.
@@ -97,7 +100,9 @@ def keep_nifti_source(path: Path, case: str, case_file: str | Path, fingerprint:
         if read_source(case_file).fingerprint == fingerprint:
             return
     (first, second, third), affine_ras = nifti_grid(path)
-    write_source(CtSource(case, (first, second, third), affine_ras, (path,), fingerprint=fingerprint), case_file)
+    shape = (first, second, third)
+    source = CtSource(case, shape, affine_ras, (path,), fingerprint=fingerprint, modality=modality)
+    write_source(source, case_file)
 
 
 def read_source(case_file: str | Path) -> CtSource:

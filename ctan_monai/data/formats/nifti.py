@@ -30,14 +30,15 @@ _ROUNDING = 1e-4  # of the largest number in an affine: a qform is stored in sin
 _CONVERT = "Convert the image again, for example with dcm2niix."
 
 
-def read_nifti_case(path: str | Path) -> Case:
-    """Read a CT.
+def read_nifti_case(path: str | Path, modality: str = "CT") -> Case:
+    """Read a CT or MR.
 
     Args:
-        path: a ``.nii`` or ``.nii.gz`` file of three axes, in HU; its name is the case's id.
+        path: a ``.nii`` or ``.nii.gz`` file of three axes, a CT in HU; its name is the case's id.
+        modality: 'CT' or 'MR'.
 
     Returns:
-        A case with the volume ct (*S), int16 HU, rounded where the file holds fractions.
+        A case with the volume ct (*S), int16 HU, rounded where the file holds fractions, or mr, float32.
 
     Raises:
         DataError: the file is missing, damaged, not three-dimensional or too large, a value is NaN, infinite or
@@ -47,16 +48,19 @@ def read_nifti_case(path: str | Path) -> Case:
     case = check_case_id(_stem(path))
     stored, affine_ras = load_nifti(path, case)
     if stored.dtype.kind not in "iuf":
-        raise DataError(path, case, f"it holds {stored.dtype}, expected numbers in HU.", _CONVERT)
+        unit = " in HU" if modality == "CT" else ""
+        raise DataError(path, case, f"it holds {stored.dtype}, expected numbers{unit}.", _CONVERT)
     if not np.isfinite(stored).all():
         count = int((~np.isfinite(stored)).sum())
         raise DataError(path, case, f"{count} of {stored.size} voxels are NaN or infinite.", _CONVERT)
     low, high = float(stored.min()), float(stored.max())
-    if low < _HU.min or high > _HU.max:
+    if modality == "CT" and (low < _HU.min or high > _HU.max):
         found = f"its values run from {low:g} to {high:g}, HU fit into {_HU.min} to {_HU.max}."
         raise DataError(path, case, found, _CONVERT)
     if low == high:
         raise DataError(path, case, f"each of its voxels is {low:g}.", "Give an image that shows something.")
+    if modality == "MR":
+        return Case(case, {"mr": np.ascontiguousarray(stored, dtype=np.float32)}, {}, affine_ras)
     if low >= 0:
         _logger.warning("%s: no value lies below 0 HU (%g to %g); is this a CT in HU?", path, low, high)
     ct_hu = stored if stored.dtype.kind in "iu" else np.rint(stored)

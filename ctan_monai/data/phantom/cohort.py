@@ -79,7 +79,7 @@ def make_cohort(
     replace_text(folder / _RECORD, json.dumps(record, indent=1))
     for leftover in folder.glob(".PHANTOM*.*"):  # of a run that was killed
         shutil.rmtree(leftover, ignore_errors=True)
-    todo = [number for number, name in enumerate(ids, 1) if not _complete(folder / name, grid.slices)]
+    todo = [number for number, name in enumerate(ids, 1) if not _complete(folder / name, grid)]
     _logger.info("SYNTHETIC cohort in %s: %d patients, %d to be made", folder, patients, len(todo))
     shown = None if progress and todo else True
     for number in tqdm(todo, desc="synthetic patients", unit="patient", disable=shown):
@@ -112,7 +112,7 @@ def _check_folder(folder: Path, record: dict[str, Any], ids: list[str]) -> None:
         raise DataError(folder, None, reason, f"Ask for all its patients. {_REMEDY}")
 
 
-def _complete(folder: Path, slices: int) -> bool:
+def _complete(folder: Path, grid: PhantomGrid) -> bool:
     """Tell whether a patient's files are complete.
 
     Raises:
@@ -120,7 +120,7 @@ def _complete(folder: Path, slices: int) -> bool:
     """
     if not folder.exists():
         return False
-    wanted = {*(f"CT.{index:04d}.dcm" for index in range(1, slices + 1)), *_OBJECTS}
+    wanted = {*(f"{grid.modality}.{index:04d}.dcm" for index in range(1, grid.slices + 1)), *_OBJECTS}
     if missing := wanted - {path.name for path in folder.iterdir()}:
         reason = f"{len(missing)} of its files are missing, such as {min(missing)}."
         raise DataError(folder, folder.name, reason, "Delete this folder; it will be made again.")

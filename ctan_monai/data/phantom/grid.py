@@ -14,6 +14,7 @@ from ctan_monai.errors import ConfigError, check_choice
 
 Block = tuple[slice, slice, slice]
 Region = Literal["pelvis", "thorax"]
+Modality = Literal["CT", "MR"]
 _WARP_MM, _WARP_KNOT_MM = 2.0, 55.0  # how far and over which distance the anatomy is bent
 _REACH_MM = 12.0  # more than the warp ever moves a place, with room for a wall
 AIR_HU, HIGHEST_HU = -1024, 3071  # 12 bits, as scanners store
@@ -28,7 +29,7 @@ _T2_OF_TISSUE = (0.0, 0.80, 0.80, 0.40, 0.25, 0.55, 0.55, 0.04)
 
 @dataclass(frozen=True)
 class PhantomGrid:
-    """Voxels of the CT, its axes along the patient's.
+    """Voxels of the CT or MR, its axes along the patient's.
 
     Args:
         rows: pixels from front to back.
@@ -39,9 +40,10 @@ class PhantomGrid:
         slice_mm: distance of slices.
         region: what is drawn.
         others: structures to draw beside the region's, as ellipsoids; see ``thorax.draw_others``.
+        modality: of the images: 'CT', or 'MR', T2-weighted.
 
     Raises:
-        ConfigError: the grid cannot hold a body, or the region is unknown.
+        ConfigError: the grid cannot hold a body, or the region or modality is unknown.
     """
 
     rows: int = 256
@@ -52,11 +54,13 @@ class PhantomGrid:
     slice_mm: float = 3.0
     region: Region = "pelvis"
     others: tuple[str, ...] = ()
+    modality: Modality = "CT"
 
     def __post_init__(self) -> None:
         """Check that the grid covers a body with small enough voxels, and the region."""
         object.__setattr__(self, "others", tuple(self.others))
         check_choice("region", self.region, get_args(Region))
+        check_choice("modality", self.modality, get_args(Modality))
         field_mm = (self.slices * self.slice_mm, self.rows * self.row_mm, self.columns * self.column_mm)
         spacing_mm = (self.slice_mm, self.row_mm, self.column_mm)
         if (
@@ -71,10 +75,11 @@ class PhantomGrid:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Serialize the grid; a pelvis alone as before there were other regions, so that its files stay the same."""
+        """Serialize the grid; a CT and a pelvis alone as before there were others, so that its files stay the same."""
         found = asdict(self)
-        plain = self.region == "pelvis" and not self.others
-        return {key: value for key, value in found.items() if not plain or key not in ("region", "others")}
+        plain = {"region", "others"} if self.region == "pelvis" and not self.others else set()
+        plain |= {"modality"} if self.modality == "CT" else set()
+        return {key: value for key, value in found.items() if key not in plain}
 
     @property
     def shape(self) -> tuple[int, int, int]:

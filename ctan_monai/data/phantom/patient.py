@@ -72,6 +72,7 @@ class Patient:
         anatomy: what was drawn.
         grid: voxels of the CT.
         ct_hu: (C, R, K) int16.
+        mr: (C, R, K) int16, T2-weighted, where the grid is an MR's; else None.
         dose_gy: (c, r, k) float32 on a grid of its own, which holds the body but not the CT's outermost slices.
         surfaces: by structure, a part of the grid (slices, rows, columns) and distances to the surface there, mm.
         prescription: dose and fractions.
@@ -89,6 +90,7 @@ class Patient:
     ct_axes_mm: Axes = field(repr=False)
     dose_axes_mm: Axes = field(repr=False)
     origin_lps_mm: tuple[float, float, float]
+    mr: npt.NDArray[np.int16] | None = field(default=None, repr=False)
 
     @property
     def affine_ras(self) -> npt.NDArray[np.float64]:
@@ -227,6 +229,7 @@ def make_patient(
         raise ConfigError("prescription", f"{prescription}.", "Give Gy and fractions that exist.")
     body = draw_body_of(seed, grid)
     canvas, surfaces, random = body.canvas, body.surfaces, body.random
+    mr = body.t2_weighted().transpose(2, 1, 0) if grid.modality == "MR" else None
     ct_hu = body.scan()
     dose_gy, dose_axes_mm = plan_dose(
         surfaces, grid, canvas.axes_mm, dose_mm, prescription.dose_gy, body.dose_random, site.spared
@@ -242,4 +245,5 @@ def make_patient(
         ct_axes_mm=canvas.axes_mm,
         dose_axes_mm=dose_axes_mm,
         origin_lps_mm=(round(shift[0], 1), round(shift[1], 1), round(shift[2], 1)),
+        mr=mr,
     )

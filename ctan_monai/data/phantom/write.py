@@ -1,4 +1,4 @@
-"""Write a synthetic patient as real DICOM objects: CT, RTSTRUCT, RTPLAN and RTDOSE."""
+"""Write a synthetic patient as real DICOM objects: CT or MR, RTSTRUCT, RTPLAN and RTDOSE."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from ctan_monai import __version__
 from ctan_monai.data.dicom.write.common import save
-from ctan_monai.data.dicom.write.ct import build_ct_series, new_study
+from ctan_monai.data.dicom.write.ct import build_series, new_study
 from ctan_monai.data.dicom.write.identity import Clock, UidSource
 from ctan_monai.data.dicom.write.planes import contours_of_level
 from ctan_monai.data.dicom.write.reference import SOFTWARE, CtReference, Origin
@@ -42,7 +42,7 @@ def write_patient_dicom(
     number: int = 1,
     names: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write CT.0001.dcm ..., RS.dcm, RP.dcm and RD.dcm.
+    """Write CT.0001.dcm ... or MR.0001.dcm ..., RS.dcm, RP.dcm and RD.dcm.
 
     Contours are traced along the drawn surfaces, finer than a pixel, as a planning system draws them.
 
@@ -78,10 +78,12 @@ def _write(
         BodyPartExamined=site.body_part, PatientPosition="HFS",
     )  # fmt: skip
     said: dict[str, Any] = {"clock": clock, "uid_source": uid_source}
-    images = []
+    images, modality = [], patient.grid.modality
     affine_ras = np.round(patient.affine_ras, 4)
-    for index, image in enumerate(build_ct_series(patient.ct_hu, affine_ras, origin, study, **said), start=1):
-        save(image, folder / f"CT.{index:04d}.dcm")
+    values = patient.ct_hu if patient.mr is None else patient.mr
+    series = build_series(values, affine_ras, origin, study, modality=modality, **said)
+    for index, image in enumerate(series, start=1):
+        save(image, folder / f"{modality}.{index:04d}.dcm")
         del image.PixelData
         images.append(image)
     reference = CtReference.from_headers(images, folder)

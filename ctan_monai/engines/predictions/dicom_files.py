@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ctan_monai.data.dicom.read.ct_slice import read_ct_slice
+from ctan_monai.data.dicom.read.ct_slice import read_ct_slice, read_mr_slice
 from ctan_monai.data.dicom.write import (
     Clock,
     CtReference,
@@ -68,7 +68,7 @@ class FilesOfCt:
             dose_gy: on the CT's grid.
         """
         try:
-            reference = CtReference.read(self.source.files)
+            reference = CtReference.read(self.source.files, modality=self.source.modality)
         except DataError as error:
             self.problems.append(f"DICOM: {error.reason}")
             return
@@ -99,13 +99,13 @@ class FilesOfCt:
         return made.uid
 
     def write_nifti(self, arrays: Mapping[str, Array]) -> None:
-        """Write arrays on the CT's grid, and the CT itself, as NIfTI.
+        """Write arrays on the CT's grid, and the CT (or MR) itself, as NIfTI.
 
         Args:
             arrays: by file name; bool or float32.
         """
         try:
-            for name, array in {"ct.nii.gz": self._ct_hu(), **arrays}.items():
+            for name, array in {f"{self.source.modality.lower()}.nii.gz": self._image(), **arrays}.items():
                 path = self.folder / "nifti" / name
                 if path.exists():
                     raise DataError(path, None, "a file of this name exists, and is not replaced.", "")
@@ -115,11 +115,13 @@ class FilesOfCt:
             return
         self.files["nifti"] = self.folder / "nifti"
 
-    def _ct_hu(self) -> Array:
-        """Return the CT on its own grid, int16."""
+    def _image(self) -> Array:
+        """Return the CT on its own grid, int16 HU, or the MR as it was scanned, float32."""
+        modality = self.source.modality
         if not self.source.dicom:
-            return read_nifti_case(self.source.files[0]).volumes["ct"]
+            return read_nifti_case(self.source.files[0], modality).volumes[modality.lower()]
         if len(self.source.files) != self.source.shape[2]:
             lacking = self.source.shape[2] - len(self.source.files)
             raise DataError(self.folder, None, f"{lacking} slices of the CT are missing.", "Write DICOM.")
-        return np.stack([read_ct_slice(path).hu for path in self.source.files]).T  # (columns, rows, slices)
+        read = read_ct_slice if modality == "CT" else read_mr_slice
+        return np.stack([read(path).hu for path in self.source.files]).T  # (columns, rows, slices)

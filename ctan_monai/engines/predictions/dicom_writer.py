@@ -75,7 +75,7 @@ class WriteDicom:
         self.tasks = tuple(task for task in check_tasks(tasks) if task.pixel_level)
         self.output_dir, self.model, self.run_dir = Path(str(output_dir)), in_words(model, run_dir), run_dir
         self.formats = _checked(formats, self.tasks)
-        file_names(self.tasks, ("ct",))  # refuses names that would collide
+        file_names(self.tasks, ("ct", "mr"))  # refuses names that would collide
         self._said: dict[str, Any] = {"clock": clock, "uid_source": uid_source}
         self._cases: dict[str, WrittenCase] = {}
 
@@ -145,7 +145,7 @@ class WriteDicom:
             problems = sorted({problem for entry in cases for problem in entry["problems"]})
             reason = f"nothing was written for any of {len(cases)} CTs: {'; '.join(problems) or 'nothing was found'}."
             raise DataError(self.output_dir, None, reason, "See written.csv there.")
-        _logger.info("Predictions of %d CTs, not for clinical use, are in %s.", len(cases), self.output_dir)
+        _logger.info("Predictions of %d cases, not for clinical use, are in %s.", len(cases), self.output_dir)
 
 
 def in_words(model: str, run_dir: str | Path | Sequence[str | Path] | None) -> str:

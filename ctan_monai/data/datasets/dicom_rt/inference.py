@@ -1,4 +1,4 @@
-"""Datalists of CTs for inference."""
+"""Datalists of planning CTs and MRs for inference."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import Any
 from ctan_monai.data.cases.cache import processors
 from ctan_monai.data.datasets.dicom_rt.prepare import KEY
 from ctan_monai.data.dicom.read.ct_case import CtJob, CtOutcome, make_ct_case, make_nifti_case
-from ctan_monai.data.dicom.read.header import read_header
+from ctan_monai.data.dicom.read.header import kind_of, read_header
 from ctan_monai.data.dicom.read.job import work
 from ctan_monai.data.dicom.read.link import Linked, link
 from ctan_monai.data.dicom.read.names import read_mapping
 from ctan_monai.data.dicom.read.options import DicomOptions
 from ctan_monai.data.dicom.read.pseudonyms import Pseudonyms, read_or_make_key
+from ctan_monai.data.dicom.read.reading import in_modality, of_modality
 from ctan_monai.data.dicom.read.scan import Scan, scan
 from ctan_monai.data.formats.nifti import is_nifti
 from ctan_monai.data.lists.datalist import Item
@@ -28,6 +29,7 @@ from ctan_monai.files.atomic import replacing
 from ctan_monai.files.duplicates import check_ids
 
 _logger = logging.getLogger(__name__)
+_USED = ("body_margin_mm", "modality", "series")  # of the options of training
 _SKIPPED = "skipped.json"
 _UNSEEN_SEED = 20_000  # training's synthetic patients are those of seed 0
 _WORKERS_MAX = 4  # each holds a CT
@@ -65,7 +67,8 @@ def dicom_inference_list(
         patient_by: 'id' or 'study'; see ``link.link``.
         contours: for a network that takes contours and prescription beside the CT, options of ``DicomOptions`` to read
             them by, names also as a YAML file's path; a CT without a structure set is left out. None: the CT alone.
-        options: of ``DicomOptions``, as in training, of which ``body_margin_mm`` is used.
+        options: of ``DicomOptions``, as in training, of which ``body_margin_mm``, ``modality`` and ``series`` are used;
+            with MR, what is said of the CT here holds for the MR.
         phantom_grid: voxels of the synthetic patient's CT.
         workers: processes that read; None for one per processor, at most 4.
         progress: show bars.
@@ -78,34 +81,39 @@ def dicom_inference_list(
         ConfigError: an argument has an unknown value.
     """
     cache_dir = Path(cache_dir)
-    margin_mm = (options or {}).get("body_margin_mm")
-    wanted = DicomOptions(need=(), repair=repair, pixel_mm=pixel_mm, axcodes=axcodes, body_margin_mm=margin_mm)
-    size, margin = ("" if mm is None else f"{mm:g}mm" for mm in (pixel_mm, margin_mm))
-    folder = cache_dir / f"inference_{size or 'own'}{margin and f'_body{margin}'}"
+    used = {name: value for name, value in (options or {}).items() if name in _USED}
+    wanted = DicomOptions(need=(), repair=repair, pixel_mm=pixel_mm, axcodes=axcodes, **used)
+    size, margin = ("" if mm is None else f"{mm:g}mm" for mm in (pixel_mm, wanted.body_margin_mm))
+    kind = "" if wanted.modality == "CT" else f"_{wanted.modality.lower()}"
+    folder = cache_dir / f"inference_{size or 'own'}{margin and f'_body{margin}'}{kind}"
     if drawn := contours is not None:
         wanted = replace(wanted, **{**_readable(contours), "need": ("structures",)})
         folder = folder.with_name(f"{folder.name}_contours")
     if source is None or str(source) == "":
-        root = _synthetic_patient(cache_dir, phantom_grid or PhantomGrid(), progress)
+        root = _synthetic_patient(cache_dir, phantom_grid or PhantomGrid(modality=wanted.modality), progress)
     else:
         root = Path(str(source))
     if nifti := _nifti_files(root):
         if drawn:
             reason = "the network takes contours and prescription beside the CT, which NIfTI files do not have."
-            raise DataError(root, None, reason, "Give a folder with CT, RTSTRUCT and RTPLAN.")
+            remedy = f"Give a folder with {wanted.modality}, RTSTRUCT and RTPLAN."
+            raise DataError(root, None, in_modality(reason, wanted.modality), remedy)
         items = {path: _item(make_nifti_case(path, folder, wanted)) for path in nifti}
         check_ids({path: item["case"] for path, item in items.items()})
         return list(items.values())
     count = processors(_WORKERS_MAX) if workers is None else max(1, workers)
     names = Pseudonyms(read_or_make_key(cache_dir / KEY))
-    found, series = _series(root, patient_by, count, progress)
+    with of_modality(wanted.modality):
+        found, series = _series(root, patient_by, count, progress, wanted)
     jobs = [_job(linked, names, wanted, folder, _damaged(linked, series, found), drawn) for linked in series]
     results = list(work(make_ct_case, jobs, min(count, len(jobs)), folder))
-    return _accepted(root, folder, jobs, results)
+    with of_modality(wanted.modality):
+        return _accepted(root, folder, jobs, results)
 
 
 def _synthetic_patient(cache_dir: Path, grid: PhantomGrid, progress: bool) -> Path:
     other = "" if grid.region == "pelvis" else f"{grid.region}_"
+    other += "" if grid.modality == "CT" else f"{grid.modality.lower()}_"
     folder = cache_dir / f"synthetic_unseen_{other}{grid.rows}x{grid.columns}x{grid.slices}"
     _logger.warning("no input was given: a SYNTHETIC patient is used, computed from random numbers, in %s", folder)
     cohort = make_cohort(folder, 1, _UNSEEN_SEED, grid=grid, progress=progress)
@@ -120,25 +128,31 @@ def _nifti_files(root: Path) -> list[Path]:
     return inside if all(path.is_file() and is_nifti(path) for path in inside) else []
 
 
-def _series(root: Path, patient_by: str, workers: int, progress: bool) -> tuple[Scan, list[Linked]]:
+def _series(
+    root: Path, patient_by: str, workers: int, progress: bool, options: DicomOptions
+) -> tuple[Scan, list[Linked]]:
     """Scan a folder, or that of a file, and return its content and CT series.
 
     Raises:
         DataError: there is none.
     """
-    wanted = _series_of_file(root) if root.is_file() else None
+    kind = kind_of(options.modality)
+    wanted = _series_of_file(root, kind) if root.is_file() else None
     found = scan(root.parent if root.is_file() else root, workers, progress)
-    linked, unlinked = link(found.objects, patient_by)
-    unusable = [f"{lone.reason} {lone.remedy}" for lone in unlinked if lone.header.kind in ("CT", "enhanced ct")]
+    linked, unlinked = link(found.objects, patient_by, modality=options.modality, series=options.series)
+    unusable = [f"{lone.reason} {lone.remedy}" for lone in unlinked if lone.header.kind in (kind, "enhanced ct")]
     linked = [each for each in linked if wanted in (None, each.ct[0].series_uid)]
     if not linked:
         listed = ", ".join(f"{count} {kind}" for kind, count in found.counts().items())
-        reason = f"there is no CT series; found {listed}. {' '.join(dict.fromkeys(unusable))}".rstrip()
+        named = f" called {options.series}" if options.series else ""
+        reason = f"there is no CT series{named}; found {listed}. {' '.join(dict.fromkeys(unusable))}".rstrip()
         raise DataError(root, None, reason, "Give a folder with a planning CT.")
     for reason in unusable:
         _logger.warning("left out: %s", reason)
     if found.unreadable:
-        _logger.warning("%d files look like DICOM and could not be read: a CT may lack slices", len(found.unreadable))
+        _logger.warning(
+            "%d files look like DICOM and could not be read: a series may lack slices", len(found.unreadable)
+        )
     return found, linked
 
 
@@ -148,12 +162,12 @@ def _damaged(linked: Linked, series: Sequence[Linked], found: Scan) -> tuple[Pat
     return tuple(path for path in found.damaged_beside(linked.ct) if path.parent not in others)
 
 
-def _series_of_file(path: Path) -> str:
+def _series_of_file(path: Path, kind: str) -> str:
     try:
         header = read_header(path)
     except (OSError, ValueError) as error:
         raise DataError(path, None, f"it cannot be read ({error}).", "Give a file of a CT series.") from error
-    if header is None or header.kind != "CT":
+    if header is None or header.kind != kind:
         found = "no DICOM or NIfTI" if header is None else f"DICOM of the kind {header.kind}"
         raise DataError(path, None, f"it is {found}.", "Give a file of a CT series, a CT as NIfTI, or a folder.")
     return header.series_uid
@@ -179,7 +193,8 @@ def _accepted(root: Path, folder: Path, jobs: Sequence[CtJob], results: Sequence
     skipped: list[dict[str, Any]] = []
     for job in jobs:
         if job.case in reasons:
-            _logger.warning("%s, a CT of %d images, is left out: %s", job.case, len(job.images), reasons[job.case])
+            kind, count = job.options.modality, len(job.images)
+            _logger.warning("%s, a %s of %d images, is left out: %s", job.case, kind, count, reasons[job.case])
             files = [str(image.path.resolve()) for image in job.images]
             fault = str(faults[job.case].resolve()) if job.case in faults else None
             skipped.append({"case": job.case, "reason": reasons[job.case], "at_fault": fault, "files": files})
@@ -194,7 +209,7 @@ def _accepted(root: Path, folder: Path, jobs: Sequence[CtJob], results: Sequence
         raise DataError(first, None, reason, f"{folder / _SKIPPED} names the files.")
     if any(image.synthetic for job in used for image in job.images):
         _logger.warning("the data are SYNTHETIC: no patient was imaged")
-    _logger.info("%d CT series to predict, %d left out", len(used), len(skipped))
+    _logger.info("%d series to predict, %d left out", len(used), len(skipped))
     return [_item(job.file) for job in sorted(used, key=lambda job: job.case)]
 
 

@@ -105,6 +105,6 @@ def _wrong_lists(items: Mapping[str, Sequence[Mapping[str, Any]]], digests: Mapp
     for split, listed in items.items():
         for item in listed:
             splits.setdefault(item["patient"], set()).add(split)
-            if item.get("file", item.get("ct")) not in digests:
+            if item.get("file", item.get("ct", item.get("mr"))) not in digests:
                 problems.append(f"the case {item['case']} of {split} is not in the manifest")
     return problems + [f"the patient {name} is in {sorted(found)}" for name, found in splits.items() if len(found) > 1]

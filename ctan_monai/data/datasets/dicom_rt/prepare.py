@@ -119,7 +119,7 @@ def prepare_dicom(
         remove_leftovers(out_dir)
         kept = kept_splits(out_dir / DATALIST, seed, split_fractions)
         found = scan(in_dir, count, progress)
-        linked, unlinked = link(found.objects, patient_by)
+        linked, unlinked = link(found.objects, patient_by, modality=options.modality, series=options.series)
         names = Pseudonyms(read_or_make_key(key_file or out_dir / KEY))
         linked.sort(key=lambda each: draw(seed, f"{each.identity} {each.ct[0].series_uid}"))
         doses = [None] * len(linked) if table is None else table.of(linked, Path(in_dir))
@@ -140,7 +140,7 @@ def prepare_dicom(
         rows = [replace(row, split=split[row.patient]) if row.status == ACCEPTED else row for row in rows]
         tables = write_tables(rows, out_dir)
         prepared = Prepared(out_dir / DATALIST, tuple(rows), found.counts(), len(found.unreadable), found.others)
-        _refuse_none(prepared, in_dir)
+        _refuse_none(prepared, in_dir, options.modality)
         write_datalist(prepared.datalist, rows, kind, options, seed, split_fractions)
         write_manifest(out_dir, rows, [prepared.datalist, *tables])
     _log(prepared, found)
@@ -176,19 +176,20 @@ def _run(jobs: Sequence[Job], workers: int, out_dir: Path, progress: bool) -> li
     results = work(run_job, jobs, workers, out_dir)
     with contextlib.closing(results):  # an error here must not leave processes behind
         rows = {
-            row.case: row for row in tqdm(results, total=len(jobs), desc="preparing", unit="CT", disable=not progress)
+            row.case: row for row in tqdm(results, total=len(jobs), desc="preparing", unit="case", disable=not progress)
         }
     return [rows[job.case] for job in jobs]
 
 
-def _refuse_none(prepared: Prepared, in_dir: str | Path) -> None:
+def _refuse_none(prepared: Prepared, in_dir: str | Path, modality: str) -> None:
     if prepared.accepted:
         return
     listed = "; ".join(f"{count} x {reason}" for reason, count in list(reasons(prepared.rows).items())[:5])
     files = [row.source for row in prepared.rows if row.source]
     listed += f" Files: {', '.join(files[:_FILES])}{' ...' if len(files) > _FILES else ''}." if files else ""
+    listed = listed or f"There is no {modality}."
     found = ", ".join(f"{count} {kind}" for kind, count in prepared.found.items())
-    reason = f"no case was accepted of {found}. {listed or 'There is no CT.'}"
+    reason = f"no case was accepted of {found}. {listed}"
     raise DataError(in_dir, None, reason, f"See {prepared.datalist.with_name('table.csv')}.")
 
 
@@ -239,7 +240,8 @@ def _write_identities(
         first, row = job.linked.ct[0], by_case[job.case]
         folder = os.path.commonpath([each.path.parent for each in job.linked.ct])
         place = row.source or os.path.relpath(folder, in_dir)
-        lines.append((job.case, job.patient, job.linked.identity, "CT", first.series_uid, row.reason, place))
+        kind = str(job.options.modality)
+        lines.append((job.case, job.patient, job.linked.identity, kind, first.series_uid, row.reason, place))
     for lone in unlinked:
         header = lone.header
         place = os.path.relpath(header.path, in_dir)

@@ -103,5 +103,5 @@ def _item(row: Row, kind: str) -> dict[str, Any]:
     if kind == "cache":
         return {**item, "file": next(iter(row.files))}
     names = {name.removeprefix(f"{row.case}/").removesuffix(".nii.gz"): name for name in row.files}
-    item |= {name: names.pop(name) for name in ("ct", "dose", "known/dose") if name in names}
+    item |= {name: names.pop(name) for name in ("ct", "mr", "dose", "known/dose") if name in names}
     return {**item, "structures": names}

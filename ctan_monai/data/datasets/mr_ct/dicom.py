@@ -79,7 +79,7 @@ def find_mr_studies(root: Path, cache_dir: Path, mr: str | None = None, with_ct:
     names = Pseudonyms(read_or_make_key(cache_dir / KEY))
     studies: dict[tuple[str, str], dict[str, list[Header]]] = defaultdict(lambda: defaultdict(list))
     for image in found.of(_MODALITY):
-        if not image.localizer and (mr is None or mr.lower() in (image.description.lower(), image.number)):
+        if not image.localizer and image.is_called(mr):
             studies[_patient(image), image.study_uid][image.series_uid].append(image)
     if not studies:
         listed = ", ".join(f"{count} {kind}" for kind, count in found.counts().items())

@@ -21,9 +21,10 @@ from ctan_monai.data.dicom.read.header import Header
 from ctan_monai.data.dicom.read.job import fingerprint_of
 from ctan_monai.data.dicom.read.link import Linked
 from ctan_monai.data.dicom.read.options import DicomOptions
-from ctan_monai.data.dicom.read.patient import read_image, read_patient
+from ctan_monai.data.dicom.read.patient import read_image, read_patient, scale_mr
+from ctan_monai.data.dicom.read.reading import in_modality
 from ctan_monai.data.dicom.read.select import Study, select
-from ctan_monai.data.dicom.read.series import CtSeries
+from ctan_monai.data.dicom.read.series import CtSeries, MrSeries
 from ctan_monai.data.dicom.write.reference import CtReference
 from ctan_monai.data.formats.ct_source import CtSource, keep_nifti_source, read_source, write_source
 from ctan_monai.data.formats.nifti import read_nifti_case
@@ -93,7 +94,8 @@ def make_ct_case(job: CtJob) -> CtOutcome:
         case, source = _read(job, fingerprint)
         case = _with_contours(case, study, job.options) if study else case
     except DataError as error:
-        return CtOutcome(job.case, f"{error.reason} {error.remedy}", error.path if error.path.is_file() else None)
+        said = in_modality(f"{error.reason} {error.remedy}", job.options.modality)
+        return CtOutcome(job.case, said, error.path if error.path.is_file() else None)
     except Exception as error:
         # One odd series must not stop the others; the message of what happened may quote the patient's data.
         reason = f"an unexpected {type(error).__name__} occurred. Read it with read_ct_series, and report it."
@@ -127,7 +129,10 @@ def _read(job: CtJob, fingerprint: str) -> tuple[Case, CtSource]:
     notes = [*ct.notes, *check_whole_ct(job.images, job.others, grid, ct.frame_uid, job.options.repair)]
     notes += [f"{len(job.damaged)} files beside its images cannot be read"] if job.damaged else []
     used = _images_used(job.images, ct)
-    reference = CtReference.read([each.path for each in used])  # refused here rather than when all is predicted
+    modality = job.options.modality
+    reference = CtReference.read(
+        [each.path for each in used], modality=modality
+    )  # refused here rather than when all is predicted
     source = CtSource(
         job.case,
         (int(reference.first.Columns), int(reference.first.Rows), len(ct.sop_uids)),
@@ -136,7 +141,9 @@ def _read(job: CtJob, fingerprint: str) -> tuple[Case, CtSource]:
         tuple(each.sop_uid for each in used),
         synthetic,
         fingerprint,
+        modality,
     )
+    notes = [in_modality(note, modality) for note in notes]
     for note in notes:
         _logger.warning("%s: %s", job.case, note)
     meta = {
@@ -161,7 +168,7 @@ def _with_contours(case: Case, study: Study, options: DicomOptions) -> Case:
     return dataclasses.replace(case, masks=masks, meta={**case.meta, **found})
 
 
-def _images_used(images: Iterable[Header], ct: CtSeries) -> list[Header]:
+def _images_used(images: Iterable[Header], ct: CtSeries | MrSeries) -> list[Header]:
     """Return the images of the CT's slices, in order; interpolated slices have none."""
     by_uid = {each.sop_uid: each for each in images}
     return [by_uid[uid] for uid in ct.sop_uids if uid]
@@ -175,37 +182,39 @@ def _affine_ras(reference: CtReference, slices: int) -> Any:
 
 
 def make_nifti_case(path: Path, folder: Path, options: DicomOptions) -> Path:
-    """Return the cached case of a CT in NIfTI, creating it if it is missing.
+    """Return the cached case of a CT or MR in NIfTI, creating it if it is missing.
 
     Raises:
         DataError: it cannot be read, or the cache cannot be written.
     """
     pixel = "own" if options.pixel_mm is None else f"{options.pixel_mm:g}"
     margin = "" if options.body_margin_mm is None else f" body {options.body_margin_mm:g}"
+    margin += "" if options.modality == "CT" else f" {options.modality}"
     cache = CaseCache(folder, NiftiReader(options), f"{_VERSION} {pixel} {options.axcodes}{margin}")
     file = cache.get(path)
-    keep_nifti_source(path, cache.name_of(path), file, cache.fingerprint(path))
+    keep_nifti_source(path, cache.name_of(path), file, cache.fingerprint(path), options.modality)
     return file
 
 
 class NiftiReader:
-    """Read a CT from NIfTI on the grid of training, for `CaseCache`.
+    """Read a CT or MR from NIfTI on the grid of training, for `CaseCache`.
 
     Args:
-        options: pixel_mm, axcodes and body_margin_mm are used.
+        options: modality, pixel_mm, axcodes and body_margin_mm are used.
     """
 
     def __init__(self, options: DicomOptions) -> None:
         self.options = options
 
     def __call__(self, path: Path) -> Case:
-        """Read one CT.
+        """Read one image.
 
         Raises:
             DataError: it cannot be read.
         """
-        case = reorient(read_nifti_case(path), self.options.axcodes)
+        case = reorient(read_nifti_case(path, self.options.modality), self.options.axcodes)
         wanted, margin_mm = self.options.pixel_mm, self.options.body_margin_mm
         if wanted is not None and not np.allclose(case.spacing_mm[:2], wanted, rtol=1e-3):
             case = resample_in_plane(case, wanted)
-        return case if margin_mm is None else crop_to_body(case, margin_mm)
+        case = case if margin_mm is None else crop_to_body(case, margin_mm)
+        return scale_mr(case) if self.options.modality == "MR" else case

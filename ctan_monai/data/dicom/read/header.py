@@ -100,6 +100,10 @@ class Header:
     plans: tuple[str, ...] = ()
     structure_sets: tuple[str, ...] = ()
 
+    def is_called(self, series: str | None) -> bool:
+        """Tell whether its series has this SeriesDescription, in any case, or SeriesNumber; True for None."""
+        return series is None or series.lower() in (self.description.lower(), self.number)
+
 
 def read_header(path: str | Path) -> Header | None:
     """Read the header of a file.
@@ -222,6 +226,11 @@ def _images_of_contours(path: Path, frame_of: Mapping[str, str]) -> dict[str, se
             if named := _instances(contour.get("ContourImageSequence")):
                 found[frame].update(named)
     return found
+
+
+def kind_of(modality: str) -> str:
+    """Return the kind of a modality's planning images: CT, or mr."""
+    return modality if modality == "CT" else modality.lower()
 
 
 def _is_predicted(dataset: Any) -> bool:

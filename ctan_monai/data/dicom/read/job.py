@@ -62,7 +62,7 @@ def run_job(job: Job) -> Row:
         DataError: the prepared folder cannot be written, which concerns every case.
     """
     options = dataclasses.replace(job.options, axcodes=None) if job.kind == "nifti" else job.options
-    rejected = Row(job.patient, job.case, "CT", REJECTED)
+    rejected = Row(job.patient, job.case, options.modality, REJECTED)
     try:
         study = select(job.linked, options)
         if job.damaged:
@@ -88,7 +88,7 @@ def run_job(job: Job) -> Row:
     return Row(
         job.patient,
         job.case,
-        "CT",
+        options.modality,
         ACCEPTED,
         shape=tuple(record["shape"]),
         spacing_mm=tuple(record["spacing_mm"]),

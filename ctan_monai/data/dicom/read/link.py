@@ -7,7 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ctan_monai.data.dicom.read.header import Header
+from ctan_monai.data.dicom.read.header import Header, kind_of
+from ctan_monai.data.dicom.read.reading import in_modality
 from ctan_monai.data.dicom.read.unlinked_reasons import (
     CONTRADICTING,
     ENHANCED,
@@ -87,7 +88,11 @@ class UnlinkedObject:
 
 
 def link(
-    objects: Iterable[Header], patient_by: str = "id", predicted: bool = False
+    objects: Iterable[Header],
+    patient_by: str = "id",
+    predicted: bool = False,
+    modality: str = "CT",
+    series: str | None = None,
 ) -> tuple[list[Linked], list[UnlinkedObject]]:
     """Link the objects of a folder by their UIDs, patient by patient.
 
@@ -101,17 +106,20 @@ def link(
         patient_by: 'id' to tell patients apart by PatientID, 'study' by study (where the IDs were all made equal).
         predicted: link what networks of this software predicted, too, instead of leaving it out as nothing to learn
             from; for reading predictions back.
+        modality: 'MR' for planning on MR: its series take the place of the CT series.
+        series: SeriesDescription or SeriesNumber of the series that are meant; None for all.
 
     Returns:
         One entry per CT series, and what belongs to none.
     """
+    objects = [each for each in objects if each.kind != kind_of(modality) or each.is_called(series)]
     patients: dict[str, list[Header]] = defaultdict(list)
     for header in objects:
         by_id = patient_by == "id" and header.patient_id
         patients[header.patient_id if by_id else _STUDY_FIRST + header.study_uid].append(header)
     linked: list[Linked] = []
     unlinked: list[UnlinkedObject] = []
-    everyone = Everyone.of(patients, patient_by)
+    everyone = Everyone.of(patients, patient_by, modality)
     for identity, headers in patients.items():
         found, left = _Patient(identity, headers, everyone, predicted).link()
         linked += found
@@ -125,6 +133,7 @@ class _Patient:
     def __init__(self, identity: str, headers: Sequence[Header], everyone: Everyone, predicted: bool) -> None:
         self.identity, self.everyone = identity, everyone
         self.unlinked: list[UnlinkedObject] = []
+        planning = kind_of(everyone.modality)
         by_kind: dict[str, list[Header]] = defaultdict(list)
         for header in headers:
             if header.predicted and not predicted:
@@ -132,24 +141,26 @@ class _Patient:
             else:
                 by_kind[header.kind].append(header)
         self.series: dict[str, list[Header]] = defaultdict(list)
-        for header in by_kind["CT"]:
+        for header in by_kind[planning]:
             if not header.localizer:
                 self.series[header.series_uid].append(header)
         self.split = self._without_split_series()
         self.structure_sets = self._once(by_kind["RTSTRUCT"])
         self.plans = self._once(by_kind["RTPLAN"])
         self.doses = self._once(by_kind["RTDOSE"])
-        self.unlinked += [self._unlinked(header, ENHANCED) for header in by_kind["enhanced ct"]]
+        if planning == "CT":
+            self.unlinked += [self._unlinked(header, ENHANCED) for header in by_kind["enhanced ct"]]
         named = {uid for each in self.structure_sets.values() for images in each.images.values() for uid in images}
-        scouts = [each for each in by_kind["CT"] if each.localizer and each.sop_uid in named]
+        scouts = [each for each in by_kind[planning] if each.localizer and each.sop_uid in named]
         self.unlinked += [self._unlinked(each, SCOUT) for each in scouts]
-        if not any(by_kind[kind] for kind in ("CT", "enhanced ct", "RTSTRUCT", "RTDOSE")):
+        if not any(by_kind[kind] for kind in (planning, "enhanced ct", "RTSTRUCT", "RTDOSE")):
             listed = ", ".join(f"{len(found)} {kind}" for kind, found in by_kind.items() if found)
             reason = f"its patient has no CT, only {listed}."
             self.unlinked.append(self._unlinked(next(iter(headers)), (reason, "Add the CT, or take this patient out.")))
 
     def _unlinked(self, header: Header, why: Reason) -> UnlinkedObject:
-        return UnlinkedObject(self.everyone.identity[header.path], header, *why)
+        reason, remedy = (in_modality(text, self.everyone.modality) for text in why)
+        return UnlinkedObject(self.everyone.identity[header.path], header, reason, remedy)
 
     def _without_split_series(self) -> dict[str, str]:
         """Remove CTs of which each image is a series of its own; return their series by image UID."""

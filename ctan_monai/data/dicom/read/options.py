@@ -16,7 +16,9 @@ from ctan_monai.errors import ConfigError, check_choice
 Needed = Literal["structures", "dose"]
 Sides = Literal["refuse", "drop"]
 Ambiguous = Literal["refuse", "newest", "approved"]  # or /.../, a regular expression
+Modality = Literal["CT", "MR"]
 NAMES = "names"
+_CAME_LATER = ("body_margin_mm", "modality", "series")
 _PATTERN = re.compile(r"/(.+)/")
 
 
@@ -44,6 +46,10 @@ class DicomOptions:
         pixel_mm: pixel size within the slices to resample to; None for the CT's own.
         axcodes: where the axes of the arrays point, as nibabel names it; None for as they were scanned.
         body_margin_mm: crop slices to the body of the CT and this margin; None keeps them whole.
+        modality: of the planning images: 'CT' or 'MR'; with 'MR', what is said of the CT here holds for the MR, but
+            that its series are not repaired.
+        series: SeriesDescription or SeriesNumber of the planning images, where a patient has several series of the
+            modality; None for all.
 
     Raises:
         ConfigError: a setting has an unknown value.
@@ -64,6 +70,8 @@ class DicomOptions:
     pixel_mm: float | None = None
     axcodes: str | None = "PLS"
     body_margin_mm: float | None = None
+    modality: Modality = "CT"
+    series: str | None = None
 
     def __post_init__(self) -> None:
         """Convert YAML's lists to tuples and check the values."""
@@ -76,6 +84,8 @@ class DicomOptions:
             raise ConfigError("names", reason, "Give each structure's own names, each once.")
         check_choice("boost", self.boost, get_args(Boost))
         check_choice("sides", self.sides, get_args(Sides))
+        check_choice("modality", self.modality, get_args(Modality))
+        object.__setattr__(self, "series", None if self.series is None else str(self.series))
         if not is_pattern(self.ambiguous):
             check_choice("ambiguous", self.ambiguous, (*get_args(Ambiguous), "/.../"))
         if not set(self.need) <= set(get_args(Needed)):
@@ -90,9 +100,9 @@ class DicomOptions:
             raise ConfigError("axcodes", f"{self.axcodes!r} was found.", "Give one of R/L, A/P, S/I each, such as PLS.")
 
     def to_json(self) -> dict[str, Any]:
-        """Serialize the options to JSON values; the margin only if there is one, so that older caches hold."""
-        found = dataclasses.asdict(self)
-        return found if self.body_margin_mm is not None else {k: v for k, v in found.items() if k != "body_margin_mm"}
+        """Serialize the options to JSON values; those that came later only if they were given: older caches hold."""
+        found, usual = dataclasses.asdict(self), DicomOptions
+        return {k: v for k, v in found.items() if k not in _CAME_LATER or v != getattr(usual, k)}
 
 
 def is_pattern(text: str) -> bool:

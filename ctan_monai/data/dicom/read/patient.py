@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ctan_monai.data.cases.body import crop_to_body
+from ctan_monai.data.cases.body import body_of_mr, crop_to_body
 from ctan_monai.data.cases.case import Case
 from ctan_monai.data.cases.dose_levels import prescription_of_names
 from ctan_monai.data.cases.grid import reorient, resample_in_plane
@@ -22,9 +22,9 @@ from ctan_monai.data.dicom.read.header import Header
 from ctan_monai.data.dicom.read.link import PlanDose
 from ctan_monai.data.dicom.read.options import NAMES, DicomOptions
 from ctan_monai.data.dicom.read.plan import Plan, read_plan
-from ctan_monai.data.dicom.read.reading import of_case
+from ctan_monai.data.dicom.read.reading import in_modality, of_case, of_modality
 from ctan_monai.data.dicom.read.select import Study
-from ctan_monai.data.dicom.read.series import CtSeries, read_ct_series
+from ctan_monai.data.dicom.read.series import CtSeries, MrSeries, read_ct_series, read_mr_series
 from ctan_monai.data.dicom.read.structures import Drawn, Structures, read_structures
 from ctan_monai.errors import DataError
 
@@ -32,6 +32,8 @@ READER_VERSION = "dicom-3"  # raise it when read_patient returns something else 
 _FRAME_REMEDY = "Give the CT it was made on, or accept it with --repair, as its references lead to this CT."
 _NO_LINK_REMEDY = "Give the CT it was made on; --repair does not help, as no reference leads to this CT."
 _OTHER_GY = 0.5  # difference to what RTPLANs say that is noted
+MR = "mr"  # the volume's name in a case
+_SCALED = (0.5, 99.5)  # percentiles of an MR inside the body
 _HIGH, _LOW = 3.0, 0.3  # highest dose of a plan in prescriptions; beyond, one of the two is not what it says
 
 
@@ -53,15 +55,16 @@ def read_patient(
         meta: added to the case's.
 
     Returns:
-        volumes: ct, int16 HU, and dose, float32 Gy (0 where it is unknown).
+        volumes: ct, int16 HU, or mr, see `read_image`; and dose, float32 Gy (0 where it is unknown).
         masks: the structures, and dose_region: where the dose is known (nowhere, if there is none).
         meta: prescription_gy (None if unknown) and where it was read, fractions, what was chosen, notes.
 
     Raises:
         DataError: something does not belong together, cannot be read or is not what it should be.
     """
-    with of_case(case):
-        return _read_patient(study, case, options or DicomOptions(), every, meta or {})
+    options = options or DicomOptions()
+    with of_case(case), of_modality(options.modality):
+        return _read_patient(study, case, options, every, meta or {})
 
 
 def _read_patient(study: Study, case: str, options: DicomOptions, every: bool, meta: Mapping[str, Any]) -> Case:
@@ -91,32 +94,55 @@ def _read_patient(study: Study, case: str, options: DicomOptions, every: bool, m
         "unknown_structures": list(structures.unknown),
         **found,
         **meta,
-        "notes": notes,
+        "notes": [in_modality(note, options.modality) for note in notes],
     }
     return reorient(dataclasses.replace(image, volumes=volumes, masks=masks, meta=facts), options.axcodes)
 
 
-def read_image(files: Iterable[str | Path], case: str, options: DicomOptions) -> tuple[CtSeries, Case]:
-    """Read the CT of a case.
+def read_image(files: Iterable[str | Path], case: str, options: DicomOptions) -> tuple[CtSeries | MrSeries, Case]:
+    """Read the CT or MR of a case.
 
     Args:
         files: the images of the series.
         case: id.
-        options: repair, pixel_mm and body_margin_mm are used.
+        options: modality, repair, pixel_mm and body_margin_mm are used.
 
     Returns:
-        The CT as it was scanned; a case of nothing but the CT with the pixels that are asked for, not turned yet.
+        The series as it was scanned; a case of nothing but it with the pixels that are asked for, not turned yet: the
+        volume ct, int16 HU, or mr, float32, see `scale_mr`.
 
     Raises:
         DataError: a file cannot be read, or the images do not make a volume.
     """
-    ct = read_ct_series(files, options.repair)
-    image = Case(case, {"ct": ct.hu}, {}, ct.grid.affine_ras)
+    series: CtSeries | MrSeries
+    if options.modality == "MR":
+        series = read_mr_series(files)
+        image = Case(case, {MR: series.signal}, {}, series.grid.affine_ras)
+    else:
+        series = read_ct_series(files, options.repair)
+        image = Case(case, {"ct": series.hu}, {}, series.grid.affine_ras)
     image = image if options.pixel_mm is None else resample_in_plane(image, options.pixel_mm)
-    return ct, image if options.body_margin_mm is None else crop_to_body(image, options.body_margin_mm)
+    image = image if options.body_margin_mm is None else crop_to_body(image, options.body_margin_mm)
+    return series, scale_mr(image) if options.modality == "MR" else image
 
 
-def check_belongs(structure_set: Header, images: Iterable[Header], ct: CtSeries, repair: bool) -> list[str]:
+def scale_mr(case: Case) -> Case:
+    """Scale an MR, which has no unit, so that two percentiles inside the body become 0 and 1.
+
+    They are the 0.5th and the 99.5th, of the whole image where no body is found.
+
+    Raises:
+        DataError: the image is constant there.
+    """
+    signal = np.asarray(case.volumes[MR], np.float32)
+    body = body_of_mr(signal, case.spacing_mm)
+    low, high = (float(value) for value in np.percentile(signal if body is None else signal[body], _SCALED))
+    if not high > low:
+        raise DataError(case.case, case.case, f"the signal of the MR is {low:g} throughout.", "Give another series.")
+    return dataclasses.replace(case, volumes={**case.volumes, MR: (signal - np.float32(low)) / np.float32(high - low)})
+
+
+def check_belongs(structure_set: Header, images: Iterable[Header], ct: CtSeries | MrSeries, repair: bool) -> list[str]:
     """Check that a structure set was drawn on a complete CT.
 
     Returns:
@@ -139,7 +165,7 @@ def check_belongs(structure_set: Header, images: Iterable[Header], ct: CtSeries,
 
 
 def _dose(
-    study: Study, ct: CtSeries, grid: Grid, options: DicomOptions
+    study: Study, ct: CtSeries | MrSeries, grid: Grid, options: DicomOptions
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_], dict[str, Any]]:
     """Return the dose in Gy, the region in which it is known, and facts about it."""
     plans = [read_plan(group.plan.path) if group.plan else None for group in study.plan_doses]
@@ -192,7 +218,7 @@ def _reference(plan: Plan | None, options: DicomOptions) -> float | None:
     return given if isinstance(given, int | float) else plan.prescription_gy if plan else None
 
 
-def _check_frames(group: PlanDose, frames: set[str], study: Study, ct: CtSeries, repair: bool) -> list[str]:
+def _check_frames(group: PlanDose, frames: set[str], study: Study, ct: CtSeries | MrSeries, repair: bool) -> list[str]:
     """Check that doses are of the CT's frame of reference; return a note if only that links them."""
     notes = []
     structure_set = study.structure_set

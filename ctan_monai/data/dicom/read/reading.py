@@ -17,6 +17,7 @@ _MAY_FOLLOW = (0x7FE1, 0xFFFA, 0xFFFC)  # groups: private, digital signatures, p
 PIXEL_DATA = 0x7FE00010  # check_whole knows how many bytes it needs
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _WORD = re.compile(r"[A-Z][A-Za-z]+")
+_CT = re.compile(r"(?<!\d )\bCT(?=s?\b)|\bCT(?= series)")  # not in "60 CT", which counts what was found
 _TAG = re.compile(r"\(([0-9A-Fa-f]{4}), ?([0-9A-Fa-f]{4})\)")
 _REMEDY = "Export it again, or take it out."
 
@@ -208,3 +209,22 @@ def of_case(case: str) -> Iterator[None]:
         if error.case is not None:
             raise
         raise DataError(error.path, case, error.reason, error.remedy) from error
+
+
+def in_modality(text: str, modality: str) -> str:
+    """Name images by their modality in a text that was written for CT."""
+    return _CT.sub(modality, text)
+
+
+@contextlib.contextmanager
+def of_modality(modality: str) -> Iterator[None]:
+    """Name images by their modality in the errors of readers in this context, which were written for CT.
+
+    Raises:
+        DataError: the same, in the modality's words.
+    """
+    try:
+        yield
+    except DataError as error:
+        reason, remedy = in_modality(error.reason, modality), in_modality(error.remedy, modality)
+        raise DataError(error.path, error.case, reason, remedy) from error

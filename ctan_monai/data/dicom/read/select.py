@@ -10,6 +10,7 @@ from pathlib import Path
 from ctan_monai.data.dicom.read.header import Header
 from ctan_monai.data.dicom.read.link import Linked, PlanDose, StructureSet
 from ctan_monai.data.dicom.read.options import DicomOptions, is_pattern
+from ctan_monai.data.dicom.read.reading import of_modality
 from ctan_monai.errors import DataError
 
 
@@ -45,6 +46,11 @@ def select(linked: Linked, options: DicomOptions) -> Study:
     Raises:
         DataError: something that is needed is missing, or there is more than one choice.
     """
+    with of_modality(options.modality):
+        return _select(linked, options)
+
+
+def _select(linked: Linked, options: DicomOptions) -> Study:
     chosen, notes = _structure_set(linked, options)
     if chosen is None and "structures" in options.need:
         more, remedy = next(iter(linked.sets_elsewhere), (".", "Add it, or pass --need without structures."))

@@ -24,6 +24,7 @@ from ctan_monai.data.dicom.read.order import (
     without_duplicates,
     without_gaps,
 )
+from ctan_monai.data.dicom.read.reading import of_modality
 from ctan_monai.data.dicom.read.shear import straighten
 from ctan_monai.errors import DataError
 
@@ -60,12 +61,16 @@ class MrSeries:
         grid: where its voxels lie.
         sop_uids: UID of the image of each slice.
         frame_uid: frame of reference.
+        patient_position: HFS and the like; empty if not said.
+        notes: what is remarkable.
     """
 
     signal: npt.NDArray[np.float32]
     grid: Grid
     sop_uids: tuple[str, ...]
     frame_uid: str
+    patient_position: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def read_mr_series(files: Iterable[str | Path]) -> MrSeries:
@@ -77,24 +82,25 @@ def read_mr_series(files: Iterable[str | Path]) -> MrSeries:
     Raises:
         DataError: a file cannot be read, or the images do not make one volume.
     """
-    with _of_mr():
+    with of_modality("MR"), _unrepaired():
         slices, _ = _in_stack([read_mr_slice(path) for path in files], repair=False)
         return MrSeries(
             np.moveaxis(_stack(slices, np.float32), 0, -1),
             _grid(slices),
             tuple(each.sop_uid for each in slices),
             slices[0].frame_uid,
+            slices[0].patient_position,
         )
 
 
 @contextmanager
-def _of_mr() -> Iterator[None]:
-    """Call the series MR in the errors of functions that were written for CT."""
+def _unrepaired() -> Iterator[None]:
+    """Take a repair that there is for CT alone out of the remedies."""
     try:
         yield
     except DataError as error:
-        reason, remedy = error.reason.replace("CT series", "MR series"), error.remedy.replace("CT series", "MR series")
-        raise DataError(error.path, error.case, reason, remedy.replace(", or repair it with --repair", "")) from error
+        remedy = error.remedy.replace(", or repair it with --repair", "")
+        raise DataError(error.path, error.case, error.reason, remedy) from error
 
 
 def read_ct_series(files: Iterable[str | Path], repair: bool = False) -> CtSeries:

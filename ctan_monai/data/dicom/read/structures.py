@@ -23,7 +23,7 @@ from ctan_monai.errors import DataError
 _MARGIN_MM = 10.0  # a structure this close to the middle may lie on either side
 _MIDDLES = ("External", "Prostate", "Bladder", "Rectum", "CTV", "PTV")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+-]+")
-_TAKEN = ("ct", "dose", "case", "known", "dose_region")
+_TAKEN = ("ct", "mr", "dose", "case", "known", "dose_region")
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # no file names on Windows
 _NAME_MAX = 64
 

@@ -88,6 +88,7 @@ def survey(
     workers: int = 1,
     progress: bool = True,
     names: Mapping[str, Sequence[str]] | None = None,
+    modality: str = "CT",
 ) -> Survey:
     """Look through a folder of DICOM as ``prepare_dicom`` would link it, without reading images.
 
@@ -97,15 +98,21 @@ def survey(
         workers: processes that read headers.
         progress: show a bar.
         names: own names of structures, see ``names.read_mapping``.
+        modality: of the planning images: 'CT' or 'MR'; with 'MR' those series count on which structures were drawn.
 
     Raises:
         DataError: there is no such folder, or no CT in it.
     """
     found = scan(folder, workers, progress)
-    linked, _ = link(found.objects, patient_by)
+    linked, _ = link(found.objects, patient_by, modality=modality)
+    if modality == "MR":  # an examination has many series, a plan one
+        linked = [each for each in linked if each.structure_sets]
     if not linked:
         listed = ", ".join(f"{count} {kind}" for kind, count in found.counts().items())
-        raise DataError(folder, None, f"there is no CT series; found {listed}.", "Give a folder with planning CTs.")
+        what = "CT series" if modality == "CT" else f"{modality} series with a structure set"
+        raise DataError(
+            folder, None, f"there is no {what}; found {listed}.", f"Give a folder with planning {modality}s."
+        )
     sets: dict[str, list[set[str]]] = defaultdict(list)
     for each in linked:
         sets[each.identity] += [_names_of(structures.header) for structures in each.structure_sets]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from ctan_monai.data.dicom.read.header import Header
+from ctan_monai.data.dicom.read.header import Header, kind_of
 
 Reason = tuple[str, str]  # and remedy
 
@@ -33,6 +33,7 @@ class Everyone:
         objects: by SOPInstanceUID.
         series: an image of each series.
         frames: a CT image of each frame of reference.
+        modality: of the planning images.
     """
 
     by: str
@@ -40,18 +41,20 @@ class Everyone:
     objects: Mapping[str, Header]
     series: Mapping[str, Header]
     frames: Mapping[str, Header]
+    modality: str = "CT"
 
     @classmethod
-    def of(cls, patients: Mapping[str, Sequence[Header]], by: str) -> Everyone:
+    def of(cls, patients: Mapping[str, Sequence[Header]], by: str, modality: str = "CT") -> Everyone:
         """Index the objects of all patients."""
         headers = [header for found in patients.values() for header in found]
-        cts = [header for header in headers if header.kind == "CT" and not header.localizer]
+        cts = [header for header in headers if header.kind == kind_of(modality) and not header.localizer]
         return cls(
             by,
             {header.path: identity for identity, found in patients.items() for header in found},
             {header.sop_uid: header for header in headers},
             {header.series_uid: header for header in headers},
             {header.frame_uid: header for header in cts if header.frame_uid},
+            modality,
         )
 
     def referred(self, structure_set: Header) -> list[Header]:

@@ -1,4 +1,4 @@
-"""Write a CT that a network made of another image as a DICOM CT series."""
+"""Write a CT that a network made of another image, or a synthetic patient's CT or MR, as a DICOM series."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ctan_monai.data.dicom.write.reference import CtReference, Floats, Origin, s
 from ctan_monai.errors import DataError
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
+MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
 _LOWEST_HU = -1024  # what a stored 0 means, unless something is lower
 _LEVELS = 2**16
 _DERIVATION = 1024  # characters of a short text
@@ -61,24 +62,41 @@ def write_ct_series(
         DataError: a value is no number or does not fit 16 bits, the grid is sheared, or a file exists or cannot be
             written.
     """
-    images = build_ct_series(ct_hu, affine_ras, origin, source or study, clock=clock, uid_source=uid_source)
+    images = build_series(ct_hu, affine_ras, origin, source or study, clock=clock, uid_source=uid_source)
     return [save_new(image, Path(folder) / f"CT.{number:04d}.dcm").path for number, image in enumerate(images, 1)]
 
 
-def build_ct_series(
-    ct_hu: npt.NDArray[Any],
+def build_series(
+    values: npt.NDArray[Any],
     affine_ras: npt.NDArray[Any],
     origin: Origin,
     reference: CtReference | None,
     *,
+    modality: str = "CT",
     clock: Clock = datetime.now,
     uid_source: UidSource = new_uid,
 ) -> Iterator[Any]:
-    """Yield the images of `write_ct_series`; reference: the images that they were made of, or a new study."""
-    stored, intercept = _stored(ct_hu)
+    """Yield the images of `write_ct_series`, or those of an MR.
+
+    Args:
+        values: three axes in any order: HU, or the signal of an MR, 0 and above.
+        affine_ras: (4, 4) voxel index -> mm.
+        origin: what made the images.
+        reference: the images that they were made of, or a new study.
+        modality: 'CT' or 'MR'.
+        clock: tells the time.
+        uid_source: gives UIDs.
+    """
+    stored, intercept = _stored(values) if modality == "CT" else (np.rint(values).astype("<u2"), 0)
     planes, origin_mm, step_mm = _axial(stored, affine_ras)
     reference = reference or new_study("", uid_source)
-    shared = _shared(reference, origin, intercept, step_mm, clock, uid_source)
+    shared = _shared(reference, origin, modality, step_mm, clock, uid_source)
+    if modality == "CT":
+        shared.KVP = shared.AcquisitionNumber = None
+        shared.RescaleIntercept, shared.RescaleSlope, shared.RescaleType = intercept, 1, "HU"
+        shared.WindowCenter, shared.WindowWidth = "40", "400"
+    else:
+        _describe_mr(shared)
     for index, plane in enumerate(planes):
         first_mm = origin_mm + index * step_mm[0]
         made = _image(shared, plane, index, first_mm, uid_source())
@@ -137,12 +155,12 @@ def new_study(name: str, uid_source: UidSource, **attributes: str) -> CtReferenc
 
 
 def _shared(
-    reference: CtReference, origin: Origin, intercept: int, step_mm: Floats, clock: Clock, uid_source: UidSource
+    reference: CtReference, origin: Origin, modality: str, step_mm: Floats, clock: Clock, uid_source: UidSource
 ) -> Any:
     """Create what all images have in common."""
     from pydicom.uid import ExplicitVRLittleEndian
 
-    made = new_object(CT_IMAGE, "CT", reference, origin, clock, uid_source)
+    made = new_object(CT_IMAGE if modality == "CT" else MR_IMAGE, modality, reference, origin, clock, uid_source)
     made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     mark_synthetic(made)
     made.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
@@ -155,16 +173,22 @@ def _shared(
         made.BodyPartExamined = part
     if not part or "Laterality" in reference.first:
         made.Laterality = reference.first.get("Laterality") or ""
-    made.KVP = made.AcquisitionNumber = None
     slice_mm, row_mm, column_mm = np.linalg.norm(step_mm, axis=1)
     made.SliceThickness = decimal(slice_mm)
     made.PixelSpacing = [decimal(row_mm), decimal(column_mm)]
     made.ImageOrientationPatient = [decimal(value) for value in (*step_mm[2] / column_mm, *step_mm[1] / row_mm)]
     made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
     made.BitsAllocated, made.BitsStored, made.HighBit, made.PixelRepresentation = 16, 16, 15, 0
-    made.RescaleIntercept, made.RescaleSlope, made.RescaleType = intercept, 1, "HU"
-    made.WindowCenter, made.WindowWidth = "40", "400"
     return made
+
+
+def _describe_mr(made: Any) -> None:
+    """Add what an MR image must say: a T2-weighted spin echo; its times are unknown, as nothing was measured."""
+    made.SeriesDescription = shortened(f"T2 {made.get('SeriesDescription', '')}", 64)
+    made.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
+    made.ScanningSequence, made.SequenceVariant, made.ScanOptions = "SE", "NONE", ""
+    made.MRAcquisitionType, made.EchoTime, made.EchoTrainLength, made.RepetitionTime = "2D", None, None, None
+    made.AcquisitionNumber = None
 
 
 def _image(shared: Any, plane: npt.NDArray[np.uint16], index: int, first_mm: Floats, uid: str) -> Any:
