@@ -32,7 +32,7 @@ _EXAMPLES = """[bold]Tasks[/]
 
   ctan-monai new bones --image gray --task regression:age=years@image --task classification:sex=female,male
 
-[bold]DICOM[/] (structures and dose from a clinic's CT, RTSTRUCT, RTPLAN and RTDOSE)
+[bold]DICOM[/] (structures and dose from a clinic's CT or MR, RTSTRUCT, RTPLAN and RTDOSE)
 
   ctan-monai new breast --dicom --structures Heart,Lung_L,Lung_R,SpinalCord,Breast_L,PTV --prescription 50
 
@@ -42,6 +42,8 @@ _EXAMPLES = """[bold]Tasks[/]
 
   ctan-monai new lung --dicom --structures Heart,Lungs,GTV,PTV --required PTV \\
     --task segmentation:oar=Heart,Lungs,GTV --task regression:dose=Gy          (without the latter: no dose)
+
+  ctan-monai new mr_linac --dicom --image mr --structures Rectum,Bladder,Femur_L,Femur_R,CTV,PTV
 """
 
 
@@ -52,14 +54,18 @@ def new(
     task: Annotated[list[str] | None, typer.Option(help="KIND:NAME=DETAILS, see below; one or more.")] = None,
     spatial_dims: Annotated[int, typer.Option(min=2, max=3, help="2: images, or slices of volumes; 3: volumes.")] = 2,
     image: Annotated[
-        str, typer.Option(help="rgb or gray images, ct or mr volumes; mr:t1,t2 names channels. rgb in 2D, ct in 3D.")
+        str,
+        typer.Option(
+            help="rgb or gray images, ct or mr volumes; mr:t1,t2 names channels. rgb in 2D, ct in 3D. With --dicom: "
+            "ct, or mr for planning on MR."
+        ),
     ] = "",
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder in which the bundle gets one of its name.")] = Path(
         "."
     ),
-    dicom: Annotated[bool, typer.Option("--dicom", help="For DICOM-RT: structures and dose from a planning CT.")] = (
-        False
-    ),
+    dicom: Annotated[
+        bool, typer.Option("--dicom", help="For DICOM-RT: structures and dose from a planning CT or MR.")
+    ] = (False),
     structures: Annotated[
         str, typer.Option(help="With --dicom: what is read, TG-263; all but PTVs and External are drawn.")
     ] = "",
@@ -93,7 +99,9 @@ def new(
             "PTV_7000), or a CSV with the columns patient or folder, and prescription_gy."
         ),
     ] = "",
-    window: Annotated[str, typer.Option(help="With --dicom: HU that become 0 and 1.")] = "-160,240",
+    window: Annotated[
+        str, typer.Option(help="With --dicom: HU of a CT that become 0 and 1; -160,240 by default.")
+    ] = "",
     body_margin_mm: Annotated[
         float | None, typer.Option(help="With --dicom: crop slices to the body and so many mm; no crop by default.")
     ] = None,
@@ -117,6 +125,7 @@ def new(
             "options": {"boost": boost, "ambiguous": ambiguous, "body_margin_mm": body_margin_mm},
             "names": mapping_of(names or ()),
             "window": _numbers(window),
+            "image": image or "ct",
             "prescribed": prescription_from,
         }
         _new_dicom(name, out, export, given)

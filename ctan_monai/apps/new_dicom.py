@@ -21,7 +21,7 @@ from ctan_monai.data.dicom.read.names import StructureNames, unusable
 from ctan_monai.data.dicom.read.options import NAMES, DicomOptions
 from ctan_monai.data.lists.table import TABLE_SUFFIXES
 from ctan_monai.data.phantom.patient import SITES
-from ctan_monai.errors import ConfigError
+from ctan_monai.errors import ConfigError, check_choice
 from ctan_monai.tasks import Regression, Segmentation
 
 OUTLINE, CACHE = "External", "cache"
@@ -29,6 +29,12 @@ _SLICES = 32  # of a patch
 _CONFIGS = ("train", "evaluate", "inference", "multi_gpu_train")
 _SAME = {"logging.conf": "configs/logging.conf", "LICENSE": "LICENSE"}
 _HU = (-1024, 3071)
+_WINDOWS = {"ct": (-160, 240), "mr": (0, 1)}  # an MR's percentiles are 0 and 1 when it was read
+_MR_NOTE = (
+    "* **MR series** have no unit: the 0.5th and 99.5th percentile inside the body become 0 and 1 when they are read. "
+    "Where an examination has several, `--dicom \"{'modality': 'MR', 'series': '...'}\"` names the one meant, by "
+    "SeriesDescription or SeriesNumber, in training and in inference."
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,8 @@ class DicomPlan:
         options: of ``DicomOptions``, other than names and pixels.
         pixel_mm: pixel size.
         image_size: rows and columns to train on.
-        window: HU that become 0 and 1.
+        window: HU that become 0 and 1; of an MR, the signal that its reader scaled.
+        image: 'ct' or 'mr', the planning images.
 
     Raises:
         ConfigError: a name cannot be used, or nothing is segmented.
@@ -65,6 +72,7 @@ class DicomPlan:
     pixel_mm: float = 3.0
     image_size: tuple[int, int] = (128, 128)
     window: tuple[int, int] = (-160, 240)
+    image: str = "ct"
 
     def __post_init__(self) -> None:
         """Check the names."""
@@ -72,7 +80,7 @@ class DicomPlan:
         if reason := unusable(listed):
             raise ConfigError("--structures", reason, "Write for example Heart,Lung_L,Lung_R,SpinalCord,PTV.")
         if not self.segmented:
-            reason = f"{', '.join(self.structures) or 'nothing'} leaves no structure to draw on a CT."
+            reason = f"{', '.join(self.structures) or 'nothing'} leaves no structure to draw on a {self.image.upper()}."
             raise ConfigError("--structures", reason, "Name organs or a CTV beside PTVs and the outline.")
         if len(self.window) != 2 or not _HU[0] <= self.window[0] < self.window[1] <= _HU[1]:
             reason = f"{','.join(map(str, self.window))} was found."
@@ -115,7 +123,7 @@ class DicomPlan:
         """The same tasks and image, as a bundle for a table describes them."""
         dose = Regression("dose", "Gy", self.scale, region="mask", nonnegative=True)
         tasks = (NewTask(self.labels), *([NewTask(dose)] if self.dose else []))
-        return Plan(self.name, tasks, NewImage("ct", ("ct",)), 2)
+        return Plan(self.name, tasks, NewImage(self.image, (self.image,)), 2)
 
 
 def plan_of(
@@ -127,8 +135,9 @@ def plan_of(
     options: Mapping[str, Any] | None = None,
     pixel_mm: float = 3.0,
     names: Mapping[str, Sequence[str]] | None = None,
-    window: Sequence[int] = (-160, 240),
+    window: Sequence[int] = (),
     prescribed: str = "",
+    image: str = "ct",
 ) -> DicomPlan:
     """Create the specification of a bundle from the command line's options.
 
@@ -143,8 +152,9 @@ def plan_of(
         options: of ``DicomOptions``; what is its default is left out.
         pixel_mm: pixel size.
         names: own names of structures, see ``names.read_mapping``.
-        window: see `DicomPlan`, as the next.
+        window: see `DicomPlan`, as the next; -160 to 240 HU by default, none for an MR.
         prescribed: where prescriptions are read.
+        image: 'ct' or 'mr'.
 
     Raises:
         ConfigError: something cannot be used; the message says what is.
@@ -159,7 +169,15 @@ def plan_of(
     read = tuple(dict.fromkeys([*structures, *segmented]))
     if strange := [each for each in required if each not in read]:
         raise ConfigError("--required", f"{', '.join(strange)} is not read.", f"Give some of {', '.join(read)}.")
-    chosen = {"required": tuple(required), **({"need": ("structures",)} if without_dose else {}), **(options or {})}
+    check_choice("--image", image, tuple(_WINDOWS))
+    if image == "mr" and window:
+        raise ConfigError("--window", "an MR has no HU; its percentiles are taken.", "Leave it out.")
+    chosen = {
+        "required": tuple(required),
+        "modality": image.upper(),
+        **({"need": ("structures",)} if without_dose else {}),
+        **(options or {}),
+    }
     chosen = {key: value for key, value in chosen.items() if value != getattr(DicomOptions(), key)}
     DicomOptions(**chosen)
     scale = dose.scale if dose and any("@scale" in text for text in task) else None
@@ -174,7 +192,8 @@ def plan_of(
         names=names or {},
         options=chosen,
         pixel_mm=pixel_mm,
-        window=tuple(window),  # type: ignore[arg-type]  # whose number is checked
+        window=tuple(window) or _WINDOWS[image],  # type: ignore[arg-type]  # whose number is checked
+        image=image,
     )
 
 
@@ -216,6 +235,7 @@ def parts_of(plan: DicomPlan) -> dict[str, str]:
     region, others = phantom_of(plan.structures)
     phantom = "" if region == "pelvis" else f"region: {region}, "
     phantom += f"others: {flow(others)}, " if others else ""
+    phantom += "" if plan.image == "ct" else f"modality: {plan.image.upper()}, "
     task = f"_target_: ctan_monai.tasks.Segmentation, name: oar, labels: {flow(plan.segmented)}"
     return {
         "name": plan.name,
@@ -223,14 +243,20 @@ def parts_of(plan: DicomPlan) -> dict[str, str]:
         "configs": f"{plan.name}/configs",
         "pixel_mm": f"{float(plan.pixel_mm):<21} ",
         "image_size": f"'${flow(size)} if @spatial_dims == 2 else {flow([*size, _SLICES])}'  ",
-        "channels": flow(["ct", *plan.segmented, PRESCRIPTION]),
+        "image": plan.image,
+        "kind": plan.image.upper(),
+        "unit": "HU" if plan.image == "ct" else "scaled values",
+        "values": "HU" if plan.image == "ct" else "signal",
+        "shown": "" if plan.image == "ct" else f", image: {plan.image}, window: {window}",
+        "mr_note": "" if plan.image == "ct" else textwrap.fill(_MR_NOTE, WIDTH, subsequent_indent="  "),
+        "channels": flow([plan.image, *plan.segmented, PRESCRIPTION]),
         "names": f"{names:<24} ",
         "prescription": f"{flow(plan.prescribed) if plan.prescribed else 'null':<14} ",
         "method": "ctan" if plan.dose else "hps",
         "and_rtdose": ", RTDOSE" if plan.dose else "",
         "and_dose": " and dose" if plan.dose else "",
         "dicom": f"{flow(plan.options):<24} ",
-        "windows": f"{f'{{ct: {window}}}':<22} ",
+        "windows": f"{f'{{{plan.image}: {window}}}':<22} ",
         "window": window,
         "labels": wrapped(f"- {{{task}, overlapping: true{labels}}}"),
         "scale": str(plan.scale),
@@ -262,7 +288,7 @@ def phantom_of(structures: Sequence[str]) -> tuple[str, list[str]]:
 def _metadata(plan: DicomPlan) -> dict[str, Any]:
     found = metadata_of(plan.tabular, plan.image_size)
     packages = {name: metadata.version(name) for name in ("pydicom", "SimpleITK")}
-    kinds = ("CT series", "RTSTRUCT", *(("RTDOSE", "RTPLAN") if plan.dose else ()))
+    kinds = (f"{plan.image.upper()} series", "RTSTRUCT", *(("RTDOSE", "RTPLAN") if plan.dose else ()))
     return found | {
         "required_packages_version": found["required_packages_version"] | packages,
         "data_source": "the user's own DICOM export; without one, synthetic patients computed from random numbers",

@@ -49,8 +49,9 @@ def new_from_export(console: Console, export: Path, name: str, out: Path, given:
         ConfigError: an option cannot be used, or there is no structure to draw.
     """
     target = check_place(name, out, CACHE) if name else None
-    found = survey(export, workers=processors(_WORKERS_MAX), names=given["names"])
-    for table in tables_of(found):
+    modality = given["image"].upper()
+    found = survey(export, workers=processors(_WORKERS_MAX), names=given["names"], modality=modality)
+    for table in tables_of(found, modality):
         console.print(table)
     structures = given["structures"] or (() if given["task"] else [each for each in found.common() if each != OUTLINE])
     if not structures and not given["task"]:
@@ -81,7 +82,7 @@ def options_of(plan: DicomPlan) -> DicomOptions:
     )
 
 
-def tables_of(found: Survey) -> list[Table]:
+def tables_of(found: Survey, modality: str = "CT") -> list[Table]:
     """Tabulate an export's structures, names that mean nothing, prescriptions and grids."""
     listed = ", ".join(f"{count} {kind}" for kind, count in found.objects.items())
     title = f"Structures of {found.patients} patients (in the folder: {listed})"
@@ -100,7 +101,7 @@ def tables_of(found: Survey) -> list[Table]:
     rest = Table(title="Plans and images", title_justify="left", show_header=False)
     for what, counts in (
         ("prescriptions, Gy", found.prescriptions),
-        ("CT, rows x columns x slices", found.grids),
+        (f"{modality}, rows x columns x slices", found.grids),
         ("dose", found.dose_grids),
     ):
         rest.add_row(what, ", ".join(f"{count} x {text}" for text, count in list(counts.items())[:_LISTED]) or "none")

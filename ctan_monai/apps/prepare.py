@@ -67,6 +67,8 @@ _EXAMPLES = """[bold]Examples[/]
   ctan-monai prepare dicom --in EXPORT --out PREPARED
 
   ctan-monai prepare dicom --in EXPORT --out NIFTI --format nifti --identities ../who_is_who.csv
+
+  ctan-monai prepare dicom --in EXPORT --out PREPARED --modality MR --series "t2_tse_tra"
 """
 
 
@@ -121,6 +123,11 @@ def dicom(
     ] = False,
     pixel_mm: Annotated[float | None, typer.Option(help="Resample to this pixel size within the slices.")] = None,
     body_margin_mm: Annotated[float | None, typer.Option(help="Crop slices to the body and so many mm.")] = None,
+    modality: Annotated[str, typer.Option(help="Of the planning images: CT, or MR.")] = "CT",
+    series: Annotated[
+        str | None,
+        typer.Option(help="SeriesDescription or SeriesNumber of the planning images, where there are several series."),
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes; one per processor by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     split: Annotated[str, typer.Option(help="Fractions of training, validation and test.")] = "0.7,0.15,0.15",
@@ -130,7 +137,7 @@ def dicom(
         Path | None, typer.Option(dir_okay=False, help="CSV file to write that says whose pseudonym is whose.")
     ] = None,
 ) -> None:
-    """Prepare CT, structure sets and doses: found by UID, checked, on the CT's grid.
+    """Prepare CT (or MR), structure sets and doses: found by UID, checked, on the CT's grid.
 
     Run it again to go on after a kill, or after patients were added.
 
@@ -160,6 +167,8 @@ def dicom(
         "repair": repair,
         "pixel_mm": pixel_mm,
         "body_margin_mm": body_margin_mm,
+        "modality": modality,
+        "series": series,
     }
     written: dict[str, Any] = {"kind": kind, "workers": workers, "seed": seed, "patient_by": patient_by}
     prepared = prepare_dicom(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,26 @@ def test_comments_of_goals_stay_with_them():
     text = "goals:\n# a\n- {structure: A, goal: x}\n# b\n- {structure: A, goal: y}\n- {structure: B, goal: y}\n"
     assert goals_of(text, ["B"]) == "goals:\n# b\n- {structure: B, goal: y}\n"
     assert goals_of(text, ["C"]) == ""
+
+
+def test_a_bundle_for_planning_on_mr_has_an_mr_everywhere(tmp_path):
+    made = write_dicom_bundle(plan_of("mr_linac", [], PELVIS, image="mr"), tmp_path)
+    configs = {name: yaml.safe_load((made / "configs" / f"{name}.yaml").read_text()) for name in ("train", "inference")}
+    for config in configs.values():
+        assert config["image_channels"]["options"] == {"mr": ["mr"], "contours": ["mr", *PELVIS[:-1], "prescription"]}
+    assert configs["train"]["inputs"] == configs["inference"]["inputs"]["default"] == "mr"
+    assert configs["train"]["dicom"] == {"modality": "MR"}
+    assert (
+        configs["train"]["phantom_grid"]["modality"]
+        == configs["inference"]["listing"]["phantom_grid"]["modality"]
+        == "MR"
+    )
+    for path in (made / "docs" / "README.md", *(made / "configs").glob("*.yaml")):
+        assert not re.search(r"\b(ct|CT|HU)\b", path.read_text(encoding="utf-8")), path
+    metadata = json.loads((made / "configs" / "metadata.json").read_text())
+    assert metadata["network_data_format"]["inputs"]["image"]["modality"] == "MR"
+    assert metadata["data_type"].startswith("DICOM: MR series")
+    with pytest.raises(ConfigError, match="no HU"):
+        plan_of("other", [], PELVIS, image="mr", window=(0, 100))
+    with pytest.raises(ConfigError, match="--image"):
+        plan_of("other", [], PELVIS, image="rgb")

@@ -11,8 +11,10 @@ import pytest
 import yaml
 from amp_kit import AMP
 from dicom_validity import errors_of
+from mr_dicom import CLASSES
 from node_kit import Pacs, settings_in, wait_for
 from node_kit import store as send
+from pydicom.uid import ExplicitVRLittleEndian
 from thorax_export import GRID, write_export
 from typer.testing import CliRunner
 
@@ -23,6 +25,7 @@ from ctan_monai.apps.main import app
 from ctan_monai.apps.new_dicom import plan_of, write_dicom_bundle
 from ctan_monai.data import PhantomGrid, prepared_folder, read_case_file
 from ctan_monai.data.dicom.read.names import read_mapping
+from ctan_monai.data.phantom.cohort import make_cohort
 from ctan_monai.engines.diagnosis.diagnose import Options, diagnose_run
 from ctan_monai.node.service import Node
 from ctan_monai.node.settings import Rule
@@ -102,19 +105,21 @@ def test_three_commands_lead_from_an_export_to_rtdose_and_rtstruct(run, made, tm
     check_tools(bundle, folder, export, tmp_path)
 
 
-def check_node(bundle, folder, source, tmp_path):
-    """A CT that is sent to the node comes back as what inferring writes."""
+def check_node(bundle, folder, source, tmp_path, modality="CT", kinds=("RTSTRUCT", "RTDOSE", "RTPLAN")):
+    """A CT or MR that is sent to the node comes back as what inferring writes."""
     with Pacs() as pacs:
         settings = settings_in(tmp_path / "node", pacs_port=pacs.port)
-        rule = Rule("ct", folder, bundle, ("pacs",), options={"device": "cpu", "formats": ["rtstruct", "rtdose"]})
+        options = {"device": "cpu", "formats": ["rtstruct", "rtdose"]}
+        rule = Rule("planning", folder, bundle, ("pacs",), modality=modality, options=options)
         node = Node(dataclasses.replace(settings, rules=(rule,)))
         node.start()
         try:
-            assert set(send(node.port, sorted(source.glob("CT.*.dcm")))) == {0}
-            wait_for(lambda: len(pacs.got) == 3, 180, "the answer")
+            contexts = [(CLASSES[modality], ExplicitVRLittleEndian)]
+            assert set(send(node.port, sorted(source.glob(f"{modality}.*.dcm")), contexts=contexts)) == {0}
+            wait_for(lambda: len(pacs.got) == len(kinds), 180, "the answer")
         finally:
             node.stop()
-    assert {each.Modality for each in pacs.datasets().values()} == {"RTSTRUCT", "RTDOSE", "RTPLAN"}
+    assert {each.Modality for each in pacs.datasets().values()} == set(kinds)
 
 
 def check_tools(bundle, folder, export, tmp_path):
@@ -177,3 +182,35 @@ def test_without_data_synthetic_patients_have_every_structure(tmp_path):
     assert len(cases) == 3
     for case in cases:
         assert all(case.masks[name].any() for name in plan.structures)
+
+
+@pytest.mark.slow
+def test_an_export_that_was_planned_on_mr_goes_the_same_way(run, tmp_path):
+    grid = PhantomGrid(rows=80, columns=112, slices=24, row_mm=4.2, column_mm=4.2, slice_mm=5.0, modality="MR")
+    export = make_cohort(tmp_path / "EXPORT", 3, grid=grid, progress=False).folder
+    options = ["--image", "mr", "--pixel-mm", "8", "--out", str(tmp_path)]
+    done = CliRunner().invoke(app, ["new", "mr_linac", "--dicom", "--from", str(export), *options])
+    assert done.exit_code == 0, done.output
+    assert "MR, rows x columns x slices" in done.output
+    bundle = tmp_path / "mr_linac"
+    prepared = (bundle / "cache" / "manifest.json").read_text()
+    small = {"encoder": "resnet18", "epochs": 1, "batch_size": 4, "image_size": [32, 32]}
+    given = {"bundle_root": str(bundle), "amp": AMP, "dataset_dir": str(export)}
+    trained = run(bundle, "train.yaml", run_id="training", method="hps", inputs="contours", **given, **small)
+    assert trained.check_properties() == []
+    assert (bundle / "cache" / "manifest.json").read_text() == prepared, "new has prepared what training asks for"
+    folder = bundle / "runs" / "hps"
+    again = {**given, "method": "hps", "encoder": "resnet18"}
+    evaluated = run(bundle, "train.yaml", "evaluate.yaml", run_id="evaluating", **again)
+    assert evaluated.check_properties() == []
+    summary = json.loads((folder / "evaluation" / "summary.json").read_text())["metrics"]
+    assert np.isfinite([summary["oar_dice_Bladder"], summary["dose_mae_External"]]).all()
+    source, out = export / "PHANTOM001", tmp_path / "out"
+    run(bundle, "inference.yaml", run_id="inferring", kind="infer", bundle_root=str(bundle), amp=AMP,
+        run_dir=str(folder), input=str(source), output_dir=str(out))  # fmt: skip
+    (dose,) = (pydicom.dcmread(path) for path in out.rglob("RD.dcm"))
+    assert dose.FrameOfReferenceUID == pydicom.dcmread(source / "MR.0001.dcm").FrameOfReferenceUID
+    assert dose.pixel_array.shape == (grid.slices, grid.rows, grid.columns)
+    options = {"method": "hps", "output_dir": str(bundle / "runs" / "mr_alone")}
+    run(bundle, "train.yaml", run_id="training", **given, **small, **options)
+    check_node(bundle, bundle / "runs" / "mr_alone", source, tmp_path, "MR", ("RTDOSE", "RTPLAN"))
