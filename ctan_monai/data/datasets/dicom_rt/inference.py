@@ -11,6 +11,7 @@ from typing import Any
 
 from ctan_monai.data.cases.cache import processors
 from ctan_monai.data.datasets.dicom_rt.prepare import KEY
+from ctan_monai.data.datasets.dicom_rt.prescriptions import read_prescriptions, table_path
 from ctan_monai.data.dicom.read.ct_case import CtJob, CtOutcome, make_ct_case, make_nifti_case
 from ctan_monai.data.dicom.read.header import kind_of, read_header
 from ctan_monai.data.dicom.read.job import work
@@ -66,7 +67,8 @@ def dicom_inference_list(
         repair: put right what can be put right without guessing; see ``series.read_ct_series``.
         patient_by: 'id' or 'study'; see ``link.link``.
         contours: for a network that takes contours and prescription beside the CT, options of ``DicomOptions`` to read
-            them by, names also as a YAML file's path; a CT without a structure set is left out. None: the CT alone.
+            them by, names also as a YAML file's path, the prescription also as a table's (`read_prescriptions`), whom
+            it lacks has that of the RTPLAN; a CT without a structure set is left out. None: the CT alone.
         options: of ``DicomOptions``, as in training, of which ``body_margin_mm``, ``modality`` and ``series`` are used;
             with MR, what is said of the CT here holds for the MR.
         phantom_grid: voxels of the synthetic patient's CT.
@@ -86,8 +88,9 @@ def dicom_inference_list(
     size, margin = ("" if mm is None else f"{mm:g}mm" for mm in (pixel_mm, wanted.body_margin_mm))
     kind = "" if wanted.modality == "CT" else f"_{wanted.modality.lower()}"
     folder = cache_dir / f"inference_{size or 'own'}{margin and f'_body{margin}'}{kind}"
+    table = table_path(contours["prescription_gy"]) if contours and "prescription_gy" in contours else None
     if drawn := contours is not None:
-        wanted = replace(wanted, **{**_readable(contours), "need": ("structures",)})
+        wanted = replace(wanted, **{**_readable(contours, table is None), "need": ("structures",)})
         folder = folder.with_name(f"{folder.name}_contours")
     if source is None or str(source) == "":
         root = _synthetic_patient(cache_dir, phantom_grid or PhantomGrid(modality=wanted.modality), progress)
@@ -105,7 +108,13 @@ def dicom_inference_list(
     names = Pseudonyms(read_or_make_key(cache_dir / KEY))
     with of_modality(wanted.modality):
         found, series = _series(root, patient_by, count, progress, wanted)
-    jobs = [_job(linked, names, wanted, folder, _damaged(linked, series, found), drawn) for linked in series]
+    place = root.parent if root.is_file() else root
+    doses = read_prescriptions(table).of(series, place, required=False) if table else [None] * len(series)
+    each_own = [wanted if gy is None else replace(wanted, prescription_gy=gy) for gy in doses]
+    jobs = [
+        _job(linked, names, own, folder, _damaged(linked, series, found), drawn)
+        for linked, own in zip(series, each_own, strict=True)
+    ]
     results = list(work(make_ct_case, jobs, min(count, len(jobs)), folder))
     with of_modality(wanted.modality):
         return _accepted(root, folder, jobs, results)
@@ -173,10 +182,11 @@ def _series_of_file(path: Path, kind: str) -> str:
     return header.series_uid
 
 
-def _readable(contours: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options of reading contours with the file of names read."""
+def _readable(contours: Mapping[str, Any], prescribed: bool) -> dict[str, Any]:
+    """Return options of reading contours with the file of names read; without the prescription where a table has it."""
     names = contours.get("names")
-    return {**contours, "names": read_mapping(Path(names).expanduser()) if isinstance(names, str) else names or {}}
+    found = {**contours, "names": read_mapping(Path(names).expanduser()) if isinstance(names, str) else names or {}}
+    return found if prescribed else {**found, "prescription_gy": None}
 
 
 def _job(

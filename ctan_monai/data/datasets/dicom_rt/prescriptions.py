@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from ctan_monai.data.dicom.read.link import Linked
-from ctan_monai.data.lists.table import Entry, is_unknown, read_table
+from ctan_monai.data.lists.table import TABLE_SUFFIXES, Entry, is_unknown, read_table
 from ctan_monai.errors import DataError
 
 _logger = logging.getLogger(__name__)
@@ -32,23 +32,29 @@ class Prescriptions:
     by_folder: bool
     gy: Mapping[str, float]
 
-    def of(self, linked: Sequence[Linked], in_dir: Path) -> list[float | None]:
+    def of(self, linked: Sequence[Linked], in_dir: Path, required: bool = True) -> list[float | None]:
         """Return the prescription of each CT series, None for one that the table does not have.
 
         Of folders within each other the inner one counts. The log says how many the table has; it names nobody.
+
+        Args:
+            linked: CT series.
+            in_dir: folder of DICOM.
+            required: refuse a table that has none of them; False for new patients, whom that of training cannot have.
 
         Raises:
             DataError: the table has none of them.
         """
         keys = [self._key(each, in_dir) for each in linked]
         known = [key for key in keys if key is not None]
-        if linked and not known:
+        if required and linked and not known:
             what = f"folders of {in_dir}" if self.by_folder else "PatientIDs of the data"
             reason = f"none of its {len(self.gy)} lines is of one of the {what}."
             raise DataError(self.path, None, reason, _REMEDY)
         words = "%d of %d CT series have their prescription from %s, the others from their RTPLANs"
         _logger.info(words, len(known), len(linked), self.path)
-        if unused := len(self.gy) - len(set(known)):
+        unused = len(self.gy) - len(set(known))
+        if required and unused:
             _logger.warning("%d of %d lines of %s are of no CT series here", unused, len(self.gy), self.path)
         return [None if key is None else self.gy[key] for key in keys]
 
@@ -57,6 +63,12 @@ class Prescriptions:
             return linked.ct[0].patient_id if linked.ct[0].patient_id in self.gy else None
         place = PurePath(os.path.relpath(linked.ct[0].path.parent, in_dir))
         return next((each.as_posix() for each in (place, *place.parents) if each.as_posix() in self.gy), None)
+
+
+def table_path(prescription: object) -> Path | None:
+    """Return the path of a table that was given in place of a prescription; None if it was no table."""
+    text = str(prescription)
+    return Path(text).expanduser() if text.lower().endswith(TABLE_SUFFIXES) else None
 
 
 def read_prescriptions(path: str | Path) -> Prescriptions:

@@ -17,10 +17,10 @@ from ctan_monai.data.cases.cache import read_header
 from ctan_monai.data.datasets.dicom_rt.datalist import read_datalist
 from ctan_monai.data.datasets.dicom_rt.prepare import KEY, prepare_dicom
 from ctan_monai.data.datasets.dicom_rt.prepared_folder import DATALIST
+from ctan_monai.data.datasets.dicom_rt.prescriptions import table_path
 from ctan_monai.data.dicom.read.names import read_mapping
 from ctan_monai.data.dicom.read.options import DicomOptions
 from ctan_monai.data.lists.splits import SPLITS
-from ctan_monai.data.lists.table import TABLE_SUFFIXES
 from ctan_monai.data.phantom.cohort import make_cohort
 from ctan_monai.data.phantom.grid import PhantomGrid
 from ctan_monai.data.phantom.patient import PHANTOM_VERSION
@@ -73,8 +73,7 @@ def prepared_folder(
     """
     if isinstance(names, str | Path) and str(names):
         names = read_mapping(Path(names).expanduser())  # a run's settings say ~ for the user's folder
-    given = str(prescription_gy)
-    table = Path(given).expanduser() if given.lower().endswith(TABLE_SUFFIXES) else None
+    table = table_path(prescription_gy)
     own = {
         "names": names or {},
         "prescription_gy": None if table else prescription_gy,

@@ -6,6 +6,8 @@ import logging
 import pytest
 from dicom_phantoms import Patient
 
+from ctan_monai.data.cases.cache import read_case_file
+from ctan_monai.data.datasets.dicom_rt.inference import dicom_inference_list
 from ctan_monai.data.datasets.dicom_rt.prescriptions import read_prescriptions
 from ctan_monai.data.datasets.dicom_rt.source_folder import prepared_folder
 from ctan_monai.errors import ConfigError, DataError
@@ -67,3 +69,20 @@ def test_a_table_that_cannot_be_used_is_refused_by_line(tmp_path, text, message)
 def test_a_table_of_other_patients_is_refused(export, tmp_path):
     with pytest.raises(DataError, match="none of its 1 lines is of one of the PatientIDs"):
         prepared(export, tmp_path, "patient,prescription_gy\nother,60\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("patient,prescription_gy\nDoe0,50.4\nDoe2,66\n", [50.4, 60.0, 66.0]),
+        ("patient,prescription_gy\nwho was trained on,50.4\n", [60.0, 60.0, 60.0]),  # new patients have RTPLANs
+    ],
+)
+def test_inference_with_contours_reads_prescriptions_from_a_table(export, tmp_path, caplog, text, expected):
+    (tmp_path / "table.csv").write_text(text)
+    contours = {"prescription_gy": str(tmp_path / "table.csv")}
+    with caplog.at_level(logging.INFO):
+        items = dicom_inference_list(export, tmp_path / "cache", 6.0, contours=contours, workers=1, progress=False)
+    assert sorted(read_case_file(item["file"]).meta["prescription_gy"] for item in items) == sorted(expected)
+    assert f"{sum(gy != 60 for gy in expected)} of 3 CT series have their prescription from" in caplog.text
+    assert "Doe" not in caplog.text.replace(str(export), "")
