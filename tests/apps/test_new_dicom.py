@@ -159,6 +159,9 @@ def test_a_bundle_for_planning_on_mr_has_an_mr_everywhere(tmp_path):
     configs = {name: yaml.safe_load((made / "configs" / f"{name}.yaml").read_text()) for name in ("train", "inference")}
     for config in configs.values():
         assert config["image_channels"]["options"] == {"mr": ["mr"], "contours": ["mr", *PELVIS[:-1], "prescription"]}
+    assert configs["train"]["image_format"]["values"].endswith(
+        "0.5th and 99.5th percentile inside the body are 0 and 1"
+    )
     assert configs["train"]["inputs"] == configs["inference"]["inputs"]["default"] == "mr"
     assert configs["train"]["dicom"] == {"modality": "MR"}
     assert (
