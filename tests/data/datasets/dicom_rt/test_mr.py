@@ -7,7 +7,8 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from dicom_validity import errors_but_synthetic
+from dicom_phantoms import STRUCTURES, Patient, dose_at
+from dicom_validity import dice, errors_but_synthetic
 from pydicom.uid import generate_uid
 
 from ctan_monai.data.cases.cache import read_case_file
@@ -70,6 +71,33 @@ def test_structures_and_dose_are_those_of_the_ct_and_the_signal_is_scaled_by_per
     inside = scaled[mr.masks["External"]]
     assert np.mean(inside < 0) == pytest.approx(0.005, abs=0.004)  # the outline is not the body that was found
     assert np.mean(inside > 1) == pytest.approx(0.005, abs=0.004)
+
+
+@pytest.mark.parametrize(
+    "laying", [{}, {"position": "FFP"}, {"tilt_deg": 12.0}, {"position": "HFDR", "tilt_deg": -20.0}], ids=str
+)
+def test_contours_and_dose_come_back_on_an_mr_however_the_patient_lies(tmp_path, laying):
+    patient = Patient(**laying)
+    patient.write(tmp_path / "ct")
+    patient.write(tmp_path / "mr")
+    for path in (each for each in (tmp_path / "mr").rglob("*") if each.is_file()):
+        image = pydicom.dcmread(path)
+        if image.Modality == "CT":
+            image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = MR_IMAGE
+            image.Modality = "MR"
+            del image.RescaleSlope, image.RescaleIntercept, image.RescaleType  # an MR's signal has no unit
+            image.save_as(path)
+    _, (ct,) = prepared(tmp_path / "ct", tmp_path / "a", DicomOptions(axcodes=None))
+    _, (mr,) = prepared(tmp_path / "mr", tmp_path / "b", DicomOptions(modality="MR", axcodes=None))
+    assert np.allclose(
+        mr.affine_ras, ct.affine_ras, rtol=0, atol=1e-6
+    )  # pydicom shortens decimals when it writes again
+    points = Patient.points(mr.shape, mr.affine_ras)
+    for name, shapes in STRUCTURES.items():
+        assert np.array_equal(mr.masks[name], ct.masks[name]), name
+        assert dice(mr.masks[name], np.any([shape.inside(points) for shape in shapes], axis=0)) > 0.9, name
+    known = mr.masks["dose_region"]
+    assert np.abs(mr.volumes["dose"] - dose_at(points))[known].max() < 0.01
 
 
 def test_dciodvfy_finds_no_error_in_a_synthetic_mr(cohorts):
