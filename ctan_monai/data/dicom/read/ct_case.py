@@ -130,9 +130,8 @@ def _read(job: CtJob, fingerprint: str) -> tuple[Case, CtSource]:
     notes += [f"{len(job.damaged)} files beside its images cannot be read"] if job.damaged else []
     used = _images_used(job.images, ct)
     modality = job.options.modality
-    reference = CtReference.read(
-        [each.path for each in used], modality=modality
-    )  # refused here rather than when all is predicted
+    # refused here rather than when all is predicted
+    reference = CtReference.read([each.path for each in used], modality=modality)
     source = CtSource(
         job.case,
         (int(reference.first.Columns), int(reference.first.Rows), len(ct.sop_uids)),
