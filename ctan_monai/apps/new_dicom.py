@@ -30,6 +30,7 @@ _CONFIGS = ("train", "evaluate", "inference", "multi_gpu_train")
 _SAME = {"logging.conf": "configs/logging.conf", "LICENSE": "LICENSE"}
 _HU = (-1024, 3071)
 _WINDOWS = {"ct": (-160, 240), "mr": (0, 1)}  # an MR's percentiles are 0 and 1 when it was read
+_MR_REPAIR = "take an MR that ends before its contours"  # slices of an MR are not mended
 _MR_VALUES = "'signal, scaled: its 0.5th and\n  99.5th percentile inside the body are 0 and 1'"
 _MR_NOTE = (
     "* **MR series** have no unit: the 0.5th and 99.5th percentile inside the body become 0 and 1 when they are read. "
@@ -246,6 +247,7 @@ def parts_of(plan: DicomPlan) -> dict[str, str]:
         "image_size": f"'${flow(size)} if @spatial_dims == 2 else {flow([*size, _SLICES])}'  ",
         "image": plan.image,
         "kind": plan.image.upper(),
+        "repair": _MR_REPAIR if plan.image == "mr" else "mend a CT with duplicate, flipped or a few missing slices",
         "unit": "HU" if plan.image == "ct" else "scaled values",
         "values": "HU" if plan.image == "ct" else _MR_VALUES,
         "shown": "" if plan.image == "ct" else f", image: {plan.image}, window: {window}",
