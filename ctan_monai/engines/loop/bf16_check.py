@@ -127,7 +127,10 @@ def check(convolutions: Iterable[Convolution], cache: str | Path | None = None) 
 
 
 def _try(convolutions: list[Convolution]) -> list[str]:
-    """Check in one process; if it crashes, in one for each, since memory may have been corrupted before."""
+    """Check in one process; if it crashes, in one for each, since memory may have been corrupted before.
+
+    On Linux it does not crash: the process forks for each convolution itself (`bf16_probe`).
+    """
     found, ending = _run(convolutions)
     if not ending:
         return found

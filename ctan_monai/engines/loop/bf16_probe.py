@@ -2,24 +2,31 @@
 
 It imports torch alone and is run by path (see `bf16_check`), so that it starts in about a second. It reads from
 standard input a JSON list of convolutions, the fields of `bf16_check.Convolution`, and prints for each of them, in
-order, one line: a JSON text that says what is wrong, empty where nothing is.
+order, one line: a JSON text that says what is wrong, empty where nothing is. On Linux each is tried in a fork of its
+own: where kernels crash, torch is imported once, not once for each convolution.
 """
 
 from __future__ import annotations
 
 import ctypes
 import json
+import multiprocessing
+import os
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+import torch.fx.experimental.symbolic_shapes  # autograd imports it at its first backward: once here, not in each fork
 from torch import Tensor
 
 # A result in bfloat16 carries the rounding of its last step, 2^-9, and where no oneDNN kernel serves, that of its sum
 # too: up to 0.009 in the norm and 0.2 for a single value were measured on right results (ONEDNN_MAX_CPU_ISA=AVX2,
 # 343 taps). What is wrong is off by 0.1 to infinity in the norm.
 _NORM, _VALUE = 0.02, 0.5
+_PATIENCE_S = 120.0  # for one convolution
+_FORKS = sys.platform.startswith("linux") and hasattr(os, "fork")
 
 
 def problem(convolution: Mapping[str, Any]) -> str:
@@ -75,14 +82,37 @@ def _shake_heap() -> None:
         trim(0)
 
 
+def _print_problem(convolution: Mapping[str, Any], errors: int | None = None) -> None:
+    if errors is not None:
+        os.dup2(errors, 2)
+    found = problem(convolution)
+    _shake_heap()
+    sys.stdout.write(json.dumps(found) + "\n")
+    sys.stdout.flush()  # now: the next one may end this process
+
+
+def _print_problem_of_fork(convolution: Mapping[str, Any]) -> None:
+    with tempfile.TemporaryFile() as errors:
+        fork = multiprocessing.get_context("fork").Process(
+            target=_print_problem, args=(convolution, errors.fileno()), daemon=True
+        )
+        fork.start()
+        fork.join(_PATIENCE_S)
+        if (code := fork.exitcode) == 0:
+            return
+        fork.kill()
+        errors.seek(0)
+        last = (errors.read().decode(errors="replace").strip().splitlines() or ["no message"])[-1]
+    ending = f"no answer within {_PATIENCE_S:.0f} s" if code is None else f"code {code} ({last})"
+    sys.stdout.write(json.dumps(f"the process that tried it ended with {ending}") + "\n")
+    sys.stdout.flush()
+
+
 def main(threads: str) -> None:
     """Check the convolutions that standard input names."""
     torch.set_num_threads(int(threads))
     for convolution in json.load(sys.stdin):
-        found = problem(convolution)
-        _shake_heap()
-        sys.stdout.write(json.dumps(found) + "\n")
-        sys.stdout.flush()  # now: the next one may end this process
+        (_print_problem_of_fork if _FORKS else _print_problem)(convolution)
 
 
 if __name__ == "__main__":
