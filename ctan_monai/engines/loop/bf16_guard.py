@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -17,8 +19,10 @@ from torch.overrides import TorchFunctionMode
 from ctan_monai.engines.distributed.processes import unwrap, without_data_parallel
 from ctan_monai.engines.loop.bf16_check import Convolution, as_convolution, check
 from ctan_monai.engines.runs.options import as_bool
+from ctan_monai.engines.runs.versions import describe_processor, lacks_bf16
 from ctan_monai.errors import ConfigError, check_choice
 
+_logger = logging.getLogger(__name__)
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 ON_WRONG = ("refuse", "float32")
 
@@ -47,6 +51,8 @@ class Precision:
 def choose_precision(device: torch.device | str, amp: bool | str, amp_dtype: str = "auto") -> Precision:
     """Choose the precision of training or inference.
 
+    A warning says where bfloat16 was asked for on a CPU that is slower in it than in float32.
+
     Args:
         device: where it computes.
         amp: whether to use mixed precision at all; MONAI's own engines ignore it on the CPU.
@@ -64,7 +70,18 @@ def choose_precision(device: torch.device | str, amp: bool | str, amp_dtype: str
         amp_dtype = "fp16" if old_gpu else "bf16"
     if amp_dtype == "fp16" and device_type != "cuda":
         raise ConfigError("amp_dtype", f"fp16 was asked for on {device_type}.", "Use bf16 or auto there.")
+    if device_type == "cpu" and lacks_bf16():
+        _warn_of_slow_bf16()
     return Precision(device_type, _DTYPES[amp_dtype])
+
+
+@functools.cache  # once for training, validation and all that follows
+def _warn_of_slow_bf16() -> None:
+    _logger.warning(
+        "This processor (%s) has no instructions for bfloat16 (avx512_bf16, amx_bf16): mixed precision takes longer "
+        "here than single precision. Use --amp False.",
+        describe_processor()["cpu"],
+    )
 
 
 @contextmanager

@@ -1,7 +1,9 @@
 import pytest
 import torch
 
+from ctan_monai.engines.loop import bf16_guard
 from ctan_monai.engines.loop.bf16_guard import choose_precision
+from ctan_monai.engines.runs import versions
 from ctan_monai.errors import ConfigError
 
 
@@ -32,6 +34,30 @@ def test_without_amp_the_dtype_does_not_matter_so_that_one_config_runs_everywher
 def test_an_unknown_dtype_is_an_error():
     with pytest.raises(ConfigError, match="amp_dtype"):
         choose_precision("cpu", True, "float16")
+
+
+@pytest.mark.parametrize(
+    ("features", "slow"),
+    [
+        ("avx2", True),
+        ("avx2 avx512_f avx512_vnni", True),
+        ("avx2 avx512_f avx512_bf16", False),
+        ("avx2 avx512_f amx_tile amx_bf16", False),
+        ("DEFAULT", False),  # not an x86, or a PyTorch that does not tell
+    ],
+)
+def test_a_processor_that_is_slower_in_bfloat16_is_said_once(features, slow, monkeypatch, caplog):
+    found = {**versions.describe_processor(), "cpu": "Such-and-such", "cpu_features": features}
+    monkeypatch.setattr(versions, "describe_processor", lambda: found)
+    monkeypatch.setattr(bf16_guard, "describe_processor", lambda: found)
+    bf16_guard._warn_of_slow_bf16.cache_clear()
+    choose_precision("cpu", False)
+    choose_precision("cuda", True, "bf16")
+    assert not caplog.messages
+    for _ in range(2):
+        choose_precision("cpu", True)
+    said = [message for message in caplog.messages if "(Such-and-such) has no instructions for bfloat16" in message]
+    assert len(said) == slow
 
 
 @pytest.mark.gpu

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ctan_monai.engines.runs.versions import describe_processor
+from ctan_monai.engines.runs.versions import describe_processor, lacks_bf16
 
 
 @pytest.fixture(autouse=True)
@@ -40,3 +40,5 @@ def test_features_are_those_that_the_system_lists():
     }
     assert told <= flags
     assert found["cpu"] in Path("/proc/cpuinfo").read_text()
+    if platform.machine() == "x86_64" and "avx2" in flags:
+        assert lacks_bf16() == (not flags & {"avx512_bf16", "amx_bf16"})
