@@ -73,7 +73,7 @@ def report_run(
     predictions_dir = predictions_dir or folder / "predictions"
     history = read_history(folder)
     curves = save_figure(curves_figure(history), folder / "images" / "curves.png")
-    sections = [_about(folder), _best(history), Section("Learning curves", images=[(curves, "learning curves")])]
+    sections = [_best(history), Section("Learning curves", images=[(curves, "learning curves")])]
     images_of_run: list[Any] = [curves]
     if last_groupings(history):
         sections.append(_groupings(history, folder, Path(str(predictions_dir)) / MAPS_FILE))
@@ -88,7 +88,8 @@ def report_run(
     if (diagnosis := read_diagnosis(folder / FOLDER)) is not None:
         sections.append(summary_section(diagnosis, "Does each part act?"))
         links.append(("Does each part act?", f"{FOLDER}/{PAGE_FILE}"))
-    path = _write(folder / REPORT_FILE, f"Run {folder.resolve().name}", sections, links)
+    sections.append(_about(folder))
+    path = _write(folder / REPORT_FILE, f"Run {folder.resolve().name}", sections, links, _synthetic(folder))
     publish_run(folder, [path, *images_of_run, *(file for case in drawn for file in case.files)])
     logger.info("Results are in %s: model.pt (the best network), metrics.json, last.pt (to resume).", folder)
     seen = "".join(f", {file}" for case in drawn for file in case.files)
@@ -181,8 +182,17 @@ def _confusion(table: Path) -> tuple[Path, str]:
     return save_figure(confusion_figure(table), table.with_suffix(".png")), f"confusion matrix of {table.stem}"
 
 
-def _write(path: Path, title: str, sections: Sequence[Section], links: Sequence[tuple[str, str]] = ()) -> Path:
-    return replace_text(path, page(title, sections, _NOTE, links=links))
+def _write(
+    path: Path, title: str, sections: Sequence[Section], links: Sequence[tuple[str, str]] = (), warning: str = ""
+) -> Path:
+    return replace_text(path, page(title, sections, _NOTE, warning, links))
+
+
+def _synthetic(folder: Path) -> str:
+    """Return what a page says of a run on synthetic data, nothing for others."""
+    data = read_json(folder / DATA_FILE)
+    synthetic = isinstance(data, Mapping) and bool(data.get("synthetic"))
+    return "The data are SYNTHETIC: computed from random numbers, no patient was imaged." if synthetic else ""
 
 
 def _about(folder: Path) -> Section:
@@ -192,9 +202,6 @@ def _about(folder: Path) -> Section:
     if isinstance(run, Mapping):
         found += [(key, str(run[key])) for key in ("method", "encoder") if key in run]
         found += [("task", _task(task)) for task in run.get("tasks", [])]
-    data = read_json(folder / DATA_FILE)
-    synthetic = isinstance(data, Mapping) and bool(data.get("synthetic"))
-    paragraphs = ["The data are SYNTHETIC: computed from random numbers, no patient was imaged."] if synthetic else []
     for name in (DATA_FILE, "settings.json", "versions.json"):
         entries = read_json(folder / name)
         known = dict(found)
@@ -202,7 +209,7 @@ def _about(folder: Path) -> Section:
             of_data = name == DATA_FILE  # an option that is not set says something, a fact that is not known does not
             shown = {str(key): value for key, value in entries.items() if not of_data or value not in (None, {}, [])}
             found += [(key, str(value)) for key, value in shown.items() if key not in known]
-    return Section("What was run", paragraphs, [Table(("setting", "value"), found)] if found else [])
+    return Section("What was run", tables=[Table(("setting", "value"), found)] if found else [])
 
 
 def _groupings(history: RunHistory, folder: Path, maps: Path) -> Section:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import re
 
 import nibabel as nib
 import numpy as np
@@ -24,6 +25,8 @@ def test_a_run_ends_with_curves_images_of_cases_and_one_page(run_folder, predict
     for found in ("ctan", "resnet18", "&lt;dwa&gt;", "epoch 3, selection score 0.3", "oar_dice", "pt_1", "pt_2"):
         assert found in text
     assert text.count("data:image/png;base64,") == 1 + 2 + 2
+    headings = re.findall("<h2>(.*?)</h2>", text)
+    assert headings == ["Validation", "Learning curves", "pt_1", "pt_2", "What was run"], "results come first"
     for name in (run_folder / "images" / "curves.png", predictions / "pt_1" / "overlay.png", path):
         assert name.is_file()
         assert str(name) in caplog.text, "the log says where it lies"
