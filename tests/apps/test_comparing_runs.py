@@ -13,7 +13,7 @@ import pytest
 from ctan_monai.apps.comparing.bundle import Bundle
 from ctan_monai.apps.comparing.plan import Plan, Row, Run, kept_threads, save_plan
 from ctan_monai.apps.comparing.runs import is_done, last_error, run_all
-from ctan_monai.apps.comparing.show import state_of
+from ctan_monai.apps.comparing.show import Progress, state_of
 from ctan_monai.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +46,23 @@ def test_a_run_trains_then_evaluates_and_neither_is_done_again(tmp_path):
     if hasattr(os, "wait4"):  # Windows does not tell
         assert 0 < mark["peak_memory_mb"] < 200
         assert mark["cpu_seconds"] > 0
+
+
+def test_off_a_terminal_each_epoch_is_a_line(tmp_path, capsys):
+    run = make(tmp_path)
+    with Progress([run], tmp_path) as progress:
+        progress()
+        run.folder.mkdir(exist_ok=True)
+        (run.folder / "training.log").touch()
+        run.output_dir.mkdir()
+        (run.output_dir / "settings.json").write_text('{"epochs": 3}')
+        for epochs in (1, 1, 2):
+            (run.output_dir / "metrics.json").write_text(json.dumps({"epochs": [{}] * epochs}))
+            progress._next_s = 0.0  # a second later
+            progress()
+    assert capsys.readouterr().err.splitlines() == [
+        f"{run.name}: {state}" for state in ("waiting", "epoch 1/3", "epoch 2/3")
+    ]
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is looked up in /proc")

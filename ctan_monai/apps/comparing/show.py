@@ -76,7 +76,7 @@ class Progress:
         else:
             for run in self._runs:
                 state = states[run.folder]
-                if state.split()[0] != self._states.get(run.folder, "").split(" ")[0]:
+                if state != self._states.get(run.folder):
                     self._console.print(f"{run.name}: {state}", highlight=False, markup=False)
         self._states = states
 
