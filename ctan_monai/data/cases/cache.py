@@ -17,6 +17,7 @@ from ctan_monai.data.cases.file_header import Header
 from ctan_monai.data.cases.file_read import check_case_file, read_case_file, read_header, read_slice
 from ctan_monai.data.cases.file_write import CASE_SUFFIX, write_case
 from ctan_monai.errors import DataError, check_choice
+from ctan_monai.files.progress_bar import progress_bar
 
 __all__ = [
     "CASE_SUFFIX",
@@ -215,8 +216,6 @@ class CaseCache:
         return found
 
     def _results(self, sources: Sequence[Path], workers: int | None, progress: bool) -> Iterator[Path | DataError]:
-        from tqdm import tqdm
-
         count = min(processors(_WORKERS_MAX) if workers is None else workers, len(sources))
         with contextlib.ExitStack() as stack:
             missing = sum(not self.path_of(source).exists() for source in sources)
@@ -225,9 +224,9 @@ class CaseCache:
             results: Iterator[Path | DataError] = map(self._try, sources, others)
             if count > 1 and missing > 1:  # otherwise it does not pay to start processes
                 results = stack.enter_context(ProcessPoolExecutor(count)).map(self._try, sources, others)
-            quiet = not (progress and missing)
+            shown = progress and missing > 0
             try:
-                yield from tqdm(results, total=len(sources), desc="preparing cases", unit="case", disable=quiet)
+                yield from progress_bar(results, "preparing cases", "case", len(sources), shown)
             except BrokenProcessPool as error:
                 reason = f"one of {count} processes that read cases was killed, perhaps for want of memory."
                 raise DataError(self.cache_dir, None, reason, "Prepare again with fewer workers.") from error

@@ -16,6 +16,7 @@ from ctan_monai.data.phantom.patient import PHANTOM_VERSION, SITES, make_patient
 from ctan_monai.data.phantom.write import write_patient_dicom
 from ctan_monai.errors import DataError
 from ctan_monai.files.atomic import replace_text
+from ctan_monai.files.progress_bar import progress_bar
 
 _logger = logging.getLogger(__name__)
 _RECORD = "cohort.json"
@@ -60,13 +61,11 @@ def make_cohort(
         seed: of all of them.
         grid: voxels of the CT.
         clock: tells the time that the objects are dated with.
-        progress: show a bar in a terminal.
+        progress: show a progress bar.
 
     Raises:
         DataError: the folder holds something else, another cohort or more patients, or cannot be written.
     """
-    from tqdm import tqdm
-
     folder, grid = Path(folder), grid or PhantomGrid()
     ids = [f"PHANTOM{number:03d}" for number in range(1, patients + 1)]
     record: dict[str, Any] = {
@@ -81,8 +80,8 @@ def make_cohort(
         shutil.rmtree(leftover, ignore_errors=True)
     todo = [number for number, name in enumerate(ids, 1) if not _complete(folder / name, grid)]
     _logger.info("SYNTHETIC cohort in %s: %d patients, %d to be made", folder, patients, len(todo))
-    shown = None if progress and todo else True
-    for number in tqdm(todo, desc="synthetic patients", unit="patient", disable=shown):
+    shown = progress and bool(todo)
+    for number in progress_bar(todo, "synthetic patients", "patient", shown=shown):
         uids = SeededUids("phantom", PHANTOM_VERSION, seed, number, json.dumps(record, sort_keys=True))
         given = SITES[grid.region].prescriptions
         patient = make_patient((seed, number), grid, prescription=given[(number - 1) % len(given)])

@@ -14,6 +14,7 @@ from ctan_monai.data.dicom.read.table import Row
 from ctan_monai.data.lists.splits import SPLITS
 from ctan_monai.errors import DataError
 from ctan_monai.files.atomic import replacing
+from ctan_monai.files.progress_bar import progress_bar
 
 MANIFEST = "manifest.json"
 _PREPARE = "Prepare the data again; what is whole is kept."
@@ -47,12 +48,10 @@ def verify_prepared(folder: str | Path, progress: bool = True) -> tuple[int, lis
     Raises:
         DataError: the folder was not prepared, or not to its end.
     """
-    from tqdm import tqdm
-
     folder = Path(folder)
     digests, datalist = _read(folder, MANIFEST)["sha256"], _read(folder, "datalist.json")
     problems = []
-    for name, digest in tqdm(digests.items(), desc="checking", unit="file", disable=not progress):
+    for name, digest in progress_bar(digests.items(), "checking", "file", shown=progress):
         path = folder / name
         if not path.is_file():
             problems.append(f"{name} is missing")

@@ -32,6 +32,7 @@ from ctan_monai.data.lists.splits import check_split_fractions, divide, draw, te
 from ctan_monai.errors import ConfigError, DataError
 from ctan_monai.files.atomic import replacing
 from ctan_monai.files.csv_cells import csv_text
+from ctan_monai.files.progress_bar import progress_bar
 
 _logger = logging.getLogger(__name__)
 
@@ -171,13 +172,9 @@ def _unlinked_row(each: UnlinkedObject, names: Pseudonyms) -> Row:
 
 
 def _run(jobs: Sequence[Job], workers: int, out_dir: Path, progress: bool) -> list[Row]:
-    from tqdm import tqdm
-
     results = work(run_job, jobs, workers, out_dir)
     with contextlib.closing(results):  # an error here must not leave processes behind
-        rows = {
-            row.case: row for row in tqdm(results, total=len(jobs), desc="preparing", unit="case", disable=not progress)
-        }
+        rows = {row.case: row for row in progress_bar(results, "preparing", "case", len(jobs), progress)}
     return [rows[job.case] for job in jobs]
 
 

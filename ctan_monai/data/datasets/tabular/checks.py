@@ -19,6 +19,7 @@ from ctan_monai.data.datasets.tabular.splits import given_splits
 from ctan_monai.data.datasets.tabular.values import NOTES
 from ctan_monai.data.lists.leakage import Datalists, find_leaks, fingerprint_of
 from ctan_monai.errors import DataError
+from ctan_monai.files.progress_bar import progress_bar
 from ctan_monai.tasks import Classification, Regression, Segmentation, Task
 
 UNDIVIDED = "all"  # where the splits are not given
@@ -90,7 +91,7 @@ def check_table(
         problems.append(_fault(error))
         splits = {}
     tally = _Tally(layout.tasks)
-    for row in _with_bar(rows, progress):
+    for row in progress_bar(rows, "reading cases", "case", shown=progress):
         try:
             tally.add(read_case(row, layout), splits.get(row.case) or UNDIVIDED, row.where)
         except DataError as error:
@@ -109,7 +110,7 @@ def check_items(datalists: Datalists, tasks: Sequence[Task], progress: bool = Tr
     files = {(split, str(item["file"])): None for split, items in datalists.items() for item in items}
     problems: list[Problem] = []
     tally = _Tally(tasks)
-    for split, file in _with_bar(list(files), progress):
+    for split, file in progress_bar(files, "reading cases", "case", len(files), progress):
         try:
             tally.add(read_case_file(file), split, file)
         except DataError as error:
@@ -206,10 +207,3 @@ def _fault(error: DataError, where: str | None = None) -> Problem:
     said = what.startswith(f"{where}: ")
     what = what.removeprefix(f"{where}: ") if said else f"{error.path.name}: {what}"
     return Problem("fault", where, error.case or "", what, error.remedy)
-
-
-def _with_bar(entries: Sequence[Any], progress: bool) -> Iterable[Any]:
-    from tqdm import tqdm
-
-    bar: Iterable[Any] = tqdm(entries, desc="reading cases", unit="case", disable=not progress)
-    return bar

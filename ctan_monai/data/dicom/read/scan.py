@@ -13,6 +13,7 @@ from pathlib import Path
 from ctan_monai.data.dicom.read.header import Header, read_header
 from ctan_monai.data.dicom.read.recognize import is_blank
 from ctan_monai.errors import DataError
+from ctan_monai.files.progress_bar import progress_bar
 
 _PARALLEL_FROM = 2000  # files; below, starting processes takes longer than reading
 _CHUNK = 200
@@ -103,13 +104,11 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _read_all(paths: list[Path], workers: int, progress: bool) -> Iterator[Header | str | None]:
-    from tqdm import tqdm
-
     with ExitStack() as stack:
         results: Iterator[Header | str | None] = map(_try, paths)
         if workers > 1 and len(paths) >= _PARALLEL_FROM:
             results = stack.enter_context(ProcessPoolExecutor(workers)).map(_try, paths, chunksize=_CHUNK)
-        yield from tqdm(results, total=len(paths), desc="reading headers", unit="file", disable=not progress)
+        yield from progress_bar(results, "reading headers", "file", len(paths), progress)
 
 
 def _try(path: Path) -> Header | str | None:
