@@ -12,6 +12,7 @@ import ctypes
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -25,7 +26,7 @@ from torch import Tensor
 # too: up to 0.009 in the norm and 0.2 for a single value were measured on right results (ONEDNN_MAX_CPU_ISA=AVX2,
 # 343 taps). What is wrong is off by 0.1 to infinity in the norm.
 _NORM, _VALUE = 0.02, 0.5
-_PATIENCE_S = 120.0  # for one convolution
+_PATIENCE_S = 600  # for one convolution, as `bf16_check` has for a process
 _FORKS = sys.platform.startswith("linux") and hasattr(os, "fork")
 
 
@@ -82,20 +83,23 @@ def _shake_heap() -> None:
         trim(0)
 
 
-def _print_problem(convolution: Mapping[str, Any], errors: int | None = None) -> None:
-    if errors is not None:
-        os.dup2(errors, 2)
+def _print_problem(convolution: Mapping[str, Any]) -> None:
     found = problem(convolution)
     _shake_heap()
     sys.stdout.write(json.dumps(found) + "\n")
     sys.stdout.flush()  # now: the next one may end this process
 
 
-def _print_problem_of_fork(convolution: Mapping[str, Any]) -> None:
+def _print_problem_in_fork(convolution: Mapping[str, Any]) -> None:
+    """Print what is wrong, or how the fork that tried it ended."""
+
+    def act(errors: int) -> None:
+        os.dup2(errors, 2)
+        signal.alarm(_PATIENCE_S + 60)  # ends it where the process that waits for it was killed
+        _print_problem(convolution)
+
     with tempfile.TemporaryFile() as errors:
-        fork = multiprocessing.get_context("fork").Process(
-            target=_print_problem, args=(convolution, errors.fileno()), daemon=True
-        )
+        fork = multiprocessing.get_context("fork").Process(target=act, args=(errors.fileno(),), daemon=True)
         fork.start()
         fork.join(_PATIENCE_S)
         if (code := fork.exitcode) == 0:
@@ -103,7 +107,7 @@ def _print_problem_of_fork(convolution: Mapping[str, Any]) -> None:
         fork.kill()
         errors.seek(0)
         last = (errors.read().decode(errors="replace").strip().splitlines() or ["no message"])[-1]
-    ending = f"no answer within {_PATIENCE_S:.0f} s" if code is None else f"code {code} ({last})"
+    ending = f"no answer within {_PATIENCE_S} s" if code is None else f"code {code} ({last})"
     sys.stdout.write(json.dumps(f"the process that tried it ended with {ending}") + "\n")
     sys.stdout.flush()
 
@@ -112,7 +116,7 @@ def main(threads: str) -> None:
     """Check the convolutions that standard input names."""
     torch.set_num_threads(int(threads))
     for convolution in json.load(sys.stdin):
-        (_print_problem_of_fork if _FORKS else _print_problem)(convolution)
+        (_print_problem_in_fork if _FORKS else _print_problem)(convolution)
 
 
 if __name__ == "__main__":
