@@ -21,11 +21,10 @@ def progress_bar(
         items: what to iterate over.
         title: what is done, in front of the bar.
         unit: of the items.
-        total: how many items there are, where they cannot be counted.
+        total: number of items, where `items` has no length.
         shown: whether there is a bar at all.
     """
     from tqdm import tqdm
 
-    interval_s = 0.1 if sys.stderr.isatty() else _LOG_INTERVAL_S
-    often = {"mininterval": interval_s, "maxinterval": max(10.0, interval_s)}
-    yield from tqdm(items, desc=title, total=total, unit=unit, disable=not shown, **often)
+    intervals = {} if sys.stderr.isatty() else {"mininterval": _LOG_INTERVAL_S, "maxinterval": _LOG_INTERVAL_S}
+    yield from tqdm(items, desc=title, total=total, unit=unit, disable=not shown, **intervals)

@@ -43,9 +43,9 @@ def describe_processor() -> dict[str, str]:
 
 
 def lacks_bf16() -> bool:
-    """Return whether this is an x86 processor without instructions for bfloat16, which makes it slower than float32.
+    """Return whether this is an x86 processor without instructions for bfloat16, which is slower than float32 there.
 
-    It is 2 to 4 times as slow with AVX-512, and up to 100 times with AVX2 alone.
+    An older PyTorch, and one on another kind of processor, does not tell: False.
     """
     features = set(describe_processor()["cpu_features"].split())
     return "avx2" in features and not features & {"avx512_bf16", "amx_bf16"}
