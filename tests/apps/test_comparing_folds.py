@@ -11,10 +11,16 @@ from ctan_monai.apps.comparing.bundle import Bundle
 from ctan_monai.apps.comparing.folds import check_folds
 from ctan_monai.apps.comparing.plan import Plan, Row
 from ctan_monai.apps.main import app
+from ctan_monai.data.datasets.stoic.synthetic import write_chest_phantoms
 from ctan_monai.errors import DataError
 
 ROOT = Path(__file__).parents[2]
-SMALL = {"prostate": ["--phantoms", "4"], "mr_ct": ["--phantoms", "4"]}
+COARSE = {"rows": 60, "columns": 90, "slices": 12, "row_mm": 5.0, "column_mm": 5.0, "slice_mm": 8.0}
+SMALL = {
+    "prostate": {"phantoms": 4, **{f"phantom_grid#{name}": value for name, value in COARSE.items()}},
+    "mr_ct": {"phantoms": 4},
+}
+CHESTS = {"negative": 4, "mild": 4, "severe": 4}
 
 
 def planned(folds, bundle="b"):
@@ -23,7 +29,10 @@ def planned(folds, bundle="b"):
 
 @pytest.mark.parametrize("name", ["busi", "ham10000", "mr_ct", "openkbp", "prostate", "stoic"])
 def test_the_folds_of_every_bundle_test_each_case_once(tmp_path, name):
-    options = ["--cache_dir", str(tmp_path / "cache"), *SMALL.get(name, [])]
+    given = {"cache_dir": tmp_path / "cache", **SMALL.get(name, {})}
+    if name == "stoic":
+        write_chest_phantoms(tmp_path / "cache" / "synthetic", patients=CHESTS, shape=(64, 64, 12))
+    options = [word for option, value in given.items() for word in (f"--{option}", str(value))]
     made = Bundle(str(ROOT / "bundles" / name), options)
     check_folds(planned(3), tmp_path, made)
     groups = json.loads((tmp_path / "groups.json").read_text())

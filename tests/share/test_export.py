@@ -53,6 +53,26 @@ def test_the_onnx_file_is_valid_and_names_what_goes_in_and_out(exported):
     assert [entry.name for entry in session.get_outputs()] == ["oar", "dose", "grade"]
 
 
+def test_axes_have_names_and_a_json_beside_the_file_says_what_the_file_says(exported):
+    session = onnxruntime.InferenceSession(exported / "model.onnx", providers=["CPUExecutionProvider"])
+    assert session.get_inputs()[0].shape == ["batch", 1, "height", "width"]
+    assert [entry.shape for entry in session.get_outputs()] == [
+        ["batch", 3, "height", "width"],
+        ["batch", 1, "height", "width"],
+        ["batch", 3],
+    ]
+    about = json.loads((exported / "model.onnx.json").read_text())
+    assert about == json.loads(session.get_modelmeta().custom_metadata_map["ctan_monai.json"])
+    assert about["outputs"]["dose"] == {
+        "layout": ["batch", "channel", "height", "width"],
+        "channels": ["dose"],
+        "activation": "none",
+        "scale": DOSE.scale,
+        "unit": "Gy",
+    }
+    assert about["image"]["layout"] == ["batch", "channel", "height", "width"]
+
+
 def test_the_command_writes_what_it_measured(exported):
     entries = json.loads((exported / "export.json").read_text())
     assert [entry["path"] for entry in entries] == ["model.ts", "model.onnx", "model.pt2"]
