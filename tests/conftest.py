@@ -44,10 +44,11 @@ def pytest_configure(config):
     config.option.loadscopereorder = False
 
 
-def pytest_collection_modifyitems(items):
-    """Begin with files of slow tests, lest one worker waits for the other; skip what needs a missing CUDA device."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+def pytest_collection_modifyitems(config, items):
+    """Begin with files of slow tests where workers share them; skip what needs a CUDA device where there is none."""
+    if hasattr(config, "workerinput"):  # of pytest-xdist: a long file at the end is one worker's, and the others wait
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in slow)
     on_gpu = [item for item in items if item.get_closest_marker("gpu")]
     if on_gpu:
         import torch
