@@ -40,6 +40,7 @@ def box_figure(
 
 
 def _draw(panel: Axes, boxes: Mapping[str, Sequence[float]], zero: bool) -> None:
+    panel.use_sticky_edges = False  # a bar's ends are sticky: without margin the outermost boxes would be cut in half
     names = [f"{name} (n = {len(values)})" for name, values in boxes.items()]
     places = list(range(1, len(names) + 1))
     for place, values in zip(places, boxes.values(), strict=True):
@@ -55,6 +56,7 @@ def _draw(panel: Axes, boxes: Mapping[str, Sequence[float]], zero: bool) -> None
             panel.plot(values, heights, "o", markersize=3.5, color=_DOT, alpha=0.8, zorder=3)
     panel.set_yticks(places, names, fontsize=10)
     panel.invert_yaxis()
+    panel.locator_params(axis="x", nbins=6)  # more labels of five characters touch
     panel.grid(axis="x", color=GRID, linewidth=0.8)
     panel.set_axisbelow(True)
     panel.spines[["top", "right"]].set_visible(False)

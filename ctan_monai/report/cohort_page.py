@@ -112,7 +112,7 @@ def _errors(results: Sequence[CaseResult]) -> list[Section]:
             rows.append([*head, metric, *_spread(spread)])
     if not rows:
         return []
-    head_row = ("Structure", "Patients", "Figure", "Mean ± SD / Gy", "Median [quartiles] / Gy", "Mean absolute / Gy")
+    head_row = ("Structure", "Patients", "Metric", "Mean ± SD / Gy", "Median [quartiles] / Gy", "Mean absolute / Gy")
     panels = {
         f"{metric}: predicted - planned": {name: errors_of(results, name, metric) for name in names}
         for metric in _DRAWN

@@ -26,6 +26,17 @@ def test_a_single_case_makes_no_box_but_a_dot():
     assert list(panel.lines[-1].get_xdata()) == [2.0]
 
 
+def test_the_outermost_boxes_are_not_cut_by_the_panels_edges():
+    errors = {"D98%": {"PTV": [-18.6], "Femur_L": [2.59]}, "D2%": {"Rectum": [1.0, 4.0], "CTV": [2.0]}}
+    figure = box_figure(errors, "error / Gy")
+    figure.draw_without_rendering()
+    for panel, (lowest, highest) in zip(figure.axes, [(-18.6, 2.59), (1.0, 4.0)], strict=True):
+        low, high = panel.get_xlim()
+        margin = 0.04 * (highest - lowest)
+        assert low < lowest - margin
+        assert high > highest + margin
+
+
 def test_spreads_leave_out_what_is_not_known():
     found = spread_of([1.0, float("nan"), 3.0])
     assert (found.count, found.mean, found.median, found.mean_absolute) == (2, 2.0, 2.0, 2.0)
